@@ -1,0 +1,71 @@
+# Needs python3 (3.10 or newer) and make. Everything else goes into $(VENV).
+
+PYTHON ?= python3
+VENV   ?= .venv
+
+ENV_ID ?= LDM-GridNavi-v0
+METHOD ?= ldm
+SEED   ?= 0
+ARGS   ?=
+PYTEST_ARGS ?=
+
+RUN    := runs/$(ENV_ID)-$(METHOD)-seed$(SEED)
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+USABLE  = $(BIN)/python -c 'import sys, pip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null
+
+.DEFAULT_GOAL := help
+.PHONY: help install test test-slow lint format train benchmark figures clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
+	@echo
+	@echo "Variables: ENV_ID=$(ENV_ID) METHOD=$(METHOD) SEED=$(SEED) ARGS='--flag value …'"
+	@echo "           PYTEST_ARGS='-k name' PYTHON=$(PYTHON) VENV=$(VENV)"
+
+install: $(STAMP)  ## create the virtual environment, if it is missing or out of date
+
+# A virtual environment that works is kept, and only brought up to date.
+$(STAMP): pyproject.toml constraints.txt
+	@$(USABLE) || { \
+	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	    echo "error: '$(PYTHON)' is missing or older than Python 3.10; name another one: make PYTHON=python3.12 …" >&2; exit 1; }; \
+	  $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	    echo "error: '$(PYTHON)' cannot create virtual environments (no ensurepip)." >&2; \
+	    echo "       On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }; \
+	  echo "Creating $(VENV) with $$($(PYTHON) --version)"; \
+	  $(PYTHON) -m venv $(VENV); }
+	@$(USABLE) || { \
+	  echo "error: $(VENV) is no usable virtual environment of Python 3.10 or newer; remove it, or name another: make VENV=…" >&2; exit 1; }
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+test: lint  ## lint, types and tests: what CI runs
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-slow: install  ## the learning tests, which take minutes
+	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+lint: install  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install  ## let ruff format the code and fix what it can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+train: install  ## train METHOD on ENV_ID, evaluate it and draw the pictures
+	$(BIN)/python -m train.recurrent_ppo --env-id $(ENV_ID) --method $(METHOD) --seed $(SEED) --run-dir $(RUN) $(ARGS)
+	$(BIN)/python -m train.evaluate $(RUN)
+
+benchmark: install  ## env and training steps per second, against the stock libraries
+	$(BIN)/python -m benchmarks.stepping
+	$(BIN)/python -m benchmarks.training
+
+figures: install  ## draw the figures of results/ again from its CSV files
+	$(BIN)/python -m train.figures $(ARGS)
+
+clean:  ## remove caches and builds; runs/ and the virtual environment stay
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
