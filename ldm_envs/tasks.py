@@ -1,0 +1,279 @@
+"""Task sets and splits: which hidden tasks a family has, as data.
+
+A *task* is a float32 vector; a *task set* can be sampled from and asked whether it contains a
+task; a `TaskDistribution` names the sets of one family ("train", "test", "eval", "all", ...).
+Every split of every family is a value built from the classes below; no code asks for a split by
+name.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray = NDArray[np.float32]
+BoolArray = NDArray[np.bool_]
+
+# Tasks travel as float32, whose relative spacing is 1.2e-7; this accepts a few roundings (an angle
+# converted from degrees in float32, say) and nothing that a person would call another task.
+FINITE_SET_TOLERANCE = 1e-5
+
+
+class TaskSet(ABC):
+    """A set of task vectors of length `task_dim`."""
+
+    task_dim: int
+
+    @property
+    def tasks(self) -> FloatArray | None:
+        """All tasks, float32 (n_tasks, task_dim), a fresh array; None where the set is infinite."""
+        return None
+
+    @abstractmethod
+    def sample(self, rng: np.random.Generator, n: int) -> FloatArray:
+        """Draw `n` independent tasks from `rng`: float32 (n, task_dim), every row in the set."""
+
+    @abstractmethod
+    def _contains(self, tasks: NDArray[np.float64]) -> BoolArray:
+        """Membership of finite float64 tasks (..., task_dim)."""
+
+    def contains(self, task: ArrayLike) -> Any:
+        """Whether `task` lies in the set.
+
+        Args:
+            task: (..., task_dim); it is compared after rounding to float32, which is what an
+                environment would use.
+
+        Returns:
+            A bool for one task, a bool array of shape (...) for several. Non-finite tasks are in
+            no set.
+
+        Raises:
+            ValueError: If the last axis is not `task_dim` long.
+        """
+        array = np.asarray(task, dtype=np.float32)
+        if array.ndim == 0 or array.shape[-1] != self.task_dim:
+            raise ValueError(
+                f"Expected tasks of shape (..., {self.task_dim}), got shape {array.shape}: {task!r}"
+            )
+        finite = np.asarray(np.isfinite(array).all(axis=-1))
+        inside = finite & self._contains(np.where(finite[..., None], array, 0).astype(np.float64))
+        return bool(inside) if array.ndim == 1 else inside
+
+
+class FiniteTaskSet(TaskSet):
+    """Finitely many tasks, sampled uniformly.
+
+    Args:
+        tasks: (n_tasks, task_dim).
+        period: Per component, the period it is compared modulo (2*pi for an angle), or None.
+        tolerance: Largest difference per component that still counts as the same task.
+    """
+
+    def __init__(
+        self,
+        tasks: ArrayLike,
+        period: Sequence[float | None] | None = None,
+        tolerance: float = FINITE_SET_TOLERANCE,
+    ) -> None:
+        self._tolerance = tolerance
+        self._tasks = np.array(tasks, dtype=np.float32)
+        if self._tasks.ndim != 2 or len(self._tasks) == 0:
+            raise ValueError(f"Expected tasks of shape (n_tasks >= 1, task_dim), got {tasks!r}")
+        self.task_dim = self._tasks.shape[1]
+        periods = period if period is not None else [None] * self.task_dim
+        if len(periods) != self.task_dim:
+            raise ValueError(f"Expected {self.task_dim} periods, got {period!r}")
+        self._period = np.array([np.inf if p is None else p for p in periods])
+
+    @property
+    def tasks(self) -> FloatArray:
+        return self._tasks.copy()
+
+    def sample(self, rng: np.random.Generator, n: int) -> FloatArray:
+        return self._tasks[rng.integers(len(self._tasks), size=n)]
+
+    def _contains(self, tasks: NDArray[np.float64]) -> BoolArray:
+        gap = np.abs(tasks[..., None, :] - self._tasks.astype(np.float64))
+        wrapped = np.where(np.isinf(self._period), gap, np.mod(gap, self._period))
+        # |gap| modulo the period, on the circle: 359.99 degrees is next to 0.
+        distance = np.minimum(wrapped, self._period - wrapped)
+        inside: BoolArray = np.asarray((distance <= self._tolerance).all(axis=-1).any(axis=-1))
+        return inside
+
+
+class IntervalTaskSet(TaskSet):
+    """A union of half-open intervals [low, high) of the real line (task_dim 1).
+
+    Args:
+        intervals: (low, high) pairs, disjoint.
+        weights: Probability of each interval, summing to 1; None draws uniformly by length.
+    """
+
+    task_dim = 1
+
+    def __init__(
+        self, intervals: Sequence[tuple[float, float]], weights: Sequence[float] | None = None
+    ) -> None:
+        self._low, self._high = _bounds(intervals)
+        self._edges = _cumulative(self._high - self._low if weights is None else weights)
+
+    def sample(self, rng: np.random.Generator, n: int) -> FloatArray:
+        which = np.searchsorted(self._edges, rng.random(n), side="right")
+        low, high = self._low[which], self._high[which]
+        return _round_into(low + rng.random(n) * (high - low), low, high)[:, None]
+
+    def _contains(self, tasks: NDArray[np.float64]) -> BoolArray:
+        return np.asarray(((self._low <= tasks) & (tasks < self._high)).any(axis=-1))
+
+
+class AnnulusTaskSet(TaskSet):
+    """A union of annuli around the origin, in polar coordinates (r, theta), uniform over area.
+
+    r lies in one of the half-open intervals, theta in [0, 2*pi) radians.
+
+    Args:
+        intervals: (inner, outer) radii, disjoint, in metres.
+    """
+
+    task_dim = 2
+
+    def __init__(self, intervals: Sequence[tuple[float, float]]) -> None:
+        self._low, self._high = _bounds(intervals)
+        self._edges = _cumulative(self._high**2 - self._low**2)
+
+    def sample(self, rng: np.random.Generator, n: int) -> FloatArray:
+        which = np.searchsorted(self._edges, rng.random(n), side="right")
+        low, high = self._low[which], self._high[which]
+        # The area within radius r grows with r**2, so r**2 is what is uniform.
+        radius = np.sqrt(low**2 + rng.random(n) * (high**2 - low**2))
+        angle = rng.random(n) * (2 * np.pi)
+        circle = np.full(n, 2 * np.pi)
+        return np.stack(
+            [_round_into(radius, low, high), _round_into(angle, np.zeros(n), circle)], axis=-1
+        )
+
+    def _contains(self, tasks: NDArray[np.float64]) -> BoolArray:
+        radius, angle = tasks[..., :1], tasks[..., 1]
+        in_radius = np.asarray(((self._low <= radius) & (radius < self._high)).any(axis=-1))
+        return in_radius & (angle >= 0) & (angle < 2 * np.pi)
+
+
+class UnknownSplitError(ValueError, KeyError):
+    """A split that the family does not have (a ValueError; a KeyError for Mapping's sake)."""
+
+    __str__ = Exception.__str__  # KeyError would show the repr of the message
+
+
+class TaskDistribution(Mapping[str, TaskSet]):
+    """The task sets of one family by split name.
+
+    `distribution["train"]` is a `TaskSet`. The set "all" is required: it is the family's
+    definition of a valid task, what `validate` checks against.
+
+    Args:
+        sets: Split name -> task set, all of one `task_dim`.
+        components: Name and unit of each component, for error messages: ("x (cell)", "y (cell)").
+    """
+
+    def __init__(self, sets: Mapping[str, TaskSet], components: Sequence[str]) -> None:
+        self._sets = dict(sets)
+        self.components = tuple(components)
+        self.task_dim = len(self.components)
+        if "all" not in self._sets:
+            raise ValueError(f'Expected a split named "all", got {sorted(self._sets)}')
+        for name, task_set in self._sets.items():
+            if task_set.task_dim != self.task_dim:
+                raise ValueError(
+                    f"Split {name!r} has tasks of length {task_set.task_dim}, "
+                    f"expected {self.task_dim} for components {self.components}"
+                )
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of the task sets."""
+        return tuple(self._sets)
+
+    def __getitem__(self, split: str) -> TaskSet:
+        """The task set of `split`; ValueError with the known names where there is none."""
+        if split not in self:
+            known = ", ".join(repr(name) for name in self._sets)
+            raise UnknownSplitError(f"Unknown split {split!r}, expected one of: {known}")
+        return self._sets[split]
+
+    def __contains__(self, split: object) -> bool:
+        return isinstance(split, str) and split in self._sets
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sets)
+
+    def __len__(self) -> int:
+        return len(self._sets)
+
+    def validate(self, task: ArrayLike, leading_shape: tuple[int, ...] = ()) -> FloatArray:
+        """Check tasks and return them as a fresh float32 array.
+
+        Args:
+            task: Array-like of shape `leading_shape + (task_dim,)`.
+            leading_shape: Shape before the task axis; () is one task.
+
+        Returns:
+            float32 array of shape `leading_shape + (task_dim,)`.
+
+        Raises:
+            ValueError: If the shape differs, a value is not a finite number, or a task lies
+                outside the set "all". The message shows the value.
+        """
+        expected = (*leading_shape, self.task_dim)
+        components = ", ".join(self.components)
+        try:
+            array = np.array(task, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"Expected a numeric task ({components}) of shape {expected}, got {task!r}"
+            ) from error
+        if array.shape != expected:
+            raise ValueError(
+                f"Expected a task ({components}) of shape {expected}, "
+                f"got shape {array.shape}: {task!r}"
+            )
+        if not np.isfinite(array).all():
+            raise ValueError(f"Expected a finite task ({components}), got {task!r}")
+        inside = np.asarray(self._sets["all"].contains(array))
+        if not inside.all():
+            bad = array.reshape(-1, self.task_dim)[~inside.reshape(-1)]
+            raise ValueError(
+                f'Task ({components}) outside the set "all" of the family: {bad.tolist()}; '
+                "expected a task that some split contains"
+            )
+        return array
+
+
+def _bounds(
+    intervals: Sequence[tuple[float, float]],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    low, high = np.array(intervals, dtype=np.float64).T
+    if not (low < high).all():
+        raise ValueError(f"Expected intervals with low < high, got {intervals!r}")
+    return low, high
+
+
+def _cumulative(weights: ArrayLike) -> NDArray[np.float64]:
+    """Upper edges of the weights on [0, 1), without the last one, which is 1."""
+    mass = np.asarray(weights, dtype=np.float64)
+    return np.cumsum(mass / mass.sum())[:-1]
+
+
+def _round_into(
+    values: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]
+) -> FloatArray:
+    """Round to float32 without leaving [low, high): rounding up may land on `high` itself."""
+    rounded = values.astype(np.float32)
+    too_high = rounded.astype(np.float64) >= high
+    too_low = rounded.astype(np.float64) < low
+    rounded = np.where(too_high, np.nextafter(rounded, np.float32(-np.inf)), rounded)
+    return np.where(too_low, np.nextafter(rounded, np.float32(np.inf)), rounded)

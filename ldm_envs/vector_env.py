@@ -1,0 +1,401 @@
+"""What the natively batched environments share: episodes, tasks, seeds, autoreset, infos.
+
+`TaskVectorEnv` is the batched counterpart of `TaskEnv` plus `gymnasium.wrappers.TimeLimit`, and
+behaves as Gymnasium's `SyncVectorEnv` over `num_envs` of them would, infos included. A subclass
+adds the dynamics through the methods at the end; it never sees seeds, splits or autoreset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from gymnasium.error import ResetNeeded
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from ldm_envs.options import parse_vector_reset
+from ldm_envs.tasks import FloatArray, TaskDistribution
+
+Array = NDArray[Any]
+Infos = dict[str, Any]
+
+
+class TaskVectorEnv(VectorEnv[Array, Array, Array]):
+    """Base of the batched environments with one hidden task per environment.
+
+    `reset(seed=..., options=...)`: an int seed gives environment i the seed `seed + i`; a list
+    gives one seed or None each. Options, all optional:
+
+    - "task": (num_envs, task_dim), or (task_dim,) for all environments alike;
+    - "keep_task": bool or bool array (num_envs,): start a new episode of the same task (a task
+      is drawn where there is none yet);
+    - "reset_mask": bool array (num_envs,): reset only these; the observations of the others are
+      their current ones.
+
+    An environment that starts by itself (autoreset) always draws a new task from its split.
+    Infos hold plain arrays with the boolean masks `_key` beside them, as Gymnasium's do;
+    same-step autoreset adds `final_obs` and `final_info`. Returned arrays are the caller's.
+
+    Args:
+        num_envs: Number of environments.
+        single_observation_space: Observation space of one environment.
+        single_action_space: Action space of one environment.
+        split: Task set that tasks are drawn from.
+        max_episode_steps: Episodes are truncated after this many steps; None: never.
+        autoreset_mode: Gymnasium's `AutoresetMode`, or its value as a string.
+        render_mode: One of `metadata["render_modes"]`, or None.
+
+    Raises:
+        ValueError: For an argument out of range; the message shows it.
+    """
+
+    task_distribution: TaskDistribution
+    metadata: dict[str, Any] = {"render_modes": []}
+
+    def __init__(
+        self,
+        num_envs: int,
+        single_observation_space: spaces.Space[Any],
+        single_action_space: spaces.Space[Any],
+        *,
+        split: str,
+        max_episode_steps: int | None,
+        autoreset_mode: AutoresetMode | str,
+        render_mode: str | None,
+    ) -> None:
+        self.num_envs = _positive("num_envs", num_envs)
+        self._task_set = self.task_distribution[split]
+        self.split = split
+        if max_episode_steps is not None:
+            max_episode_steps = _positive("max_episode_steps", max_episode_steps)
+        self.max_episode_steps = max_episode_steps
+        self.autoreset_mode = _autoreset_mode(autoreset_mode)
+        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
+            raise ValueError(
+                f"render_mode must be None or one of {self.metadata['render_modes']}, "
+                f"got {render_mode!r}"
+            )
+        self.render_mode = render_mode
+        self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
+
+        self.single_observation_space = single_observation_space
+        self.single_action_space = single_action_space
+        self.observation_space = batch_space(single_observation_space, self.num_envs)
+        self.action_space = batch_space(single_action_space, self.num_envs)
+
+        n = self.num_envs
+        self._rngs: list[np.random.Generator | None] = [None] * n
+        self._seeds: list[int | None] = [None] * n
+        self._tasks: FloatArray = np.zeros((n, self.task_distribution.task_dim), np.float32)
+        self._has_task = np.zeros(n, np.bool_)
+        self._started = np.zeros(n, np.bool_)  # has a state to step from
+        self._ended = np.zeros(n, np.bool_)  # its episode is over and not yet begun anew
+        self._elapsed = np.zeros(n, np.int64)
+        self._ready = False  # cached _started.all(): it is asked at every step
+
+    # ---------------------------------------------------------------- reset and step
+
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[Array, Infos]:
+        """Start new episodes; see the class for `seed` and `options`.
+
+        Returns:
+            Observations of all environments, and infos with the masks of those that were reset.
+
+        Raises:
+            ValueError: For a bad seed or option, before anything has changed.
+            gymnasium.error.ResetNeeded: If "reset_mask" leaves out an environment that was
+                never reset.
+        """
+        request = parse_vector_reset(seed, options, self.task_distribution, self.num_envs)
+        chosen = np.zeros(self.num_envs, np.bool_)
+        chosen[request.indices] = True
+        if not (self._ready or (self._started | chosen).all()):
+            missing = np.flatnonzero(~(self._started | chosen)).tolist()
+            raise ResetNeeded(f"reset_mask leaves out environments never reset: {missing}")
+
+        for i in request.indices:
+            one_seed = request.seeds[i]
+            if one_seed is not None or self._rngs[i] is None:
+                self._rngs[i], self._seeds[i] = seeding.np_random(one_seed)
+        if request.tasks is not None:
+            self._tasks[request.indices] = request.tasks[request.indices]
+            self._has_task[request.indices] = True
+            draw = request.indices[:0]
+        else:
+            draw = request.indices[~(request.keep_task & self._has_task)[request.indices]]
+        self._begin_episodes(request.indices, draw)
+
+        infos: Infos = {}
+        _add(infos, self._start_info(), None if chosen.all() else chosen)
+        return self._observe(), infos
+
+    def step(self, actions: Any) -> tuple[Array, Array, Array, Array, Infos]:
+        """Take one action in every environment.
+
+        Args:
+            actions: An element of `action_space`.
+
+        Returns:
+            observations, rewards float64 (num_envs,), terminations and truncations bool
+            (num_envs,), infos.
+
+        Raises:
+            ValueError: If an action has the wrong shape or lies outside the action space.
+            gymnasium.error.ResetNeeded: Before the first reset, and, with autoreset disabled,
+                for an environment whose episode is over.
+        """
+        if not self._ready:
+            waiting = np.flatnonzero(~self._started).tolist()
+            raise ResetNeeded(f"Call reset() before step(); environments not reset: {waiting}")
+        actions = self._check_actions(actions)
+
+        active: NDArray[np.bool_] | None = None
+        if self._ended.any():
+            if self.autoreset_mode is AutoresetMode.DISABLED:
+                over = np.flatnonzero(self._ended).tolist()
+                raise ResetNeeded(
+                    f"Episodes of environments {over} are over and autoreset is disabled: reset "
+                    "them with options={'reset_mask': ...} before stepping"
+                )
+            active = ~self._ended
+            ended = np.flatnonzero(self._ended)
+            self._begin_episodes(ended, ended)
+            if not active.any():
+                return self._only_started()
+
+        terms, terminated, step_info = self._advance(actions, active)
+        self._elapsed += 1 if active is None else active
+        values = iter(terms.values())
+        rewards = next(values).copy()
+        for term in values:
+            rewards += term  # left to right, as a reader would sum the infos
+        step_info = {**terms, **step_info}
+        if active is not None:
+            rewards[~active] = 0.0
+            terminated = terminated & active
+        truncated = np.zeros(self.num_envs, np.bool_)
+        if self.max_episode_steps is not None:
+            # An environment begun in this very step has elapsed 0 and cannot be truncated.
+            truncated = self._elapsed >= self.max_episode_steps
+
+        infos: Infos = {}
+        done = terminated | truncated
+        if done.any():
+            if self.autoreset_mode is AutoresetMode.SAME_STEP:
+                observations = self._restart(done, step_info, infos)
+                return observations, rewards, terminated, truncated, infos
+            self._ended = done
+        _add(infos, self._start_info(), None)
+        _add(infos, step_info, active)
+        return self._observe(), rewards, terminated, truncated, infos
+
+    def _restart(self, done: NDArray[np.bool_], step_info: Infos, infos: Infos) -> Array:
+        """Same-step autoreset: keep the last observation and info, begin the next episode."""
+        last = self._observe()
+        final_obs = np.full(self.num_envs, None, dtype=object)
+        final_info: Infos = {}
+        _add(final_info, self._start_info(), done)
+        _add(final_info, {key: value.copy() for key, value in step_info.items()}, done)
+        indices = np.flatnonzero(done)
+        for i in indices:
+            final_obs[i] = last[i].copy()
+        self._begin_episodes(indices, indices)
+        infos.update(final_obs=final_obs, _final_obs=done.copy())
+        infos.update(final_info=final_info, _final_info=done.copy())
+        _add(infos, self._start_info(), None)
+        if not done.all():
+            _add(infos, step_info, ~done)
+        return self._observe()
+
+    def _only_started(self) -> tuple[Array, Array, Array, Array, Infos]:
+        """Result of a next-step autoreset in which every environment began anew."""
+        infos: Infos = {}
+        _add(infos, self._start_info(), None)
+        no = np.zeros(self.num_envs, np.bool_)
+        return self._observe(), np.zeros(self.num_envs), no, no.copy(), infos
+
+    def _begin_episodes(self, indices: NDArray[np.intp], draw: NDArray[np.intp]) -> None:
+        """Draw tasks for `draw`, then start states for `indices`, each from its own generator."""
+        for i in draw:
+            self._tasks[i] = self._task_set.sample(self._rng(i), 1)[0]
+        self._has_task[draw] = True
+        self._reset_physics(indices, [self._rng(i) for i in indices])
+        self._elapsed[indices] = 0
+        self._ended[indices] = False
+        self._started[indices] = True
+        self._ready = True  # reset() has checked that no environment is left out
+
+    def _rng(self, i: int) -> np.random.Generator:
+        rng = self._rngs[i]
+        assert rng is not None, "reset() makes the generators"
+        return rng
+
+    def _start_info(self) -> Infos:
+        return {"task": self._tasks.copy(), **self._metrics()}
+
+    def _abandon(self) -> None:
+        """After a failed step no environment has a trustworthy state: ask for a full reset."""
+        self._started[:] = False
+        self._ready = False
+
+    # ---------------------------------------------------------------- generators and state
+
+    @property  # type: ignore[misc]
+    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
+        """The generators, one per environment (made from fresh entropy where not yet seeded)."""
+        self._make_generators()
+        return tuple(self._rng(i) for i in range(self.num_envs))
+
+    @property
+    def np_random_seed(self) -> tuple[int | None, ...]:  # type: ignore[override]
+        """The seed of each generator."""
+        self._make_generators()
+        return tuple(self._seeds)
+
+    def _make_generators(self) -> None:
+        for i, rng in enumerate(self._rngs):
+            if rng is None:
+                self._rngs[i], self._seeds[i] = seeding.np_random()
+
+    def get_state(self) -> dict[str, Any]:
+        """Everything that decides how this batch goes on; `set_state` continues bit for bit.
+
+        Leaves are NumPy arrays or JSON-able values.
+
+        Raises:
+            gymnasium.error.ResetNeeded: Before the first `reset`.
+        """
+        if not self._ready:
+            raise ResetNeeded("Call reset() before get_state()")
+        return {
+            "num_envs": self.num_envs,
+            "rngs": [rng.bit_generator.state for rng in self.np_random],
+            "seeds": list(self._seeds),
+            "tasks": self._tasks.copy(),
+            "has_task": self._has_task.copy(),
+            "ended": self._ended.copy(),
+            "elapsed": self._elapsed.copy(),
+            "physics": self._get_physics(),
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Continue from what `get_state` returned on a batch built with the same arguments.
+
+        Raises:
+            ValueError: If the state is of another number of environments or another family.
+        """
+        if state["num_envs"] != self.num_envs:
+            raise ValueError(
+                f"The state holds {state['num_envs']} environments, expected {self.num_envs}"
+            )
+        tasks = self.task_distribution.validate(state["tasks"], (self.num_envs,))
+        rngs: list[np.random.Generator | None] = []
+        for one in state["rngs"]:
+            rng, _ = seeding.np_random(0)
+            rng.bit_generator.state = one
+            rngs.append(rng)
+        self._set_physics(state["physics"])
+        self._rngs, self._seeds, self._tasks = rngs, list(state["seeds"]), tasks
+        self._has_task = np.array(state["has_task"], np.bool_)
+        self._ended = np.array(state["ended"], np.bool_)
+        self._elapsed = np.array(state["elapsed"], np.int64)
+        self._started[:] = True
+        self._ready = True
+
+    def _constructor_kwargs(self) -> dict[str, Any]:
+        return {
+            "num_envs": self.num_envs,
+            "split": self.split,
+            "max_episode_steps": self.max_episode_steps,
+            "autoreset_mode": self.autoreset_mode,
+            "render_mode": self.render_mode,
+        }
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle and copy as constructor arguments plus state: threads and windows stay behind."""
+        state = self.get_state() if self._ready else None
+        return _rebuild, (type(self), self._constructor_kwargs(), self.spec, state)
+
+    # ---------------------------------------------------------------- what a subclass adds
+
+    def _check_actions(self, actions: Any) -> Array:
+        """Return the actions as an array, or raise a ValueError that shows the bad ones."""
+        raise NotImplementedError
+
+    def _reset_physics(self, indices: NDArray[np.intp], rngs: list[np.random.Generator]) -> None:
+        """Put environments `indices` (ascending) into start states drawn from their `rngs`."""
+        raise NotImplementedError
+
+    def _advance(
+        self, actions: Array, active: NDArray[np.bool_] | None
+    ) -> tuple[dict[str, Array], NDArray[np.bool_], dict[str, Array]]:
+        """Step the `active` environments (None: all).
+
+        Returns:
+            Reward terms by name, terminations, and further infos, each a fresh array
+            (num_envs, ...); rows of inactive environments are ignored.
+        """
+        raise NotImplementedError
+
+    def _observe(self) -> Array:
+        """Observations of all environments, a fresh array."""
+        raise NotImplementedError
+
+    def _metrics(self) -> dict[str, Array]:
+        """Infos that describe the current state, at reset as well as at step; fresh arrays."""
+        return {}
+
+    def _get_physics(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _set_physics(self, physics: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+
+def _add(infos: Infos, values: dict[str, Array], mask: NDArray[np.bool_] | None) -> None:
+    """Put arrays under their keys with their `_key` masks; rows outside the mask become 0."""
+    for key, value in values.items():
+        if mask is None:
+            infos[key], infos["_" + key] = value, np.ones(len(value), np.bool_)
+        else:
+            value[~mask] = 0
+            infos[key], infos["_" + key] = value, mask.copy()
+
+
+def _rebuild(
+    cls: type[TaskVectorEnv], kwargs: dict[str, Any], spec: Any, state: dict[str, Any] | None
+) -> TaskVectorEnv:
+    env = cls(**kwargs)
+    env.spec = spec
+    if state is not None:
+        env.set_state(state)
+    return env
+
+
+def _positive(name: str, value: Any) -> int:
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        raise ValueError(f"{name} must be a positive integer, got {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be a positive integer, got {value!r}")
+    return int(value)
+
+
+def _autoreset_mode(value: AutoresetMode | str) -> AutoresetMode:
+    try:
+        return AutoresetMode(value)
+    except ValueError:
+        known = [mode.value for mode in AutoresetMode]
+        raise ValueError(
+            f"autoreset_mode must be a gymnasium.vector.AutoresetMode or one of {known}, "
+            f"got {value!r}"
+        ) from None
