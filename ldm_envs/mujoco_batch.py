@@ -1,0 +1,195 @@
+"""Many simulations of one MuJoCo model as arrays, stepped by mjbatch or one after the other.
+
+Both classes give live float64 arrays `qpos`, `qvel`, `xpos` with leading axis `num_sims`, and
+both leave exactly what Gymnasium's `MujocoEnv` leaves after the same steps and resets.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from functools import cache
+from typing import Any, Protocol
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from ldm_envs.mujoco_family import DIVERGENCE_WARNINGS, Array
+
+_STATE = mujoco.mjtState.mjSTATE_INTEGRATION
+BACKENDS = ("auto", "mjbatch", "serial")
+
+
+class PhysicsBatch(Protocol):
+    """What the engine asks of a backend."""
+
+    qpos: Array
+    qvel: Array
+    xpos: Array
+
+    def start(self, sims: NDArray[np.intp], qpos: Array, qvel: Array) -> None:
+        """Reset simulations `sims` (ascending) to the given states (len(sims), ...)."""
+
+    def step(self, control: Array, active: NDArray[np.bool_] | None, substeps: int) -> None:
+        """Apply controls (num_sims, nu) to the active simulations (None: all)."""
+
+    def diverged(self) -> NDArray[np.bool_]:
+        """(num_sims,): MuJoCo met a non-finite or huge state since the last start."""
+
+    def get_state(self) -> Array:
+        """Integration states (num_sims, nstate), a fresh array."""
+
+    def set_state(self, state: Array, xpos: Array) -> None:
+        """Take over states and the body positions that went with them."""
+
+    def close(self) -> None:
+        """Release threads and memory."""
+
+
+class MjbatchPhysics:
+    """Simulations on mjbatch's thread pool.
+
+    Threads do not survive a fork, so a batch belongs to the process that made it; using it in
+    another one is an error here, where mjbatch itself would wait forever.
+    """
+
+    def __init__(self, model: mujoco.MjModel, num_sims: int, num_threads: int) -> None:
+        from mjbatch import Batch
+
+        self._batch: Any = Batch(model, num_sims, num_threads=num_threads)
+        self._owner = os.getpid()
+        self.qpos: Array = self._batch.bind("qpos")
+        self.qvel: Array = self._batch.bind("qvel")
+        self.xpos: Array = self._batch.bind("xpos")
+        self._control: Array = self._batch.bind("ctrl")
+        self._state: Array = self._batch.bind("state")
+        # The kinds are neighbours, so a slice does; a live view, unlike fancy indexing.
+        first, last = DIVERGENCE_WARNINGS[0], DIVERGENCE_WARNINGS[-1]
+        self._warning_numbers: Array = self._batch.bind("warning")[:, first : last + 1, 1]
+        self._batch.reset()
+
+    def start(self, sims: NDArray[np.intp], qpos: Array, qvel: Array) -> None:
+        self._check_process()
+        # In this order: a write before the reset is lost, and forward makes xpos current.
+        self._batch.reset(sims)
+        self.qpos[sims] = qpos
+        self.qvel[sims] = qvel
+        self._batch.forward(sims)
+
+    def step(self, control: Array, active: NDArray[np.bool_] | None, substeps: int) -> None:
+        self._check_process()
+        if active is None:
+            self._control[:] = control
+            self._batch.step(nstep=substeps)
+        else:
+            self._control[active] = control[active]
+            self._batch.step(active, nstep=substeps)
+
+    def diverged(self) -> NDArray[np.bool_]:
+        return np.asarray(self._warning_numbers.any(axis=1))
+
+    def get_state(self) -> Array:
+        self._check_process()
+        return self._state.copy()
+
+    def set_state(self, state: Array, xpos: Array) -> None:
+        self._check_process()
+        self._batch.reset()
+        self._state[:] = state
+        self.xpos[:] = xpos  # overwritten by the next step, read before it
+
+    def close(self) -> None:
+        # The threads end with the last reference to the batch, and its arrays hold one.
+        del self.qpos, self.qvel, self.xpos, self._control, self._state, self._warning_numbers
+        del self._batch
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._owner:
+            raise RuntimeError(
+                f"This batch was made in process {self._owner} and its threads do not exist in "
+                f"process {os.getpid()}: make or first reset the env in the process that uses it"
+            )
+
+
+class SerialPhysics:
+    """The same simulations one after the other, with nothing but mujoco."""
+
+    def __init__(self, model: mujoco.MjModel, num_sims: int) -> None:
+        self._model = model
+        self._data = [mujoco.MjData(model) for _ in range(num_sims)]
+        self.qpos: Array = np.zeros((num_sims, model.nq))
+        self.qvel: Array = np.zeros((num_sims, model.nv))
+        self.xpos: Array = np.zeros((num_sims, model.nbody, 3))
+
+    def start(self, sims: NDArray[np.intp], qpos: Array, qvel: Array) -> None:
+        for row, i in enumerate(sims):
+            data = self._data[i]
+            mujoco.mj_resetData(self._model, data)
+            data.qpos[:], data.qvel[:] = qpos[row], qvel[row]
+            mujoco.mj_forward(self._model, data)
+            self._copy_out(i)
+
+    def step(self, control: Array, active: NDArray[np.bool_] | None, substeps: int) -> None:
+        for i, data in enumerate(self._data):
+            if active is None or active[i]:
+                data.qpos[:], data.qvel[:] = self.qpos[i], self.qvel[i]
+                data.ctrl[:] = control[i]
+                mujoco.mj_step(self._model, data, nstep=substeps)
+                self._copy_out(i)
+
+    def diverged(self) -> NDArray[np.bool_]:
+        return np.array(
+            [any(d.warning[kind].number for kind in DIVERGENCE_WARNINGS) for d in self._data]
+        )
+
+    def get_state(self) -> Array:
+        states = np.empty((len(self._data), mujoco.mj_stateSize(self._model, _STATE)))
+        for data, state in zip(self._data, states, strict=True):
+            mujoco.mj_getState(self._model, data, state, _STATE)
+        return states
+
+    def set_state(self, state: Array, xpos: Array) -> None:
+        for i, data in enumerate(self._data):
+            mujoco.mj_resetData(self._model, data)
+            mujoco.mj_setState(self._model, data, state[i], _STATE)
+            self._copy_out(i)
+        self.xpos[:] = xpos
+
+    def close(self) -> None:
+        self._data.clear()
+
+    def _copy_out(self, i: int) -> None:
+        data = self._data[i]
+        self.qpos[i], self.qvel[i], self.xpos[i] = data.qpos, data.qvel, data.xpos
+
+
+def make_physics(
+    model: mujoco.MjModel, num_sims: int, num_threads: int, backend: str
+) -> PhysicsBatch:
+    """The backend by name; "auto" is mjbatch where it can be imported, else serial."""
+    if backend == "serial":
+        return SerialPhysics(model, num_sims)
+    if backend == "mjbatch" or mjbatch_available():
+        return MjbatchPhysics(model, num_sims, num_threads)
+    _say_how_to_get_mjbatch()
+    return SerialPhysics(model, num_sims)
+
+
+@cache
+def mjbatch_available() -> bool:
+    """Whether mjbatch, and the mujoco release that it was built for, can be imported."""
+    try:
+        import mjbatch  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+@cache
+def _say_how_to_get_mjbatch() -> None:
+    warnings.warn(
+        "mjbatch is not installed, so MuJoCo batches step one simulation after the other; "
+        'for several times the speed: pip install "ldm[fast]"',
+        stacklevel=2,
+    )

@@ -1,0 +1,187 @@
+"""The scalar MuJoCo environment: Gymnasium's `MujocoEnv` with a family and a hidden task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mujoco
+import numpy as np
+from gymnasium.envs.mujoco import MujocoEnv
+from gymnasium.envs.mujoco.mujoco_env import DEFAULT_SIZE
+from numpy.typing import NDArray
+
+from ldm_envs.mujoco_family import (
+    DIVERGENCE_WARNINGS,
+    TORSO,
+    MujocoFamily,
+    Physics,
+    check_action,
+)
+from ldm_envs.mujoco_markers import Marker
+from ldm_envs.task_env import TaskEnv
+
+_INTEGRATION_STATE = mujoco.mjtState.mjSTATE_INTEGRATION
+
+
+class MujocoTaskEnv(TaskEnv[NDArray[np.float64], NDArray[np.float64]], MujocoEnv):
+    """Base of the scalar MuJoCo environments; a family fills in the class attributes.
+
+    Args:
+        split: Task set that tasks are drawn from.
+        render_mode: One of `metadata["render_modes"]`, or None. Frames show the task.
+        width, height: Size of a frame in pixels.
+        camera_id, camera_name: A camera of the model, instead of the family's own view.
+
+    Raises:
+        ValueError: For an unknown split or render mode.
+    """
+
+    metadata = {
+        "render_modes": ["human", "rgb_array", "depth_array", "rgbd_tuple"],
+        "render_fps": 20,
+    }
+    family: MujocoFamily
+    camera: dict[str, Any]
+    camera_follows_torso: bool
+
+    def __init__(
+        self,
+        split: str = "train",
+        render_mode: str | None = None,
+        width: int = DEFAULT_SIZE,
+        height: int = DEFAULT_SIZE,
+        camera_id: int | None = None,
+        camera_name: str | None = None,
+    ) -> None:
+        self._set_split(split)
+        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
+            raise ValueError(
+                f"render_mode must be None or one of {self.metadata['render_modes']}, "
+                f"got {render_mode!r}"
+            )
+        self._kwargs: dict[str, Any] = {
+            "split": split,
+            "render_mode": render_mode,
+            "width": width,
+            "height": height,
+            "camera_id": camera_id,
+            "camera_name": camera_name,
+        }
+        MujocoEnv.__init__(
+            self,
+            self.family.model_file,
+            self.family.frame_skip,
+            self.family.observation_space(),
+            render_mode=render_mode,
+            width=width,
+            height=height,
+            camera_id=camera_id,
+            camera_name=camera_name,
+            default_camera_config=self.camera,
+        )
+        self._own_view = camera_id is None and camera_name is None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float64], dict[str, Any]]:
+        self._begin_episode(seed, options)
+        mujoco.mj_resetData(self.model, self.data)
+        start = self.family.start_state(self.np_random, self.init_qpos, self.init_qvel)
+        MujocoEnv.set_state(self, *start)
+        if self.render_mode == "human":
+            self.render()
+        return self.family.observation(self._physics()), self._start_info()
+
+    def step(  # type: ignore[override]
+        self, action: Any
+    ) -> tuple[NDArray[np.float64], float, bool, bool, dict[str, Any]]:
+        """One step; ValueError for a bad action, FloatingPointError for a diverged simulation."""
+        task = self._current_task()
+        control = check_action(action, self.action_space, "an action")
+        before = self.family.tracked(self._physics()).copy()
+        self.do_simulation(control, self.frame_skip)
+        if any(self.data.warning[kind].number for kind in DIVERGENCE_WARNINGS):
+            self._started = False
+            raise FloatingPointError(
+                f"The simulation diverged (task {task.tolist()}, time {self.data.time:.2f} s): "
+                "MuJoCo met a non-finite or huge state and reset it; call reset()"
+            )
+        physics = self._physics()
+        terms, velocities = self.family.outcome(physics, before, self.dt, control, task)
+        rewards = {name: float(term) for name, term in terms.items()}
+        info = self._start_info()
+        info.update(rewards)
+        info.update({name: float(value) for name, value in velocities.items()})
+        if self.render_mode == "human":
+            self.render()
+        terminated = bool(self.family.terminated(physics))
+        return self.family.observation(physics), sum(rewards.values()), terminated, False, info
+
+    def render(self) -> Any:
+        """A frame with the task drawn into the scene, as Gymnasium's `MujocoEnv.render`."""
+        self._current_task()
+        if self.render_mode is None:
+            raise ValueError(
+                f"render() needs a render_mode, one of {self.metadata['render_modes']}; got None"
+            )
+        viewer = self.mujoco_renderer._get_viewer(self.render_mode)
+        viewer._markers.clear()  # the offscreen viewer leaves them for us to clear
+        for marker in self.markers():
+            viewer.add_marker(**marker)
+        if self._own_view and self.camera_follows_torso:
+            viewer.cam.lookat[:2] = self.data.xpos[TORSO, :2]
+        return self.mujoco_renderer.render(self.render_mode)
+
+    def markers(self) -> list[Marker]:
+        """The hidden task as geoms to draw into the scene."""
+        raise NotImplementedError
+
+    def set_state(self, state: Any, qvel: Any = None) -> None:
+        """Continue from a `get_state` dict; or, as Gymnasium's, `set_state(qpos, qvel)`."""
+        if qvel is not None:
+            MujocoEnv.set_state(self, np.asarray(state), np.asarray(qvel))
+        else:
+            self._restore(state)
+
+    def _physics(self) -> Physics:
+        return Physics(self.data.qpos, self.data.qvel, self.data.xpos)
+
+    def _start_info(self) -> dict[str, Any]:
+        metrics = self.family.metrics(self._physics())
+        return {**self._task_info(), **{name: float(value) for name, value in metrics.items()}}
+
+    def _get_physics(self) -> dict[str, Any]:
+        state = np.empty(mujoco.mj_stateSize(self.model, _INTEGRATION_STATE))
+        mujoco.mj_getState(self.model, self.data, state, _INTEGRATION_STATE)
+        return {"state": state, "xpos": self.data.xpos.copy()}
+
+    def _set_physics(self, physics: dict[str, Any]) -> None:
+        state = np.asarray(physics["state"], np.float64)
+        xpos = np.asarray(physics["xpos"], np.float64)
+        size = mujoco.mj_stateSize(self.model, _INTEGRATION_STATE)
+        if state.shape != (size,) or xpos.shape != self.data.xpos.shape:
+            raise ValueError(
+                f"Expected a state of shape ({size},) and xpos of shape {self.data.xpos.shape}, "
+                f"got {state.shape} and {xpos.shape}: the state of another family?"
+            )
+        mujoco.mj_resetData(self.model, self.data)
+        mujoco.mj_setState(self.model, self.data, state, _INTEGRATION_STATE)
+        mujoco.mj_forward(self.model, self.data)  # what rendering reads
+        mujoco.mj_setState(self.model, self.data, state, _INTEGRATION_STATE)
+        # One substep behind qpos, so it does not follow from the state.
+        self.data.xpos[:] = xpos
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle and copy as constructor arguments plus state: no renderer travels."""
+        state = self.get_state() if self._started else None
+        return _rebuild, (type(self), self._kwargs, self.spec, state)
+
+
+def _rebuild(
+    cls: type[MujocoTaskEnv], kwargs: dict[str, Any], spec: Any, state: dict[str, Any] | None
+) -> MujocoTaskEnv:
+    env = cls(**kwargs)
+    env.spec = spec
+    if state is not None:
+        env.set_state(state)
+    return env
