@@ -1,0 +1,28 @@
+"""Wrappers that turn any Gymnasium environment into a meta-RL problem with imaginary tasks."""
+
+from ldm_wrappers.belief_observation import BeliefObservationWrapper
+from ldm_wrappers.imaginary_reward import BeliefPublisherWrapper, ImaginaryRewardWrapper
+from ldm_wrappers.latent_dynamics import (
+    BeliefPool,
+    DirichletMixture,
+    LatentDynamics,
+    LatentDynamicsConfig,
+    SavedBeliefs,
+    TrajectoryBuffer,
+)
+from ldm_wrappers.multi_episode import MultiEpisodeWrapper
+from ldm_wrappers.rl2_observation import RL2ObservationWrapper
+
+__all__ = [
+    "BeliefObservationWrapper",
+    "BeliefPool",
+    "BeliefPublisherWrapper",
+    "DirichletMixture",
+    "ImaginaryRewardWrapper",
+    "LatentDynamics",
+    "LatentDynamicsConfig",
+    "MultiEpisodeWrapper",
+    "RL2ObservationWrapper",
+    "SavedBeliefs",
+    "TrajectoryBuffer",
+]

@@ -1,0 +1,86 @@
+"""The VAE posterior joins the observation (variBAD)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
+from ldm_wrappers.latent_dynamics.transition import FloatArray
+
+
+def belief_observation_space(
+    observation_space: spaces.Space[Any], latent_dynamics: LatentDynamics
+) -> spaces.Box:
+    """Bounds of ``[s, posterior mean, posterior log-variance]``, float32."""
+    assert isinstance(observation_space, spaces.Box)
+    unbounded = np.full(2 * latent_dynamics.config.latent_dim, np.inf)
+    return spaces.Box(
+        np.concatenate([observation_space.low.ravel(), -unbounded]).astype(np.float32),
+        np.concatenate([observation_space.high.ravel(), unbounded]).astype(np.float32),
+    )
+
+
+class BeliefObservationWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
+    """Observation ``[s, posterior mean, posterior log-variance]``, float32.
+
+    The belief has seen the transition that led to s; at a reset it is the prior. Source: variBAD,
+    paper section 2.
+
+    Args:
+        env: Environment with Box observations and Box or Discrete actions, usually a
+            ``MultiEpisodeWrapper``.
+        latent_dynamics: The model; training it between steps takes effect at once.
+        buffer: Where finished trajectories go; ``None`` keeps none.
+
+    Raises:
+        ValueError: The environment's spaces do not fit the model.
+    """
+
+    def __init__(
+        self,
+        env: gym.Env[Any, Any],
+        latent_dynamics: LatentDynamics,
+        *,
+        buffer: TrajectoryBuffer | None = None,
+    ) -> None:
+        gym.utils.RecordConstructorArgs.__init__(
+            self, latent_dynamics=latent_dynamics, buffer=buffer, _disable_deepcopy=True
+        )
+        super().__init__(env)
+        latent_dynamics.spec.check_spaces(env.observation_space, env.action_space)
+        self.latent_dynamics = latent_dynamics
+        self.tracker = BeliefTracker(latent_dynamics, 1, buffer)
+        self.observation_space = belief_observation_space(env.observation_space, latent_dynamics)
+        self._observation: FloatArray = np.zeros(
+            (1, latent_dynamics.spec.observation_size), np.float32
+        )
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[FloatArray, dict[str, Any]]:
+        """Reset; the belief returns to the prior."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        self.tracker.reset()
+        self._observation = self.latent_dynamics.spec.observation_row(observation)
+        return self._join(self._observation), info
+
+    def step(self, action: Any) -> tuple[FloatArray, Any, bool, bool, dict[str, Any]]:
+        """Step and show the new belief."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        next_state = self.latent_dynamics.spec.observation_row(info.get("next_obs", observation))
+        actions = self.latent_dynamics.spec.action_row(action)
+        self.tracker.update(self._observation, actions, np.array([reward]), next_state)
+        self._observation = self.latent_dynamics.spec.observation_row(observation)
+        joined = self._join(self._observation)
+        if terminated or truncated:
+            self.tracker.end(np.ones(1, bool))
+        return joined, reward, terminated, truncated, info
+
+    def _join(self, state: FloatArray) -> FloatArray:
+        posterior = self.tracker.posterior()
+        parts = [state, posterior.mean.cpu().numpy(), posterior.logvar.cpu().numpy()]
+        return np.concatenate(parts, axis=1)[0]

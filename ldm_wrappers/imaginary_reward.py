@@ -1,0 +1,183 @@
+"""One environment is paid by imaginary tasks; others of the process publish their beliefs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from ldm_wrappers.latent_dynamics import (
+    BeliefPool,
+    BeliefSource,
+    BeliefTracker,
+    Imagination,
+    LatentDynamics,
+    MixtureScheme,
+    TrajectoryBuffer,
+)
+from ldm_wrappers.latent_dynamics.transition import FloatArray
+
+
+class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
+    """Pays r̂ = decoder(Σ α⁽ⁱ⁾ m⁽ⁱ⁾, s, a, s') instead of the environment's reward.
+
+    The environment becomes the paper's mixture worker (section 3.3). Its beliefs m⁽ⁱ⁾ come from
+    ``beliefs``: a :class:`BeliefPool` that other environments of the process publish to (through
+    :class:`BeliefPublisherWrapper`), or :class:`SavedBeliefs` of a finished run. New mixture
+    weights are drawn at every ``reset`` and kept until the next one.
+
+    Info: ``environment_reward`` (float), the reward that the environment paid.
+
+    Args:
+        env: Environment with Box observations and Box or Discrete actions, usually a
+            ``MultiEpisodeWrapper``, so that an imaginary task lasts a whole task.
+        latent_dynamics: The model; training it between steps takes effect at once.
+        beliefs: Source of the beliefs to mix.
+        mixture: Mixture scheme, Eq. 1 with β = 1 by default.
+        dropout: Leave the decoder's dropout on while rewards are imagined (the authors' code).
+        seed: Seed of mixture weights and dropout masks; ``reset(seed=…)`` seeds them as well.
+
+    Raises:
+        ValueError: The environment's spaces or the beliefs do not fit the model.
+    """
+
+    def __init__(
+        self,
+        env: gym.Env[Any, Any],
+        latent_dynamics: LatentDynamics,
+        beliefs: BeliefSource,
+        *,
+        mixture: MixtureScheme | None = None,
+        dropout: bool = False,
+        seed: int | None = None,
+    ) -> None:
+        gym.utils.RecordConstructorArgs.__init__(
+            self,
+            latent_dynamics=latent_dynamics,
+            beliefs=beliefs,
+            mixture=mixture,
+            dropout=dropout,
+            seed=seed,
+            _disable_deepcopy=True,
+        )
+        super().__init__(env)
+        latent_dynamics.spec.check_spaces(env.observation_space, env.action_space)
+        latent_dim = beliefs.means(0).shape[1]
+        if latent_dim != latent_dynamics.config.latent_dim:
+            raise ValueError(
+                f"the beliefs have {latent_dim} dimensions, the latent dynamics model has "
+                f"{latent_dynamics.config.latent_dim}"
+            )
+        self.latent_dynamics = latent_dynamics
+        self.beliefs = beliefs
+        self.imagination = Imagination(
+            latent_dynamics,
+            n_mixture=1,
+            n_normal=beliefs.n_beliefs,
+            mixture=mixture,
+            dropout=dropout,
+            seed=seed,
+        )
+        self._observation: FloatArray = np.zeros(
+            (1, latent_dynamics.spec.observation_size), np.float32
+        )
+        self._step = 0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Reset and begin a new imaginary task."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        if seed is not None:
+            self.imagination.seed(seed)
+        self.imagination.begin()
+        self._observation = self.latent_dynamics.spec.observation_row(observation)
+        self._step = 0
+        return observation, info
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Step and pay the imaginary reward."""
+        # taken first: publishers that step later must not leak what this step has not seen
+        means = self.beliefs.means(self._step)
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        spec, to_tensor = self.latent_dynamics.spec, self.latent_dynamics.to_tensor
+        paid = self.imagination.rewards(
+            to_tensor(means),
+            to_tensor(self._observation),
+            to_tensor(spec.action_row(action)),
+            to_tensor(spec.observation_row(info.get("next_obs", observation))),
+        )
+        self._observation = spec.observation_row(observation)
+        self._step += 1
+        info = {**info, "environment_reward": float(reward)}
+        return observation, float(paid[0]), terminated, truncated, info
+
+
+class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
+    """A normal worker: publishes its belief to a pool and its trajectories to a buffer.
+
+    Args:
+        env: Environment with Box observations and Box or Discrete actions, usually a
+            ``MultiEpisodeWrapper``.
+        latent_dynamics: The model that filters the beliefs.
+        pool: Pool to publish to, at every reset and step.
+        index: This environment's row of the pool.
+        buffer: Where finished trajectories go; ``None`` keeps none.
+
+    Raises:
+        ValueError: ``index`` is no row of the pool, or the spaces do not fit the model.
+    """
+
+    def __init__(
+        self,
+        env: gym.Env[Any, Any],
+        latent_dynamics: LatentDynamics,
+        pool: BeliefPool,
+        index: int,
+        *,
+        buffer: TrajectoryBuffer | None = None,
+    ) -> None:
+        gym.utils.RecordConstructorArgs.__init__(
+            self,
+            latent_dynamics=latent_dynamics,
+            pool=pool,
+            index=index,
+            buffer=buffer,
+            _disable_deepcopy=True,
+        )
+        super().__init__(env)
+        latent_dynamics.spec.check_spaces(env.observation_space, env.action_space)
+        self.latent_dynamics = latent_dynamics
+        self.pool = pool
+        self.index = index
+        self.tracker = BeliefTracker(latent_dynamics, 1, buffer)
+        self._observation: FloatArray = np.zeros(
+            (1, latent_dynamics.spec.observation_size), np.float32
+        )
+        self._publish()
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Reset; the belief returns to the prior."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        self.tracker.reset()
+        self._observation = self.latent_dynamics.spec.observation_row(observation)
+        self._publish()
+        return observation, info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Step, update the belief and publish it."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        next_state = self.latent_dynamics.spec.observation_row(info.get("next_obs", observation))
+        actions = self.latent_dynamics.spec.action_row(action)
+        self.tracker.update(self._observation, actions, np.array([reward]), next_state)
+        self._observation = self.latent_dynamics.spec.observation_row(observation)
+        self._publish()
+        if terminated or truncated:
+            self.tracker.end(np.ones(1, bool))
+        return observation, reward, terminated, truncated, info
+
+    def _publish(self) -> None:
+        self.pool.publish(self.index, self.tracker.posterior().mean[0].cpu().numpy())

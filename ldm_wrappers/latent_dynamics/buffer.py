@@ -1,0 +1,197 @@
+"""Memory of true trajectories: the newest replace the oldest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from ldm_wrappers.latent_dynamics.elbo import TrajectoryBatch
+from ldm_wrappers.latent_dynamics.transition import FloatArray, TransitionSpec
+
+_FIELDS = ("observations", "actions", "rewards", "next_observations")
+
+
+def _arrays(spec: TransitionSpec, shape: tuple[int, ...]) -> dict[str, FloatArray]:
+    """One zeroed array per field; the system maps pages only as they are written."""
+    return {
+        "observations": np.zeros((*shape, spec.observation_size), np.float32),
+        "actions": np.zeros((*shape, spec.action_columns), np.float32),
+        "rewards": np.zeros(shape, np.float32),
+        "next_observations": np.zeros((*shape, spec.observation_size), np.float32),
+    }
+
+
+class TrajectoryBuffer:
+    """Ring buffer of whole trajectories (one trajectory is one meta-episode).
+
+    Args:
+        spec: Sizes of observations and actions.
+        capacity: Number of trajectories kept.
+        max_length: Most transitions of a trajectory; longer ones keep their first ``max_length``.
+        seed: Seed of the generator that :meth:`sample` draws from.
+    """
+
+    def __init__(
+        self, spec: TransitionSpec, *, capacity: int, max_length: int, seed: int = 0
+    ) -> None:
+        if capacity < 1 or max_length < 1:
+            raise ValueError(
+                f"capacity and max_length must be at least 1, got {capacity} and {max_length}"
+            )
+        self.spec = spec
+        self.capacity = capacity
+        self.max_length = max_length
+        self._data = _arrays(spec, (capacity, max_length))
+        self._lengths = np.zeros(capacity, np.int64)
+        self._next = 0
+        self._size = 0
+        self._rng = np.random.default_rng(seed)
+
+    def __len__(self) -> int:
+        return self._size
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the buffer holds once it is full."""
+        return sum(array.nbytes for array in self._data.values()) + self._lengths.nbytes
+
+    def add(self, trajectories: dict[str, FloatArray], lengths: np.ndarray[Any, Any]) -> None:
+        """Store trajectories, oldest first.
+
+        Args:
+            trajectories: Arrays (batch, T, …) named like the fields of :class:`TrajectoryBatch`.
+            lengths: Integers (batch,), number of valid transitions of each.
+
+        Raises:
+            ValueError: A length is out of range or a valid entry is not finite.
+        """
+        n_steps = trajectories["rewards"].shape[1]
+        if lengths.size == 0:
+            return
+        if lengths.min() < 1 or lengths.max() > min(n_steps, self.max_length):
+            raise ValueError(
+                f"trajectory lengths must lie in [1, {min(n_steps, self.max_length)}], "
+                f"got {lengths.tolist()}"
+            )
+        slots = (self._next + np.arange(lengths.size)) % self.capacity
+        if lengths.size > self.capacity:  # only the newest can stay
+            keep = slice(lengths.size - self.capacity, None)
+            trajectories = {name: array[keep] for name, array in trajectories.items()}
+            lengths, slots = lengths[keep], slots[keep]
+        for name in _FIELDS:
+            values = trajectories[name]
+            if not np.isfinite(values).all():
+                raise ValueError(f"a trajectory has non-finite {name}; it was not stored")
+        for name in _FIELDS:
+            self._data[name][slots, :n_steps] = trajectories[name]
+        self._lengths[slots] = lengths
+        self._next = int(slots[-1] + 1) % self.capacity
+        self._size = min(self._size + lengths.size, self.capacity)
+
+    def sample(self, n: int, device: torch.device | str = "cpu") -> TrajectoryBatch:
+        """Draw ``min(n, len(self))`` distinct trajectories, cut to the longest of them."""
+        if not self._size:
+            raise ValueError("the trajectory buffer is empty: no meta-episode has ended yet")
+        index = self._rng.choice(self._size, size=min(n, self._size), replace=False)
+        return self.get(index, device)
+
+    def get(
+        self, index: np.ndarray[Any, Any], device: torch.device | str = "cpu"
+    ) -> TrajectoryBatch:
+        """The trajectories in slots ``index``, time first."""
+        lengths = self._lengths[index]
+        longest = int(lengths.max())
+        tensors = []
+        for name in _FIELDS:
+            rows = self._data[name][index, :longest]
+            tensors.append(torch.from_numpy(rows.swapaxes(0, 1).copy()).to(device))
+        return TrajectoryBatch(*tensors, torch.from_numpy(lengths.copy()).to(device))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Arrays of what is stored, and the position and generator that make it go on alike."""
+        return {
+            "data": {name: array[: self._size].copy() for name, array in self._data.items()},
+            "lengths": self._lengths[: self._size].copy(),
+            "next": self._next,
+            "rng": self._rng.bit_generator.state,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of :meth:`state_dict`, for a buffer of the same sizes."""
+        size = len(state["lengths"])
+        for name in _FIELDS:
+            expected = (size, *self._data[name].shape[1:])
+            if size > self.capacity or state["data"][name].shape != expected:
+                raise ValueError(
+                    f"saved buffer field {name} has shape {state['data'][name].shape}, this buffer "
+                    f"holds {self._data[name].shape}"
+                )
+        for name in _FIELDS:
+            self._data[name][:size] = state["data"][name]
+        self._lengths[:size] = state["lengths"]
+        self._size, self._next = size, int(state["next"])
+        self._rng.bit_generator.state = state["rng"]
+
+
+class TrajectoryRecorder:
+    """Collects the running trajectories of several workers until each of them ends.
+
+    Args:
+        spec: Sizes of observations and actions.
+        n_workers: Number of workers.
+        max_length: Transitions kept per trajectory; later ones are left out.
+    """
+
+    def __init__(self, spec: TransitionSpec, n_workers: int, max_length: int) -> None:
+        self.max_length = max_length
+        self._data = _arrays(spec, (n_workers, max_length))
+        self._lengths = np.zeros(n_workers, np.int64)
+
+    def append(
+        self,
+        observations: FloatArray,
+        actions: FloatArray,
+        rewards: FloatArray,
+        next_observations: FloatArray,
+    ) -> None:
+        """Add one transition per worker; arrays (n_workers, columns), rewards (n_workers,)."""
+        workers = np.flatnonzero(self._lengths < self.max_length)
+        steps = self._lengths[workers]
+        values = (observations, actions, rewards, next_observations)
+        for name, value in zip(_FIELDS, values, strict=True):
+            self._data[name][workers, steps] = value[workers]
+        self._lengths[workers] += 1
+
+    def finish(
+        self, ended: np.ndarray[Any, np.dtype[np.bool_]]
+    ) -> tuple[dict[str, FloatArray], np.ndarray[Any, np.dtype[np.int64]]]:
+        """Take out the trajectories of the workers in ``ended`` (bool (n_workers,))."""
+        lengths = self._lengths[ended].copy()
+        longest = int(lengths.max(initial=0))
+        inside = np.arange(longest) < lengths[:, None]
+        taken = {}
+        for name in _FIELDS:
+            rows = self._data[name][ended, :longest].copy()
+            rows[~inside] = 0.0  # a longer, earlier trajectory may have left its end here
+            taken[name] = rows
+        self._lengths[ended] = 0
+        return taken, lengths
+
+    def discard(self, ended: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
+        """Forget the running trajectories of the workers in ``ended``."""
+        self._lengths[ended] = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The running trajectories."""
+        return {
+            "data": {name: array.copy() for name, array in self._data.items()},
+            "lengths": self._lengths.copy(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of :meth:`state_dict`, for a recorder of the same sizes."""
+        for name in _FIELDS:
+            self._data[name][...] = state["data"][name]
+        self._lengths[...] = state["lengths"]

@@ -1,0 +1,135 @@
+"""Sizes and choices of the latent dynamics model, as data that is saved with a run."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+DecoderInput = Literal["observation", "action", "next_observation"]
+Likelihood = Literal["bernoulli", "gaussian"]
+
+
+@dataclass(frozen=True)
+class LatentDynamicsConfig:
+    """Architecture of :class:`~ldm_wrappers.latent_dynamics.LatentDynamics`.
+
+    The defaults are the authors' MuJoCo sizes; their gridworld sizes are
+    :meth:`LatentDynamicsConfig.grid` .
+
+    Attributes:
+        latent_dim: Size of the latent m.
+        encoder_observation_size: Width of the encoder's embedding of s'; 0 leaves s' out.
+        encoder_action_size: Width of the encoder's embedding of a; 0 leaves a out.
+        encoder_reward_size: Width of the encoder's embedding of r; 0 leaves r out.
+        encoder_hidden_size: Width of the encoder's GRU.
+        decoder_inputs: What the reward decoder sees beside the latent.
+        decoder_observation_size: Width of the decoder's embeddings of s and of s'.
+        decoder_action_size: Width of the decoder's embedding of a.
+        decoder_hidden_sizes: Hidden layers of the decoder, at least one.
+        decoder_heads: 1, or one output per cell of an integer-valued Box observation (variBAD's
+            multi-head gridworld decoder); s' then picks the head and is no input of the network.
+        likelihood: ``"bernoulli"`` on "the reward is ``reward_high``", or ``"gaussian"``: the
+            squared error, a Gaussian of variance 1/2 without its constant.
+        reward_low: Reward that a Bernoulli outcome 0 stands for.
+        reward_high: Reward that a Bernoulli outcome 1 stands for.
+        p_drop: Dropout rate on the decoder's embedded inputs, never on the latent (section 3.3).
+        kl_weight: Weight of the KL terms in the ELBO.
+    """
+
+    latent_dim: int = 5
+    encoder_observation_size: int = 32
+    encoder_action_size: int = 16
+    encoder_reward_size: int = 16
+    encoder_hidden_size: int = 128
+    decoder_inputs: tuple[DecoderInput, ...] = ("observation", "action", "next_observation")
+    decoder_observation_size: int = 32
+    decoder_action_size: int = 16
+    decoder_hidden_sizes: tuple[int, ...] = (64, 32)
+    decoder_heads: int = 1
+    likelihood: Likelihood = "gaussian"
+    reward_low: float = 0.0
+    reward_high: float = 1.0
+    p_drop: float = 0.5
+    kl_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("latent_dim", "encoder_hidden_size", "decoder_heads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        encoder = (
+            self.encoder_observation_size,
+            self.encoder_action_size,
+            self.encoder_reward_size,
+        )
+        if min(encoder) < 0 or max(encoder) == 0:
+            raise ValueError(
+                "encoder_observation_size, encoder_action_size and encoder_reward_size must not be "
+                f"negative and not all be 0, got {encoder}"
+            )
+        known = ("observation", "action", "next_observation")
+        unknown = [name for name in self.decoder_inputs if name not in known]
+        if (
+            unknown
+            or not self.decoder_inputs
+            or len(set(self.decoder_inputs)) < len(self.decoder_inputs)
+        ):
+            raise ValueError(
+                f"decoder_inputs must be distinct names out of {known}, got {self.decoder_inputs}"
+            )
+        if not self.decoder_hidden_sizes or min(self.decoder_hidden_sizes) < 1:
+            raise ValueError(
+                "decoder_hidden_sizes needs at least one positive width, "
+                f"got {self.decoder_hidden_sizes}"
+            )
+        if min(self.decoder_observation_size, self.decoder_action_size) < 1:
+            raise ValueError(
+                "decoder embeddings need a positive width, got decoder_observation_size="
+                f"{self.decoder_observation_size}, decoder_action_size={self.decoder_action_size}"
+            )
+        if self.likelihood not in ("bernoulli", "gaussian"):
+            raise ValueError(
+                f"likelihood must be 'bernoulli' or 'gaussian', got {self.likelihood!r}"
+            )
+        if self.reward_low >= self.reward_high:
+            raise ValueError(
+                f"reward_low must be below reward_high, got {self.reward_low} and "
+                f"{self.reward_high}"
+            )
+        if not 0.0 <= self.p_drop < 1.0:
+            raise ValueError(f"p_drop must lie in [0, 1), got {self.p_drop}")
+        if self.kl_weight < 0.0:
+            raise ValueError(f"kl_weight must not be negative, got {self.kl_weight}")
+
+    @classmethod
+    def grid(cls, **changes: Any) -> LatentDynamicsConfig:
+        """The authors' gridworld sizes (FACTS of the published configuration), with ``changes``."""
+        values: dict[str, Any] = {
+            "latent_dim": 32,
+            "encoder_action_size": 0,
+            "encoder_reward_size": 8,
+            "decoder_inputs": ("next_observation",),
+            "decoder_hidden_sizes": (32, 32),
+            "likelihood": "bernoulli",
+            "reward_low": -0.1,
+            "reward_high": 1.0,
+            "p_drop": 0.7,
+        }
+        return cls(**{**values, **changes})
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-able dictionary that :meth:`from_dict` reads back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> LatentDynamicsConfig:
+        """Inverse of :meth:`to_dict`; an unknown key is a ``ValueError``."""
+        known = set(cls.__dataclass_fields__)
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ValueError(
+                f"unknown latent dynamics settings {unknown}, expected {sorted(known)}"
+            )
+        fixed = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
+        return cls(**fixed)

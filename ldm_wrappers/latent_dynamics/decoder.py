@@ -1,0 +1,146 @@
+"""The reward decoder p(r | m, s, a, s') and its two likelihoods (paper, sections 3.2 and 3.3)."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ldm_wrappers.latent_dynamics.config import LatentDynamicsConfig
+from ldm_wrappers.latent_dynamics.transition import TransitionSpec
+
+
+class RewardDecoder(nn.Module):
+    """A small network whose first layer is split into a latent part and a transition part.
+
+    The first layer of a network on ``[m, e(s, a, s')]`` is linear, so its value is the sum of a
+    part that knows only m and a part that knows only the transition. Both are computed once, for
+    K latents and T transitions, and the K · T sums start at the second layer. With many encoded
+    lengths per trajectory that saves the widest matrix product of the ELBO.
+
+    Dropout acts on the embedded transition (never on the latent). The mask of a transition is
+    shared by all latents that decode it, which leaves each rate as it was.
+    """
+
+    def __init__(self, spec: TransitionSpec, config: LatentDynamicsConfig) -> None:
+        super().__init__()
+        self.spec = spec
+        self.config = config
+        sizes = {
+            "observation": (spec.observation_size, config.decoder_observation_size),
+            "action": (spec.action_size, config.decoder_action_size),
+            "next_observation": (spec.observation_size, config.decoder_observation_size),
+        }
+        used = [
+            name
+            for name in config.decoder_inputs
+            if not (name == "next_observation" and config.decoder_heads > 1)
+        ]
+        self.embeddings = nn.ModuleDict({name: nn.Linear(*sizes[name]) for name in used})
+        first = config.decoder_hidden_sizes[0]
+        self.latent_layer = nn.Linear(config.latent_dim, first)
+        width = sum(sizes[name][1] for name in used)
+        self.transition_layer = nn.Linear(width, first, bias=False) if width else None
+        widths = (*config.decoder_hidden_sizes, config.decoder_heads)
+        self.layers = nn.ModuleList([nn.Linear(i, o) for i, o in itertools.pairwise(widths)])
+
+    def transition_part(
+        self,
+        observations: torch.Tensor,
+        actions: torch.Tensor,
+        next_observations: torch.Tensor,
+        *,
+        dropout: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> torch.Tensor | None:
+        """First-layer contribution of transitions (…, columns) as (…, first hidden width)."""
+        if self.transition_layer is None:
+            return None
+        values = {
+            "observation": observations,
+            "action": actions,
+            "next_observation": next_observations,
+        }
+        parts = []
+        for name, embedding in self.embeddings.items():
+            value = values[name]
+            if name == "action":
+                value = self.spec.encode_actions(value)
+            parts.append(embedding(value))
+        embedded = torch.relu(torch.cat(parts, dim=-1))
+        if dropout and self.config.p_drop:
+            # torch's own dropout can only use the global generator
+            keep = 1.0 - self.config.p_drop
+            mask = torch.rand(embedded.shape, generator=generator, device=embedded.device) < keep
+            embedded = embedded * (mask / keep)
+        return self.transition_layer(embedded)
+
+    def head(
+        self,
+        latents: torch.Tensor,
+        transition_part: torch.Tensor | None,
+        next_observations: torch.Tensor,
+    ) -> torch.Tensor:
+        """Raw decoder output for broadcastable latents and transitions: (…,)."""
+        hidden = self.latent_layer(latents)
+        if transition_part is not None:
+            hidden = hidden + transition_part
+        for layer in self.layers:
+            hidden = layer(torch.relu(hidden))
+        if self.config.decoder_heads == 1:
+            return hidden.squeeze(-1)
+        index = self.head_index(next_observations).unsqueeze(-1)
+        shape = torch.broadcast_shapes(hidden.shape[:-1], index.shape[:-1])
+        return torch.gather(
+            hidden.expand(*shape, hidden.shape[-1]), -1, index.expand(*shape, 1)
+        ).squeeze(-1)
+
+    def head_index(self, next_observations: torch.Tensor) -> torch.Tensor:
+        """Head of integer-valued s' (…, observation_size): its mixed-radix number, (…,)."""
+        side = round(self.config.decoder_heads ** (1.0 / self.spec.observation_size))
+        index = torch.zeros_like(next_observations[..., 0], dtype=torch.long)
+        for column in range(self.spec.observation_size):
+            index = index * side + next_observations[..., column].round().long().clamp(0, side - 1)
+        return index
+
+    def forward(
+        self,
+        latents: torch.Tensor,
+        observations: torch.Tensor,
+        actions: torch.Tensor,
+        next_observations: torch.Tensor,
+        *,
+        dropout: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> torch.Tensor:
+        """Raw output: a logit (Bernoulli) or a reward (Gaussian), shape (…,).
+
+        Args:
+            latents: float32 (…, latent_dim).
+            observations: float32 (…, observation_size).
+            actions: float32 (…, action_columns).
+            next_observations: float32 (…, observation_size).
+            dropout: Drop embedded inputs at rate p_drop.
+            generator: Source of the dropout masks.
+        """
+        part = self.transition_part(
+            observations, actions, next_observations, dropout=dropout, generator=generator
+        )
+        return self.head(latents, part, next_observations)
+
+    def expected_reward(self, output: torch.Tensor) -> torch.Tensor:
+        """Reward that a raw output stands for; Bernoulli: low + (high − low) · p."""
+        if self.config.likelihood == "gaussian":
+            return output
+        low, high = self.config.reward_low, self.config.reward_high
+        return low + (high - low) * torch.sigmoid(output)
+
+    def log_likelihood(self, output: torch.Tensor, rewards: torch.Tensor) -> torch.Tensor:
+        """log p(r | output), broadcast; the Gaussian one is −(r̂ − r)² without its constant."""
+        if self.config.likelihood == "gaussian":
+            return -(output - rewards).square()
+        middle = 0.5 * (self.config.reward_low + self.config.reward_high)
+        target = (rewards > middle).to(output.dtype).expand_as(output)
+        return -F.binary_cross_entropy_with_logits(output, target, reduction="none")

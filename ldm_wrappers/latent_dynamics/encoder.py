@@ -1,0 +1,126 @@
+"""Encoder-v: the recurrent posterior q(m | trajectory so far) (paper, section 3.2)."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from ldm_wrappers.latent_dynamics.config import LatentDynamicsConfig
+from ldm_wrappers.latent_dynamics.gru import GRU
+from ldm_wrappers.latent_dynamics.transition import TransitionSpec
+
+
+class Posterior(NamedTuple):
+    """Diagonal Gaussians over the latent.
+
+    Attributes:
+        mean: float32 (…, latent_dim).
+        logvar: float32 (…, latent_dim), logarithm of the variance.
+    """
+
+    mean: torch.Tensor
+    logvar: torch.Tensor
+
+
+class Encoder(nn.Module):
+    """Embeds (a, r, s'), runs a GRU over time and reads mean and log-variance off its state.
+
+    The posterior before the first transition is read off the zero state, so it is learned too.
+    """
+
+    def __init__(self, spec: TransitionSpec, config: LatentDynamicsConfig) -> None:
+        super().__init__()
+        self.spec = spec
+        self.hidden_size = config.encoder_hidden_size
+        sizes = {
+            "next_observation": (spec.observation_size, config.encoder_observation_size),
+            "action": (spec.action_size, config.encoder_action_size),
+            "reward": (1, config.encoder_reward_size),
+        }
+        self.embeddings = nn.ModuleDict(
+            {name: nn.Linear(size, width) for name, (size, width) in sizes.items() if width}
+        )
+        width = sum(width for _, width in sizes.values())
+        self.gru = GRU(width, self.hidden_size)
+        for name, parameter in self.gru.named_parameters():
+            if "bias" in name:
+                nn.init.zeros_(parameter)
+            else:
+                nn.init.orthogonal_(parameter)
+        self.mean = nn.Linear(self.hidden_size, config.latent_dim)
+        self.logvar = nn.Linear(self.hidden_size, config.latent_dim)
+
+    def initial_hidden(self, batch_size: int) -> torch.Tensor:
+        """The zero GRU state, float32 (batch_size, hidden_size)."""
+        return self.mean.weight.new_zeros(batch_size, self.hidden_size)
+
+    def posterior(self, hidden: torch.Tensor) -> Posterior:
+        """Read the posterior off GRU states (…, hidden_size)."""
+        return Posterior(self.mean(hidden), self.logvar(hidden))
+
+    def embed(
+        self, actions: torch.Tensor, rewards: torch.Tensor, next_observations: torch.Tensor
+    ) -> torch.Tensor:
+        """Embed transitions: (…, action_columns), (…), (…, observation_size) to (…, width)."""
+        parts = []
+        if "next_observation" in self.embeddings:
+            parts.append(self.embeddings["next_observation"](next_observations))
+        if "action" in self.embeddings:
+            parts.append(self.embeddings["action"](self.spec.encode_actions(actions)))
+        if "reward" in self.embeddings:
+            parts.append(self.embeddings["reward"](rewards.unsqueeze(-1)))
+        return torch.relu(torch.cat(parts, dim=-1))
+
+    def step(
+        self,
+        hidden: torch.Tensor,
+        actions: torch.Tensor,
+        rewards: torch.Tensor,
+        next_observations: torch.Tensor,
+    ) -> torch.Tensor:
+        """Filter one transition per worker: hidden (batch, hidden_size) to the next one."""
+        embedded = self.embed(actions, rewards, next_observations)
+        return self.gru(embedded.unsqueeze(0), hidden.unsqueeze(0))[1].squeeze(0)
+
+    def forward(
+        self, actions: torch.Tensor, rewards: torch.Tensor, next_observations: torch.Tensor
+    ) -> Posterior:
+        """Posteriors for every encoded length 0…T of whole trajectories, time first.
+
+        Args:
+            actions: float32 (T, batch, action_columns).
+            rewards: float32 (T, batch).
+            next_observations: float32 (T, batch, observation_size).
+
+        Returns:
+            Posterior with arrays of shape (T + 1, batch, latent_dim); index t has seen the first
+            t transitions.
+        """
+        hidden = self.initial_hidden(rewards.shape[1]).unsqueeze(0)
+        outputs, _ = self.gru(self.embed(actions, rewards, next_observations), hidden)
+        return self.posterior(torch.cat([hidden, outputs]))
+
+
+def kl_divergence(posterior: Posterior, prior: Posterior) -> torch.Tensor:
+    """KL(posterior || prior) of diagonal Gaussians, summed over the latent: (…,)."""
+    difference = posterior.mean - prior.mean
+    log_ratio = posterior.logvar - prior.logvar
+    terms = log_ratio.exp() + difference.square() * torch.exp(-prior.logvar) - 1.0 - log_ratio
+    return 0.5 * terms.sum(dim=-1)
+
+
+def sample(posterior: Posterior, generator: torch.Generator | None) -> torch.Tensor:
+    """One reparametrised sample per posterior, shaped like its mean."""
+    noise = torch.randn(
+        posterior.mean.shape, generator=generator, device=posterior.mean.device, dtype=torch.float32
+    )
+    return posterior.mean + noise * torch.exp(0.5 * posterior.logvar)
+
+
+def entropy(posterior: Posterior) -> torch.Tensor:
+    """Differential entropy in nats, summed over the latent: (…,)."""
+    constant = 0.5 * (1.0 + math.log(2.0 * math.pi))
+    return (constant + 0.5 * posterior.logvar).sum(dim=-1)

@@ -1,0 +1,138 @@
+"""Imaginary tasks: mixture weights and the rewards the decoder gives for them (section 3.3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from ldm_wrappers.latent_dynamics.mixture import DirichletMixture, MixtureScheme
+from ldm_wrappers.latent_dynamics.model import LatentDynamics
+
+
+class Imagination:
+    """The arithmetic that the scalar and the vector ``ImaginaryRewardWrapper`` share.
+
+    m̂ = Σ α⁽ⁱ⁾ m⁽ⁱ⁾ with weights that are drawn when an imaginary task begins and kept for it;
+    r̂ = decoder(m̂, s, a, s').
+
+    Args:
+        model: The latent dynamics model; its current weights are used.
+        n_mixture: Number of imaginary tasks that run side by side.
+        n_normal: Number of beliefs to mix.
+        mixture: Mixture scheme; Eq. 1 with β = 1 if ``None``.
+        dropout: Leave the decoder's dropout on while rewards are imagined.
+        seed: Seed of weights and dropout masks.
+    """
+
+    def __init__(
+        self,
+        model: LatentDynamics,
+        *,
+        n_mixture: int,
+        n_normal: int,
+        mixture: MixtureScheme | None = None,
+        dropout: bool = False,
+        seed: int | None = None,
+    ) -> None:
+        if n_mixture < 1 or n_normal < 1:
+            raise ValueError(
+                f"n_mixture and n_normal must be at least 1, got {n_mixture} and {n_normal}"
+            )
+        self.model = model
+        self.n_mixture = n_mixture
+        self.n_normal = n_normal
+        self.mixture = mixture or DirichletMixture()
+        self.dropout = dropout
+        self.seed(seed)
+        self.weights = torch.zeros(0)
+        self.begin()
+
+    def seed(self, seed: int | None) -> None:
+        """Restart the generators of weights and dropout masks."""
+        weights_seed, dropout_seed = np.random.SeedSequence(seed).spawn(2)
+        self.rng = np.random.default_rng(weights_seed)
+        self.generator = torch.Generator(device=self.model.device)
+        self.generator.manual_seed(int(dropout_seed.generate_state(1)[0]))
+
+    def begin(self, tasks: np.ndarray[Any, np.dtype[np.bool_]] | None = None) -> None:
+        """Draw new weights for the imaginary tasks of a bool mask (n_mixture,), or for all."""
+        if tasks is not None and not tasks.any():
+            return
+        count = self.n_mixture if tasks is None else int(tasks.sum())
+        latent_dim = self.model.config.latent_dim
+        drawn = np.asarray(
+            self.mixture.sample(self.rng, count, self.n_normal, latent_dim), np.float32
+        )
+        expected = [(count, self.n_normal, columns) for columns in (1, latent_dim)]
+        if drawn.shape not in expected:
+            raise ValueError(
+                f"{self.mixture} returned weights of shape {drawn.shape}, expected {expected[1]} "
+                f"or {expected[0]}"
+            )
+        if not np.allclose(drawn.sum(1), 1.0, atol=1e-4):
+            raise ValueError(f"{self.mixture} returned weights that do not sum to 1: {drawn}")
+        new = torch.from_numpy(drawn).to(self.model.device)
+        if tasks is None:
+            self.weights = new
+        else:
+            self.weights = self.weights.clone()
+            self.weights[torch.from_numpy(tasks)] = new
+
+    @torch.no_grad()
+    def latents(self, means: torch.Tensor) -> torch.Tensor:
+        """Mixture beliefs m̂ (n_mixture, latent_dim) of belief means (n_normal, latent_dim)."""
+        return (self.weights * means).sum(1)
+
+    def rewards(
+        self,
+        means: torch.Tensor,
+        observations: torch.Tensor,
+        actions: torch.Tensor,
+        next_observations: torch.Tensor,
+    ) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Imaginary rewards of one transition per imaginary task.
+
+        Args:
+            means: float32 (n_normal, latent_dim), beliefs from before the transition.
+            observations: float32 (n_mixture, observation_size).
+            actions: float32 (n_mixture, action_columns).
+            next_observations: float32 (n_mixture, observation_size).
+
+        Raises:
+            FloatingPointError: A reward is not finite; the message names the mixture.
+        """
+        rewards = self.model.imagine_reward(
+            self.latents(means),
+            observations,
+            actions,
+            next_observations,
+            dropout=self.dropout,
+            generator=self.generator,
+        )
+        array = rewards.cpu().numpy().astype(np.float64)
+        if not np.isfinite(array).all():
+            bad = np.flatnonzero(~np.isfinite(array)).tolist()
+            raise FloatingPointError(f"imaginary rewards of mixtures {bad} are not finite: {array}")
+        return array
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights and generators."""
+        return {
+            "weights": self.weights.cpu().numpy().copy(),
+            "rng": self.rng.bit_generator.state,
+            "generator": self.generator.get_state().cpu().numpy().copy(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of :meth:`state_dict`."""
+        weights = torch.as_tensor(np.array(state["weights"], dtype=np.float32))
+        if weights.shape != self.weights.shape:
+            raise ValueError(
+                f"saved mixture weights have shape {tuple(weights.shape)}, expected "
+                f"{tuple(self.weights.shape)}"
+            )
+        self.weights = weights.to(self.model.device)
+        self.rng.bit_generator.state = state["rng"]
+        self.generator.set_state(torch.as_tensor(np.array(state["generator"], dtype=np.uint8)))

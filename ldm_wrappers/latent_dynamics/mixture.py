@@ -1,0 +1,60 @@
+"""Mixture weights of imaginary tasks (paper, Eq. 1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from ldm_wrappers.latent_dynamics.transition import FloatArray
+
+
+class MixtureScheme(Protocol):
+    """Anything that draws mixture weights; pass your own to the imaginary reward wrappers."""
+
+    def sample(
+        self, rng: np.random.Generator, n_mixture: int, n_normal: int, latent_dim: int
+    ) -> FloatArray:
+        """Weights of ``n_mixture`` imaginary tasks over ``n_normal`` beliefs.
+
+        Returns:
+            float32 (n_mixture, n_normal, latent_dim) or (n_mixture, n_normal, 1); each column of
+            each task sums to 1 over the beliefs.
+        """
+
+
+@dataclass(frozen=True)
+class DirichletMixture:
+    """α ~ β · Dirichlet(1, …, 1) − (β − 1) / n over the n beliefs that take part (Eq. 1).
+
+    Attributes:
+        beta: Degree of extrapolation β > 0; at most 1 gives convex combinations.
+        n_components: How many random beliefs take part in one task; ``None`` for all. A Dirichlet
+            over many beliefs is close to their mean, over a few it stays diverse.
+        per_dimension: Draw one weight per belief and latent dimension, as the authors' code does,
+            instead of one per belief, as the paper writes.
+    """
+
+    beta: float = 1.0
+    n_components: int | None = None
+    per_dimension: bool = False
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.beta) and self.beta > 0.0):
+            raise ValueError(f"beta must be positive and finite, got {self.beta}")
+        if self.n_components is not None and self.n_components < 1:
+            raise ValueError(f"n_components must be at least 1 or None, got {self.n_components}")
+
+    def sample(
+        self, rng: np.random.Generator, n_mixture: int, n_normal: int, latent_dim: int
+    ) -> FloatArray:
+        """See :meth:`MixtureScheme.sample`; a task's beliefs that take no part weigh 0."""
+        n = n_normal if self.n_components is None else min(self.n_components, n_normal)
+        columns = latent_dim if self.per_dimension else 1
+        draws = rng.dirichlet(np.ones(n), size=(n_mixture, columns)).swapaxes(1, 2)
+        alpha = self.beta * draws - (self.beta - 1.0) / n
+        weights = np.zeros((n_mixture, n_normal, columns), np.float32)
+        members = np.argsort(rng.random((n_mixture, n_normal)), axis=1)[:, :n]
+        np.put_along_axis(weights, members[:, :, None], alpha.astype(np.float32), axis=1)
+        return weights

@@ -1,0 +1,95 @@
+"""Follows workers through their tasks: beliefs online, trajectories into the buffer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ldm_wrappers.latent_dynamics.beliefs import BeliefFilter
+from ldm_wrappers.latent_dynamics.buffer import TrajectoryBuffer, TrajectoryRecorder
+from ldm_wrappers.latent_dynamics.encoder import Posterior
+from ldm_wrappers.latent_dynamics.model import LatentDynamics
+from ldm_wrappers.latent_dynamics.transition import FloatArray
+
+
+class BeliefTracker:
+    """What every wrapper around normal workers needs, for one worker or many.
+
+    Args:
+        model: The latent dynamics model.
+        n_workers: Number of workers.
+        buffer: Where finished trajectories go; ``None`` keeps none.
+    """
+
+    def __init__(
+        self, model: LatentDynamics, n_workers: int, buffer: TrajectoryBuffer | None = None
+    ) -> None:
+        if buffer is not None and buffer.spec != model.spec:
+            raise ValueError(
+                f"the buffer stores {buffer.spec}, the latent dynamics model reads {model.spec}"
+            )
+        self.model = model
+        self.n_workers = n_workers
+        self.buffer = buffer
+        self._filter = BeliefFilter(model, n_workers)
+        self._recorder = None
+        if buffer is not None:
+            self._recorder = TrajectoryRecorder(model.spec, n_workers, buffer.max_length)
+
+    def posterior(self) -> Posterior:
+        """Current beliefs, float32 (n_workers, latent_dim), on the model's device."""
+        return self._filter.posterior()
+
+    def reset(self) -> None:
+        """All workers begin a new task; running trajectories are forgotten."""
+        self._filter.reset()
+        if self._recorder is not None:
+            self._recorder.discard(np.ones(self.n_workers, bool))
+
+    def update(
+        self,
+        observations: FloatArray,
+        actions: FloatArray,
+        rewards: np.ndarray[Any, np.dtype[Any]],
+        next_observations: FloatArray,
+    ) -> None:
+        """Take in one true transition per worker, columns as :class:`TransitionSpec` has them.
+
+        Raises:
+            FloatingPointError: A reward or next observation is not finite.
+        """
+        values = np.asarray(rewards, np.float32)
+        for name, array in (("reward", values), ("observation", next_observations)):
+            if not np.isfinite(array).all():
+                rows = ~np.isfinite(array.reshape(self.n_workers, -1)).all(axis=1)
+                worker = int(np.flatnonzero(rows)[0])
+                raise FloatingPointError(
+                    f"{name} of worker {worker} is not finite: {array[worker]}"
+                )
+        self._filter.update(
+            self.model.to_tensor(actions),
+            self.model.to_tensor(values),
+            self.model.to_tensor(next_observations),
+        )
+        if self._recorder is not None:
+            self._recorder.append(observations, actions, values, next_observations)
+
+    def end(self, ended: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
+        """The tasks of the workers in ``ended`` are over: store them, return to the prior."""
+        if not ended.any():
+            return
+        self._filter.reset(ended)
+        if self._recorder is not None and self.buffer is not None:
+            self.buffer.add(*self._recorder.finish(ended))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Beliefs and running trajectories (the buffer is saved on its own)."""
+        recorder = self._recorder.state_dict() if self._recorder is not None else {}
+        return {"filter": self._filter.state_dict(), "recorder": recorder}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of :meth:`state_dict`."""
+        self._filter.load_state_dict(state["filter"])
+        if self._recorder is not None:
+            self._recorder.load_state_dict(state["recorder"])

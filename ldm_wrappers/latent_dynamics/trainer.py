@@ -1,0 +1,124 @@
+"""Trains a latent dynamics model on the trajectories of a buffer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ldm_wrappers.latent_dynamics.buffer import TrajectoryBuffer
+from ldm_wrappers.latent_dynamics.elbo import ElboTerms, TrajectoryBatch, elbo
+from ldm_wrappers.latent_dynamics.model import LatentDynamics
+
+
+class LatentDynamicsTrainer:
+    """Adam on the negative ELBO of random trajectories.
+
+    The loss is divided by the number of encoded lengths, which Adam does not notice, so that
+    losses of tasks of different lengths can be compared.
+
+    Args:
+        model: Model to train.
+        buffer: Where trajectories come from.
+        learning_rate: Adam's learning rate.
+        batch_trajectories: Trajectories per update.
+        n_encoded_lengths: Encoded lengths per trajectory and update, ``None`` for all.
+        n_decoded_steps: Decoded transitions per trajectory and update, ``None`` for all.
+        seed: Seed of latents, subsets and dropout masks.
+    """
+
+    def __init__(
+        self,
+        model: LatentDynamics,
+        buffer: TrajectoryBuffer,
+        *,
+        learning_rate: float = 1e-3,
+        batch_trajectories: int = 25,
+        n_encoded_lengths: int | None = None,
+        n_decoded_steps: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        if batch_trajectories < 1:
+            raise ValueError(f"batch_trajectories must be at least 1, got {batch_trajectories}")
+        if learning_rate <= 0.0:
+            raise ValueError(f"learning_rate must be positive, got {learning_rate}")
+        if model.spec != buffer.spec:
+            raise ValueError(
+                f"the buffer stores {buffer.spec}, the latent dynamics model reads {model.spec}"
+            )
+        for name, size in (
+            ("n_encoded_lengths", n_encoded_lengths),
+            ("n_decoded_steps", n_decoded_steps),
+        ):
+            if size is not None and size < 1:
+                raise ValueError(f"{name} must be at least 1 or None, got {size}")
+        self.model = model
+        self.buffer = buffer
+        self.batch_trajectories = batch_trajectories
+        self.n_encoded_lengths = n_encoded_lengths
+        self.n_decoded_steps = n_decoded_steps
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
+        self.generator = torch.Generator(device=model.device).manual_seed(seed)
+        self.n_updates = 0
+
+    def update(self, n_updates: int) -> dict[str, float]:
+        """Take ``n_updates`` gradient steps; nothing happens while the buffer is empty.
+
+        Returns:
+            Means over the updates of ``loss``, ``elbo``, ``reconstruction`` and ``kl`` (nats per
+            encoded length); empty if no update was made.
+
+        Raises:
+            FloatingPointError: A loss or gradient is not finite; the weights of the last good
+                update are kept.
+        """
+        if not len(self.buffer) or n_updates < 1:
+            return {}
+        totals = [self._step() for _ in range(n_updates)]
+        means = torch.stack(totals).mean(0).tolist()
+        return dict(zip(("loss", "elbo", "reconstruction", "kl"), means, strict=True))
+
+    def _step(self) -> torch.Tensor:
+        batch = self.buffer.sample(self.batch_trajectories, self.model.device)
+        terms = self.evaluate(batch, dropout=True)
+        scale = 1.0 / (batch.rewards.shape[0] + 1)
+        loss = -terms.elbo.mean() * scale
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.get_total_norm(
+            [p.grad for p in self.model.parameters() if p.grad is not None]
+        )
+        if not torch.isfinite(loss + norm):
+            raise FloatingPointError(
+                f"latent dynamics update {self.n_updates}: loss {loss.item()}, gradient norm "
+                f"{norm.item()}; expected finite numbers"
+            )
+        self.optimizer.step()
+        self.n_updates += 1
+        values = [terms.elbo.mean(), terms.reconstruction.mean(), terms.kl.mean()]
+        return torch.stack([loss.detach(), *[v.detach() * scale for v in values]])
+
+    def evaluate(self, batch: TrajectoryBatch, *, dropout: bool = False) -> ElboTerms:
+        """ELBO of given trajectories with this trainer's subsets and generator."""
+        return elbo(
+            self.model,
+            batch,
+            n_encoded_lengths=self.n_encoded_lengths,
+            n_decoded_steps=self.n_decoded_steps,
+            dropout=dropout,
+            generator=self.generator,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but weights and buffer: optimizer, generator, counter."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "n_updates": self.n_updates,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of :meth:`state_dict`."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"].cpu())
+        self.n_updates = int(state["n_updates"])

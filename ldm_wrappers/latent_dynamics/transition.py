@@ -1,0 +1,100 @@
+"""How a transition (s, a, r, s') of any supported environment becomes numbers for the networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class TransitionSpec:
+    """Sizes and encodings of the observations and actions of one environment family.
+
+    Observations are ``Box`` and are flattened to float32. Actions are ``Box`` (flattened, float32)
+    or ``Discrete`` (stored as one float32 column, one-hot encoded where a network reads them).
+
+    Attributes:
+        observation_size: Number of columns of a flattened observation.
+        action_columns: Number of columns in which an action is stored.
+        n_actions: Number of discrete actions, or 0 for a ``Box`` action space.
+        action_start: Smallest discrete action (``Discrete.start``), 0 for a ``Box``.
+    """
+
+    observation_size: int
+    action_columns: int
+    n_actions: int = 0
+    action_start: int = 0
+
+    @classmethod
+    def from_spaces(
+        cls, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
+    ) -> TransitionSpec:
+        """Read the sizes off single (not batched) spaces.
+
+        Raises:
+            TypeError: The observation space is no ``Box`` or the action space is neither ``Box``
+                nor ``Discrete``.
+        """
+        if not isinstance(observation_space, spaces.Box):
+            raise TypeError(
+                f"the observation space must be a Box, got {observation_space}; "
+                "put gymnasium.wrappers.FlattenObservation around the environment first"
+            )
+        observation_size = int(np.prod(observation_space.shape))
+        if isinstance(action_space, spaces.Discrete):
+            return cls(observation_size, 1, int(action_space.n), int(action_space.start))
+        if isinstance(action_space, spaces.Box):
+            return cls(observation_size, int(np.prod(action_space.shape)))
+        raise TypeError(f"the action space must be Box or Discrete, got {action_space}")
+
+    def check_spaces(
+        self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
+    ) -> None:
+        """Raise a ``ValueError`` if an environment's spaces encode to other sizes than these."""
+        found = TransitionSpec.from_spaces(observation_space, action_space)
+        if found != self:
+            raise ValueError(f"the environment has {found}, the latent dynamics model reads {self}")
+
+    @property
+    def action_size(self) -> int:
+        """Number of columns of an encoded action: the one-hot size or the flattened Box."""
+        return self.n_actions or self.action_columns
+
+    def observations(self, observations: Any) -> FloatArray:
+        """Flatten a batch of observations: (batch, …) to float32 (batch, observation_size)."""
+        array = np.asarray(observations, dtype=np.float32)
+        return array.reshape(array.shape[0], self.observation_size)
+
+    def actions(self, actions: Any) -> FloatArray:
+        """Columns of a batch of actions: (batch, …) to float32 (batch, action_columns)."""
+        array = np.asarray(actions, dtype=np.float32)
+        return array.reshape(array.shape[0], self.action_columns)
+
+    def observation_row(self, observation: Any) -> FloatArray:
+        """One observation as a batch of one: float32 (1, observation_size)."""
+        return self.observations(np.asarray(observation)[None])
+
+    def action_row(self, action: Any) -> FloatArray:
+        """One action as a batch of one: float32 (1, action_columns)."""
+        return self.actions(np.asarray(action)[None])
+
+    def encode_actions(self, columns: torch.Tensor) -> torch.Tensor:
+        """Encode stored action columns (…, action_columns) to float32 (…, action_size)."""
+        if not self.n_actions:
+            return columns
+        index = columns.squeeze(-1).long() - self.action_start
+        return torch.nn.functional.one_hot(index, self.n_actions).to(torch.float32)
+
+    def encode_action_arrays(self, columns: FloatArray) -> FloatArray:
+        """As :meth:`encode_actions`, for NumPy arrays (the wrappers' observations)."""
+        if not self.n_actions:
+            return columns
+        eye = np.eye(self.n_actions, dtype=np.float32)
+        return eye[columns[..., 0].astype(np.int64) - self.action_start]

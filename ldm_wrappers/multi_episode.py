@@ -1,0 +1,100 @@
+"""N episodes of one task become one meta-episode (the BAMDP of the paper's section 3.4)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+
+def check_n_episodes(n_episodes: int) -> int:
+    """``n_episodes`` if it is an integer of at least 1, else a ``ValueError``."""
+    if isinstance(n_episodes, bool) or not isinstance(n_episodes, (int, np.integer)):
+        raise ValueError(f"n_episodes must be an integer, got {n_episodes!r}")
+    if n_episodes < 1:
+        raise ValueError(f"n_episodes must be at least 1, got {n_episodes}")
+    return int(n_episodes)
+
+
+class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
+    """``n_episodes`` episodes of one task are shown as one; H⁺ = N · H steps.
+
+    Inside a meta-episode the environment is restarted by ``reset(options={"keep_task": True})``;
+    the new start state is shown and no end is reported. The end of the last episode is reported
+    as the environment reported it. Infos, at every step and reset:
+
+    * ``episode_start`` (bool): the observation begins an inner episode;
+    * ``episode_index`` (int): inner episode of the observation, from 0;
+    * ``next_obs`` (steps only): the true next state, also where a restart is shown;
+    * ``episode_returns``, ``episode_lengths`` (at the end only): arrays (n_episodes,).
+
+    Args:
+        env: Environment that knows ``keep_task`` (all of ``ldm_envs`` do; environments without a
+            hidden task ignore it).
+        n_episodes: N, at least 1.
+        finite_horizon: Report the end of a meta-episode as terminated, never truncated: the
+            horizon H⁺ then belongs to the problem, as in the authors' code.
+
+    Raises:
+        ValueError: ``n_episodes`` is no integer of at least 1.
+    """
+
+    def __init__(
+        self, env: gym.Env[Any, Any], n_episodes: int, *, finite_horizon: bool = False
+    ) -> None:
+        gym.utils.RecordConstructorArgs.__init__(
+            self, n_episodes=n_episodes, finite_horizon=finite_horizon
+        )
+        super().__init__(env)
+        self.n_episodes = check_n_episodes(n_episodes)
+        self.finite_horizon = finite_horizon
+        self._episode = 0
+        self._returns = np.zeros(n_episodes)
+        self._lengths = np.zeros(n_episodes, np.int64)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begin a new meta-episode; ``options`` go to the environment."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._episode = 0
+        self._returns[:] = 0.0
+        self._lengths[:] = 0
+        return observation, self._position(info, True)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Step, and restart where an inner episode ended."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self._returns[self._episode] += float(reward)
+        self._lengths[self._episode] += 1
+        info = {**info, "next_obs": np.array(observation)}
+        ended = terminated or truncated
+        if ended and self._episode < self.n_episodes - 1:
+            self._episode += 1
+            observation, reset_info = self.env.reset(options={"keep_task": True})
+            info = {**info, **reset_info}
+            return observation, reward, False, False, self._position(info, True)
+        if ended:
+            info["episode_returns"] = self._returns.copy()
+            info["episode_lengths"] = self._lengths.copy()
+            if self.finite_horizon:
+                terminated, truncated = True, False
+        return observation, reward, terminated, truncated, self._position(info, False)
+
+    def _position(self, info: dict[str, Any], start: bool) -> dict[str, Any]:
+        return {**info, "episode_start": start, "episode_index": self._episode}
+
+    def get_state(self) -> dict[str, Any]:
+        """Bookkeeping of the running meta-episode, for an exact resume."""
+        return {
+            "episode": self._episode,
+            "returns": self._returns.copy(),
+            "lengths": self._lengths.copy(),
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Inverse of :meth:`get_state`."""
+        self._episode = int(state["episode"])
+        self._returns[...] = state["returns"]
+        self._lengths[...] = state["lengths"]

@@ -1,0 +1,66 @@
+"""Previous action, previous reward and episode-start flag join the observation (RL²)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from ldm_wrappers.latent_dynamics.transition import FloatArray, TransitionSpec
+
+
+def rl2_observation_space(observation_space: spaces.Space[Any], spec: TransitionSpec) -> spaces.Box:
+    """Bounds of ``[s, encoded action, reward, episode start]``, float32."""
+    assert isinstance(observation_space, spaces.Box)
+    unbounded = np.full(spec.action_size, np.inf, np.float32)
+    low_action = np.zeros_like(unbounded) if spec.n_actions else -unbounded
+    high_action = np.ones_like(unbounded) if spec.n_actions else unbounded
+    low = [observation_space.low.ravel(), low_action, [-np.inf], [0.0]]
+    high = [observation_space.high.ravel(), high_action, [np.inf], [1.0]]
+    return spaces.Box(
+        np.concatenate(low).astype(np.float32), np.concatenate(high).astype(np.float32)
+    )
+
+
+class RL2ObservationWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
+    """Observation ``[s, encoded previous action, previous reward, episode start]``, float32.
+
+    Discrete actions are one-hot. At the first observation of a meta-episode the action and the
+    reward are 0. The flag is 1 at the first observation of every inner episode (as
+    ``MultiEpisodeWrapper`` reports them), where action and reward are those that led to the end
+    of the previous episode. Source: RL², paper section 3.1.
+
+    Args:
+        env: Environment with Box observations and Box or Discrete actions.
+
+    Raises:
+        TypeError: Spaces of another kind.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        gym.utils.RecordConstructorArgs.__init__(self)
+        super().__init__(env)
+        self._spec = TransitionSpec.from_spaces(env.observation_space, env.action_space)
+        self.observation_space = rl2_observation_space(env.observation_space, self._spec)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[FloatArray, dict[str, Any]]:
+        """Reset; there is no previous action or reward."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        action = np.zeros(self._spec.action_size, np.float32)
+        return self._join(observation, action, 0.0, True), info
+
+    def step(self, action: Any) -> tuple[FloatArray, Any, bool, bool, dict[str, Any]]:
+        """Step and join what was done to what is shown."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        encoded = self._spec.encode_action_arrays(self._spec.action_row(action))[0]
+        start = bool(info.get("episode_start", False))
+        joined = self._join(observation, encoded, float(reward), start)
+        return joined, reward, terminated, truncated, info
+
+    def _join(self, observation: Any, action: FloatArray, reward: float, start: bool) -> FloatArray:
+        flat = self._spec.observation_row(observation)[0]
+        return np.concatenate([flat, action, [reward, float(start)]], dtype=np.float32)

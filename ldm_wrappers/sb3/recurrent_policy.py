@@ -1,0 +1,76 @@
+"""sb3-contrib's LSTM policy with whole sequences in one call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
+from sb3_contrib.common.recurrent.type_aliases import RNNStates
+from torch import nn
+
+
+class WholeSequenceLstmPolicy(RecurrentActorCriticPolicy):
+    """``MlpLstmPolicy`` that never steps through a sequence in Python.
+
+    Stock sb3-contrib steps the LSTM in a Python loop whenever a sequence begins an episode, which
+    rollouts of whole tasks always do. Here the initial state of such a sequence is zeroed and the
+    whole sequence goes through the LSTM at once: equal values, losses and gradients. Sequences
+    with an episode start in their middle, which only hand-made batches have, take the stock path.
+
+    Args:
+        value_trains_lstm: With ``shared_lstm=True``, let the value loss train the LSTM too, as the
+            authors' RL² does; stock sb3-contrib (``False``) lets only the policy loss train it.
+        args: As sb3-contrib's ``RecurrentActorCriticPolicy``.
+        kwargs: As sb3-contrib's ``RecurrentActorCriticPolicy``.
+
+    Raises:
+        ValueError: ``value_trains_lstm`` without ``shared_lstm``.
+    """
+
+    def __init__(self, *args: Any, value_trains_lstm: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if value_trains_lstm and not self.shared_lstm:
+            raise ValueError("value_trains_lstm=True needs shared_lstm=True, got shared_lstm=False")
+        self.value_trains_lstm = value_trains_lstm
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        parameters = super()._get_constructor_parameters()
+        return {**parameters, "value_trains_lstm": self.value_trains_lstm}
+
+    @staticmethod
+    def _process_sequence(
+        features: torch.Tensor,
+        lstm_states: tuple[torch.Tensor, torch.Tensor],
+        episode_starts: torch.Tensor,
+        lstm: nn.LSTM,
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+        """As stock; features (n_sequences · length, size), starts (n_sequences · length,)."""
+        n_sequences = lstm_states[0].shape[1]
+        starts = episode_starts.reshape(n_sequences, -1)
+        if starts.shape[1] > 1 and bool(starts[:, 1:].any()):
+            return RecurrentActorCriticPolicy._process_sequence(
+                features, lstm_states, episode_starts, lstm
+            )
+        keep = (1.0 - starts[:, 0]).view(1, n_sequences, 1)
+        sequences = features.reshape(n_sequences, -1, lstm.input_size).swapaxes(0, 1)
+        outputs, states = lstm(sequences, (keep * lstm_states[0], keep * lstm_states[1]))
+        return outputs.transpose(0, 1).flatten(end_dim=1), states
+
+    def evaluate_actions(
+        self,
+        obs: torch.Tensor,
+        actions: torch.Tensor,
+        lstm_states: RNNStates,
+        episode_starts: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Values, log probabilities and entropies of given actions, each (batch,)-like."""
+        if not self.value_trains_lstm:
+            return super().evaluate_actions(obs, actions, lstm_states, episode_starts)
+        features = self.extract_features(obs)
+        latent, _ = self._process_sequence(
+            features, lstm_states.pi, episode_starts, self.lstm_actor
+        )
+        distribution = self._get_action_dist_from_latent(self.mlp_extractor.forward_actor(latent))
+        values = self.value_net(self.mlp_extractor.forward_critic(latent))
+        return values, distribution.log_prob(actions), distribution.entropy()

@@ -1,0 +1,61 @@
+"""sb3-contrib's RecurrentPPO on whole workers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from sb3_contrib import RecurrentPPO
+
+from ldm_wrappers.sb3.rollout_buffer import WholeWorkerRolloutBuffer
+
+
+class WholeWorkerRecurrentPPO(RecurrentPPO):
+    """``RecurrentPPO`` with :class:`WholeWorkerRolloutBuffer`; all else is sb3-contrib's.
+
+    With one epoch, one minibatch of all workers, RMSprop and unnormalised advantages it is A2C.
+
+    Args:
+        args: As ``RecurrentPPO``; ``batch_size`` counts transitions and must be a multiple of
+            ``n_steps`` that divides ``n_steps · n_envs`` (``None``: everything at once).
+        kwargs: As ``RecurrentPPO``.
+
+    Raises:
+        ValueError: ``batch_size`` splits a worker or leaves a smaller minibatch over.
+        TypeError: Dict observations.
+    """
+
+    def _setup_model(self) -> None:
+        if isinstance(self.observation_space, spaces.Dict):
+            raise TypeError(
+                f"observations must be a Box, got {self.observation_space}; put "
+                "gymnasium.wrappers.FlattenObservation around the environment"
+            )
+        total = self.n_steps * self.n_envs
+        if self.batch_size is not None and (
+            self.batch_size < 1 or self.batch_size % self.n_steps or total % self.batch_size
+        ):
+            raise ValueError(
+                f"batch_size must be a multiple of n_steps={self.n_steps} that divides "
+                f"n_steps · n_envs = {total}, got {self.batch_size}"
+            )
+        super()._setup_model()
+        stock = self.rollout_buffer
+        self.rollout_buffer = WholeWorkerRolloutBuffer(
+            self.n_steps,
+            self.observation_space,
+            self.action_space,
+            stock.hidden_state_shape,  # type: ignore[attr-defined]
+            self.device,
+            gamma=self.gamma,
+            gae_lambda=self.gae_lambda,
+            n_envs=self.n_envs,
+            seed=self.seed,
+        )
+
+    def get_rollout_rng(self) -> np.random.Generator:
+        """Generator of the order of workers, for an exact resume."""
+        buffer: Any = self.rollout_buffer
+        rng: np.random.Generator = buffer.rng
+        return rng

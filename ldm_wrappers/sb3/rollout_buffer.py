@@ -1,0 +1,160 @@
+"""A recurrent rollout buffer whose minibatches are whole workers."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from sb3_contrib.common.recurrent.buffers import RecurrentRolloutBuffer
+from sb3_contrib.common.recurrent.type_aliases import RecurrentRolloutBufferSamples, RNNStates
+from stable_baselines3.common.buffers import RolloutBuffer
+
+
+class WholeWorkerRolloutBuffer(RecurrentRolloutBuffer):
+    """Stores rollouts of ``(n_steps, n_workers)`` and yields minibatches of whole workers.
+
+    Stock sb3-contrib rotates the flattened rollout by a random offset and cuts it into contiguous
+    chunks, which splits workers' sequences and truncates their gradients. Here a minibatch is a
+    random set of workers; their rollouts are cut only where an episode starts. Values, log
+    probabilities and recurrent states stay tensors on the policy's device while a rollout is
+    collected, so nothing waits for a copy to the host; recurrent states are kept for the first
+    step only, since every later sequence begins an episode.
+
+    Args:
+        buffer_size: Steps per worker.
+        observation_space: Box.
+        action_space: Any space SB3's rollout buffer knows.
+        hidden_state_shape: ``(n_steps, n_layers, n_workers, hidden_size)``.
+        device: Where minibatches go.
+        gae_lambda: λ of generalised advantage estimation.
+        gamma: Discount factor.
+        n_envs: Number of workers.
+        seed: Seed of the order of workers.
+    """
+
+    def __init__(
+        self,
+        buffer_size: int,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        hidden_state_shape: tuple[int, int, int, int],
+        device: torch.device | str = "auto",
+        gae_lambda: float = 1,
+        gamma: float = 0.99,
+        n_envs: int = 1,
+        seed: int | None = None,
+    ) -> None:
+        self.rng = np.random.default_rng(seed)
+        super().__init__(
+            buffer_size,
+            observation_space,
+            action_space,
+            hidden_state_shape,
+            device,
+            gae_lambda,
+            gamma,
+            n_envs,
+        )
+
+    def reset(self) -> None:
+        """Empty the buffer."""
+        RolloutBuffer.reset(self)  # not the parent's: it allocates states for every step
+        self._step_values: list[torch.Tensor] = []
+        self._step_log_probs: list[torch.Tensor] = []
+        self._initial_states: RNNStates | None = None
+
+    def add(  # type: ignore[override]
+        self,
+        obs: np.ndarray[Any, Any],
+        action: np.ndarray[Any, Any],
+        reward: np.ndarray[Any, Any],
+        episode_start: np.ndarray[Any, Any],
+        value: torch.Tensor,
+        log_prob: torch.Tensor,
+        *,
+        lstm_states: RNNStates,
+    ) -> None:
+        """Add one step of all workers, as sb3-contrib's ``collect_rollouts`` calls it."""
+        if not self.pos:
+            self._initial_states = lstm_states
+        self.observations[self.pos] = obs
+        self.actions[self.pos] = action.reshape((self.n_envs, self.action_dim))
+        self.rewards[self.pos] = reward
+        self.episode_starts[self.pos] = episode_start
+        self._step_values.append(value.reshape(self.n_envs))
+        self._step_log_probs.append(log_prob.reshape(self.n_envs))
+        self.pos += 1
+        self.full = self.pos == self.buffer_size
+
+    def compute_returns_and_advantage(
+        self, last_values: torch.Tensor, dones: np.ndarray[Any, Any]
+    ) -> None:
+        """Fetch values and log probabilities in one copy each, then GAE as in SB3."""
+        self.values = torch.stack(self._step_values).cpu().numpy()
+        self.log_probs = torch.stack(self._step_log_probs).cpu().numpy()
+        super().compute_returns_and_advantage(last_values, dones)
+
+    def get(
+        self, batch_size: int | None = None
+    ) -> Generator[RecurrentRolloutBufferSamples, None, None]:
+        """Yield every worker once, in random order.
+
+        Args:
+            batch_size: Transitions per minibatch, a multiple of ``buffer_size``; ``None`` for all
+                workers at once.
+        """
+        if not self.full:
+            raise ValueError(f"the rollout has {self.pos} of {self.buffer_size} steps")
+        workers = self.n_envs if batch_size is None else batch_size // self.buffer_size
+        order = self.rng.permutation(self.n_envs)
+        for start in range(0, self.n_envs, workers):
+            yield self._samples(order[start : start + workers])
+
+    def _samples(self, workers: np.ndarray[Any, Any]) -> RecurrentRolloutBufferSamples:
+        """Cut the rollouts of ``workers`` at episode starts, pad to the longest sequence."""
+        starts = self.episode_starts[:, workers].T > 0.5
+        starts[:, 0] = True
+        rows, begins = np.nonzero(starts)
+        ends = np.append(np.where(rows[1:] != rows[:-1], self.buffer_size, begins[1:]), -1)
+        ends[-1] = self.buffer_size
+        lengths = ends - begins
+        steps = begins[:, None] + np.arange(lengths.max())
+        inside = steps < ends[:, None]
+        steps = np.minimum(steps, self.buffer_size - 1)
+        columns = np.broadcast_to(workers[rows][:, None], steps.shape)
+
+        def take(array: np.ndarray[Any, Any]) -> torch.Tensor:
+            values = array[steps, columns]
+            if not inside.all():
+                values[~inside] = 0.0
+            return torch.from_numpy(values.reshape(steps.size, *array.shape[2:])).to(self.device)
+
+        begin_an_episode = np.zeros(steps.shape, np.float32)
+        begin_an_episode[:, 0] = self.episode_starts[begins, workers[rows]]
+        return RecurrentRolloutBufferSamples(
+            observations=take(self.observations),
+            actions=take(self.actions),
+            old_values=take(self.values),
+            old_log_prob=take(self.log_probs),
+            advantages=take(self.advantages),
+            returns=take(self.returns),
+            lstm_states=self._states(workers[rows], begins == 0),
+            episode_starts=torch.from_numpy(begin_an_episode.ravel()).to(self.device),
+            mask=torch.from_numpy(inside.ravel().astype(np.float32)).to(self.device),
+        )
+
+    def _states(
+        self, workers: np.ndarray[Any, Any], first: np.ndarray[Any, np.dtype[np.bool_]]
+    ) -> RNNStates:
+        """States at the sequences' starts; zero for those that begin inside the rollout."""
+        assert self._initial_states is not None
+        index = torch.from_numpy(workers).to(self.device)
+        keep = torch.from_numpy(first.astype(np.float32)).to(self.device).view(1, -1, 1)
+        picked = [
+            tuple(state.detach()[:, index] * keep for state in states)
+            for states in self._initial_states
+        ]
+        return RNNStates(*picked)  # type: ignore[arg-type]

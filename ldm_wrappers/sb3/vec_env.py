@@ -1,0 +1,135 @@
+"""A Gymnasium vector environment as a stable-baselines3 ``VecEnv``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from stable_baselines3.common.vec_env.base_vec_env import (
+    VecEnv,
+    VecEnvIndices,
+    VecEnvObs,
+    VecEnvStepReturn,
+)
+
+from ldm_wrappers.vector.infos import require_autoreset_mode
+
+
+class VectorEnvAdapter(VecEnv):
+    """Drives one ``gymnasium.vector.VectorEnv`` through SB3's interface, without copies per worker.
+
+    At the end of an episode a worker's info holds SB3's ``terminal_observation`` and
+    ``TimeLimit.truncated`` and all that ``final_info`` says of that worker. ``VecNormalize``,
+    ``VecMonitor`` and the other SB3 wrappers go around it as usual.
+
+    Args:
+        env: Vector environment with ``AutoresetMode.SAME_STEP``.
+        info_keys: Which infos every step's dict carries per worker; ``None`` for all. An empty
+            tuple is fastest: dicts are then filled at the end of episodes only.
+
+    Raises:
+        ValueError: The environment's autoreset mode is another one.
+    """
+
+    def __init__(
+        self, env: VectorEnv[Any, Any, Any], *, info_keys: Sequence[str] | None = None
+    ) -> None:
+        require_autoreset_mode(env, AutoresetMode.SAME_STEP, "VectorEnvAdapter")
+        self.env = env
+        self.info_keys = None if info_keys is None else tuple(info_keys)
+        self._actions: np.ndarray[Any, Any] | None = None
+        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+        self.render_mode = env.render_mode
+
+    def reset(self) -> VecEnvObs:
+        """Reset all workers with the seeds and options set before; observations (n, …)."""
+        seed = None if all(s is None for s in self._seeds) else list(self._seeds)
+        options = self._options[0] or None
+        if any(other != self._options[0] for other in self._options[1:]):
+            raise ValueError("a vector environment is reset with one options dict for all workers")
+        observations, infos = self.env.reset(seed=seed, options=options)
+        self.reset_infos = self._rows(infos)
+        self._reset_seeds()
+        self._reset_options()
+        return observations
+
+    def step_async(self, actions: np.ndarray[Any, Any]) -> None:
+        """Keep the actions for :meth:`step_wait`."""
+        self._actions = actions
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Step all workers: observations, float32 rewards, dones, list of info dicts."""
+        observations, rewards, terminations, truncations, infos = self.env.step(self._actions)
+        dones = terminations | truncations
+        rows = self._rows(infos)
+        for index in np.flatnonzero(dones):
+            row = rows[index]
+            row.update(_row(infos.get("final_info", {}), index))
+            row["terminal_observation"] = infos["final_obs"][index]
+            row["TimeLimit.truncated"] = bool(truncations[index] and not terminations[index])
+        return observations, np.asarray(rewards, np.float32), dones, rows
+
+    def _rows(self, infos: dict[str, Any]) -> list[dict[str, Any]]:
+        """One dict per worker of the infos that were asked for."""
+        skipped = ("final_obs", "final_info")
+        keys = infos.keys() if self.info_keys is None else self.info_keys
+        wanted = {key: infos[key] for key in keys if key in infos and key not in skipped}
+        if not wanted:
+            return [{} for _ in range(self.num_envs)]
+        present = {
+            **wanted,
+            **{f"_{key}": infos[f"_{key}"] for key in wanted if f"_{key}" in infos},
+        }
+        return [_row(present, index) for index in range(self.num_envs)]
+
+    def close(self) -> None:
+        """Close the vector environment."""
+        self.env.close()
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        """The vector environment's attribute, once per index."""
+        return [getattr(self.env, attr_name) for _ in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        """Set the vector environment's attribute; it is shared by all workers."""
+        if len(list(self._get_indices(indices))) != self.num_envs:
+            raise ValueError(f"{attr_name} is shared by all workers, so indices must be None")
+        setattr(self.env, attr_name, value)
+
+    def env_method(
+        self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any
+    ) -> list[Any]:
+        """Call a method of the vector environment once, its result once per index."""
+        result = getattr(self.env, method_name)(*args, **kwargs)
+        return [result for _ in self._get_indices(indices)]
+
+    def env_is_wrapped(self, wrapper_class: type, indices: VecEnvIndices = None) -> list[bool]:
+        """Whether one of the vector wrappers is a ``wrapper_class``."""
+        env: Any = self.env
+        while not isinstance(env, wrapper_class) and hasattr(env, "env"):
+            env = env.env
+        return [isinstance(env, wrapper_class) for _ in self._get_indices(indices)]
+
+    def get_images(self) -> Sequence[np.ndarray[Any, Any] | None]:
+        """One rendered frame per worker."""
+        return list(self.env.render() or [None] * self.num_envs)
+
+
+def _row(infos: dict[str, Any], index: int) -> dict[str, Any]:
+    """Worker ``index`` of a dict of arrays with Gymnasium's ``_key`` masks."""
+    row = {}
+    for key, value in infos.items():
+        mask = infos.get(f"_{key}")
+        if mask is not None and not mask[index]:
+            continue
+        if key.startswith("_") and key[1:] in infos:
+            continue
+        if isinstance(value, dict):
+            row[key] = _row(value, index)
+        elif isinstance(value, np.ndarray) and value.ndim:
+            row[key] = value[index]
+        else:
+            row[key] = value
+    return row

@@ -1,0 +1,100 @@
+"""The VAE posterior joins the observation (variBAD), for vector environments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+from gymnasium.vector.utils import batch_space
+
+from ldm_wrappers.belief_observation import belief_observation_space
+from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
+from ldm_wrappers.latent_dynamics.transition import FloatArray
+from ldm_wrappers.vector.infos import (
+    object_rows,
+    require_autoreset_mode,
+    require_full_reset,
+    successors,
+)
+
+
+class BeliefObservationWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
+    """Observation ``[s, posterior mean, posterior log-variance]``, float32.
+
+    The belief has seen the transition that led to s; at the start of a task it is the prior. All
+    workers are normal workers, whose finished trajectories go into ``buffer``. Source: variBAD,
+    paper section 2.
+
+    Args:
+        env: Vector environment with ``AutoresetMode.SAME_STEP`` and Box observations.
+        latent_dynamics: The model; training it between steps takes effect at once.
+        buffer: Where finished trajectories go; ``None`` keeps none.
+
+    Raises:
+        ValueError: The spaces do not fit the model, or the autoreset mode is another one.
+    """
+
+    def __init__(
+        self,
+        env: VectorEnv[Any, Any, Any],
+        latent_dynamics: LatentDynamics,
+        *,
+        buffer: TrajectoryBuffer | None = None,
+    ) -> None:
+        gym.utils.RecordConstructorArgs.__init__(
+            self, latent_dynamics=latent_dynamics, buffer=buffer, _disable_deepcopy=True
+        )
+        super().__init__(env)
+        require_autoreset_mode(env, AutoresetMode.SAME_STEP, "BeliefObservationWrapper")
+        latent_dynamics.spec.check_spaces(env.single_observation_space, env.single_action_space)
+        self.latent_dynamics = latent_dynamics
+        self.tracker = BeliefTracker(latent_dynamics, self.num_envs, buffer)
+        self.single_observation_space = belief_observation_space(
+            env.single_observation_space, latent_dynamics
+        )
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self._observations: FloatArray = np.zeros(
+            (self.num_envs, latent_dynamics.spec.observation_size), np.float32
+        )
+
+    def reset(
+        self,
+        *,
+        seed: int | list[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[FloatArray, dict[str, Any]]:
+        """Reset all environments; every belief returns to the prior."""
+        require_full_reset(options, "BeliefObservationWrapper")
+        observations, infos = self.env.reset(seed=seed, options=options)
+        self._observations = self.latent_dynamics.spec.observations(observations)
+        self.tracker.reset()
+        return self._join(self._observations), infos
+
+    def step(self, actions: Any) -> tuple[FloatArray, Any, Any, Any, dict[str, Any]]:
+        """Step all environments and show each its new belief."""
+        observations, rewards, terminations, truncations, infos = self.env.step(actions)
+        spec = self.latent_dynamics.spec
+        ended = terminations | truncations
+        next_states = spec.observations(successors(observations, infos))
+        self.tracker.update(self._observations, spec.actions(actions), rewards, next_states)
+        if ended.any():
+            infos = {**infos, "final_obs": object_rows(self._join(next_states), ended)}
+            self.tracker.end(ended)
+        self._observations = spec.observations(observations)
+        return self._join(self._observations), rewards, terminations, truncations, infos
+
+    def _join(self, states: FloatArray) -> FloatArray:
+        posterior = self.tracker.posterior()
+        parts = [states, posterior.mean.cpu().numpy(), posterior.logvar.cpu().numpy()]
+        return np.concatenate(parts, axis=1)
+
+    def get_state(self) -> dict[str, Any]:
+        """Beliefs, running trajectories and last observations, for an exact resume."""
+        return {"observations": self._observations.copy(), "tracker": self.tracker.state_dict()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Inverse of :meth:`get_state`."""
+        self._observations = np.array(state["observations"], dtype=np.float32)
+        self.tracker.load_state_dict(state["tracker"])

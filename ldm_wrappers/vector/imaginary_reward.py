@@ -1,0 +1,158 @@
+"""Some workers of a vector environment are paid by imaginary tasks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+
+from ldm_wrappers.latent_dynamics import (
+    BeliefTracker,
+    Imagination,
+    LatentDynamics,
+    MixtureScheme,
+    TrajectoryBuffer,
+)
+from ldm_wrappers.latent_dynamics.transition import FloatArray
+from ldm_wrappers.vector.infos import require_autoreset_mode, require_full_reset, successors
+
+
+class ImaginaryRewardWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
+    """The last ``n_mixture`` environments earn r̂ = decoder(Σ α⁽ⁱ⁾ m⁽ⁱ⁾, s, a, s') instead of r.
+
+    The other ones are the paper's normal workers: their rewards stay, the encoder filters their
+    true transitions into the beliefs m⁽ⁱ⁾, and their finished trajectories go into ``buffer``.
+    A mixture worker's transitions do neither. The beliefs mixed at a step are those from before
+    its transitions. Weights are drawn when a mixture worker's task begins and kept for that task.
+    Source: paper, section 3.3 and Figure 2.
+
+    Infos: ``environment_reward``, float64 (num_envs,), the rewards that the environments paid.
+
+    Args:
+        env: Vector environment with ``AutoresetMode.SAME_STEP``, Box observations and Box or
+            Discrete actions; usually a ``MultiEpisodeWrapper``.
+        latent_dynamics: The model; training it between steps takes effect at once.
+        n_mixture: Number n̂ of mixture workers, 1 to ``num_envs − 1``.
+        mixture: Mixture scheme, Eq. 1 with β = 1 by default.
+        buffer: Where trajectories of the normal workers go; ``None`` keeps none.
+        dropout: Leave the decoder's dropout on while rewards are imagined (the authors' code).
+        seed: Seed of mixture weights and dropout masks.
+
+    Raises:
+        ValueError: ``n_mixture`` is out of range, or the spaces do not fit the model.
+    """
+
+    def __init__(
+        self,
+        env: VectorEnv[Any, Any, Any],
+        latent_dynamics: LatentDynamics,
+        *,
+        n_mixture: int,
+        mixture: MixtureScheme | None = None,
+        buffer: TrajectoryBuffer | None = None,
+        dropout: bool = False,
+        seed: int | None = None,
+    ) -> None:
+        gym.utils.RecordConstructorArgs.__init__(
+            self,
+            latent_dynamics=latent_dynamics,
+            n_mixture=n_mixture,
+            mixture=mixture,
+            buffer=buffer,
+            dropout=dropout,
+            seed=seed,
+            _disable_deepcopy=True,
+        )
+        super().__init__(env)
+        require_autoreset_mode(env, AutoresetMode.SAME_STEP, "ImaginaryRewardWrapper")
+        if not 1 <= n_mixture < self.num_envs:
+            raise ValueError(
+                f"n_mixture must be at least 1 and leave at least one normal worker of "
+                f"{self.num_envs}: expected 1 to {self.num_envs - 1}, got {n_mixture}"
+            )
+        latent_dynamics.spec.check_spaces(env.single_observation_space, env.single_action_space)
+        self.latent_dynamics = latent_dynamics
+        self.n_mixture = n_mixture
+        self.n_normal = self.num_envs - n_mixture
+        self.tracker = BeliefTracker(latent_dynamics, self.n_normal, buffer)
+        self.imagination = Imagination(
+            latent_dynamics,
+            n_mixture=n_mixture,
+            n_normal=self.n_normal,
+            mixture=mixture,
+            dropout=dropout,
+            seed=seed,
+        )
+        self._observations: FloatArray = np.zeros(
+            (self.num_envs, latent_dynamics.spec.observation_size), np.float32
+        )
+
+    @property
+    def belief_means(self) -> FloatArray:
+        """Current beliefs of the normal workers, float32 (n_normal, latent_dim)."""
+        return self.tracker.posterior().mean.cpu().numpy()
+
+    def reset(
+        self,
+        *,
+        seed: int | list[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[Any, dict[str, Any]]:
+        """Reset all environments: beliefs return to the prior, new mixtures are drawn."""
+        require_full_reset(options, "ImaginaryRewardWrapper")
+        observations, infos = self.env.reset(seed=seed, options=options)
+        self._observations = self.latent_dynamics.spec.observations(observations)
+        self.tracker.reset()
+        self.imagination.begin()
+        return observations, infos
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Step all environments; filter, record and imagine, each as one batch."""
+        observations, rewards, terminations, truncations, infos = self.env.step(actions)
+        spec = self.latent_dynamics.spec
+        ended = terminations | truncations
+        transition = (
+            self._observations,
+            spec.actions(actions),
+            spec.observations(successors(observations, infos)),
+        )
+        normal, mixed = slice(None, self.n_normal), slice(self.n_normal, None)
+
+        rewards = np.asarray(rewards, np.float64)
+        paid = rewards.copy()
+        paid[mixed] = self.imagination.rewards(
+            self.tracker.posterior().mean,
+            *(self.latent_dynamics.to_tensor(array[mixed]) for array in transition),
+        )
+        self.imagination.begin(ended[mixed])
+
+        states, columns, next_states = (array[normal] for array in transition)
+        self.tracker.update(states, columns, rewards[normal], next_states)
+        self.tracker.end(ended[normal])
+        self._observations = spec.observations(observations)
+        return (
+            observations,
+            paid,
+            terminations,
+            truncations,
+            {
+                **infos,
+                "environment_reward": rewards,
+            },
+        )
+
+    def get_state(self) -> dict[str, Any]:
+        """Beliefs, mixtures, running trajectories and last observations, for an exact resume."""
+        return {
+            "observations": self._observations.copy(),
+            "tracker": self.tracker.state_dict(),
+            "imagination": self.imagination.state_dict(),
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Inverse of :meth:`get_state`."""
+        self._observations = np.array(state["observations"], dtype=np.float32)
+        self.tracker.load_state_dict(state["tracker"])
+        self.imagination.load_state_dict(state["imagination"])

@@ -1,0 +1,140 @@
+"""N episodes of one task become one meta-episode, for vector environments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+
+from ldm_wrappers.multi_episode import check_n_episodes
+from ldm_wrappers.vector.infos import BoolArray, merge_rows, object_rows, require_autoreset_mode
+
+
+class MultiEpisodeWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
+    """The BAMDP of a task family: ``n_episodes`` episodes of one task, then a new task.
+
+    Inside a meta-episode an environment whose episode ends is restarted on the same task by
+    ``reset(options={"reset_mask": …, "keep_task": True})``; the new start state is shown and no
+    end is reported. The end of the last episode is reported as the environment reported it, and a
+    new task begins in the same step (``AutoresetMode.SAME_STEP``). Source: paper, section 3.4.
+
+    Infos, arrays over environments, at every step and reset:
+
+    * ``episode_start`` (bool): the observation begins an inner episode;
+    * ``episode_index`` (int64): inner episode of the observation, from 0;
+    * ``next_obs`` (steps only): the true next state, also where a restart is shown;
+    * ``final_obs``, ``final_info`` as Gymnasium has them, where a meta-episode ended; the latter
+      holds ``episode_returns`` and ``episode_lengths``, (num_envs, n_episodes).
+
+    Args:
+        env: Vector environment with ``AutoresetMode.DISABLED`` that knows ``keep_task`` (all of
+            ``ldm_envs`` do; environments without a hidden task ignore it).
+        n_episodes: N, at least 1.
+        finite_horizon: Report the end of a meta-episode as terminated, never truncated: the
+            horizon H⁺ then belongs to the problem, as in the authors' code, and a learner does
+            not bootstrap beyond it.
+
+    Raises:
+        ValueError: ``n_episodes`` is below 1 or the environment resets by itself.
+    """
+
+    def __init__(
+        self, env: VectorEnv[Any, Any, Any], n_episodes: int, *, finite_horizon: bool = False
+    ) -> None:
+        gym.utils.RecordConstructorArgs.__init__(
+            self, n_episodes=n_episodes, finite_horizon=finite_horizon
+        )
+        super().__init__(env)
+        require_autoreset_mode(env, AutoresetMode.DISABLED, "MultiEpisodeWrapper")
+        self.n_episodes = check_n_episodes(n_episodes)
+        self.finite_horizon = finite_horizon
+        self.metadata = {**env.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
+        self._episode = np.zeros(self.num_envs, np.int64)
+        self._returns = np.zeros((self.num_envs, n_episodes))
+        self._lengths = np.zeros((self.num_envs, n_episodes), np.int64)
+        self._rows = np.arange(self.num_envs)
+
+    def reset(
+        self,
+        *,
+        seed: int | list[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begin a new meta-episode everywhere, or where ``options["reset_mask"]`` is true."""
+        mask = np.ones(self.num_envs, bool)
+        if options is not None and "reset_mask" in options:
+            mask = np.array(options["reset_mask"], bool)
+        observations, infos = self.env.reset(seed=seed, options=options)
+        self._begin(mask)
+        return observations, self._position(infos, mask)
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Step all environments, restart ended inner episodes, report ended meta-episodes."""
+        observations, rewards, terminations, truncations, infos = self.env.step(actions)
+        self._returns[self._rows, self._episode] += rewards
+        self._lengths[self._rows, self._episode] += 1
+        infos = {**infos, "next_obs": observations}
+        ended = terminations | truncations
+        if not ended.any():
+            return observations, rewards, terminations, truncations, self._position(infos, ended)
+
+        last = ended & (self._episode == self.n_episodes - 1)
+        inner = ended & ~last
+        self._episode[inner] += 1
+        shown = observations
+        if inner.any():
+            options = {"reset_mask": inner.copy(), "keep_task": True}
+            shown, reset_infos = self.env.reset(options=options)
+            shown = np.where(_column(inner, shown), shown, observations)
+            infos = {**merge_rows(infos, reset_infos, inner), "next_obs": observations}
+        if last.any():
+            final_info = {
+                **infos,
+                "episode_returns": self._returns.copy(),
+                "episode_lengths": self._lengths.copy(),
+            }
+            fresh, reset_infos = self.env.reset(options={"reset_mask": last.copy()})
+            shown = np.where(_column(last, fresh), fresh, shown)
+            self._begin(last)
+            infos = merge_rows(infos, reset_infos, last)
+            infos |= {
+                "next_obs": observations,
+                "final_obs": object_rows(observations, last),
+                "_final_obs": last,
+                "final_info": {**final_info, **{f"_{key}": last for key in final_info}},
+                "_final_info": last,
+            }
+        if self.finite_horizon:
+            terminations, truncations = last, np.zeros_like(last)
+        else:
+            terminations, truncations = terminations & last, truncations & last
+        return shown, rewards, terminations, truncations, self._position(infos, ended)
+
+    def _begin(self, mask: BoolArray) -> None:
+        self._episode[mask] = 0
+        self._returns[mask] = 0.0
+        self._lengths[mask] = 0
+
+    def _position(self, infos: dict[str, Any], starts: BoolArray) -> dict[str, Any]:
+        return {**infos, "episode_start": starts.copy(), "episode_index": self._episode.copy()}
+
+    def get_state(self) -> dict[str, Any]:
+        """Bookkeeping of the running meta-episodes, for an exact resume."""
+        return {
+            "episode": self._episode.copy(),
+            "returns": self._returns.copy(),
+            "lengths": self._lengths.copy(),
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Inverse of :meth:`get_state`."""
+        self._episode[...] = state["episode"]
+        self._returns[...] = state["returns"]
+        self._lengths[...] = state["lengths"]
+
+
+def _column(mask: BoolArray, like: np.ndarray[Any, Any]) -> BoolArray:
+    """A mask over environments that broadcasts against observations."""
+    return mask.reshape(-1, *(1,) * (like.ndim - 1))

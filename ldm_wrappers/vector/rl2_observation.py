@@ -1,0 +1,87 @@
+"""Previous action, previous reward and episode-start flag join the observation (vector)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+from gymnasium.vector.utils import batch_space
+
+from ldm_wrappers.latent_dynamics.transition import FloatArray, TransitionSpec
+from ldm_wrappers.rl2_observation import rl2_observation_space
+from ldm_wrappers.vector.infos import (
+    BoolArray,
+    final_observations,
+    object_rows,
+    require_autoreset_mode,
+    require_full_reset,
+)
+
+
+class RL2ObservationWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
+    """Observation ``[s, encoded previous action, previous reward, episode start]``, float32.
+
+    Discrete actions are one-hot. At the first observation of a meta-episode the action and the
+    reward are 0. The flag is 1 at the first observation of every inner episode, where action and
+    reward are those that led to the end of the previous episode. Source: RL², paper section 3.1.
+
+    Args:
+        env: Vector environment with ``AutoresetMode.SAME_STEP`` and Box observations.
+
+    Raises:
+        TypeError: Observations are no Box, or actions neither Box nor Discrete.
+        ValueError: The environment's autoreset mode is another one.
+    """
+
+    def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
+        gym.utils.RecordConstructorArgs.__init__(self)
+        super().__init__(env)
+        require_autoreset_mode(env, AutoresetMode.SAME_STEP, "RL2ObservationWrapper")
+        self._spec = TransitionSpec.from_spaces(
+            env.single_observation_space, env.single_action_space
+        )
+        self.single_observation_space = rl2_observation_space(
+            env.single_observation_space, self._spec
+        )
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+
+    def reset(
+        self,
+        *,
+        seed: int | list[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[FloatArray, dict[str, Any]]:
+        """Reset all environments; there is no previous action or reward."""
+        require_full_reset(options, "RL2ObservationWrapper")
+        observations, infos = self.env.reset(seed=seed, options=options)
+        n = self.num_envs
+        actions = np.zeros((n, self._spec.action_size), np.float32)
+        starts = np.ones(n, bool)
+        return self._join(observations, actions, np.zeros(n, np.float32), starts), infos
+
+    def step(self, actions: Any) -> tuple[FloatArray, Any, Any, Any, dict[str, Any]]:
+        """Step all environments and join what they did to what they show."""
+        observations, rewards, terminations, truncations, infos = self.env.step(actions)
+        encoded = self._spec.encode_action_arrays(self._spec.actions(actions))
+        previous = np.asarray(rewards, np.float32)
+        ended = terminations | truncations
+        starts = infos.get("episode_start", ended)
+        if ended.any():
+            last = np.zeros_like(observations)
+            last[ended] = final_observations(infos, ended)
+            joined = self._join(last, encoded, previous, np.zeros_like(ended))
+            infos = {**infos, "final_obs": object_rows(joined, ended)}
+            encoded = np.where(ended[:, None], np.float32(0.0), encoded)
+            previous = np.where(ended, np.float32(0.0), previous)
+        joined = self._join(observations, encoded, previous, starts)
+        return joined, rewards, terminations, truncations, infos
+
+    def _join(
+        self, observations: Any, actions: FloatArray, rewards: FloatArray, starts: BoolArray
+    ) -> FloatArray:
+        flat = self._spec.observations(observations)
+        return np.concatenate(
+            [flat, actions, rewards[:, None], starts[:, None].astype(np.float32)], axis=1
+        )
