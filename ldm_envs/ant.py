@@ -144,7 +144,7 @@ class AntDirEnv(MujocoTaskEnv):
     Splits: train 0, 90, 180, 270 degrees; test = eval 45, 135, 225, 315 degrees; all = the
     eight together. Uniform.
 
-    **Observation.** `Box(-inf, inf, (27,), float64)`: qpos[2:] (torso height in m, orientation
+    **Observation.** `Box(-1e10, 1e10, (27,), float64)`: qpos[2:] (torso height in m, orientation
     quaternion, eight joint angles in rad) and qvel (14: torso velocity in m/s and rad/s, joint
     velocities in rad/s). The torso's x and y are left out.
 
@@ -158,10 +158,9 @@ class AntDirEnv(MujocoTaskEnv):
     over the step of 0.05 s as Gymnasium's Ant computes it (from `xpos`, one substep behind
     qpos); in `info` as `reward_forward` + `reward_ctrl` + `reward_survive`.
 
-    **End.** Terminates when the torso height leaves [0.2, 1.0] m or a state is not finite;
-    truncated after 200 steps (by `TimeLimit`, from the registration). Where MuJoCo itself met a
-    non-finite or huge state and reset the simulation, `step` raises FloatingPointError, because
-    the state it left is no outcome of the action.
+    **End.** Terminates when the torso height leaves [0.2, 1.0] m; truncated after 200 steps (by
+    `TimeLimit`, from the registration). A state that is not finite (or beyond MuJoCo's limit of
+    1e10) ends the run with a FloatingPointError instead of an observation of NaNs.
 
     **Info.** `task`, `x_position`, `y_position` (m) at reset and step; the reward terms,
     `x_velocity` and `y_velocity` (m/s) at step.
@@ -190,7 +189,7 @@ class AntGoalEnv(MujocoTaskEnv):
     over the area; eval r = 1.75, theta = 0, 90, 180, 270 degrees; all r in [0, 3), uniform over
     the area.
 
-    **Observation.** `Box(-inf, inf, (29,), float64)`: qpos (15: torso x, y, z in m, orientation
+    **Observation.** `Box(-1e10, 1e10, (29,), float64)`: qpos (15: torso x, y, z in m, orientation
     quaternion, eight joint angles in rad) and qvel (14).
 
     **Action.** As `AntDirEnv`.

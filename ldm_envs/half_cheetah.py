@@ -86,7 +86,7 @@ class HalfCheetahVelEnv(MujocoTaskEnv):
     [3, 3.5), each with probability 1/2, uniform inside; test [0.5, 3), uniform; eval 0.75, 1.25,
     1.75, 2.25, 2.75; all [0, 3.5), uniform.
 
-    **Observation.** `Box(-inf, inf, (20,), float64)`: qpos[1:] (8: height in m, angles in rad),
+    **Observation.** `Box(-1e10, 1e10, (20,), float64)`: qpos[1:] (8: height in m, angles in rad),
     qvel (9: m/s and rad/s), and the torso's position x, y, z in m (3; `xpos`, one substep of
     0.01 s behind qpos after a step, as the published environment reads it).
 
@@ -100,8 +100,7 @@ class HalfCheetahVelEnv(MujocoTaskEnv):
     step of 0.05 s; in `info` as `reward_velocity` + `reward_ctrl`.
 
     **End.** Never terminates; truncated after 200 steps (by `TimeLimit`, from the registration).
-    Where MuJoCo met a non-finite or huge state and reset the simulation, `step` raises
-    FloatingPointError.
+    A state that is not finite (or beyond MuJoCo's limit of 1e10) is a FloatingPointError.
 
     **Info.** `task`, `x_position` (m) at reset and step; the reward terms and `x_velocity` (m/s)
     at step.

@@ -97,6 +97,8 @@ class MjbatchPhysics:
         self._check_process()
         self._batch.reset()
         self._state[:] = state
+        # forward takes the rows in: left pending, they would be laid over a reset that comes next.
+        self._batch.forward()
         self.xpos[:] = xpos  # overwritten by the next step, read before it
 
     def close(self) -> None:

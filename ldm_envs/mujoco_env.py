@@ -16,6 +16,7 @@ from ldm_envs.mujoco_family import (
     MujocoFamily,
     Physics,
     check_action,
+    is_sane,
 )
 from ldm_envs.mujoco_markers import Marker
 from ldm_envs.task_env import TaskEnv
@@ -95,18 +96,23 @@ class MujocoTaskEnv(TaskEnv[NDArray[np.float64], NDArray[np.float64]], MujocoEnv
     def step(  # type: ignore[override]
         self, action: Any
     ) -> tuple[NDArray[np.float64], float, bool, bool, dict[str, Any]]:
-        """One step; ValueError for a bad action, FloatingPointError for a diverged simulation."""
+        """One step; ValueError for a bad action, FloatingPointError for a diverged simulation.
+
+        MuJoCo answers a non-finite or huge state by silently resetting the simulation; what
+        follows is no outcome of the action, so it is not returned as one.
+        """
         task = self._current_task()
         control = check_action(action, self.action_space, "an action")
         before = self.family.tracked(self._physics()).copy()
         self.do_simulation(control, self.frame_skip)
-        if any(self.data.warning[kind].number for kind in DIVERGENCE_WARNINGS):
+        physics = self._physics()
+        reset_by_mujoco = any(self.data.warning[kind].number for kind in DIVERGENCE_WARNINGS)
+        if reset_by_mujoco or not is_sane(physics):
             self._started = False
             raise FloatingPointError(
-                f"The simulation diverged (task {task.tolist()}, time {self.data.time:.2f} s): "
-                "MuJoCo met a non-finite or huge state and reset it; call reset()"
+                f"The simulation diverged at time {self.data.time:.2f} s (task {task.tolist()}): "
+                "MuJoCo met a non-finite or huge state; call reset()"
             )
-        physics = self._physics()
         terms, velocities = self.family.outcome(physics, before, self.dt, control, task)
         rewards = {name: float(term) for name, term in terms.items()}
         info = self._start_info()

@@ -101,8 +101,12 @@ class MujocoFamily:
         return mujoco.MjModel.from_xml_path(expand_model_path(self.model_file))
 
     def observation_space(self) -> spaces.Box[np.float64]:
-        """Unbounded float64 box, as that of Gymnasium's MuJoCo environments."""
-        return spaces.Box(-np.inf, np.inf, (self.observation_dim,), dtype=np.float64)
+        """float64 box of half-width 1e10: what MuJoCo itself takes for a sane state.
+
+        Gymnasium's own MuJoCo environments declare infinite bounds, which its checker warns of.
+        """
+        limit = float(mujoco.mjMAXVAL)
+        return spaces.Box(-limit, limit, (self.observation_dim,), dtype=np.float64)
 
     def start_state(
         self, rng: np.random.Generator, qpos: Array, qvel: Array
@@ -119,6 +123,16 @@ class MujocoFamily:
         velocity = (self.tracked(physics) - tracked_before) / dt
         terms = self.reward_terms(Transition(physics, velocity, action, task.astype(np.float64)))
         return terms, {name: velocity[..., i] for i, name in enumerate(self.velocity_names)}
+
+
+def is_sane(physics: Physics) -> Array:
+    """Whether qpos and qvel are finite and no larger than MuJoCo accepts: bool (...).
+
+    Beyond this MuJoCo resets a simulation at its next substep; NaN compares false.
+    """
+    limit = mujoco.mjMAXVAL
+    sane_qpos = (np.abs(physics.qpos) <= limit).all(axis=-1)
+    return sane_qpos & (np.abs(physics.qvel) <= limit).all(axis=-1)
 
 
 def control_cost(action: Array, weight: float) -> Array:

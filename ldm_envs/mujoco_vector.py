@@ -16,7 +16,7 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from ldm_envs.mujoco_batch import BACKENDS, PhysicsBatch, make_physics
-from ldm_envs.mujoco_family import Array, MujocoFamily, Physics, check_action
+from ldm_envs.mujoco_family import Array, MujocoFamily, Physics, check_action, is_sane
 from ldm_envs.vector_env import TaskVectorEnv
 
 MAX_EPISODE_STEPS = 200
@@ -129,11 +129,9 @@ class MujocoVectorEnv(TaskVectorEnv):
         return terms, family.terminated(physics), _own(velocities)
 
     def _check_divergence(self, batch: PhysicsBatch, physics: Physics) -> None:
-        bad = batch.diverged()
-        finite = np.isfinite(physics.qpos).all() and np.isfinite(physics.qvel).all()
-        if finite and not bad.any():
+        bad = batch.diverged() | ~is_sane(physics)
+        if not bad.any():
             return
-        bad |= ~(np.isfinite(physics.qpos).all(axis=1) & np.isfinite(physics.qvel).all(axis=1))
         where = ", ".join(
             f"env {i} at step {self._elapsed[i] + 1} of its episode "
             f"(task {self._tasks[i].tolist()})"

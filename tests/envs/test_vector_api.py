@@ -1,0 +1,381 @@
+"""The batched environments, over every id: against Gymnasium's SyncVectorEnv of the scalar ones."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import warnings
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from env_helpers import arrays_in, assert_same, one_task, sample_actions
+from gymnasium.error import ResetNeeded
+from gymnasium.vector import AutoresetMode
+
+MODES = list(AutoresetMode)
+
+
+def _pair(env_id: str, n: int, mode: AutoresetMode, horizon: int, split: str = "train"):
+    batched = gym.make_vec(
+        env_id, num_envs=n, split=split, autoreset_mode=mode, max_episode_steps=horizon
+    )
+    scalar = gym.make_vec(
+        env_id,
+        num_envs=n,
+        split=split,
+        max_episode_steps=horizon,
+        vectorization_mode="sync",
+        vector_kwargs={"autoreset_mode": mode},
+    )
+    return batched, scalar
+
+
+@pytest.mark.parametrize(
+    ("mode", "steps"),
+    [
+        (AutoresetMode.SAME_STEP, 500),
+        (AutoresetMode.DISABLED, 200),
+        (AutoresetMode.NEXT_STEP, 200),
+    ],
+)
+def test_equal_to_the_scalar_environment(env_id, mode, steps):
+    """Observations, rewards, ends and infos, bit for bit, through many resets (bar B1)."""
+    batched, scalar = _pair(env_id, 16, mode, horizon=43)
+    assert_same(batched.reset(seed=7), scalar.reset(seed=7))
+    early = np.random.default_rng(1)
+    terminations = 0
+    for t, actions in enumerate(sample_actions(batched, steps)):
+        result = batched.step(actions)
+        assert_same(result, scalar.step(actions), f"step {t}")
+        terminations += int(result[2].sum())
+        done = result[2] | result[3]
+        if mode is AutoresetMode.DISABLED:
+            mask = done | (early.random(16) < 0.02)
+            if mask.any():
+                options = {"keep_task": True} if t % 2 else {}
+                assert_same(
+                    batched.reset(options={"reset_mask": mask, **options}),
+                    scalar.reset(options={"reset_mask": mask.copy(), **options}),
+                    f"reset {t}",
+                )
+        elif t % 97 == 96:
+            assert_same(batched.reset(), scalar.reset(), f"reset {t}")
+    if env_id == "LDM-AntDir-v0" and mode is AutoresetMode.SAME_STEP:
+        assert terminations > 0  # else the comparison of terminations was empty
+    batched.close()
+    scalar.close()
+
+
+def test_make_vec_is_quiet_and_complete(env_id):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for mode in MODES:
+            env = gym.make_vec(env_id, num_envs=3, split="test", autoreset_mode=mode)
+            assert env.metadata["autoreset_mode"] is mode
+            assert env.spec.id == env_id and env.num_envs == 3
+            assert type(env).metadata.get("autoreset_mode") is None  # set on the instance only
+            env.close()
+    single = gym.make(env_id)
+    env = gym.make_vec(env_id, num_envs=3)
+    assert env.single_observation_space == single.observation_space
+    assert env.single_action_space == single.action_space
+    assert env.observation_space == gym.vector.utils.batch_space(single.observation_space, 3)
+    assert env.action_space == gym.vector.utils.batch_space(single.action_space, 3)
+    assert env.unwrapped.task_distribution is single.unwrapped.task_distribution
+    by_name = gym.make_vec(env_id, num_envs=2, autoreset_mode="SameStep")
+    assert by_name.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
+
+
+def test_observations_and_results_fit_the_spaces(env_id):
+    env = gym.make_vec(env_id, num_envs=5)
+    obs, _ = env.reset(seed=0)
+    assert env.observation_space.contains(obs)
+    obs, rewards, terminated, truncated, infos = env.step(sample_actions(env, 1)[0])
+    assert env.observation_space.contains(obs)
+    assert rewards.shape == (5,) and rewards.dtype == np.float64
+    assert terminated.dtype == truncated.dtype == np.bool_
+    terms = [v for k, v in infos.items() if k.startswith("reward_")]
+    assert np.array_equal(sum(terms), rewards)
+    for key in [k for k in infos if not k.startswith("_")]:
+        assert infos["_" + key].all() and infos["_" + key].shape == (5,)
+
+
+def test_seeds(env_id):
+    a, b = gym.make_vec(env_id, num_envs=3), gym.make_vec(env_id, num_envs=3)
+    first = a.reset(seed=20)
+    assert_same(first, b.reset(seed=[20, 21, 22]))
+    assert_same(first, b.reset(seed=np.int64(20)))
+    assert a.np_random_seed == (20, 21, 22) and len(a.np_random) == 3
+    c, d = gym.make_vec(env_id, num_envs=3), gym.make_vec(env_id, num_envs=3)
+    c.reset(seed=20), d.reset(seed=20)
+    # None leaves a generator running, a number starts it anew.
+    x, y = c.reset(seed=[None, 5, None]), d.reset(seed=None)
+    assert np.array_equal(x[1]["task"][[0, 2]], y[1]["task"][[0, 2]])
+    assert np.array_equal(x[0][[0, 2]], y[0][[0, 2]])
+    alone = gym.make(env_id)
+    obs, info = alone.reset(seed=5)
+    assert np.array_equal(x[0][1], obs) and np.array_equal(x[1]["task"][1], info["task"])
+
+
+def test_unseeded_batches_differ(env_id):
+    tasks = [gym.make_vec(env_id, num_envs=16, split="all").reset()[1]["task"] for _ in range(2)]
+    assert not np.array_equal(*tasks)
+
+
+def test_pinned_tasks(env_id):
+    env = gym.make_vec(env_id, num_envs=4)
+    sets = env.unwrapped.task_distribution
+    tasks = sets["all"].sample(np.random.default_rng(0), 4)
+    handed = tasks.copy()
+    assert np.array_equal(env.reset(seed=0, options={"task": handed})[1]["task"], tasks)
+    handed[:] = -1
+    infos = env.step(sample_actions(env, 1)[0])[4]
+    assert np.array_equal(infos["task"], tasks)
+    infos["task"][:] = -1
+    assert np.array_equal(env.step(sample_actions(env, 1)[0])[4]["task"], tasks)
+    one = one_task(env_id, "test")
+    assert np.array_equal(env.reset(options={"task": one})[1]["task"], np.tile(one, (4, 1)))
+    # As in the scalar environment, a pinned task leaves the stream to the start state.
+    alone = gym.make(env_id)
+    obs = env.reset(seed=9, options={"task": tasks})[0]
+    for i in range(4):
+        expected = alone.reset(seed=9 + i, options={"task": tasks[i]})[0]
+        assert np.array_equal(obs[i], expected)
+
+
+def test_keep_task_per_environment(env_id):
+    env = gym.make_vec(env_id, num_envs=12, split="all")
+    tasks = env.reset(seed=0)[1]["task"]
+    assert np.array_equal(env.reset(options={"keep_task": True})[1]["task"], tasks)
+    keep = np.arange(12) % 2 == 0
+    after = env.reset(options={"keep_task": keep})[1]["task"]
+    assert np.array_equal(after[keep], tasks[keep])
+    assert not np.array_equal(after[~keep], tasks[~keep])
+    fresh = gym.make_vec(env_id, num_envs=12, split="all")
+    assert np.array_equal(fresh.reset(seed=0, options={"keep_task": True})[1]["task"], tasks)
+
+
+def test_reset_mask(env_id):
+    env = gym.make_vec(env_id, num_envs=4, autoreset_mode="Disabled", split="all")
+    env.reset(seed=0)
+    actions = sample_actions(env, 10)
+    for one in actions[:5]:
+        last, _, _, _, infos = env.step(one)
+    mask = np.array([True, False, False, True])
+    options = {
+        "reset_mask": mask,
+        "task": env.unwrapped.task_distribution["all"].sample(np.random.default_rng(1), 4),
+    }
+    options["task"][1:3] = np.nan  # rows outside the mask are not looked at
+    handed = copy.deepcopy(options)
+    obs, after = env.reset(seed=[3, None, None, 4], options=options)
+    assert_same(options, handed)  # the caller's dict is untouched
+    assert np.array_equal(obs[1:3], last[1:3])
+    assert np.array_equal(after["_task"], mask)
+    assert np.array_equal(after["task"][mask], handed["task"][mask])
+    _, _, _, _, infos_after = env.step(actions[5])
+    assert np.array_equal(infos_after["task"][1:3], infos["task"][1:3])
+    assert np.array_equal(infos_after["task"][mask], handed["task"][mask])
+    assert env.np_random_seed[0] == 3 and env.np_random_seed[3] == 4
+
+
+def test_max_episode_steps(env_id):
+    for horizon in (3, 5, None):
+        env = gym.make_vec(env_id, num_envs=2, max_episode_steps=horizon, autoreset_mode="Disabled")
+        env.reset(seed=0)
+        truncations = [env.step(a)[3].copy() for a in sample_actions(env, horizon or 8)]
+        assert not np.any(truncations[:-1])
+        assert truncations[-1].all() == (horizon is not None)
+    default = gym.make_vec(env_id, num_envs=1)
+    assert default.unwrapped.max_episode_steps == gym.spec(env_id).max_episode_steps
+
+
+def test_autoreset_draws_a_new_task_even_after_a_pinned_one(env_id):
+    env = gym.make_vec(env_id, num_envs=8, max_episode_steps=2, autoreset_mode="SameStep")
+    pinned = one_task(env_id, "test")
+    env.reset(seed=0, options={"task": pinned})
+    for actions in sample_actions(env, 2):
+        infos = env.step(actions)[4]
+    assert env.unwrapped.task_distribution["train"].contains(infos["task"]).all()
+    assert np.array_equal(infos["final_info"]["task"], np.tile(pinned, (8, 1)))
+    assert infos["_final_info"].all() and infos["_final_obs"].all()
+
+
+def test_a_finished_environment_is_not_stepped(env_id):
+    env = gym.make_vec(env_id, num_envs=2, max_episode_steps=1, autoreset_mode="Disabled")
+    env.reset(seed=0)
+    action = sample_actions(env, 1)[0]
+    env.step(action)
+    env.reset(options={"reset_mask": np.array([True, False])})
+    with pytest.raises(ResetNeeded, match=r"\[1\]"):
+        env.step(action)
+
+
+def test_results_are_the_callers(env_id):
+    for mode in (AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP):
+        env, twin = (
+            gym.make_vec(env_id, num_envs=3, max_episode_steps=4, autoreset_mode=mode)
+            for _ in range(2)
+        )
+        results = [env.reset(seed=1)]
+        twin.reset(seed=1)
+        arrays = arrays_in(results)
+        for action in sample_actions(env, 12):
+            result = env.step(action)
+            expected = twin.step(action)
+            assert_same(result, expected)
+            new = arrays_in(result)
+            for i, a in enumerate(new):
+                assert not any(np.shares_memory(a, b) for b in new[i + 1 :] + arrays)
+            arrays += new
+            for array in new:
+                array[...] = 1  # must not reach the environment
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_resume_is_exact(env_id, mode):
+    def make():
+        return gym.make_vec(env_id, num_envs=4, max_episode_steps=17, autoreset_mode=mode)
+
+    def step(env, action):
+        result = env.step(action)
+        done = result[2] | result[3]
+        if mode is AutoresetMode.DISABLED and done.any():
+            return result, env.reset(options={"reset_mask": done})
+        return result
+
+    env, other = make(), make()
+    env.reset(seed=4)
+    actions = sample_actions(env, 151)
+    for action in actions[:51]:  # in next-step mode, with a reset pending
+        step(env, action)
+    state = env.get_state()
+    kept = copy.deepcopy(state)
+    other.set_state(state)
+    for action in actions[51:]:
+        assert_same(step(env, action), step(other, action))
+    assert_same(state, kept)
+
+
+def test_pickle_and_deepcopy_carry_the_state(env_id):
+    env = gym.make_vec(env_id, num_envs=3, split="test", autoreset_mode="SameStep")
+    untouched = pickle.loads(pickle.dumps(env))
+    assert_same(untouched.reset(seed=1), env.reset(seed=1))
+    actions = sample_actions(env, 20)
+    for action in actions[:10]:
+        env.step(action)
+    for one in (pickle.loads(pickle.dumps(env)), copy.deepcopy(env)):
+        twin = copy.deepcopy(env)
+        assert one.spec.id == env_id and one.split == "test"
+        assert one.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
+        for action in actions[10:]:
+            assert_same(one.step(action), twin.step(action))
+
+
+def test_state_of_another_batch_is_refused(env_id):
+    small, large = gym.make_vec(env_id, num_envs=2), gym.make_vec(env_id, num_envs=3)
+    small.reset(seed=0), large.reset(seed=0)
+    before = large.get_state()
+    with pytest.raises(ValueError, match="2 environments, expected 3"):
+        large.set_state(small.get_state())
+    assert_same(before, large.get_state())
+
+
+BAD_ARGUMENTS = [
+    ({"num_envs": 0}, "0"),
+    ({"num_envs": 2.5}, "2.5"),
+    ({"max_episode_steps": 0}, "0"),
+    ({"max_episode_steps": "ten"}, "ten"),
+    ({"autoreset_mode": "Sometimes"}, "Sometimes"),
+    ({"render_mode": "oil"}, "oil"),
+    ({"split": 3}, "3"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "shown"), BAD_ARGUMENTS)
+def test_bad_arguments(env_id, arguments, shown):
+    with pytest.raises(ValueError) as caught:
+        gym.make_vec(env_id, **{"num_envs": 2, **arguments})
+    assert shown in str(caught.value)
+
+
+BAD_RESETS = [
+    ({"options": {"tsak": 0}}, "tsak"),
+    ({"options": [1]}, "[1]"),
+    ({"options": {"keep_task": "no"}}, "no"),
+    ({"options": {"keep_task": np.ones(2, bool)}}, "True,  True"),
+    ({"options": {"keep_task": np.ones(3)}}, "1., 1., 1."),
+    ({"options": {"reset_mask": None}}, "None"),
+    ({"options": {"reset_mask": [True, False, True]}}, "[True, False, True]"),
+    ({"options": {"reset_mask": np.ones(4, bool)}}, "(4,)"),
+    ({"options": {"reset_mask": np.ones(3, int)}}, "int"),
+    ({"options": {"reset_mask": np.zeros(3, bool)}}, "False"),
+    ({"options": {"task": "north"}}, "north"),
+    ({"options": {"task": np.zeros((2, 9))}}, "(2, 9)"),
+    ({"options": {"task": np.nan}}, "nan"),
+    ({"seed": -2}, "-2"),
+    ({"seed": 1.5}, "1.5"),
+    ({"seed": [1, 2]}, "[1, 2]"),
+    ({"seed": [1, None, -3]}, "-3"),
+    ({"seed": [1, None, "x"]}, "'x'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "shown"), BAD_RESETS)
+def test_bad_resets_change_nothing(env_id, arguments, shown):
+    env = gym.make_vec(env_id, num_envs=3)
+    env.reset(seed=0)
+    before = env.get_state()
+    with pytest.raises(ValueError) as caught:
+        env.reset(**arguments)
+    assert shown in str(caught.value)
+    assert_same(before, env.get_state())
+
+
+def test_bad_tasks_show_the_value(env_id):
+    env = gym.make_vec(env_id, num_envs=3)
+    dim = env.unwrapped.task_distribution.task_dim
+    tasks = env.unwrapped.task_distribution["all"].sample(np.random.default_rng(0), 3)
+    tasks[1] = -77.5
+    with pytest.raises(ValueError, match=r"-77\.5"):
+        env.reset(options={"task": tasks})
+    with pytest.raises(ValueError, match="nan"):
+        env.reset(options={"task": np.full((3, dim), np.nan)})
+    tasks[1] = tasks[0]
+    with pytest.raises(ValueError, match="keep_task"):
+        env.reset(options={"task": tasks, "keep_task": np.array([False, True, False])})
+    with pytest.raises(ResetNeeded, match=r"\[1, 2\]"):
+        env.reset(options={"reset_mask": np.array([True, False, False])})
+
+
+def test_bad_actions_change_nothing(env_id):
+    env = gym.make_vec(env_id, num_envs=3)
+    with pytest.raises(ResetNeeded, match=r"\[0, 1, 2\]"):
+        env.step(sample_actions(env, 1)[0])
+    with pytest.raises(ResetNeeded):
+        env.get_state()
+    env.reset(seed=0)
+    good = sample_actions(env, 1)[0]
+    if good.ndim == 1:
+        bad = [
+            (np.array([0, 5, 1]), "[5] in environments [1]"),
+            (np.array([0, 0, -1]), "[-1]"),
+            (np.array([0.0, 1.0, 2.0]), "float64"),
+            (np.array([0, 1]), "(2,)"),
+        ]
+    else:
+        nan, big = good.copy(), good.copy()
+        nan[1, 2], big[2, 0] = np.nan, -1.5
+        bad = [
+            (nan, "[nan] at [[1, 2]]"),
+            (big, "[-1.5] at [[2, 0]]"),
+            (good[:2], "(2, "),
+            (np.full(good.shape, "x"), "'x'"),
+        ]
+    for actions, shown in bad:
+        before = env.get_state()
+        with pytest.raises(ValueError) as caught:
+            env.step(actions)
+        assert shown in str(caught.value)
+        assert_same(before, env.get_state())
