@@ -29,9 +29,8 @@ class Marker(TypedDict):
 
 def disc(x: float, y: float, radius: float, colour: ArrayLike = TASK_COLOUR) -> Marker:
     """A flat disc on the ground at (x, y)."""
-    return _marker(
-        mujoco.mjtGeom.mjGEOM_CYLINDER, (radius, radius, 0.01), (x, y, 0.01), np.eye(3), colour
-    )
+    size = (radius, 0.01, 0.0)  # radius, half of the height
+    return _marker(mujoco.mjtGeom.mjGEOM_CYLINDER, size, (x, y, 0.01), np.eye(3), colour)
 
 
 def sphere(position: ArrayLike, radius: float, colour: ArrayLike = TASK_COLOUR) -> Marker:

@@ -150,6 +150,7 @@ def test_markers_become_geoms():
         mujoco.mjtGeom.mjGEOM_ARROW,
     ]
     assert np.allclose(scene.geoms[0].pos[:2], [1, 2])
+    assert np.allclose(scene.geoms[0].size, [0.4, 0.4, 0.01])  # flat
     assert np.allclose(scene.geoms[2].mat[:, 2], [0, 1, 0], atol=1e-6)  # points along +y
     assert np.isclose(np.linalg.det(scene.geoms[2].mat), 1)  # a rotation, not a mirror
     with pytest.raises(RuntimeError, match="3 geoms"):

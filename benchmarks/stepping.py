@@ -1,0 +1,258 @@
+"""How fast environments step: our batches against what the machine and others can do.
+
+    python benchmarks/stepping.py [--envpool-python PATH] [--json OUT]
+
+Prints the medians of repeated measurements, and the ratios that the bars are about:
+
+- A5: GridNavi batch of 64 over Gymnasium's SyncVectorEnv of 64 scalar environments, >= 20;
+- B2: a full step of the MuJoCo engine (observation, reward, autoreset, infos) over the raw
+  `mj_step` loop of one core times the number of threads, Ant >= 0.92, HalfCheetah >= 0.80;
+- B3: the engine over EnvPool, Ant >= 1.10, HalfCheetah >= 1.30. EnvPool needs an environment of
+  its own: `python -m venv /tmp/envpool && /tmp/envpool/bin/pip install envpool`, then
+  `--envpool-python /tmp/envpool/bin/python`.
+
+Every repeat measures everything once, and ratios are taken within a repeat before the median, so
+that a machine that slows down for a while slows both sides.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import itertools
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import mujoco
+import numpy as np
+
+import ldm_envs  # noqa: F401  (registers the ids)
+from ldm_envs.ant import ANT_DIR
+from ldm_envs.half_cheetah import HALF_CHEETAH_VEL
+from ldm_envs.mujoco_family import MujocoFamily
+
+Rate = Callable[[float], float]  # seconds -> environment steps per second
+
+HORIZON = 200
+MODELS: dict[str, tuple[MujocoFamily, tuple[str, ...], str]] = {
+    "Ant": (ANT_DIR, ("LDM-AntDir-v0", "LDM-AntGoal-v0"), "Ant-v4"),
+    "HalfCheetah": (HALF_CHEETAH_VEL, ("LDM-HalfCheetahVel-v0",), "HalfCheetah-v4"),
+}
+BARS = {"A5": 20.0, "B2 Ant": 0.92, "B2 HalfCheetah": 0.80, "B3 Ant": 1.10, "B3 HalfCheetah": 1.30}
+
+
+def vector_rate(env: gym.vector.VectorEnv) -> Rate:
+    """Steps of a vector environment with random actions; episodes end and begin meanwhile."""
+    rng = np.random.default_rng(0)
+    space = env.single_action_space
+    if isinstance(space, gym.spaces.Discrete):
+        actions = rng.integers(space.n, size=(97, env.num_envs))
+    else:
+        assert isinstance(space, gym.spaces.Box)
+        shape = (97, env.num_envs, *space.shape)
+        actions = rng.uniform(space.low, space.high, size=shape).astype(np.float32)
+    env.reset(seed=0)
+    stream = itertools.cycle(actions)
+    return lambda seconds: _measure(lambda: env.step(next(stream)), env.num_envs, seconds)
+
+
+def raw_rate(family: MujocoFamily) -> Rate:
+    """The bare physics on one core: random controls, a noisy start every HORIZON steps."""
+    model = family.load_model()
+    data = mujoco.MjData(model)
+    rng = np.random.default_rng(0)
+    controls = itertools.cycle(rng.uniform(-1, 1, size=(97, model.nu)))
+    count = itertools.count()
+    start = data.qpos.copy(), data.qvel.copy()
+
+    def step() -> None:
+        if next(count) % HORIZON == 0:
+            mujoco.mj_resetData(model, data)
+            data.qpos[:], data.qvel[:] = family.start_state(rng, *start)
+        data.ctrl[:] = next(controls)
+        mujoco.mj_step(model, data, nstep=family.frame_skip)
+
+    return lambda seconds: _measure(step, 1, seconds)
+
+
+class EnvPool:
+    """EnvPool in another Python, asked over a pipe, so that its turn comes between ours."""
+
+    SCRIPT = Path(__file__).with_name("envpool_worker.py")
+
+    def __init__(self, python: str, env_id: str, num_envs: int, threads: int) -> None:
+        arguments = [env_id, str(num_envs), str(threads), str(HORIZON)]
+        self._process = subprocess.Popen(
+            [python, str(self.SCRIPT), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.version = self._ask("version")
+
+    def __call__(self, seconds: float) -> float:
+        return float(self._ask(str(seconds)))
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(20)
+
+    def _ask(self, question: str) -> str:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(question + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline().strip()
+        if not answer:
+            raise RuntimeError(f"The EnvPool process ended: {self._process.wait(20)}")
+        return answer
+
+
+def _measure(step: Callable[[], Any], steps_per_call: int, seconds: float) -> float:
+    calls = 0
+    begin = time.perf_counter()
+    while (passed := time.perf_counter() - begin) < seconds:
+        step()
+        calls += 1
+    return calls * steps_per_call / passed
+
+
+def contestants(args: argparse.Namespace) -> tuple[dict[str, Rate], list[EnvPool]]:
+    """Everything that is measured, by name; and the EnvPool processes to close."""
+    same_step = gym.vector.AutoresetMode.SAME_STEP
+    found: dict[str, Rate] = {
+        "GridNavi batch 64": vector_rate(
+            gym.make_vec("LDM-GridNavi-v0", num_envs=64, autoreset_mode=same_step)
+        ),
+        "GridNavi sync 64": vector_rate(
+            gym.make_vec(
+                "LDM-GridNavi-v0",
+                num_envs=64,
+                vectorization_mode="sync",
+                vector_kwargs={"autoreset_mode": same_step},
+            )
+        ),
+    }
+    pools = []
+    for name, (family, ids, envpool_id) in MODELS.items():
+        found[f"{name} raw"] = raw_rate(family)
+        for n in args.num_envs:
+            for env_id in ids:
+                found[f"{env_id} {n}"] = vector_rate(
+                    gym.make_vec(
+                        env_id, num_envs=n, num_threads=args.threads, autoreset_mode=same_step
+                    )
+                )
+            if args.envpool_python:
+                pool = EnvPool(args.envpool_python, envpool_id, n, args.threads)
+                pools.append(pool)
+                found[f"{name} EnvPool {n}"] = pool
+    return found, pools
+
+
+def ratios(args: argparse.Namespace, rates: dict[str, float]) -> dict[str, float]:
+    """The figures of the bars, from the rates of one repeat."""
+    found = {"A5 GridNavi batch/sync": rates["GridNavi batch 64"] / rates["GridNavi sync 64"]}
+    for name, (_, ids, _) in MODELS.items():
+        for env_id, n in itertools.product(ids, args.num_envs):
+            ours = rates[f"{env_id} {n}"]
+            found[f"B2 {name}: {env_id} {n} / raw x {args.threads}"] = ours / (
+                args.threads * rates[f"{name} raw"]
+            )
+            if args.envpool_python:
+                found[f"B3 {name}: {env_id} {n} / EnvPool"] = ours / rates[f"{name} EnvPool {n}"]
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """Where and with what this ran."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+
+    cpu = platform.processor() or platform.machine()
+    if os.path.exists("/proc/cpuinfo"):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next((line.split(":")[1].strip() for line in lines if "model name" in line), cpu)
+    names = ("ldm", "gymnasium", "mujoco", "mjbatch", "numpy")
+    versions = {"python": platform.python_version()}
+    for name in names:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "not installed as a distribution"
+    return {
+        "cpu": cpu,
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "system": platform.platform(),
+        "commit": git("rev-parse", "HEAD"),
+        "uncommitted changes": bool(git("status", "--porcelain", "--untracked-files=no")),
+        "versions": versions,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--seconds", type=float, default=0.5, help="per measurement")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--num-envs", type=int, nargs="+", default=[16, 64])
+    parser.add_argument("--envpool-python", help="a Python that has envpool")
+    parser.add_argument("--json", type=Path, help="write the result to this file")
+    args = parser.parse_args()
+    for name in ("repeats", "seconds", "threads"):
+        if getattr(args, name) <= 0:
+            parser.error(f"--{name} must be positive, got {getattr(args, name)}")
+
+    measured, pools = contestants(args)
+    samples: dict[str, list[float]] = {name: [] for name in measured}
+    per_repeat: list[dict[str, float]] = []
+    for rate in measured.values():
+        rate(args.seconds / 5)  # warm up
+    for _ in range(args.repeats):
+        now = {name: rate(args.seconds) for name, rate in measured.items()}
+        for name, value in now.items():
+            samples[name].append(value)
+        per_repeat.append(ratios(args, now))
+
+    rates = {name: statistics.median(values) for name, values in samples.items()}
+    figures = {name: statistics.median(r[name] for r in per_repeat) for name in per_repeat[0]}
+    print(f"{'env steps/s, median of ' + str(args.repeats):<48}{'median':>12}{'best':>12}")
+    for name, value in rates.items():
+        print(f"{name:<48}{value:>12,.0f}{max(samples[name]):>12,.0f}")
+    print(f"\n{'ratio':<48}{'median':>12}{'bar':>12}")
+    for name, value in figures.items():
+        bar = next(bar for key, bar in BARS.items() if name.startswith(key))
+        print(f"{name:<48}{value:>12.2f}{bar:>12.2f}")
+    if args.json:
+        result = {
+            "benchmark": "stepping",
+            "command": " ".join(["python", *sys.argv]),
+            "date": time.strftime("%Y-%m-%d"),
+            **machine(),
+            "envpool": pools[0].version if pools else None,
+            "steps_per_second": samples,
+            "median_steps_per_second": rates,
+            "median_ratios": figures,
+            "bars": BARS,
+        }
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(result, indent=2) + "\n")
+    for pool in pools:
+        pool.close()
+
+
+if __name__ == "__main__":
+    main()
