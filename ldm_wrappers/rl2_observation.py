@@ -17,11 +17,9 @@ def rl2_observation_space(observation_space: spaces.Space[Any], spec: Transition
     unbounded = np.full(spec.action_size, np.inf, np.float32)
     low_action = np.zeros_like(unbounded) if spec.n_actions else -unbounded
     high_action = np.ones_like(unbounded) if spec.n_actions else unbounded
-    low = [observation_space.low.ravel(), low_action, [-np.inf], [0.0]]
-    high = [observation_space.high.ravel(), high_action, [np.inf], [1.0]]
-    return spaces.Box(
-        np.concatenate(low).astype(np.float32), np.concatenate(high).astype(np.float32)
-    )
+    low = np.concatenate([observation_space.low.ravel(), low_action, [-np.inf, 0.0]])
+    high = np.concatenate([observation_space.high.ravel(), high_action, [np.inf, 1.0]])
+    return spaces.Box(low.astype(np.float32), high.astype(np.float32))
 
 
 class RL2ObservationWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):

@@ -29,7 +29,8 @@ class TrajectoryBuffer:
     Args:
         spec: Sizes of observations and actions.
         capacity: Number of trajectories kept.
-        max_length: Most transitions of a trajectory; longer ones keep their first ``max_length``.
+        max_length: Most transitions of a trajectory; a :class:`TrajectoryRecorder` of this length
+            keeps the first ones of a longer one.
         seed: Seed of the generator that :meth:`sample` draws from.
     """
 
@@ -65,27 +66,26 @@ class TrajectoryBuffer:
             lengths: Integers (batch,), number of valid transitions of each.
 
         Raises:
-            ValueError: A length is out of range or a valid entry is not finite.
+            ValueError: A length is out of range or a valid entry is not finite. Nothing is stored.
         """
-        n_steps = trajectories["rewards"].shape[1]
+        n_steps = min(trajectories["rewards"].shape[1], self.max_length)
         if lengths.size == 0:
             return
-        if lengths.min() < 1 or lengths.max() > min(n_steps, self.max_length):
+        if lengths.min() < 1 or lengths.max() > n_steps:
             raise ValueError(
-                f"trajectory lengths must lie in [1, {min(n_steps, self.max_length)}], "
-                f"got {lengths.tolist()}"
+                f"trajectory lengths must lie in [1, {n_steps}], got {lengths.tolist()}"
             )
+        valid = np.arange(n_steps) < lengths[:, None]
+        for name in _FIELDS:
+            if not np.isfinite(trajectories[name][:, :n_steps][valid]).all():
+                raise ValueError(f"a trajectory has non-finite {name}; nothing was stored")
         slots = (self._next + np.arange(lengths.size)) % self.capacity
         if lengths.size > self.capacity:  # only the newest can stay
             keep = slice(lengths.size - self.capacity, None)
             trajectories = {name: array[keep] for name, array in trajectories.items()}
             lengths, slots = lengths[keep], slots[keep]
         for name in _FIELDS:
-            values = trajectories[name]
-            if not np.isfinite(values).all():
-                raise ValueError(f"a trajectory has non-finite {name}; it was not stored")
-        for name in _FIELDS:
-            self._data[name][slots, :n_steps] = trajectories[name]
+            self._data[name][slots, :n_steps] = trajectories[name][:, :n_steps]
         self._lengths[slots] = lengths
         self._next = int(slots[-1] + 1) % self.capacity
         self._size = min(self._size + lengths.size, self.capacity)
@@ -103,11 +103,13 @@ class TrajectoryBuffer:
         """The trajectories in slots ``index``, time first."""
         lengths = self._lengths[index]
         longest = int(lengths.max())
-        tensors = []
+        behind = np.arange(longest) >= lengths[:, None]
+        tensors = {"lengths": torch.from_numpy(lengths).to(device)}
         for name in _FIELDS:
             rows = self._data[name][index, :longest]
-            tensors.append(torch.from_numpy(rows.swapaxes(0, 1).copy()).to(device))
-        return TrajectoryBatch(*tensors, torch.from_numpy(lengths.copy()).to(device))
+            rows[behind] = 0.0  # an older, longer trajectory may have left its end here
+            tensors[name] = torch.from_numpy(rows.swapaxes(0, 1).copy()).to(device)
+        return TrajectoryBatch(**tensors)
 
     def state_dict(self) -> dict[str, Any]:
         """Arrays of what is stored, and the position and generator that make it go on alike."""

@@ -90,14 +90,14 @@ class LatentDynamicsConfig:
             raise ValueError(
                 f"likelihood must be 'bernoulli' or 'gaussian', got {self.likelihood!r}"
             )
-        if self.reward_low >= self.reward_high:
+        if not self.reward_low < self.reward_high:
             raise ValueError(
                 f"reward_low must be below reward_high, got {self.reward_low} and "
                 f"{self.reward_high}"
             )
         if not 0.0 <= self.p_drop < 1.0:
             raise ValueError(f"p_drop must lie in [0, 1), got {self.p_drop}")
-        if self.kl_weight < 0.0:
+        if not self.kl_weight >= 0.0:
             raise ValueError(f"kl_weight must not be negative, got {self.kl_weight}")
 
     @classmethod
@@ -129,7 +129,7 @@ class LatentDynamicsConfig:
             raise ValueError(
                 f"unknown latent dynamics settings {unknown}, expected {sorted(known)}"
             )
-        fixed = {
+        fixed: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
         }
         return cls(**fixed)

@@ -42,7 +42,7 @@ class LatentDynamics(nn.Module):
             _check_heads(observation_space, self.config)
         # torch's initialisers draw from the global generator: borrow it, then put it back
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed seeds CUDA too
             self.encoder = Encoder(self.spec, self.config)
             self.decoder = RewardDecoder(self.spec, self.config)
         self.to(device)

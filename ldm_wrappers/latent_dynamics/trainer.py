@@ -84,10 +84,9 @@ class LatentDynamicsTrainer:
         scale = 1.0 / (batch.rewards.shape[0] + 1)
         loss = -terms.elbo.mean() * scale
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.get_total_norm(
-            [p.grad for p in self.model.parameters() if p.grad is not None]
-        )
+        loss.backward()
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        norm = torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients]).norm()
         if not torch.isfinite(loss + norm):
             raise FloatingPointError(
                 f"latent dynamics update {self.n_updates}: loss {loss.item()}, gradient norm "

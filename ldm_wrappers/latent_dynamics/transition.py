@@ -89,7 +89,8 @@ class TransitionSpec:
         """Encode stored action columns (…, action_columns) to float32 (…, action_size)."""
         if not self.n_actions:
             return columns
-        index = columns.squeeze(-1).long() - self.action_start
+        # zeros pad trajectories, and with a positive start 0 is no action
+        index = (columns.squeeze(-1).long() - self.action_start).clamp(min=0)
         return torch.nn.functional.one_hot(index, self.n_actions).to(torch.float32)
 
     def encode_action_arrays(self, columns: FloatArray) -> FloatArray:

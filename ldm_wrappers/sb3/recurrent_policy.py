@@ -36,10 +36,18 @@ class WholeSequenceLstmPolicy(RecurrentActorCriticPolicy):
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         parameters = super()._get_constructor_parameters()
-        return {**parameters, "value_trains_lstm": self.value_trains_lstm}
+        return {  # sb3-contrib leaves its own LSTM settings out, so that its policies do not load
+            **parameters,
+            "lstm_hidden_size": self.lstm_actor.hidden_size,
+            "n_lstm_layers": self.lstm_actor.num_layers,
+            "shared_lstm": self.shared_lstm,
+            "enable_critic_lstm": self.enable_critic_lstm,
+            "lstm_kwargs": self.lstm_kwargs,
+            "value_trains_lstm": self.value_trains_lstm,
+        }
 
     @staticmethod
-    def _process_sequence(
+    def _process_sequence(  # type: ignore[override]
         features: torch.Tensor,
         lstm_states: tuple[torch.Tensor, torch.Tensor],
         episode_starts: torch.Tensor,
@@ -49,15 +57,16 @@ class WholeSequenceLstmPolicy(RecurrentActorCriticPolicy):
         n_sequences = lstm_states[0].shape[1]
         starts = episode_starts.reshape(n_sequences, -1)
         if starts.shape[1] > 1 and bool(starts[:, 1:].any()):
-            return RecurrentActorCriticPolicy._process_sequence(
-                features, lstm_states, episode_starts, lstm
-            )
+            stock: Any = RecurrentActorCriticPolicy._process_sequence  # its annotation is wrong
+            result: tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]
+            result = stock(features, lstm_states, episode_starts, lstm)
+            return result
         keep = (1.0 - starts[:, 0]).view(1, n_sequences, 1)
         sequences = features.reshape(n_sequences, -1, lstm.input_size).swapaxes(0, 1)
         outputs, states = lstm(sequences, (keep * lstm_states[0], keep * lstm_states[1]))
         return outputs.transpose(0, 1).flatten(end_dim=1), states
 
-    def evaluate_actions(
+    def evaluate_actions(  # type: ignore[override]
         self,
         obs: torch.Tensor,
         actions: torch.Tensor,
@@ -67,10 +76,10 @@ class WholeSequenceLstmPolicy(RecurrentActorCriticPolicy):
         """Values, log probabilities and entropies of given actions, each (batch,)-like."""
         if not self.value_trains_lstm:
             return super().evaluate_actions(obs, actions, lstm_states, episode_starts)
-        features = self.extract_features(obs)
-        latent, _ = self._process_sequence(
-            features, lstm_states.pi, episode_starts, self.lstm_actor
-        )
+        features: Any = self.extract_features(obs)
+        states: Any = lstm_states.pi
+        latent, _ = self._process_sequence(features, states, episode_starts, self.lstm_actor)
         distribution = self._get_action_dist_from_latent(self.mlp_extractor.forward_actor(latent))
         values = self.value_net(self.mlp_extractor.forward_critic(latent))
-        return values, distribution.log_prob(actions), distribution.entropy()
+        entropy: Any = distribution.entropy()  # None for squashed Gaussians, as in stock
+        return values, distribution.log_prob(actions), entropy

@@ -97,7 +97,7 @@ class WholeWorkerRolloutBuffer(RecurrentRolloutBuffer):
         self.log_probs = torch.stack(self._step_log_probs).cpu().numpy()
         super().compute_returns_and_advantage(last_values, dones)
 
-    def get(
+    def get(  # type: ignore[override]
         self, batch_size: int | None = None
     ) -> Generator[RecurrentRolloutBufferSamples, None, None]:
         """Yield every worker once, in random order.
@@ -157,4 +157,4 @@ class WholeWorkerRolloutBuffer(RecurrentRolloutBuffer):
             tuple(state.detach()[:, index] * keep for state in states)
             for states in self._initial_states
         ]
-        return RNNStates(*picked)  # type: ignore[arg-type]
+        return RNNStates(*picked)

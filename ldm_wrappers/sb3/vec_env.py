@@ -49,7 +49,7 @@ class VectorEnvAdapter(VecEnv):
         options = self._options[0] or None
         if any(other != self._options[0] for other in self._options[1:]):
             raise ValueError("a vector environment is reset with one options dict for all workers")
-        observations, infos = self.env.reset(seed=seed, options=options)
+        observations, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
         self.reset_infos = self._rows(infos)
         self._reset_seeds()
         self._reset_options()
@@ -66,10 +66,11 @@ class VectorEnvAdapter(VecEnv):
         rows = self._rows(infos)
         for index in np.flatnonzero(dones):
             row = rows[index]
-            row.update(_row(infos.get("final_info", {}), index))
+            row.update(_row(infos.get("final_info", {}), int(index)))
             row["terminal_observation"] = infos["final_obs"][index]
             row["TimeLimit.truncated"] = bool(truncations[index] and not terminations[index])
-        return observations, np.asarray(rewards, np.float32), dones, rows
+        # a copy: SB3 adds to rewards in place
+        return observations, np.array(rewards, np.float32), dones, rows
 
     def _rows(self, infos: dict[str, Any]) -> list[dict[str, Any]]:
         """One dict per worker of the infos that were asked for."""
@@ -114,7 +115,8 @@ class VectorEnvAdapter(VecEnv):
 
     def get_images(self) -> Sequence[np.ndarray[Any, Any] | None]:
         """One rendered frame per worker."""
-        return list(self.env.render() or [None] * self.num_envs)
+        frames: Any = self.env.render()
+        return [None] * self.num_envs if frames is None else list(frames)
 
 
 def _row(infos: dict[str, Any], index: int) -> dict[str, Any]:

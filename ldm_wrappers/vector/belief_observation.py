@@ -67,7 +67,7 @@ class BeliefObservationWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
     ) -> tuple[FloatArray, dict[str, Any]]:
         """Reset all environments; every belief returns to the prior."""
         require_full_reset(options, "BeliefObservationWrapper")
-        observations, infos = self.env.reset(seed=seed, options=options)
+        observations, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
         self._observations = self.latent_dynamics.spec.observations(observations)
         self.tracker.reset()
         return self._join(self._observations), infos

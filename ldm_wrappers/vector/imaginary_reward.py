@@ -102,7 +102,7 @@ class ImaginaryRewardWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
     ) -> tuple[Any, dict[str, Any]]:
         """Reset all environments: beliefs return to the prior, new mixtures are drawn."""
         require_full_reset(options, "ImaginaryRewardWrapper")
-        observations, infos = self.env.reset(seed=seed, options=options)
+        observations, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
         self._observations = self.latent_dynamics.spec.observations(observations)
         self.tracker.reset()
         self.imagination.begin()

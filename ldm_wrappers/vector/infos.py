@@ -36,6 +36,10 @@ def merge_rows(infos: Infos, new: Infos, rows: BoolArray) -> Infos:
     """``infos`` with the entries of ``new`` in ``rows``; neither argument is changed."""
     merged = dict(infos)
     for key, value in new.items():
+        if isinstance(value, dict):
+            old = infos.get(key)
+            merged[key] = merge_rows(old if isinstance(old, dict) else {}, value, rows)
+            continue
         if not isinstance(value, np.ndarray) or value.shape[:1] != rows.shape:
             merged[key] = value
             continue

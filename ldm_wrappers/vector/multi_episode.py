@@ -66,7 +66,7 @@ class MultiEpisodeWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
         mask = np.ones(self.num_envs, bool)
         if options is not None and "reset_mask" in options:
             mask = np.array(options["reset_mask"], bool)
-        observations, infos = self.env.reset(seed=seed, options=options)
+        observations, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
         self._begin(mask)
         return observations, self._position(infos, mask)
 
@@ -90,11 +90,10 @@ class MultiEpisodeWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
             shown = np.where(_column(inner, shown), shown, observations)
             infos = {**merge_rows(infos, reset_infos, inner), "next_obs": observations}
         if last.any():
-            final_info = {
-                **infos,
-                "episode_returns": self._returns.copy(),
-                "episode_lengths": self._lengths.copy(),
-            }
+            final_info = {key: value for key, value in infos.items() if not key.startswith("_")}
+            final_info["episode_returns"] = self._returns.copy()
+            final_info["episode_lengths"] = self._lengths.copy()
+            final_info |= {f"_{key}": last & infos.get(f"_{key}", last) for key in final_info}
             fresh, reset_infos = self.env.reset(options={"reset_mask": last.copy()})
             shown = np.where(_column(last, fresh), fresh, shown)
             self._begin(last)
@@ -103,7 +102,7 @@ class MultiEpisodeWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
                 "next_obs": observations,
                 "final_obs": object_rows(observations, last),
                 "_final_obs": last,
-                "final_info": {**final_info, **{f"_{key}": last for key in final_info}},
+                "final_info": final_info,
                 "_final_info": last,
             }
         if self.finite_horizon:

@@ -55,7 +55,7 @@ class RL2ObservationWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
     ) -> tuple[FloatArray, dict[str, Any]]:
         """Reset all environments; there is no previous action or reward."""
         require_full_reset(options, "RL2ObservationWrapper")
-        observations, infos = self.env.reset(seed=seed, options=options)
+        observations, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
         n = self.num_envs
         actions = np.zeros((n, self._spec.action_size), np.float32)
         starts = np.ones(n, bool)
