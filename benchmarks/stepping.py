@@ -165,11 +165,11 @@ def ratios(args: argparse.Namespace, rates: dict[str, float]) -> dict[str, float
     for name, (_, ids, _) in MODELS.items():
         for env_id, n in itertools.product(ids, args.num_envs):
             ours = rates[f"{env_id} {n}"]
-            found[f"B2 {name}: {env_id} {n} / raw x {args.threads}"] = ours / (
+            found[f"B2 {name}: {env_id} {n}/raw x {args.threads}"] = ours / (
                 args.threads * rates[f"{name} raw"]
             )
             if args.envpool_python:
-                found[f"B3 {name}: {env_id} {n} / EnvPool"] = ours / rates[f"{name} EnvPool {n}"]
+                found[f"B3 {name}: {env_id} {n}/EnvPool"] = ours / rates[f"{name} EnvPool {n}"]
     return found
 
 
@@ -229,13 +229,15 @@ def main() -> None:
 
     rates = {name: statistics.median(values) for name, values in samples.items()}
     figures = {name: statistics.median(r[name] for r in per_repeat) for name in per_repeat[0]}
-    print(f"{'env steps/s, median of ' + str(args.repeats):<48}{'median':>12}{'best':>12}")
+    print(f"{'env steps/s, median of ' + str(args.repeats):<50}{'median':>12}{'best':>12}")
     for name, value in rates.items():
-        print(f"{name:<48}{value:>12,.0f}{max(samples[name]):>12,.0f}")
-    print(f"\n{'ratio':<48}{'median':>12}{'bar':>12}")
+        print(f"{name:<50}{value:>12,.0f}{max(samples[name]):>12,.0f}")
+    # On a busy machine the best rates come closest to what the code costs by itself.
+    best = ratios(args, {name: max(values) for name, values in samples.items()})
+    print(f"\n{'ratio':<50}{'median':>12}{'of bests':>12}{'bar':>12}")
     for name, value in figures.items():
         bar = next(bar for key, bar in BARS.items() if name.startswith(key))
-        print(f"{name:<48}{value:>12.2f}{bar:>12.2f}")
+        print(f"{name:<50}{value:>12.2f}{best[name]:>12.2f}{bar:>12.2f}")
     if args.json:
         result = {
             "benchmark": "stepping",
@@ -246,6 +248,7 @@ def main() -> None:
             "steps_per_second": samples,
             "median_steps_per_second": rates,
             "median_ratios": figures,
+            "ratios_of_bests": best,
             "bars": BARS,
         }
         args.json.parent.mkdir(parents=True, exist_ok=True)

@@ -107,7 +107,7 @@ class MujocoTaskEnv(TaskEnv[NDArray[np.float64], NDArray[np.float64]], MujocoEnv
         self.do_simulation(control, self.frame_skip)
         physics = self._physics()
         reset_by_mujoco = any(self.data.warning[kind].number for kind in DIVERGENCE_WARNINGS)
-        if reset_by_mujoco or not is_sane(physics):
+        if reset_by_mujoco or not (is_sane(physics.qpos) and is_sane(physics.qvel)):
             self._started = False
             raise FloatingPointError(
                 f"The simulation diverged at time {self.data.time:.2f} s (task {task.tolist()}): "

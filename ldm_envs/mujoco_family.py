@@ -125,14 +125,12 @@ class MujocoFamily:
         return terms, {name: velocity[..., i] for i, name in enumerate(self.velocity_names)}
 
 
-def is_sane(physics: Physics) -> Array:
-    """Whether qpos and qvel are finite and no larger than MuJoCo accepts: bool (...).
+def is_sane(values: Array) -> Any:
+    """Whether values (..., n) are finite and no larger than MuJoCo accepts: bool (...).
 
-    Beyond this MuJoCo resets a simulation at its next substep; NaN compares false.
+    Beyond this MuJoCo resets a simulation at its next substep. NaN compares false.
     """
-    limit = mujoco.mjMAXVAL
-    sane_qpos = (np.abs(physics.qpos) <= limit).all(axis=-1)
-    return sane_qpos & (np.abs(physics.qvel) <= limit).all(axis=-1)
+    return np.abs(values).max(axis=-1) <= mujoco.mjMAXVAL
 
 
 def control_cost(action: Array, weight: float) -> Array:

@@ -129,7 +129,7 @@ class MujocoVectorEnv(TaskVectorEnv):
         return terms, family.terminated(physics), _own(velocities)
 
     def _check_divergence(self, batch: PhysicsBatch, physics: Physics) -> None:
-        bad = batch.diverged() | ~is_sane(physics)
+        bad = batch.diverged() | ~(is_sane(physics.qpos) & is_sane(physics.qvel))
         if not bad.any():
             return
         where = ", ".join(

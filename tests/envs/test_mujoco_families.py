@@ -113,14 +113,10 @@ def test_ant_dir_ends_outside_the_healthy_heights():
         env.set_state(qpos, qvel)
         assert env.step(np.zeros(8, np.float32))[2] is over
 
-    def at(height, spoil=False):
-        qpos, qvel = np.zeros((1, 15)), np.zeros((1, 14))
-        qpos[:, 2] = height
-        qvel[:, 3] = np.nan if spoil else 0
-        return bool(ant_dir_terminated(Physics(qpos, qvel, np.zeros((1, 14, 3))))[0])
-
-    assert [at(h) for h in (0.19, 0.2, 1.0, 1.01)] == [True, False, False, True]
-    assert at(0.5, spoil=True)
+    qpos = np.zeros((5, 15))
+    qpos[:, 2] = (0.19, 0.2, 1.0, 1.01, np.nan)
+    ends = ant_dir_terminated(Physics(qpos, np.zeros((5, 14)), np.zeros((5, 14, 3))))
+    assert ends.tolist() == [True, False, False, True, True]
 
 
 def test_diverged_simulation_is_an_error(mujoco_id):
