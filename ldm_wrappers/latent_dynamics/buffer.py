@@ -97,6 +97,13 @@ class TrajectoryBuffer:
         index = self._rng.choice(self._size, size=min(n, self._size), replace=False)
         return self.get(index, device)
 
+    def newest(self, n: int, device: torch.device | str = "cpu") -> TrajectoryBatch:
+        """The ``min(n, len(self))`` newest trajectories, oldest of them first."""
+        if not self._size:
+            raise ValueError("the trajectory buffer is empty: no meta-episode has ended yet")
+        index = (self._next - 1 - np.arange(min(n, self._size))[::-1]) % self.capacity
+        return self.get(index, device)
+
     def get(
         self, index: np.ndarray[Any, Any], device: torch.device | str = "cpu"
     ) -> TrajectoryBatch:

@@ -1,0 +1,1 @@
+"""Scripts that train, evaluate and compare; read ``recurrent_ppo.py`` first."""

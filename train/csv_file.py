@@ -1,0 +1,62 @@
+"""CSV files that grow during training and can be cut back to a checkpoint."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from train.state_file import write_text
+
+
+class CsvFile:
+    """Appends rows of dicts; a row with a new column rewrites the file with it.
+
+    Args:
+        path: The file; an existing one is gone on with.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.columns: list[str] = []
+        self.n_rows = 0
+        if path.exists():
+            rows = read_csv(path)
+            self.n_rows = len(rows)
+            self.columns = list(rows[0]) if rows else []
+
+    def append(self, rows: list[dict[str, Any]]) -> None:
+        """Append rows; a missing column is left empty."""
+        new = [key for row in rows for key in row if key not in self.columns]
+        if new:
+            self.columns += list(dict.fromkeys(new))
+            old = read_csv(self.path) if self.path.exists() else []
+            write_text(self.path, self._text(old + rows, header=True))
+        else:
+            with self.path.open("a", encoding="utf-8", newline="") as file:
+                file.write(self._text(rows, header=False))
+        self.n_rows += len(rows)
+
+    def truncate(self, n_rows: int) -> None:
+        """Keep the first ``n_rows`` rows."""
+        kept = read_csv(self.path)[:n_rows] if self.path.exists() else []
+        self.columns = list(dict.fromkeys(key for row in kept for key in row if row[key] != ""))
+        write_text(self.path, self._text(kept, header=True) if kept else "")
+        self.n_rows = len(kept)
+
+    def _text(self, rows: list[dict[str, Any]], *, header: bool) -> str:
+        stream = io.StringIO()
+        writer = csv.DictWriter(
+            stream, self.columns, restval="", extrasaction="ignore", lineterminator="\n"
+        )
+        if header:
+            writer.writeheader()
+        writer.writerows(rows)
+        return stream.getvalue()
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """All rows of a CSV file as text."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))

@@ -1,0 +1,123 @@
+"""Puts environment, VAE and policy learner of a run together."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.utils import get_device
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+
+from ldm_wrappers.latent_dynamics import LatentDynamics, LatentDynamicsTrainer
+from ldm_wrappers.sb3 import VectorEnvAdapter, WholeSequenceLstmPolicy, WholeWorkerRecurrentPPO
+from train.config import TrainConfig
+from train.environments import AnyVectorEnv, meta_episode_length, training_env
+from train.methods import method
+
+
+@dataclasses.dataclass
+class Learner:
+    """All that trains in one run.
+
+    Attributes:
+        config: Its configuration.
+        env: Gymnasium's part of the wrapper chain.
+        vec_env: stable-baselines3's part of it.
+        algorithm: The policy learner.
+        model: The latent dynamics model, where the method has one.
+        trainer: What trains it.
+    """
+
+    config: TrainConfig
+    env: AnyVectorEnv
+    vec_env: VecEnv
+    algorithm: OnPolicyAlgorithm
+    model: LatentDynamics | None
+    trainer: LatentDynamicsTrainer | None
+
+    @property
+    def normalizer(self) -> VecNormalize | None:
+        """Running statistics of observations and rewards, where the run normalises."""
+        return self.vec_env if isinstance(self.vec_env, VecNormalize) else None
+
+
+def build(config: TrainConfig) -> Learner:
+    """Environment ► stable-baselines3 adapter ► VecNormalize ► policy learner.
+
+    Raises:
+        ValueError: Settings that contradict the environment.
+    """
+    device = str(get_device(config.device))
+    check_steps(config)
+    env, model, buffer = training_env(config, device)
+    trainer = None
+    if model is not None and buffer is not None:
+        trainer = LatentDynamicsTrainer(
+            model,
+            buffer,
+            learning_rate=config.vae_learning_rate,
+            batch_trajectories=config.vae_trajectories,
+            n_encoded_lengths=config.vae_encoded_lengths,
+            n_decoded_steps=config.vae_decoded_steps,
+            seed=config.seed,
+        )
+    vec_env: VecEnv = VectorEnvAdapter(env, info_keys=())
+    if config.normalize_observation or config.normalize_reward:
+        vec_env = VecNormalize(
+            vec_env,
+            norm_obs=config.normalize_observation,
+            norm_reward=config.normalize_reward,
+            gamma=config.gamma,
+        )
+    return Learner(config, env, vec_env, algorithm(config, vec_env, device), model, trainer)
+
+
+def algorithm(config: TrainConfig, vec_env: VecEnv, device: str) -> OnPolicyAlgorithm:
+    """RecurrentPPO on whole workers, or feed-forward PPO where the policy sees beliefs."""
+    rmsprop = config.optimizer == "rmsprop"
+    policy_kwargs: dict[str, Any] = {
+        "net_arch": list(config.net_arch),
+        "optimizer_class": torch.optim.RMSprop if rmsprop else torch.optim.Adam,
+        "optimizer_kwargs": {"eps": config.optimizer_eps, **({"alpha": 0.99} if rmsprop else {})},
+    }
+    total = config.n_steps * config.n_workers
+    arguments: dict[str, Any] = {
+        "learning_rate": config.learning_rate,
+        "n_steps": config.n_steps,
+        "batch_size": total // config.n_minibatches,
+        "n_epochs": config.n_epochs,
+        "gamma": config.gamma,
+        "gae_lambda": config.gae_lambda,
+        "clip_range": config.clip_range,
+        "ent_coef": config.ent_coef,
+        "vf_coef": config.vf_coef,
+        "max_grad_norm": config.max_grad_norm,
+        "normalize_advantage": config.normalize_advantage,
+        "seed": config.seed,
+        "device": device,
+    }
+    if method(config.method).observation == "belief":
+        return PPO("MlpPolicy", vec_env, policy_kwargs=policy_kwargs, **arguments)
+    policy_kwargs |= {
+        "lstm_hidden_size": config.lstm_hidden_size,
+        "shared_lstm": True,
+        "enable_critic_lstm": False,
+        "value_trains_lstm": config.value_trains_lstm,
+    }
+    return WholeWorkerRecurrentPPO(
+        WholeSequenceLstmPolicy, vec_env, policy_kwargs=policy_kwargs, **arguments
+    )
+
+
+def check_steps(config: TrainConfig) -> None:
+    """Refuse rollouts that split meta-episodes, unless the configuration asks for it."""
+    length = meta_episode_length(config)
+    if config.n_steps % length and not config.truncate_backpropagation:
+        raise ValueError(
+            f"n_steps = {config.n_steps} splits meta-episodes of {config.n_episodes} episodes "
+            f"({length} steps), so gradients would not reach their beginning; expected a multiple "
+            f"of {length}, or truncate_backpropagation"
+        )
