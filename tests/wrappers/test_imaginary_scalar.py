@@ -1,0 +1,187 @@
+"""A6, one environment: the imaginary reward, live pools and saved beliefs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from reference_models import (
+    ClosedFormModel,
+    NumpyModel,
+    ScriptedMixture,
+    closed_form_belief,
+    closed_form_reward,
+    small_model,
+)
+from wrapper_stubs import PlainWorker, ScriptedEnv, actions_for
+
+from ldm_wrappers import (
+    BeliefPool,
+    BeliefPublisherWrapper,
+    DirichletMixture,
+    ImaginaryRewardWrapper,
+    MultiEpisodeWrapper,
+    SavedBeliefs,
+    TrajectoryBuffer,
+)
+
+LENGTHS = (3, 5, 2)
+
+
+def saved(n: int = 4, n_steps: int = 6, latent_dim: int = 3) -> np.ndarray[Any, Any]:
+    return np.random.default_rng(1).normal(size=(n, n_steps + 1, latent_dim)).astype(np.float32)
+
+
+def mixed(weights: np.ndarray[Any, Any], means: Any) -> np.ndarray[Any, Any]:
+    m = np.zeros(3)
+    for weight, mean in zip(weights, means, strict=True):
+        m = m + weight.astype(float) * mean
+    return m
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+@pytest.mark.parametrize("kind", ["closed form", "network"])
+def test_saved_beliefs_pay_as_the_second_implementation(likelihood: str, kind: str) -> None:
+    base = MultiEpisodeWrapper(ScriptedEnv(LENGTHS), 2)
+    model: Any = ClosedFormModel(base, likelihood)
+    if kind == "network":
+        model = small_model(base, likelihood=likelihood, reward_low=-0.1)
+        pay = NumpyModel(model).reward
+    else:
+
+        def pay(m: Any, t: Any) -> float:
+            return closed_form_reward(m, t, likelihood)
+
+    means, mixture = saved(), ScriptedMixture(4, 3)
+    env = ImaginaryRewardWrapper(base, model, SavedBeliefs(means), mixture=mixture)
+    worker = PlainWorker(ScriptedEnv(LENGTHS), 2, seed=5)
+    worst = 0.0
+    env.reset(seed=5)
+    for action in actions_for(env, 30):
+        step = min(len(worker.running), 6)  # a task that outlasts the beliefs keeps the last
+        m = mixed(mixture.table[mixture.drawn - 1], means[:, step])
+        _, paid, terminated, truncated, info = env.step(action)
+        transition, ended = worker.step(action)
+        assert info["environment_reward"] == transition.reward
+        assert ended == (terminated or truncated)
+        worst = max(worst, abs(paid - pay(m, transition)))
+        if ended:
+            env.reset()
+    print(f"A6 scalar {kind} {likelihood}: largest difference {worst:.1e}")
+    assert worst <= 1e-6
+    assert mixture.drawn > 3
+
+
+def test_pool_pays_by_the_beliefs_from_before_the_step() -> None:
+    base = MultiEpisodeWrapper(ScriptedEnv(LENGTHS), 2)
+    model = ClosedFormModel(base, "gaussian")
+    pool = BeliefPool(2, 3)
+    buffer = TrajectoryBuffer(model.spec, capacity=9, max_length=20)
+    publishers = [
+        BeliefPublisherWrapper(
+            MultiEpisodeWrapper(ScriptedEnv(LENGTHS), 2), model, pool, index, buffer=buffer
+        )
+        for index in range(2)
+    ]
+    mixture = ScriptedMixture(2, 1)
+    env = ImaginaryRewardWrapper(base, model, pool, mixture=mixture)
+    workers = [PlainWorker(ScriptedEnv(LENGTHS), 2, seed) for seed in range(3)]
+    for seed, one in enumerate([*publishers, env]):
+        one.reset(seed=seed)
+    for action in actions_for(env, 20):
+        m = mixed(
+            mixture.table[mixture.drawn - 1], [closed_form_belief(w.running) for w in workers[:2]]
+        )
+        _, paid, *ends, _ = env.step(action)
+        transition, _ = workers[2].step(action)
+        assert abs(paid - closed_form_reward(m, transition, "gaussian")) <= 1e-6
+        for publisher, worker in zip(publishers, workers[:2], strict=True):
+            if any(publisher.step(action)[2:4]):
+                publisher.reset()
+            worker.step(action)
+        if any(ends):
+            env.reset()
+    # the publishers' trajectories are kept, the imagined one is not
+    assert len(buffer) == sum(len(w.finished) for w in workers[:2])
+
+
+def test_reset_with_a_seed_repeats_weights_and_dropout() -> None:
+    model = small_model(ScriptedEnv(), p_drop=0.5)
+    env = ImaginaryRewardWrapper(ScriptedEnv((9,)), model, SavedBeliefs(saved()), dropout=True)
+
+    def episode(seed: int | None) -> list[float]:
+        env.unwrapped.episode = -1
+        env.reset(seed=seed, options={"task": 0.5})
+        return [env.step(1)[1] for _ in range(8)]
+
+    first, other = episode(3), episode(None)
+    assert episode(3) == first != other
+    assert episode(None) == other
+
+
+def test_arguments_have_an_effect() -> None:
+    model = small_model(ScriptedEnv(), p_drop=0.5)
+
+    def rewards(means: Any = None, **kwargs: Any) -> list[float]:
+        beliefs = SavedBeliefs(saved() if means is None else means)
+        env = ImaginaryRewardWrapper(ScriptedEnv((9,)), model, beliefs, **kwargs)
+        env.reset(options={"task": 0.5})
+        return [env.step(1)[1] for _ in range(5)]
+
+    plain = rewards(seed=0)
+    assert rewards(seed=0) == plain != rewards(seed=1)
+    assert rewards(seed=0, dropout=True) != plain
+    assert rewards(seed=0, mixture=DirichletMixture(beta=3.0)) != plain
+    assert rewards(saved() + 1.0, seed=0) != plain
+
+
+def test_beliefs_that_do_not_fit_are_refused() -> None:
+    env = ScriptedEnv()
+    model = small_model(env)
+    with pytest.raises(ValueError, match="5 dimensions, the latent dynamics model has 3"):
+        ImaginaryRewardWrapper(env, model, SavedBeliefs(saved(latent_dim=5)))
+    other = gym.wrappers.FlattenObservation(ScriptedEnv(action="box"))
+    with pytest.raises(ValueError, match="n_actions=0"):
+        ImaginaryRewardWrapper(other, model, SavedBeliefs(saved()))
+    with pytest.raises(ValueError, match="n_actions=0"):
+        BeliefPublisherWrapper(other, model, BeliefPool(1, 3), 0)
+    with pytest.raises(ValueError, match=r"\[0, 2\), got 2"):
+        BeliefPublisherWrapper(env, model, BeliefPool(2, 3), 2)
+    with pytest.raises(ValueError, match=r"\(4,\), got \(3,\)"):
+        BeliefPublisherWrapper(env, model, BeliefPool(2, 4), 1)
+
+
+def test_saved_beliefs_copy_and_check_what_they_get() -> None:
+    means = saved(2, 3, 1)
+    beliefs = SavedBeliefs(means)
+    expected = means[:, 2].copy()
+    means[:] = 0.0
+    beliefs.means(2)[:] = 7.0
+    np.testing.assert_array_equal(beliefs.means(2), expected)
+    np.testing.assert_array_equal(beliefs.means(3), beliefs.means(99))
+    assert beliefs.n_beliefs == 2
+    with pytest.raises(ValueError, match=r"\(2, 3\)"):
+        SavedBeliefs(np.zeros((2, 3)))
+    with pytest.raises(ValueError, match=r"\(0, 3, 2\)"):
+        SavedBeliefs(np.zeros((0, 3, 2)))
+    with pytest.raises(ValueError, match="finite"):
+        SavedBeliefs(np.full((1, 1, 1), np.nan))
+
+
+def test_belief_pool_copies_and_checks_what_it_gets() -> None:
+    pool = BeliefPool(2, 3)
+    np.testing.assert_array_equal(pool.means(0), np.zeros((2, 3)))
+    mean = np.arange(3.0, dtype=np.float32)
+    pool.publish(1, mean)
+    mean[:] = 9.0
+    pool.means(5)[:] = 8.0
+    np.testing.assert_array_equal(pool.means(7), [[0, 0, 0], [0, 1, 2]])
+    with pytest.raises(ValueError, match="got -1"):
+        pool.publish(-1, mean)
+    with pytest.raises(ValueError, match="nan"):
+        pool.publish(0, np.array([0, np.nan, 0], np.float32))
+    with pytest.raises(ValueError, match="got 0 and 3"):
+        BeliefPool(0, 3)
+    np.testing.assert_array_equal(pool.means(0), [[0, 0, 0], [0, 1, 2]])

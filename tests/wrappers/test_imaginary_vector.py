@@ -1,0 +1,173 @@
+"""A6, many environments: the imaginary reward against a second implementation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from reference_models import (
+    ClosedFormModel,
+    NumpyModel,
+    ScriptedMixture,
+    closed_form_belief,
+    closed_form_reward,
+    small_model,
+)
+from wrapper_stubs import PlainWorker, ScriptedEnv, actions_for, scripted_vector
+
+import ldm_envs  # noqa: F401
+from ldm_wrappers import TrajectoryBuffer
+from ldm_wrappers.vector import ImaginaryRewardWrapper, MultiEpisodeWrapper
+
+LENGTHS = [(3, 5, 2), (4,), (1, 2), (6, 3), (2, 7)]
+N_MIXTURE, N_EPISODES, N_STEPS = 2, 2, 40
+
+
+class Reference:
+    """All workers by hand; the last N_MIXTURE are paid by the second implementation."""
+
+    def __init__(self, workers: list[PlainWorker], mixture: Any, belief: Any, pay: Any) -> None:
+        self.workers, self.belief, self.pay = workers, belief, pay
+        self.n_normal = len(workers) - N_MIXTURE
+        self.table = mixture.table
+        self.drawn = mixture.drawn  # the reset of the wrapper was the last to draw
+        self.weights = list(self.table[self.drawn - N_MIXTURE : self.drawn])
+
+    def step(self, actions: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        beliefs = [self.belief(worker.running) for worker in self.workers[: self.n_normal]]
+        true, paid = [], []
+        for index, (worker, action) in enumerate(zip(self.workers, actions, strict=True)):
+            transition, ended = worker.step(action)
+            true.append(transition.reward)
+            if index < self.n_normal:
+                paid.append(transition.reward)
+                continue
+            which = index - self.n_normal
+            m = np.zeros(len(beliefs[0]))
+            for weight, belief in zip(self.weights[which], beliefs, strict=True):
+                m = m + weight.astype(float) * belief
+            paid.append(self.pay(m, transition))
+            if ended:
+                self.weights[which] = self.table[self.drawn]
+                self.drawn += 1
+        return np.array(paid), np.array(true)
+
+
+def models(env: Any, kind: str, likelihood: str) -> tuple[Any, Any, Any]:
+    """A model and the second implementation of its beliefs and of its rewards."""
+    if kind == "closed form":
+        return (
+            ClosedFormModel(env, likelihood),
+            closed_form_belief,
+            lambda m, t: closed_form_reward(m, t, likelihood),
+        )
+    model = small_model(env, likelihood=likelihood, reward_low=-0.1)
+    plain = NumpyModel(model)
+    return model, lambda running: plain.belief(running)[0], plain.reward
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+@pytest.mark.parametrize("kind", ["closed form", "network"])
+@pytest.mark.parametrize(("action", "columns"), [("discrete", 1), ("box", 3)])
+def test_rewards_beliefs_and_buffer_match_the_second_implementation(
+    likelihood: str, kind: str, action: str, columns: int
+) -> None:
+    base = MultiEpisodeWrapper(scripted_vector(*LENGTHS, action=action), N_EPISODES)
+    model, belief, pay = models(base, kind, likelihood)
+    mixture = ScriptedMixture(len(LENGTHS) - N_MIXTURE, columns)
+    buffer = TrajectoryBuffer(model.spec, capacity=100, max_length=20)
+    env = ImaginaryRewardWrapper(
+        base, model, n_mixture=N_MIXTURE, mixture=mixture, buffer=buffer, seed=0
+    )
+    env.reset(seed=10)
+    workers = [
+        PlainWorker(ScriptedEnv(lengths, action=action), N_EPISODES, 10 + i)
+        for i, lengths in enumerate(LENGTHS)
+    ]
+    reference = Reference(workers, mixture, belief, pay)
+    worst = 0.0
+    for actions in actions_for(env, N_STEPS):
+        _, paid, _, _, infos = env.step(actions)
+        expected, true = reference.step(actions)
+        np.testing.assert_array_equal(infos["environment_reward"], true)
+        np.testing.assert_array_equal(paid[:-N_MIXTURE], true[:-N_MIXTURE])
+        worst = max(worst, float(np.abs(paid - expected).max()))
+    print(f"A6 vector {kind} {likelihood}: largest difference {worst:.1e}")
+    assert worst <= 1e-6
+    assert reference.drawn == mixture.drawn > 10
+    # only normal workers' trajectories are kept, each as it was
+    kept = sum(len(worker.finished) for worker in workers[:-N_MIXTURE])
+    assert len(buffer) == kept
+    assert sum(len(worker.finished) for worker in workers[-N_MIXTURE:]) > 0
+    starts = buffer.get(np.arange(kept)).observations[0, :, 0].tolist()
+    tasks = [run[0].observation[0] for w in workers[:-N_MIXTURE] for run in w.finished]
+    assert sorted(starts) == sorted(float(task) for task in tasks)
+
+
+def test_gridnavi_batch_agrees_with_the_second_implementation() -> None:
+    n_envs = 5
+    grid = gym.make_vec(
+        "LDM-GridNavi-v0",
+        n_envs,
+        max_episode_steps=6,
+        autoreset_mode=gym.vector.AutoresetMode.DISABLED,
+    )
+    base = MultiEpisodeWrapper(grid, 2)
+    model = small_model(
+        base, likelihood="bernoulli", reward_low=-0.1, decoder_heads=49, encoder_action_size=0
+    )
+    plain = NumpyModel(model)
+    mixture = ScriptedMixture(n_envs - N_MIXTURE, 3)
+    env = ImaginaryRewardWrapper(base, model, n_mixture=N_MIXTURE, mixture=mixture)
+    env.reset(seed=4)
+    workers = [
+        PlainWorker(gym.make("LDM-GridNavi-v0", max_episode_steps=6), 2, 4 + i)
+        for i in range(n_envs)
+    ]
+    reference = Reference(workers, mixture, lambda run: plain.belief(run)[0], plain.reward)
+    for actions in actions_for(env, 30):
+        paid = env.step(actions)[1]
+        np.testing.assert_allclose(paid, reference.step(actions)[0], atol=1e-6, rtol=0)
+
+
+def test_without_inner_episodes_the_last_state_comes_from_final_obs() -> None:
+    """Directly around a same-step environment, where only final_obs knows the true next state."""
+    makers = [lambda one=one: ScriptedEnv(one) for one in LENGTHS]
+    base = gym.vector.SyncVectorEnv(makers, autoreset_mode=gym.vector.AutoresetMode.SAME_STEP)
+    model, belief, pay = models(base, "network", "gaussian")
+    mixture = ScriptedMixture(len(LENGTHS) - N_MIXTURE, 3)
+    env = ImaginaryRewardWrapper(base, model, n_mixture=N_MIXTURE, mixture=mixture)
+    env.reset(seed=2)
+    workers = [PlainWorker(ScriptedEnv(one), 1, 2 + i) for i, one in enumerate(LENGTHS)]
+    reference = Reference(workers, mixture, belief, pay)
+    for actions in actions_for(env, 30):
+        paid = env.step(actions)[1]
+        np.testing.assert_allclose(paid, reference.step(actions)[0], atol=1e-6, rtol=0)
+
+
+def test_belief_means_are_those_of_the_normal_workers() -> None:
+    base = MultiEpisodeWrapper(scripted_vector(*LENGTHS), N_EPISODES)
+    env = ImaginaryRewardWrapper(base, ClosedFormModel(base, "gaussian"), n_mixture=N_MIXTURE)
+    env.reset(seed=0)
+    workers = [PlainWorker(ScriptedEnv(one), N_EPISODES, i) for i, one in enumerate(LENGTHS)]
+    for actions in actions_for(env, 12):
+        env.step(actions)
+        for worker, action in zip(workers, actions, strict=True):
+            worker.step(action)
+        expected = [closed_form_belief(worker.running) for worker in workers[:-N_MIXTURE]]
+        np.testing.assert_allclose(env.belief_means, expected, atol=1e-5)
+    env.reset()
+    np.testing.assert_array_equal(env.belief_means, np.zeros((3, 3)))
+
+
+def test_training_the_model_takes_effect_at_once() -> None:
+    base = MultiEpisodeWrapper(scripted_vector((3,), (4,)), 1)
+    model = small_model(base)
+    env = ImaginaryRewardWrapper(base, model, n_mixture=1)
+    env.reset(seed=0)
+    actions = np.zeros(2, np.int64)
+    before = env.step(actions)[1][1]
+    model.decoder.layers[-1].bias.data += 5.0
+    assert env.step(actions)[1][1] > before + 3.0
