@@ -87,6 +87,8 @@ class MjbatchPhysics:
             self._batch.step(active, nstep=substeps)
 
     def diverged(self) -> NDArray[np.bool_]:
+        if not np.count_nonzero(self._warning_numbers):  # nearly always, at every step
+            return np.zeros(len(self._warning_numbers), np.bool_)
         return np.asarray(self._warning_numbers.any(axis=1))
 
     def get_state(self) -> Array:

@@ -151,13 +151,12 @@ def check_action(action: Any, space: gym.Space[Any], noun: str) -> Array:
             f"Expected {noun} of shape {space.shape}, got {action!r} of shape {array.shape}, "
             f"dtype {array.dtype}"
         )
-    array = array.astype(np.float64)
     inside = (array >= space.low) & (array <= space.high)  # False for NaN as well
-    if not inside.all():
+    if np.count_nonzero(inside) != inside.size:
         where = np.argwhere(~inside)
         raise ValueError(
             f"Expected {noun} in [{space.low.min()}, {space.high.max()}], got "
             f"{array[~inside].tolist()} at {where.tolist()}; clip them, for instance with "
             "gymnasium.wrappers.ClipAction"
         )
-    return array
+    return array.astype(np.float64)

@@ -129,9 +129,11 @@ class MujocoVectorEnv(TaskVectorEnv):
         return terms, family.terminated(physics), _own(velocities)
 
     def _check_divergence(self, batch: PhysicsBatch, physics: Physics) -> None:
-        bad = batch.diverged() | ~(is_sane(physics.qpos) & is_sane(physics.qvel))
-        if not bad.any():
+        bad = batch.diverged()
+        # A step that spoils qpos spoils qvel too: positions integrate velocities.
+        if not np.count_nonzero(bad) and is_sane(physics.qvel.ravel()):
             return
+        bad |= ~(is_sane(physics.qpos) & is_sane(physics.qvel))
         where = ", ".join(
             f"env {i} at step {self._elapsed[i] + 1} of its episode "
             f"(task {self._tasks[i].tolist()})"

@@ -96,6 +96,7 @@ class TaskVectorEnv(VectorEnv[Array, Array, Array]):
         self._started = np.zeros(n, np.bool_)  # has a state to step from
         self._ended = np.zeros(n, np.bool_)  # its episode is over and not yet begun anew
         self._elapsed = np.zeros(n, np.int64)
+        self._everyone = np.ones(n, np.bool_)
         self._ready = False  # cached _started.all(): it is asked at every step
 
     # ---------------------------------------------------------------- reset and step
@@ -136,7 +137,7 @@ class TaskVectorEnv(VectorEnv[Array, Array, Array]):
         self._begin_episodes(request.indices, draw)
 
         infos: Infos = {}
-        _add(infos, self._start_info(), None if chosen.all() else chosen)
+        self._add(infos, self._start_info(), None if chosen.all() else chosen)
         return self._observe(), infos
 
     def step(self, actions: Any) -> tuple[Array, Array, Array, Array, Infos]:
@@ -160,7 +161,7 @@ class TaskVectorEnv(VectorEnv[Array, Array, Array]):
         actions = self._check_actions(actions)
 
         active: NDArray[np.bool_] | None = None
-        if self._ended.any():
+        if np.count_nonzero(self._ended):  # as .any(), in a fifth of the time
             if self.autoreset_mode is AutoresetMode.DISABLED:
                 over = np.flatnonzero(self._ended).tolist()
                 raise ResetNeeded(
@@ -190,13 +191,13 @@ class TaskVectorEnv(VectorEnv[Array, Array, Array]):
 
         infos: Infos = {}
         done = terminated | truncated
-        if done.any():
+        if np.count_nonzero(done):
             if self.autoreset_mode is AutoresetMode.SAME_STEP:
                 observations = self._restart(done, step_info, infos)
                 return observations, rewards, terminated, truncated, infos
             self._ended = done
-        _add(infos, self._start_info(), None)
-        _add(infos, step_info, active)
+        self._add(infos, self._start_info(), None)
+        self._add(infos, step_info, active)
         return self._observe(), rewards, terminated, truncated, infos
 
     def _restart(self, done: NDArray[np.bool_], step_info: Infos, infos: Infos) -> Array:
@@ -204,23 +205,23 @@ class TaskVectorEnv(VectorEnv[Array, Array, Array]):
         last = self._observe()
         final_obs = np.full(self.num_envs, None, dtype=object)
         final_info: Infos = {}
-        _add(final_info, self._start_info(), done)
-        _add(final_info, {key: value.copy() for key, value in step_info.items()}, done)
+        self._add(final_info, self._start_info(), done)
+        self._add(final_info, {key: value.copy() for key, value in step_info.items()}, done)
         indices = np.flatnonzero(done)
         for i in indices:
-            final_obs[i] = last[i].copy()
+            final_obs[i] = last[i]  # a row of an array that nobody else holds
         self._begin_episodes(indices, indices)
         infos.update(final_obs=final_obs, _final_obs=done.copy())
         infos.update(final_info=final_info, _final_info=done.copy())
-        _add(infos, self._start_info(), None)
+        self._add(infos, self._start_info(), None)
         if not done.all():
-            _add(infos, step_info, ~done)
+            self._add(infos, step_info, ~done)
         return self._observe()
 
     def _only_started(self) -> tuple[Array, Array, Array, Array, Infos]:
         """Result of a next-step autoreset in which every environment began anew."""
         infos: Infos = {}
-        _add(infos, self._start_info(), None)
+        self._add(infos, self._start_info(), None)
         no = np.zeros(self.num_envs, np.bool_)
         return self._observe(), np.zeros(self.num_envs), no, no.copy(), infos
 
@@ -242,6 +243,16 @@ class TaskVectorEnv(VectorEnv[Array, Array, Array]):
 
     def _start_info(self) -> Infos:
         return {"task": self._tasks.copy(), **self._metrics()}
+
+    def _add(self, infos: Infos, values: dict[str, Array], mask: NDArray[np.bool_] | None) -> None:
+        """Put arrays under their keys with their `_key` masks; rows outside the mask become 0."""
+        if mask is None:
+            mask = self._everyone
+        else:
+            for value in values.values():
+                value[~mask] = 0
+        for key, value in values.items():
+            infos[key], infos["_" + key] = value, mask.copy()
 
     def _abandon(self) -> None:
         """After a failed step no environment has a trustworthy state: ask for a full reset."""
@@ -360,16 +371,6 @@ class TaskVectorEnv(VectorEnv[Array, Array, Array]):
 
     def _set_physics(self, physics: dict[str, Any]) -> None:
         raise NotImplementedError
-
-
-def _add(infos: Infos, values: dict[str, Array], mask: NDArray[np.bool_] | None) -> None:
-    """Put arrays under their keys with their `_key` masks; rows outside the mask become 0."""
-    for key, value in values.items():
-        if mask is None:
-            infos[key], infos["_" + key] = value, np.ones(len(value), np.bool_)
-        else:
-            value[~mask] = 0
-            infos[key], infos["_" + key] = value, mask.copy()
 
 
 def _rebuild(
