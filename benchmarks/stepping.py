@@ -12,7 +12,8 @@ Prints the medians of repeated measurements, and the ratios that the bars are ab
   `--envpool-python /tmp/envpool/bin/python`.
 
 Every repeat measures everything once, and ratios are taken within a repeat before the median, so
-that a machine that slows down for a while slows both sides.
+that a machine that slows down for a while slows both sides. In parentheses: B2 against as many
+raw loops as threads, run at the same time, which is what a shared machine had to give.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import argparse
 import importlib.metadata
 import itertools
 import json
+import multiprocessing
 import os
 import platform
 import statistics
@@ -28,6 +30,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +85,33 @@ def raw_rate(family: MujocoFamily) -> Rate:
         mujoco.mj_step(model, data, nstep=family.frame_skip)
 
     return lambda seconds: _measure(step, 1, seconds)
+
+
+def _serve_raw(name: str, pipe: Connection) -> None:
+    rate = raw_rate(MODELS[name][0])
+    while (seconds := pipe.recv()) is not None:
+        pipe.send(rate(seconds))
+
+
+class RawAtOnce:
+    """The raw loop in several processes at the same time: what the cores give together.
+
+    On an idle machine this is the one-core rate times the cores; where others work on the same
+    machine, it shows what was there to be had.
+    """
+
+    def __init__(self, name: str, processes: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipes = []
+        for _ in range(processes):
+            ours, theirs = context.Pipe()
+            context.Process(target=_serve_raw, args=(name, theirs), daemon=True).start()
+            self._pipes.append(ours)
+
+    def __call__(self, seconds: float) -> float:
+        for pipe in self._pipes:
+            pipe.send(seconds)
+        return sum(pipe.recv() for pipe in self._pipes)
 
 
 class EnvPool:
@@ -145,6 +175,7 @@ def contestants(args: argparse.Namespace) -> tuple[dict[str, Rate], list[EnvPool
     pools = []
     for name, (family, ids, envpool_id) in MODELS.items():
         found[f"{name} raw"] = raw_rate(family)
+        found[f"{name} raw at once"] = RawAtOnce(name, args.threads)
         for n in args.num_envs:
             for env_id in ids:
                 found[f"{env_id} {n}"] = vector_rate(
@@ -168,6 +199,7 @@ def ratios(args: argparse.Namespace, rates: dict[str, float]) -> dict[str, float
             found[f"B2 {name}: {env_id} {n}/raw x {args.threads}"] = ours / (
                 args.threads * rates[f"{name} raw"]
             )
+            found[f"(B2 {name}: {env_id} {n}/raw at once)"] = ours / rates[f"{name} raw at once"]
             if args.envpool_python:
                 found[f"B3 {name}: {env_id} {n}/EnvPool"] = ours / rates[f"{name} EnvPool {n}"]
     return found
@@ -236,7 +268,7 @@ def main() -> None:
     best = ratios(args, {name: max(values) for name, values in samples.items()})
     print(f"\n{'ratio':<50}{'median':>12}{'of bests':>12}{'bar':>12}")
     for name, value in figures.items():
-        bar = next(bar for key, bar in BARS.items() if name.startswith(key))
+        bar = next(bar for key, bar in BARS.items() if name.lstrip("(").startswith(key))
         print(f"{name:<50}{value:>12.2f}{best[name]:>12.2f}{bar:>12.2f}")
     if args.json:
         result = {

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from ldm_envs.grid_rendering import Window, draw_ansi, draw_rgb
 from ldm_envs.task_env import TaskEnv
 from ldm_envs.tasks import FiniteTaskSet, TaskDistribution
-from ldm_envs.vector_env import Array, TaskVectorEnv
+from ldm_envs.vector_env import TaskVectorEnv
+from ldm_envs.vector_state import Array
 
 # ------------------------------------------------------------------ constants
 

@@ -11,21 +11,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 from gymnasium.utils import seeding
-from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space
+from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from ldm_envs.options import parse_vector_reset
-from ldm_envs.tasks import FloatArray, TaskDistribution
+from ldm_envs.vector_state import Array, TaskVectorState
 
-Array = NDArray[Any]
 Infos = dict[str, Any]
 
 
-class TaskVectorEnv(VectorEnv[Array, Array, Array]):
+class TaskVectorEnv(TaskVectorState):
     """Base of the batched environments with one hidden task per environment.
 
     `reset(seed=..., options=...)`: an int seed gives environment i the seed `seed + i`; a list
@@ -53,53 +50,6 @@ class TaskVectorEnv(VectorEnv[Array, Array, Array]):
     Raises:
         ValueError: For an argument out of range; the message shows it.
     """
-
-    task_distribution: TaskDistribution
-    metadata: dict[str, Any] = {"render_modes": []}
-
-    def __init__(
-        self,
-        num_envs: int,
-        single_observation_space: spaces.Space[Any],
-        single_action_space: spaces.Space[Any],
-        *,
-        split: str,
-        max_episode_steps: int | None,
-        autoreset_mode: AutoresetMode | str,
-        render_mode: str | None,
-    ) -> None:
-        self.num_envs = _positive("num_envs", num_envs)
-        self._task_set = self.task_distribution[split]
-        self.split = split
-        if max_episode_steps is not None:
-            max_episode_steps = _positive("max_episode_steps", max_episode_steps)
-        self.max_episode_steps = max_episode_steps
-        self.autoreset_mode = _autoreset_mode(autoreset_mode)
-        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
-            raise ValueError(
-                f"render_mode must be None or one of {self.metadata['render_modes']}, "
-                f"got {render_mode!r}"
-            )
-        self.render_mode = render_mode
-        self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
-
-        self.single_observation_space = single_observation_space
-        self.single_action_space = single_action_space
-        self.observation_space = batch_space(single_observation_space, self.num_envs)
-        self.action_space = batch_space(single_action_space, self.num_envs)
-
-        n = self.num_envs
-        self._rngs: list[np.random.Generator | None] = [None] * n
-        self._seeds: list[int | None] = [None] * n
-        self._tasks: FloatArray = np.zeros((n, self.task_distribution.task_dim), np.float32)
-        self._has_task = np.zeros(n, np.bool_)
-        self._started = np.zeros(n, np.bool_)  # has a state to step from
-        self._ended = np.zeros(n, np.bool_)  # its episode is over and not yet begun anew
-        self._elapsed = np.zeros(n, np.int64)
-        self._everyone = np.ones(n, np.bool_)
-        self._ready = False  # cached _started.all(): it is asked at every step
-
-    # ---------------------------------------------------------------- reset and step
 
     def reset(
         self,
@@ -236,11 +186,6 @@ class TaskVectorEnv(VectorEnv[Array, Array, Array]):
         self._started[indices] = True
         self._ready = True  # reset() has checked that no environment is left out
 
-    def _rng(self, i: int) -> np.random.Generator:
-        rng = self._rngs[i]
-        assert rng is not None, "reset() makes the generators"
-        return rng
-
     def _start_info(self) -> Infos:
         return {"task": self._tasks.copy(), **self._metrics()}
 
@@ -253,89 +198,6 @@ class TaskVectorEnv(VectorEnv[Array, Array, Array]):
                 value[~mask] = 0
         for key, value in values.items():
             infos[key], infos["_" + key] = value, mask.copy()
-
-    def _abandon(self) -> None:
-        """After a failed step no environment has a trustworthy state: ask for a full reset."""
-        self._started[:] = False
-        self._ready = False
-
-    # ---------------------------------------------------------------- generators and state
-
-    @property  # type: ignore[misc]
-    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
-        """The generators, one per environment (made from fresh entropy where not yet seeded)."""
-        self._make_generators()
-        return tuple(self._rng(i) for i in range(self.num_envs))
-
-    @property
-    def np_random_seed(self) -> tuple[int | None, ...]:  # type: ignore[override]
-        """The seed of each generator."""
-        self._make_generators()
-        return tuple(self._seeds)
-
-    def _make_generators(self) -> None:
-        for i, rng in enumerate(self._rngs):
-            if rng is None:
-                self._rngs[i], self._seeds[i] = seeding.np_random()
-
-    def get_state(self) -> dict[str, Any]:
-        """Everything that decides how this batch goes on; `set_state` continues bit for bit.
-
-        Leaves are NumPy arrays or JSON-able values.
-
-        Raises:
-            gymnasium.error.ResetNeeded: Before the first `reset`.
-        """
-        if not self._ready:
-            raise ResetNeeded("Call reset() before get_state()")
-        return {
-            "num_envs": self.num_envs,
-            "rngs": [rng.bit_generator.state for rng in self.np_random],
-            "seeds": list(self._seeds),
-            "tasks": self._tasks.copy(),
-            "has_task": self._has_task.copy(),
-            "ended": self._ended.copy(),
-            "elapsed": self._elapsed.copy(),
-            "physics": self._get_physics(),
-        }
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Continue from what `get_state` returned on a batch built with the same arguments.
-
-        Raises:
-            ValueError: If the state is of another number of environments or another family.
-        """
-        if state["num_envs"] != self.num_envs:
-            raise ValueError(
-                f"The state holds {state['num_envs']} environments, expected {self.num_envs}"
-            )
-        tasks = self.task_distribution.validate(state["tasks"], (self.num_envs,))
-        rngs: list[np.random.Generator | None] = []
-        for one in state["rngs"]:
-            rng, _ = seeding.np_random(0)
-            rng.bit_generator.state = one
-            rngs.append(rng)
-        self._set_physics(state["physics"])
-        self._rngs, self._seeds, self._tasks = rngs, list(state["seeds"]), tasks
-        self._has_task = np.array(state["has_task"], np.bool_)
-        self._ended = np.array(state["ended"], np.bool_)
-        self._elapsed = np.array(state["elapsed"], np.int64)
-        self._started[:] = True
-        self._ready = True
-
-    def _constructor_kwargs(self) -> dict[str, Any]:
-        return {
-            "num_envs": self.num_envs,
-            "split": self.split,
-            "max_episode_steps": self.max_episode_steps,
-            "autoreset_mode": self.autoreset_mode,
-            "render_mode": self.render_mode,
-        }
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle and copy as constructor arguments plus state: threads and windows stay behind."""
-        state = self.get_state() if self._ready else None
-        return _rebuild, (type(self), self._constructor_kwargs(), self.spec, state)
 
     # ---------------------------------------------------------------- what a subclass adds
 
@@ -365,38 +227,3 @@ class TaskVectorEnv(VectorEnv[Array, Array, Array]):
     def _metrics(self) -> dict[str, Array]:
         """Infos that describe the current state, at reset as well as at step; fresh arrays."""
         return {}
-
-    def _get_physics(self) -> dict[str, Any]:
-        raise NotImplementedError
-
-    def _set_physics(self, physics: dict[str, Any]) -> None:
-        raise NotImplementedError
-
-
-def _rebuild(
-    cls: type[TaskVectorEnv], kwargs: dict[str, Any], spec: Any, state: dict[str, Any] | None
-) -> TaskVectorEnv:
-    env = cls(**kwargs)
-    env.spec = spec
-    if state is not None:
-        env.set_state(state)
-    return env
-
-
-def _positive(name: str, value: Any) -> int:
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-        raise ValueError(f"{name} must be a positive integer, got {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} must be a positive integer, got {value!r}")
-    return int(value)
-
-
-def _autoreset_mode(value: AutoresetMode | str) -> AutoresetMode:
-    try:
-        return AutoresetMode(value)
-    except ValueError:
-        known = [mode.value for mode in AutoresetMode]
-        raise ValueError(
-            f"autoreset_mode must be a gymnasium.vector.AutoresetMode or one of {known}, "
-            f"got {value!r}"
-        ) from None
