@@ -1,0 +1,204 @@
+"""N episodes of one task as one: bookkeeping, infos, and the vector against the scalar wrapper."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from wrapper_stubs import ScriptedEnv, actions_for, scripted_vector
+
+import ldm_envs  # noqa: F401
+from ldm_wrappers import MultiEpisodeWrapper, vector
+
+LENGTHS = [(3, 5, 2), (4,), (1, 2)]
+
+
+def test_a_meta_episode_step_by_step() -> None:
+    env = MultiEpisodeWrapper(ScriptedEnv((2, 3)), 2)
+    observation, info = env.reset(seed=0)
+    task = observation[0]
+    assert info["episode_start"] is True and info["episode_index"] == 0
+    assert "next_obs" not in info
+    rows, rewards = [], []
+    for _ in range(5):
+        observation, reward, terminated, truncated, info = env.step(1)
+        rewards.append(reward)
+        shown, true = observation[1:3].tolist(), info["next_obs"][1:3].tolist()
+        rows.append((shown, true, info["episode_start"], info["episode_index"], terminated))
+        assert observation[0] == info["next_obs"][0] == task
+        assert not truncated
+        assert ("episode_returns" in info) == terminated
+    assert rows == [
+        ([0, 1], [0, 1], False, 0, False),
+        ([1, 0], [0, 2], True, 1, False),  # the restart is shown, the true state kept
+        ([1, 1], [1, 1], False, 1, False),
+        ([1, 2], [1, 2], False, 1, False),
+        ([1, 3], [1, 3], False, 1, True),
+    ]
+    np.testing.assert_allclose(info["episode_returns"], [sum(rewards[:2]), sum(rewards[2:])])
+    assert info["episode_lengths"].tolist() == [2, 3]
+    observation, info = env.reset()
+    assert observation[0] != task
+    assert info["episode_index"] == 0
+    observation, _ = env.reset(options={"keep_task": True})
+    assert observation[0] == info["task"][0]
+
+
+@pytest.mark.parametrize("finite_horizon", [False, True])
+@pytest.mark.parametrize("is_vector", [False, True])
+def test_the_end_is_reported_as_it_was_unless_the_horizon_is_finite(
+    finite_horizon: bool, is_vector: bool
+) -> None:
+    if is_vector:
+        env: Any = vector.MultiEpisodeWrapper(
+            scripted_vector((2,)), 1, finite_horizon=finite_horizon
+        )
+    else:
+        env = MultiEpisodeWrapper(ScriptedEnv((2,)), 1, finite_horizon=finite_horizon)
+    env.reset()
+    ends = []
+    for _ in range(2):  # the first episode is truncated, the second terminates
+        env.step([1] if is_vector else 1)
+        ends.append(tuple(bool(end) for end in env.step([1] if is_vector else 1)[2:4]))
+        if not is_vector:
+            env.reset()
+    assert ends == ([(True, False)] * 2 if finite_horizon else [(False, True), (True, False)])
+
+
+def scalar_infos(info: dict[str, Any]) -> dict[str, Any]:
+    return {key: np.asarray(value).tolist() for key, value in info.items()}
+
+
+@pytest.mark.parametrize("family", ["scripted", "GridNavi"])
+@pytest.mark.parametrize("n_episodes", [1, 3])
+def test_vector_equals_scalar(family: str, n_episodes: int) -> None:
+    if family == "GridNavi":
+        vec: Any = gym.make_vec(
+            "LDM-GridNavi-v0", 3, max_episode_steps=4, autoreset_mode=AutoresetMode.DISABLED
+        )
+        plain = [gym.make("LDM-GridNavi-v0", max_episode_steps=4) for _ in range(3)]
+    else:
+        vec, plain = scripted_vector(*LENGTHS), [ScriptedEnv(one) for one in LENGTHS]
+    env = vector.MultiEpisodeWrapper(vec, n_episodes)
+    assert env.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
+    singles = [MultiEpisodeWrapper(one, n_episodes) for one in plain]
+    observations, infos = env.reset(seed=5)
+    keys = ("task", "episode_start", "episode_index")
+    for i, single in enumerate(singles):
+        observation, info = single.reset(seed=5 + i)
+        np.testing.assert_array_equal(observations[i], observation)
+        assert all((infos[key][i] == info[key]).all() for key in keys[:1])
+    n_ends = 0
+    for actions in actions_for(env, 40):
+        observations, rewards, terminations, truncations, infos = env.step(actions)
+        for i, single in enumerate(singles):
+            observation, reward, terminated, truncated, info = single.step(actions[i])
+            assert (rewards[i], terminations[i], truncations[i]) == (reward, terminated, truncated)
+            np.testing.assert_array_equal(infos["next_obs"][i], info["next_obs"])
+            ended = terminated or truncated
+            if ended:
+                n_ends += 1
+                np.testing.assert_array_equal(infos["final_obs"][i], observation)
+                assert infos["_final_obs"][i] and infos["_final_info"][i]
+                final = infos["final_info"]
+                for key in ("task", "episode_returns", "episode_lengths"):
+                    np.testing.assert_array_equal(final[key][i], info[key])
+                    assert final[f"_{key}"][i]
+                observation, info = single.reset()
+            elif "final_obs" in infos:
+                assert infos["final_obs"][i] is None and not infos["_final_info"][i]
+            np.testing.assert_array_equal(observations[i], observation)
+            for key in keys:
+                np.testing.assert_array_equal(infos[key][i], info[key])
+    assert n_ends >= 6
+
+
+def test_infos_have_no_masks_of_masks() -> None:
+    env = vector.MultiEpisodeWrapper(scripted_vector((1,), (2,)), 1)
+    env.reset(seed=0)
+    infos = env.step([1, 1])[4]
+    assert not [key for key in (*infos, *infos["final_info"]) if key.startswith("__")]
+    assert infos["final_info"]["_t"].tolist() == [True, False]
+
+
+def test_a_reset_mask_begins_some_meta_episodes_anew() -> None:
+    env = vector.MultiEpisodeWrapper(scripted_vector((2,), (3,)), 2)
+    env.reset(seed=0)
+    for _ in range(3):
+        observations, *_, infos = env.step([1, 1])
+    assert infos["episode_index"].tolist() == [1, 1]
+    options = {"reset_mask": np.array([True, False])}
+    after, infos = env.reset(options=options)
+    assert infos["episode_index"].tolist() == [0, 1]
+    assert infos["episode_start"].tolist() == [True, False]
+    np.testing.assert_array_equal(after[1], observations[1])
+    assert after[0, 0] != observations[0, 0]
+
+
+def test_returned_arrays_are_the_callers() -> None:
+    env = vector.MultiEpisodeWrapper(scripted_vector((2,), (3,)), 2)
+    first, _ = env.reset(seed=0)
+    copy = first.copy()
+    kept = []
+    for _ in range(6):
+        observations, *_, infos = env.step([1, 1])
+        kept.append(
+            (observations, observations.copy(), infos["next_obs"], infos["next_obs"].copy())
+        )
+    np.testing.assert_array_equal(first, copy)
+    for shown, shown_then, true, true_then in kept:
+        np.testing.assert_array_equal(shown, shown_then)
+        np.testing.assert_array_equal(true, true_then)
+
+
+@pytest.mark.parametrize("n_episodes", [0, -1, 2.0, True, "2"])
+def test_bad_numbers_of_episodes_are_refused(n_episodes: Any) -> None:
+    for make in (
+        lambda: MultiEpisodeWrapper(ScriptedEnv(), n_episodes),
+        lambda: vector.MultiEpisodeWrapper(scripted_vector((2,)), n_episodes),
+    ):
+        with pytest.raises(ValueError, match=f"got {n_episodes!r}"):
+            make()
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP])
+def test_environments_that_reset_themselves_are_refused(mode: AutoresetMode) -> None:
+    env = SyncVectorEnv([ScriptedEnv], autoreset_mode=mode)
+    with pytest.raises(ValueError, match=f"DISABLED, got {mode.name}"):
+        vector.MultiEpisodeWrapper(env, 2)
+
+
+@pytest.mark.filterwarnings("ignore:.*is different from the unwrapped version")
+def test_gymnasium_checks_it_and_records_it() -> None:
+    env = gym.make("LDM-GridNavi-v0")
+    wrapped = MultiEpisodeWrapper(env, 2, finite_horizon=True)
+    check_env(wrapped, skip_render_check=True)
+    spec = wrapped.spec
+    assert spec is not None
+    assert spec.additional_wrappers[-1].kwargs == {"n_episodes": 2, "finite_horizon": True}
+    again = gym.make(spec)
+    assert isinstance(again, MultiEpisodeWrapper) and again.n_episodes == 2
+
+
+def test_state_goes_on_alike() -> None:
+    for make in (
+        lambda: MultiEpisodeWrapper(ScriptedEnv((2, 3)), 2),
+        lambda: vector.MultiEpisodeWrapper(scripted_vector((2, 3)), 2),
+    ):
+        env: Any = make()
+        env.reset(seed=0)
+        action = env.action_space.sample()
+        for _ in range(3):
+            env.step(action)
+        state = env.get_state()
+        env.step(action)
+        other: Any = make()
+        other.reset(seed=0)
+        other.set_state(state)
+        np.testing.assert_equal(other.get_state(), state)
+        env.step(action)  # a state is a copy
+        np.testing.assert_equal(other.get_state(), state)

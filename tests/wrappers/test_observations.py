@@ -1,0 +1,199 @@
+"""RL² and belief observations: contents by hand, bounds, vector against scalar."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from reference_models import NumpyModel, small_model
+from wrapper_stubs import PlainWorker, ScriptedEnv, actions_for, scripted_vector
+
+import ldm_envs  # noqa: F401
+from ldm_wrappers import (
+    BeliefObservationWrapper,
+    ImaginaryRewardWrapper,
+    MultiEpisodeWrapper,
+    RL2ObservationWrapper,
+    SavedBeliefs,
+    vector,
+)
+
+LENGTHS = [(3, 5, 2), (4,), (1, 2)]
+
+
+@pytest.mark.parametrize(("kind", "start"), [("discrete", 0), ("discrete", 4), ("box", 0)])
+def test_rl2_observations_by_hand(kind: str, start: int) -> None:
+    inner = ScriptedEnv((2, 3), action=kind, start=start)
+    env = RL2ObservationWrapper(MultiEpisodeWrapper(inner, 2))
+    space = env.observation_space
+    observation, _ = env.reset(seed=0)
+    size = 2 if kind == "box" else 3
+    np.testing.assert_array_equal(observation[4:], [0.0] * size + [0.0, 1.0])
+    for step, action in enumerate(actions_for(env, 5)):
+        observation, reward, *_ = env.step(action)
+        encoded = action if kind == "box" else np.eye(3)[action - start]
+        start_flag = float(step == 1)  # the inner episodes last 2 and 3 steps
+        expected = np.concatenate([observation[:4], encoded, [reward, start_flag]])
+        np.testing.assert_array_equal(observation, expected.astype(np.float32))
+        assert observation.dtype == np.float32 and observation in space
+        assert observation[2] == [1, 0, 1, 2, 3][step]
+    assert space.shape == (4 + size + 2,)
+
+
+@pytest.mark.parametrize("family", ["GridNavi", "discrete", "box"])
+@pytest.mark.parametrize("wrapper", ["RL²", "belief"])
+def test_vector_equals_scalar(family: str, wrapper: str) -> None:
+    if family == "GridNavi":
+        vec: Any = gym.make_vec(
+            "LDM-GridNavi-v0", 3, max_episode_steps=4, autoreset_mode=AutoresetMode.DISABLED
+        )
+        plain = [gym.make("LDM-GridNavi-v0", max_episode_steps=4) for _ in range(3)]
+    else:
+        vec = scripted_vector(*LENGTHS, action=family)
+        plain = [ScriptedEnv(one, action=family) for one in LENGTHS]
+    meta = vector.MultiEpisodeWrapper(vec, 2)
+    metas = [MultiEpisodeWrapper(one, 2) for one in plain]
+    if wrapper == "RL²":
+        env: Any = vector.RL2ObservationWrapper(meta)
+        singles: list[Any] = [RL2ObservationWrapper(one) for one in metas]
+    else:
+        model = small_model(meta)
+        env = vector.BeliefObservationWrapper(meta, model)
+        singles = [BeliefObservationWrapper(one, model) for one in metas]
+    assert env.single_observation_space == singles[0].observation_space
+    observations, _ = env.reset(seed=3)
+    for i, single in enumerate(singles):
+        np.testing.assert_allclose(observations[i], single.reset(seed=3 + i)[0], atol=1e-6)
+    n_ends = 0
+    for actions in actions_for(env, 40):
+        observations, rewards, _, _, infos = env.step(actions)
+        assert observations.dtype == np.float32 and observations in env.observation_space
+        for i, single in enumerate(singles):
+            observation, reward, terminated, truncated, _ = single.step(actions[i])
+            assert reward == rewards[i]
+            if terminated or truncated:
+                n_ends += 1
+                np.testing.assert_allclose(infos["final_obs"][i], observation, atol=1e-6)
+                observation, _ = single.reset()
+            np.testing.assert_allclose(observations[i], observation, atol=1e-6)
+    assert n_ends >= 6
+
+
+def test_belief_observations_match_numpy() -> None:
+    env = BeliefObservationWrapper(
+        MultiEpisodeWrapper(ScriptedEnv((2, 3)), 2), small_model(ScriptedEnv())
+    )
+    plain = NumpyModel(env.latent_dynamics)
+    worker = PlainWorker(ScriptedEnv((2, 3)), 2, 0)
+    observation, _ = env.reset(seed=0)
+    for action in actions_for(env, 4):
+        expected = np.concatenate([worker.state, *plain.belief(worker.running)])
+        np.testing.assert_allclose(observation, expected, atol=1e-6)
+        observation = env.step(action)[0]
+        worker.step(action)
+    assert observation.shape == (4 + 3 + 3,)
+
+
+def test_without_inner_episodes_the_flag_marks_new_episodes() -> None:
+    makers = [lambda one=one: ScriptedEnv(one) for one in LENGTHS]
+    base = SyncVectorEnv(makers, autoreset_mode=AutoresetMode.SAME_STEP)
+    env = vector.RL2ObservationWrapper(base)
+    env.reset(seed=0)
+    for actions in actions_for(env, 12):
+        observations, _, terminations, truncations, infos = env.step(actions)
+        ended = terminations | truncations
+        np.testing.assert_array_equal(observations[:, -1], ended)
+        np.testing.assert_array_equal(observations[ended, 4:-1], 0.0)
+        for index in np.flatnonzero(ended):
+            final = infos["final_obs"][index]
+            np.testing.assert_array_equal(final[4:7], np.eye(3)[actions[index]])
+            assert final[-1] == 0.0
+
+
+def test_bounds_follow_the_environment() -> None:
+    space = RL2ObservationWrapper(gym.make("LDM-GridNavi-v0")).observation_space
+    assert isinstance(space, spaces.Box)
+    np.testing.assert_array_equal(space.low, [0, 0, 0, 0, 0, 0, 0, -np.inf, 0])
+    np.testing.assert_array_equal(space.high, [6, 6, 1, 1, 1, 1, 1, np.inf, 1])
+    env = gym.make("LDM-GridNavi-v0")
+    space = BeliefObservationWrapper(env, small_model(env)).observation_space
+    np.testing.assert_array_equal(space.low, [0, 0] + [-np.inf] * 6)
+    np.testing.assert_array_equal(space.high, [6, 6] + [np.inf] * 6)
+
+
+@pytest.mark.filterwarnings("ignore:.*is different from the unwrapped version")
+@pytest.mark.filterwarnings("ignore:.*we recommend using a symmetric and normalized space")
+@pytest.mark.parametrize("env_id", ["LDM-GridNavi-v0", "CartPole-v1", "Pendulum-v1"])
+def test_gymnasium_checks_the_scalar_chain(env_id: str) -> None:
+    base = MultiEpisodeWrapper(gym.make(env_id, max_episode_steps=20), 2)
+    model = small_model(base, p_drop=0.5)
+    beliefs = SavedBeliefs(np.random.default_rng(0).normal(size=(3, 9, 3)))
+    imagined = ImaginaryRewardWrapper(base, model, beliefs, dropout=True)
+    check_env(imagined, skip_render_check=True)
+    check_env(RL2ObservationWrapper(imagined), skip_render_check=True)
+    check_env(BeliefObservationWrapper(base, model), skip_render_check=True)
+
+
+def test_constructor_arguments_are_recorded() -> None:
+    base = gym.make("LDM-GridNavi-v0")
+    model = small_model(base)
+    beliefs = SavedBeliefs(np.zeros((2, 3, 3)))
+    meta = MultiEpisodeWrapper(base, 2)
+    env = RL2ObservationWrapper(ImaginaryRewardWrapper(meta, model, beliefs, seed=4))
+    spec = env.spec
+    assert spec is not None
+    names = [one.name for one in spec.additional_wrappers]
+    assert names == ["MultiEpisodeWrapper", "ImaginaryRewardWrapper", "RL2ObservationWrapper"]
+    kwargs = spec.additional_wrappers[1].kwargs
+    assert kwargs is not None and kwargs["seed"] == 4
+    # Gymnasium copies the spec once per wrapper above: equal objects, not the same
+    np.testing.assert_array_equal(kwargs["beliefs"].means(1), beliefs.means(1))
+    assert kwargs["latent_dynamics"].config == model.config
+    again = gym.make(spec)
+    assert again.reset(seed=0)[0].shape == env.observation_space.shape
+
+
+def test_spaces_and_modes_that_do_not_fit_are_refused() -> None:
+    class DictEnv(ScriptedEnv):
+        def __init__(self) -> None:
+            super().__init__()
+            self.observation_space = spaces.Dict({"x": self.observation_space})
+
+    class MultiEnv(ScriptedEnv):
+        def __init__(self) -> None:
+            super().__init__()
+            self.action_space = spaces.MultiBinary(3)
+
+    with pytest.raises(TypeError, match=r"must be a Box, got Dict.*FlattenObservation"):
+        RL2ObservationWrapper(DictEnv())
+    with pytest.raises(TypeError, match=r"Box or Discrete, got MultiBinary\(3\)"):
+        RL2ObservationWrapper(MultiEnv())
+    with pytest.raises(TypeError, match=r"must be a Box, got Dict"):
+        small_model(DictEnv())
+    model = small_model(gym.make("LDM-GridNavi-v0"))
+    with pytest.raises(ValueError, match="observation_size=4"):
+        BeliefObservationWrapper(ScriptedEnv(), model)
+    disabled = scripted_vector((3,), (4,))
+    for make in (
+        lambda: vector.RL2ObservationWrapper(disabled),
+        lambda: vector.BeliefObservationWrapper(disabled, model),
+        lambda: vector.ImaginaryRewardWrapper(disabled, model, n_mixture=1),
+    ):
+        with pytest.raises(ValueError, match="SAME_STEP, got DISABLED"):
+            make()
+    meta = vector.MultiEpisodeWrapper(disabled, 1)
+    with pytest.raises(ValueError, match="observation_size=4"):
+        vector.BeliefObservationWrapper(meta, model)
+    own = small_model(disabled)
+    for env in (
+        vector.RL2ObservationWrapper(meta),
+        vector.BeliefObservationWrapper(meta, own),
+        vector.ImaginaryRewardWrapper(meta, own, n_mixture=1),
+    ):
+        with pytest.raises(ValueError, match="reset_mask"):
+            env.reset(options={"reset_mask": np.array([True, False])})
