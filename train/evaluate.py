@@ -1,0 +1,187 @@
+"""Evaluate finished runs: tables, CSV, pictures and videos.
+
+python -m train.evaluate runs/LDM-GridNavi-v0-ldm-seed0 --video
+python -m train.evaluate runs/*-ldm-seed* runs/*-rl2-seed* --out runs/comparison
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+
+from train.artifacts import load_artifacts
+from train.command_line import report_errors
+from train.config import TrainConfig
+from train.environments import evaluation_tasks, task_distribution
+from train.evaluation import Evaluator, SplitResult, evaluation_rows
+from train.learner import Learner
+from train.pictures.draw import Drawn, draw_run, judged
+from train.pictures.joint_curves import draw_joint_curves
+from train.pictures.mixtures import Mixtures
+from train.pictures.reward_maps import draw_dropout_comparison
+from train.pictures.video import record_video
+from train.result_tables import (
+    joint_rows,
+    print_joint_table,
+    print_table,
+    summary_rows,
+    write_csv,
+)
+from train.run_folder import RunFolder
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def evaluate(folder: RunFolder, learner: Learner) -> list[SplitResult]:
+    """Greedy meta-episodes on every task of every split; writes ``evaluation/`` of the run."""
+    evaluator = Evaluator(learner.config, learner.model)
+    try:
+        results = evaluator.evaluate(learner.algorithm.policy, learner.normalizer)
+    finally:
+        evaluator.close()
+    rows = evaluation_rows(0, results)
+    tasks = [{k: v for k, v in row.items() if k != "timesteps"} for row in rows]
+    write_csv(folder.path / "evaluation" / "summary.csv", summary_rows(results))
+    write_csv(folder.path / "evaluation" / "tasks.csv", tasks)
+    return results
+
+
+def chosen_tasks(config: TrainConfig, texts: list[str]) -> Array | None:
+    """Tasks that ``--tasks`` names: indexes of the eval split, or components as in ``3,4``.
+
+    Raises:
+        ValueError: An index out of range, or a task outside the family.
+    """
+    if not texts:
+        return None
+    distribution = task_distribution(config.env_id)
+    if distribution is None:
+        raise ValueError(f"--tasks needs tasks to choose from, {config.env_id} has none of its own")
+    by_split = evaluation_tasks(config)
+    split = judged(by_split)
+    known = by_split[split]
+    assert known is not None
+    tasks = []
+    for text in texts:
+        if text.isdigit():
+            if int(text) >= len(known):
+                raise ValueError(
+                    f"--tasks {text} is out of range: split {split!r} of {config.env_id} has tasks "
+                    f"0 to {len(known) - 1}"
+                )
+            tasks.append(known[int(text)])
+            continue
+        try:
+            values = [float(value) for value in text.split(",")]
+        except ValueError:
+            raise ValueError(
+                f"--tasks {text!r} is neither an index nor components like 1.5,0.2"
+            ) from None
+        tasks.append(distribution.validate(values))
+    return np.stack(tasks)
+
+
+def film(folder: RunFolder, learner: Learner, tasks: Array | None) -> list[Path]:
+    """One video per task, the eval split's first by default, into ``videos/`` of the run."""
+    if tasks is None:
+        known = evaluation_tasks(folder.config)
+        first = known[judged(known)]
+        tasks = None if first is None else first[:1]
+    paths = []
+    for task in [None] if tasks is None else list(tasks):
+        name = "seeded" if task is None else "_".join(f"{value:g}" for value in task)
+        path = folder.path / "videos" / f"task_{name}.mp4"
+        scores = record_video(learner, task, path)
+        print(f"  {path} (returns {scores})")
+        paths.append(path)
+    return paths
+
+
+def evaluate_run(path: Path, arguments: argparse.Namespace) -> tuple[list[SplitResult], Drawn]:
+    """Table, files, pictures and videos of one run."""
+    folder = RunFolder.open(path)
+    config = folder.config
+    tasks = chosen_tasks(config, arguments.tasks)
+    learner = load_artifacts(folder, arguments.device)
+    try:
+        print(f"{path}: {config.env_id}, {config.method}, seed {config.seed}")
+        results = evaluate(folder, learner)
+        print_table(results)
+        drawn = draw_run(folder, learner, results, tasks)
+        for note in drawn.notes:
+            print(f"  {note}")
+        for picture in [folder.path / "evaluation" / "summary.csv", *drawn.paths]:
+            print(f"  {picture}")
+        if arguments.video:
+            film(folder, learner, tasks)
+    finally:
+        learner.vec_env.close()
+    return results, drawn
+
+
+def compare(
+    runs: list[tuple[RunFolder, list[SplitResult]]], mixtures: list[Mixtures | None], out: Path
+) -> None:
+    """Joint table, learning curves, and reward maps of runs with different dropout rates."""
+    print("together:")
+    print_joint_table(runs)
+    folders = [folder for folder, _ in runs]
+    paths = [
+        write_csv(out / "summary.csv", joint_rows(runs)),
+        draw_joint_curves(folders, out / "learning_curves.png"),
+    ]
+    for env_id in dict.fromkeys(folder.config.env_id for folder in folders):
+        found = [
+            (f"{folder.config.method}, seed {folder.config.seed}", found)
+            for folder, found in zip(folders, mixtures, strict=True)
+            if found is not None and folder.config.env_id == env_id
+        ]
+        if len({mixture.p_drop for _, mixture in found}) > 1:
+            path = out / f"reward_maps_p_drop_{env_id}.png"
+            paths.append(draw_dropout_comparison(found, path))
+    for path in paths:
+        print(f"  {path}")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Flags of this script."""
+    flags = argparse.ArgumentParser(
+        prog="python -m train.evaluate",
+        description="Evaluate finished runs greedily: tables, CSV files, pictures and videos.",
+    )
+    flags.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders")
+    flags.add_argument("--video", action="store_true", help="film the chosen tasks as MP4")
+    flags.add_argument(
+        "--tasks", nargs="+", default=[], metavar="TASK",
+        help="tasks to show: indexes of the eval split, or components like 3,4 or 1.25,",
+    )  # fmt: skip
+    flags.add_argument(
+        "--out", type=Path, default=None, metavar="DIR",
+        help="where the joint table and figures of several runs go (default runs/comparison)",
+    )  # fmt: skip
+    flags.add_argument("--device", default="cpu", help="where policy and VAE run (default cpu)")
+    return flags
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Evaluate each run, then all of them together."""
+    given = parser().parse_args(arguments)
+    with report_errors():
+        folders = [RunFolder.open(path) for path in given.runs]
+        evaluated = [evaluate_run(path, given) for path in given.runs]
+        if len(folders) > 1 or given.out is not None:
+            runs = [(f, results) for f, (results, _) in zip(folders, evaluated, strict=True)]
+            mixtures = [drawn.mixtures for _, drawn in evaluated]
+            compare(runs, mixtures, given.out or Path("runs/comparison"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

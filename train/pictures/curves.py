@@ -1,0 +1,151 @@
+"""Learning curves of a run, from their metrics.csv and evaluations.csv."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from train.csv_file import read_csv
+from train.environments import evaluation_tasks
+from train.pictures.ceilings import best_returns
+from train.pictures.style import figure, save, split_colour, step_unit, tidy
+from train.run_folder import RunFolder
+from train.state_file import StateFileError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """Greedy evaluations of one split during training.
+
+    Attributes:
+        steps: Environment steps of each evaluation, (n,).
+        returns: Mean return per inner episode, (n, n_episodes).
+        missed: Tasks not reached in each inner episode, (n, n_episodes); ``None`` where the
+            environment reports no success.
+        n_tasks: Number of tasks.
+    """
+
+    steps: Array
+    returns: Array
+    missed: Array | None
+    n_tasks: int
+
+
+def read_curves(folder: RunFolder) -> dict[str, Curve]:
+    """A curve per split, from a run's evaluations.csv.
+
+    Raises:
+        StateFileError: The file does not hold evaluations.
+    """
+    try:
+        rows = read_csv(folder.evaluations)
+        return {
+            split: _curve([row for row in rows if row["split"] == split])
+            for split in dict.fromkeys(row["split"] for row in rows)
+        }
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise StateFileError(f"{folder.evaluations} is damaged: {error!r}") from None
+
+
+def _curve(rows: list[dict[str, str]]) -> Curve:
+    steps, which = np.unique([int(row["timesteps"]) for row in rows], return_inverse=True)
+    episodes = np.array([int(row["episode"]) for row in rows])
+    shape = (len(steps), episodes.max())
+    count, total = np.zeros(shape), np.zeros(shape)
+    np.add.at(count, (which, episodes - 1), 1)
+    np.add.at(total, (which, episodes - 1), [float(row["return"]) for row in rows])
+    missed = None
+    if all(row["reached"] != "" for row in rows):
+        missed = np.zeros(shape)
+        np.add.at(missed, (which, episodes - 1), [1 - int(row["reached"]) for row in rows])
+    return Curve(steps, total / count, missed, int(count[-1, -1]))
+
+
+def read_rollouts(folder: RunFolder, n_episodes: int) -> tuple[Array, Array]:
+    """Steps and returns at the N-th episode of the exploring policy, from metrics.csv."""
+    name = f"rollout/return_episode_{n_episodes}"
+    try:
+        rows = [row for row in read_csv(folder.metrics) if row.get(name)]
+        values = [(int(row["timesteps"]), float(row[name])) for row in rows]
+    except FileNotFoundError:
+        values = []
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise StateFileError(f"{folder.metrics} is damaged: {error!r}") from None
+    table = np.array(values, float).reshape(-1, 2)
+    return table[:, 0], table[:, 1]
+
+
+def draw_curves(folder: RunFolder, path: Path) -> Path:
+    """One run: return per split at the N-th and first episode, and tasks missed."""
+    config = folder.config
+    curves = read_curves(folder)
+    if not curves:
+        raise StateFileError(f"{folder.evaluations} holds no evaluation")
+    counts = any(curve.missed is not None for curve in curves.values())
+    drawing = figure(3.9 * (len(curves) + counts), 3.3)
+    drawing.suptitle(f"{config.env_id}, {config.method}, seed {config.seed}", fontsize=10)
+    panels = drawing.subplots(1, len(curves) + counts, squeeze=False)[0]
+    unit, label = step_unit(max(float(curve.steps[-1]) for curve in curves.values()))
+    best = ceilings(folder)
+    last = config.n_episodes
+    for axes, (split, curve) in zip(panels, curves.items(), strict=False):
+        steps, colour = curve.steps / unit, split_colour(split)
+        if split == "train":
+            rollout_steps, values = read_rollouts(folder, last)
+            axes.plot(
+                rollout_steps / unit,
+                values,
+                color="#bbbbbb",
+                lw=1,
+                label=f"episode {last}, exploring",
+            )
+        if last > 1:
+            axes.plot(steps, curve.returns[:, 0], color=colour, lw=1, ls=":", label="episode 1")
+        axes.plot(steps, curve.returns[:, -1], color=colour, lw=1.8, label=f"episode {last}")
+        draw_ceiling(axes, best.get(split))
+        axes.set_title(f"{split}: {curve.n_tasks} tasks, greedy policy", fontsize=9)
+        axes.set(xlabel=label, ylabel="mean return of an episode")
+        axes.legend(fontsize=7, loc="best")
+        tidy(axes)
+    if counts:
+        draw_missed(panels[-1], [(s, c, split_colour(s), "-") for s, c in curves.items()], unit)
+        panels[-1].set(xlabel=label, ylabel=f"tasks missed in episode {last}")
+        panels[-1].set_title("tasks missed", fontsize=9)
+    return save(drawing, path)
+
+
+def draw_missed(axes: Axes, lines: list[tuple[str, Curve, str, str]], unit: float) -> None:
+    """Tasks missed at the last episode; ``lines`` hold split, curve, colour and line style."""
+    named: set[tuple[str, str]] = set()
+    for split, curve, colour, style in lines:
+        if curve.missed is None:
+            continue
+        label = None if (split, style) in named else f"{split}, of {curve.n_tasks}"
+        named.add((split, style))
+        axes.plot(curve.steps / unit, curve.missed[:, -1], color=colour, ls=style, label=label)
+    axes.set_ylim(bottom=0)
+    axes.legend(fontsize=7, loc="best")
+    tidy(axes)
+
+
+def ceilings(folder: RunFolder) -> dict[str, float]:
+    """Mean best return per split, where a formula exists."""
+    means = {}
+    for split, tasks in evaluation_tasks(folder.config).items():
+        best = best_returns(folder.config.env_id, tasks)
+        if best is not None:
+            means[split] = float(best.mean())
+    return means
+
+
+def draw_ceiling(axes: Axes, value: float | None) -> None:
+    """A dashed line at the mean best return, if there is one."""
+    if value is not None:
+        axes.axhline(value, color="#444444", ls="--", lw=1, label=f"known task: {value:.2f}")

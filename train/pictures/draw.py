@@ -1,0 +1,126 @@
+"""Decides which pictures a run can have, and draws them into its folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from train.environments import evaluation_tasks, task_distribution
+from train.evaluation import SplitResult
+from train.learner import Learner
+from train.pictures.curves import draw_curves
+from train.pictures.film_strip import draw_film_strip
+from train.pictures.grid import Grid
+from train.pictures.mixtures import Mixtures, draw_mixtures
+from train.pictures.mujoco_paths import draw_paths, draw_speed, step_seconds
+from train.pictures.reward_maps import draw_reward_maps
+from train.pictures.rollout import Rollout, record
+from train.run_folder import RunFolder
+
+Array = np.ndarray[Any, np.dtype[Any]]
+_MOST_TASKS = 8
+_JUDGED = ("eval", "test", "train")
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """What was drawn.
+
+    Attributes:
+        paths: The files.
+        notes: Sentences about them, or about why there is none.
+        mixtures: The run's mixtures, where it has a latent dynamics model on a grid.
+    """
+
+    paths: list[Path]
+    notes: list[str]
+    mixtures: Mixtures | None = None
+
+
+def judged(tasks: dict[str, Any]) -> str:
+    """The split that pictures and videos take their tasks from."""
+    return next((split for split in _JUDGED if split in tasks), next(iter(tasks)))
+
+
+def draw_run(
+    folder: RunFolder, learner: Learner, results: list[SplitResult], tasks: Array | None
+) -> Drawn:
+    """All pictures of one run, into ``pictures/`` of its folder.
+
+    Args:
+        folder: The run's folder.
+        learner: The loaded run.
+        results: Its evaluation, which chooses tasks worth showing.
+        tasks: Tasks to show instead, float32 (n_tasks, task_dim).
+    """
+    pictures = folder.path / "pictures"
+    config = folder.config
+    title = f"{config.env_id}, {config.method}, seed {config.seed}"
+    drawn = Drawn([draw_curves(folder, pictures / "learning_curves.png")], [])
+    space = learner.env.unwrapped.single_observation_space
+    rollout = record(learner, tasks if tasks is not None else _shown_tasks(results, space))
+    grid = Grid.of(space, rollout.observations)
+    if grid is not None:
+        path = pictures / "film_strip.png"
+        drawn.paths.append(draw_film_strip(rollout, grid, learner.model, config.n_episodes, path))
+        return _add_reward_maps(drawn, folder, learner, grid, title)
+    distribution = task_distribution(config.env_id)
+    components = () if distribution is None else tuple(distribution.components)
+    n = config.n_episodes
+    if {"x_position", "y_position"} <= set(rollout.infos):
+        seen = None
+        if distribution is not None:
+            seen = distribution["train"].tasks
+            if seen is None:
+                seen = distribution["train"].sample(np.random.default_rng(0), 500)
+        path = pictures / "paths.png"
+        drawn.paths.append(draw_paths(rollout, components, seen, n, path, title))
+    elif {"x_position", "x_velocity"} <= set(rollout.infos):
+        path = pictures / "speed.png"
+        seconds = step_seconds(config.env_id)
+        drawn.paths.append(draw_speed(rollout, components, seconds, n, path, title))
+    else:
+        drawn.notes.append(
+            f"no picture of behaviour: {config.env_id} shows neither grid cells nor positions"
+        )
+    return drawn
+
+
+def _shown_tasks(results: list[SplitResult], space: Any) -> Array | None:
+    """Tasks worth showing: on a grid the first one reached and the first one missed, else all."""
+    by_split = {result.split: result for result in results}
+    chosen = by_split[judged(by_split)]
+    if chosen.tasks is None:
+        return None
+    if space.shape != (2,) or chosen.reached is None:
+        return chosen.tasks[:_MOST_TASKS]
+    at_last = chosen.reached[:, -1]
+    firsts = [np.flatnonzero(rows)[:1] for rows in (at_last, ~at_last)]
+    return np.asarray(chosen.tasks[np.concatenate(firsts)])
+
+
+def _add_reward_maps(
+    drawn: Drawn, folder: RunFolder, learner: Learner, grid: Grid, title: str
+) -> Drawn:
+    config, model = folder.config, learner.model
+    if model is None:
+        drawn.notes.append(
+            f"no reward maps: method {config.method} has no latent dynamics model to draw them from"
+        )
+        return drawn
+    tasks = evaluation_tasks(config)
+    train = tasks.get("train")
+    if train is None or not grid.holds(train):
+        drawn.notes.append(f"no reward maps: the tasks of {config.env_id} are no cells of its grid")
+        return drawn
+    others = [t for split, t in tasks.items() if split != "train" and t is not None]
+    unseen = np.unique(np.concatenate(others), axis=0) if others else np.zeros((0, 2), np.float32)
+    rollout: Rollout = record(learner, train)
+    mixtures = draw_mixtures(config, model, grid, rollout, unseen)
+    path = folder.path / "pictures" / "reward_maps.png"
+    drawn.paths.append(draw_reward_maps(mixtures, path, title))
+    drawn.notes.append(mixtures.sentence())
+    return dataclasses.replace(drawn, mixtures=mixtures)

@@ -1,0 +1,115 @@
+"""Mixtures of the beliefs at the end of a run's train tasks, and where their rewards peak."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from ldm_wrappers.latent_dynamics import DirichletMixture, LatentDynamics
+from train.config import TrainConfig
+from train.pictures.grid import Grid, reward_maps
+from train.pictures.rollout import Rollout
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixtures:
+    """Imaginary tasks of one run on its grid.
+
+    Attributes:
+        grid: The grid.
+        train_cells: Goals of the train tasks, (n_train, 2).
+        test_cells: Goals of all other tasks of the family, (n_test, 2).
+        weights: Weight of each train goal in each mixture, (n_mixtures, n_train), the sum over
+            the workers on that goal (and the mean over latent dimensions, where they differ).
+        maps: Reward per cell with the decoder's dropout off, (n_mixtures, n_cells).
+        dropout_maps: The same as a mean over dropout masks.
+        own_maps: Reward per cell of each train task's own belief, dropout off, (n_train, n_cells).
+        p_drop: The decoder's dropout rate.
+        scheme: The mixture scheme in words.
+    """
+
+    grid: Grid
+    train_cells: Array
+    test_cells: Array
+    weights: Array
+    maps: Array
+    dropout_maps: Array
+    own_maps: Array
+    p_drop: float
+    scheme: str
+
+    def peaks(self, maps: Array) -> dict[str, float]:
+        """Share of maps whose largest reward lies on a train goal, a test goal, or elsewhere."""
+        best = maps.argmax(1)
+        train = np.isin(best, self.grid.index(self.train_cells)).mean()
+        test = np.isin(best, self.grid.index(self.test_cells)).mean() if len(self.test_cells) else 0
+        return {"train": float(train), "test": float(test), "other": float(1 - train - test)}
+
+    def recognised(self) -> int:
+        """How many train tasks' own beliefs decode to their goal."""
+        return int((self.own_maps.argmax(1) == self.grid.index(self.train_cells)).sum())
+
+    def sentence(self) -> str:
+        """What the maps say, in one line."""
+        off, on = self.peaks(self.maps), self.peaks(self.dropout_maps)
+        return (
+            f"{len(self.maps)} mixtures ({self.scheme}): the largest reward lies on an unseen cell "
+            f"in {1 - off['train']:.0%} (on a test goal in {off['test']:.0%}), mean over dropout "
+            f"masks: {1 - on['train']:.0%} ({on['test']:.0%}); mean largest reward "
+            f"{self.maps.max(1).mean():.2f}; the beliefs of {self.recognised()} of "
+            f"{len(self.train_cells)} train tasks decode to their own goal"
+        )
+
+
+def draw_mixtures(
+    config: TrainConfig,
+    model: LatentDynamics,
+    grid: Grid,
+    rollout: Rollout,
+    test_cells: Array,
+    *,
+    n_mixtures: int = 1000,
+    samples: int = 64,
+    seed: int = 0,
+) -> Mixtures:
+    """Mix final beliefs as training does: normal workers on random train tasks, then Eq. 1.
+
+    Args:
+        config: The run's configuration, whose mixture scheme is used.
+        model: Its latent dynamics model.
+        grid: The grid.
+        rollout: Greedy meta-episodes on all train tasks.
+        test_cells: Goals of the other tasks, (n_test, 2).
+        n_mixtures: How many mixtures.
+        samples: Dropout masks that the mean is taken over.
+        seed: Seed of tasks, weights and masks.
+    """
+    assert rollout.tasks is not None
+    beliefs = rollout.final_beliefs()
+    n_tasks, latent_dim = beliefs.shape
+    scheme = DirichletMixture(config.beta, config.mixture_components, config.mixture_per_dimension)
+    rng = np.random.default_rng(seed)
+    weights = np.zeros((n_mixtures, n_tasks), np.float32)
+    latents = np.zeros((n_mixtures, latent_dim), np.float32)
+    for index in range(n_mixtures):
+        tasks = rng.integers(n_tasks, size=config.n_normal)
+        drawn = scheme.sample(rng, 1, config.n_normal, latent_dim)[0]
+        latents[index] = (drawn * beliefs[tasks]).sum(0)
+        np.add.at(weights[index], tasks, drawn.mean(1))
+    components = min(config.mixture_components or config.n_normal, config.n_normal)
+    per = ", weights per latent dimension" if config.mixture_per_dimension else ""
+    return Mixtures(
+        grid=grid,
+        train_cells=rollout.tasks,
+        test_cells=test_cells,
+        weights=weights,
+        maps=reward_maps(model, grid, latents),
+        dropout_maps=reward_maps(model, grid, latents, samples=samples, seed=seed),
+        own_maps=reward_maps(model, grid, beliefs),
+        p_drop=config.p_drop,
+        scheme=f"{components} of {config.n_normal} workers, β = {config.beta:g}{per}",
+    )

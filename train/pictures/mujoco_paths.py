@@ -1,0 +1,166 @@
+"""Figure 8b-d of the paper: paths of walkers, and speed of runners, per episode, with targets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+
+from train.pictures.rollout import Rollout
+from train.pictures.style import figure, save, task_name, tidy
+
+Array = np.ndarray[Any, np.dtype[Any]]
+_SMOOTH = 10
+
+
+def step_seconds(env_id: str) -> float | None:
+    """Seconds per environment step, where the environment has a clock."""
+    env = gym.make(env_id)
+    seconds = getattr(env.unwrapped, "dt", None)
+    env.close()
+    return None if seconds is None else float(seconds)
+
+
+def draw_paths(
+    rollout: Rollout,
+    components: tuple[str, ...],
+    train_tasks: Array | None,
+    n_episodes: int,
+    path: Path,
+    title: str,
+) -> Path:
+    """Torso paths (x, y): a panel per episode, a colour per task.
+
+    Args:
+        rollout: A rollout with ``x_position`` and ``y_position`` among its infos.
+        components: Names and units of the task's components, which decide how targets are drawn:
+            polar goals as crosses, headings as dashed lines.
+        train_tasks: Train tasks to show as faint dots or lines; ``None`` for none.
+        n_episodes: Number of inner episodes.
+        path: File to write.
+        title: Heading of the figure.
+    """
+    xs, ys = rollout.infos["x_position"], rollout.infos["y_position"]
+    n_tasks = rollout.valid.shape[1]
+    reach = max(1.0, float(np.abs(np.stack([xs, ys])[:, rollout.valid]).max()))
+    goals = None
+    if components == ("r (m)", "theta (rad)") and rollout.tasks is not None:
+        goals = _cartesian(rollout.tasks)
+        reach = max(reach, float(np.abs(goals).max()))
+        if train_tasks is not None:
+            reach = max(reach, float(train_tasks[:, 0].max()))
+    returns, colours = rollout.returns(n_episodes), _task_colours(n_tasks)
+    drawing = figure(3.7 * n_episodes + 1.2, 4.2)
+    drawing.suptitle(title, fontsize=10)
+    panels = drawing.subplots(1, n_episodes, squeeze=False)[0]
+    for episode, axes in enumerate(panels):
+        if goals is not None and train_tasks is not None:
+            axes.plot(*_cartesian(train_tasks).T, ".", color="#d8d8d8", ms=2, label="train goals")
+        elif components == ("theta (rad)",) and train_tasks is not None:
+            for index, theta in enumerate(train_tasks[:, 0]):
+                label = "train headings" if index == 0 else None
+                _heading(axes, theta, reach, label, color="#cccccc", ls=":", lw=1)
+        for task in range(n_tasks):
+            steps = rollout.steps(task, episode)
+            name = "" if rollout.tasks is None else _polar_name(components, rollout.tasks[task])
+            if goals is not None:
+                axes.plot(*goals[task], "x", color=colours[task], ms=10, mew=2.5)
+            elif components == ("theta (rad)",) and rollout.tasks is not None:
+                _heading(
+                    axes, rollout.tasks[task, 0], reach, None, color=colours[task], ls="--", lw=1
+                )
+            axes.plot(xs[steps, task], ys[steps, task], color=colours[task], lw=1.6, label=name)
+            if len(steps):
+                end = steps[-1]
+                axes.plot(xs[end, task], ys[end, task], "o", color=colours[task], ms=4)
+        mean = returns[:, episode].mean()
+        axes.set_title(f"episode {episode + 1}, mean return {mean:.1f}", fontsize=9)
+        limit = 1.08 * reach
+        axes.set(xlabel="x (m)", ylabel="y (m)", aspect="equal")
+        axes.set(xlim=(-limit, limit), ylim=(-limit, limit))
+        tidy(axes)
+    handles, labels = panels[0].get_legend_handles_labels()
+    drawing.legend(handles, labels, loc="outside right center", fontsize=8)
+    return save(drawing, path)
+
+
+def draw_speed(
+    rollout: Rollout,
+    components: tuple[str, ...],
+    seconds: float | None,
+    n_episodes: int,
+    path: Path,
+    title: str,
+) -> Path:
+    """Velocity and position along x over time: a column per episode, a colour per task.
+
+    Target velocities are dashed where the task is one. The velocity is a moving mean over ten
+    steps, since a runner's changes within every stride.
+    """
+    velocity, position = rollout.infos["x_velocity"], rollout.infos["x_position"]
+    n_tasks, targeted = rollout.valid.shape[1], components == ("v (m/s)",)
+    scale, label = (1.0, "step") if seconds is None else (seconds, "time in the episode (s)")
+    returns, colours = rollout.returns(n_episodes), _task_colours(n_tasks)
+    drawing = figure(3.9 * n_episodes + 1.2, 5.6)
+    drawing.suptitle(title, fontsize=10)
+    panels = drawing.subplots(2, n_episodes, squeeze=False, sharex=True, sharey="row")
+    for episode in range(n_episodes):
+        upper, lower = panels[:, episode]
+        for task in range(n_tasks):
+            steps, colour = rollout.steps(task, episode), colours[task]
+            if not len(steps):
+                continue
+            times = scale * np.arange(1, len(steps) + 1)
+            name = "" if rollout.tasks is None else task_name(rollout.tasks[task])
+            upper.plot(times, _moving_mean(velocity[steps, task]), color=colour, lw=1.4)
+            lower.plot(times, position[steps, task], color=colour, lw=1.4, label=name)
+            if targeted and rollout.tasks is not None:
+                target = float(rollout.tasks[task, 0])
+                upper.axhline(target, color=colour, ls="--", lw=0.9)
+                lower.plot(times, target * times, color=colour, ls="--", lw=0.9)
+        mean = returns[:, episode].mean()
+        upper.set_title(f"episode {episode + 1}, mean return {mean:.1f}", fontsize=9)
+        lower.set_xlabel(label)
+        tidy(upper)
+        tidy(lower)
+    panels[0, 0].set_ylabel("velocity (m/s)")
+    panels[1, 0].set_ylabel("position (m)")
+    handles, labels = panels[1, 0].get_legend_handles_labels()
+    heading = components[0] if len(components) == 1 else "task"
+    drawing.legend(handles, labels, loc="outside right center", fontsize=8, title=heading)
+    return save(drawing, path)
+
+
+def _task_colours(n: int) -> list[Any]:
+    return [matplotlib.colormaps["turbo"](0.08 + 0.84 * i / max(n - 1, 1)) for i in range(n)]
+
+
+def _cartesian(tasks: Array) -> Array:
+    """Polar tasks (n, 2) as (x, y)."""
+    return tasks[:, :1] * np.stack([np.cos(tasks[:, 1]), np.sin(tasks[:, 1])], axis=1)
+
+
+def _heading(axes: Axes, theta: float, length: float, label: str | None, **style: Any) -> None:
+    far = 2 * length
+    axes.plot([0, far * np.cos(theta)], [0, far * np.sin(theta)], label=label, zorder=1, **style)
+
+
+def _polar_name(components: tuple[str, ...], task: Array) -> str:
+    """A task with its angle in degrees."""
+    parts = [
+        f"{np.degrees(value):.0f}°" if "(rad)" in component else f"{value:.3g} m"
+        for component, value in zip(components, task, strict=True)
+    ]
+    return ", ".join(parts)
+
+
+def _moving_mean(values: Array) -> Array:
+    """Mean over the last ten steps, or over all that there were."""
+    sums = np.cumsum(np.concatenate([[0.0], values]))
+    first = np.maximum(np.arange(1, len(values) + 1) - _SMOOTH, 0)
+    last = np.arange(1, len(values) + 1)
+    return np.asarray((sums[last] - sums[first]) / (last - first))

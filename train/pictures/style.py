@@ -1,0 +1,75 @@
+"""Colours and sizes that all pictures share, and how a figure becomes a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from train.state_file import atomic_path
+
+TRAIN, TEST, GOAL, START = "#2b5c9e", "#d1602c", "#1a8a3a", "#222222"
+_SPLITS = {"train": TRAIN, "test": TEST, "eval": "#7a4fa3", "test1": TEST, "test2": "#7a4fa3"}
+_METHODS = {
+    "ldm": "#c8322b",
+    "rl2": "#2b5c9e",
+    "varibad": "#1a8a3a",
+    "mixreg": "#8a5a2b",
+    "oracle": "#444444",
+    "oracle-rl2": "#444444",
+    "oracle-varibad": "#9a9a9a",
+}
+_SPARE = ("#e8963a", "#7a4fa3", "#2aa5a0", "#d16ba5", "#8f9d2c", "#5b7fd1")
+_DPI = 130
+
+
+def split_colour(split: str) -> str:
+    """The colour of a split, the same in every picture."""
+    return _SPLITS.get(split, "#666666")
+
+
+def group_colours(methods: list[str]) -> list[str]:
+    """One colour per group of runs: the method's own for its first group, a spare one after."""
+    colours: list[str] = []
+    spare = 0
+    for method in methods:
+        colour = _METHODS.get(method, _SPARE[0])
+        if colour in colours:
+            colour, spare = _SPARE[spare % len(_SPARE)], spare + 1
+        colours.append(colour)
+    return colours
+
+
+def figure(width: float, height: float) -> Figure:
+    """An empty figure of this size in inches; no display and no global state."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save(drawing: Figure, path: Path) -> Path:
+    """Write a figure as PNG, whole or not at all."""
+    with atomic_path(path) as temporary:
+        drawing.savefig(temporary, format="png", dpi=_DPI)
+    return path
+
+
+def tidy(axes: Axes) -> None:
+    """A light grid, and no frame where no axis is."""
+    axes.grid(True, color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def step_unit(largest: float) -> tuple[float, str]:
+    """Scale and label of an axis of environment steps."""
+    if largest >= 1e6:
+        return 1e6, "environment steps (millions)"
+    if largest >= 1e4:
+        return 1e3, "environment steps (thousands)"
+    return 1.0, "environment steps"
+
+
+def task_name(task: np.ndarray) -> str:
+    """A task's components as text."""
+    return ", ".join(f"{value:.3g}" for value in task)

@@ -1,0 +1,161 @@
+"""Videos of the greedy policy with the hidden task drawn into the scene; no display needed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import imageio_ffmpeg
+import numpy as np
+from gymnasium.envs.mujoco import MujocoEnv
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from ldm_wrappers import BeliefObservationWrapper, MultiEpisodeWrapper, RL2ObservationWrapper
+from train.learner import Learner
+from train.methods import method
+from train.state_file import atomic_path
+
+Array = np.ndarray[Any, np.dtype[Any]]
+_BACKENDS = ("egl", "osmesa", "glfw")
+_PROBE = "import mujoco; mujoco.GLContext(16, 16).make_current()"
+_MACRO_BLOCK = 16  # H.264 codes blocks of this many pixels
+_SMALLEST = 384
+
+
+class RenderingError(ValueError):
+    """No way to render was found on this machine."""
+
+
+def choose_renderer() -> None:
+    """Set ``MUJOCO_GL`` to the first way of rendering that works, unless it is set already.
+
+    Each is tried in a process of its own, since PyOpenGL keeps the first one it has loaded.
+
+    Raises:
+        RenderingError: None works.
+    """
+    chosen = os.environ.get("MUJOCO_GL")
+    for backend in (chosen,) if chosen else _BACKENDS:
+        environment = {**os.environ, "MUJOCO_GL": backend}
+        environment.pop("PYOPENGL_PLATFORM", None)
+        tried = subprocess.run([sys.executable, "-c", _PROBE], env=environment, capture_output=True)
+        if tried.returncode == 0:
+            os.environ["MUJOCO_GL"] = backend
+            return
+    raise RenderingError(
+        f"MuJoCo cannot render here: tried MUJOCO_GL={chosen or ', '.join(_BACKENDS)}; install a "
+        "headless OpenGL (Debian and Ubuntu: apt install libegl1 libosmesa6) or set MUJOCO_GL"
+    )
+
+
+def record_video(learner: Learner, task: Array | None, path: Path, *, seed: int = 1_000_003) -> str:
+    """Film one greedy meta-episode as MP4.
+
+    Args:
+        learner: A loaded run.
+        task: float32 (task_dim,); ``None`` films a seeded reset.
+        path: File to write; it appears only once it is complete.
+        seed: Seed of the start.
+
+    Returns:
+        The returns of its episodes, as text.
+
+    Raises:
+        RenderingError: The environment cannot be rendered here.
+    """
+    config = learner.config
+    plain = gym.make(config.env_id)
+    modes, needs_gl = plain.metadata.get("render_modes", []), isinstance(plain.unwrapped, MujocoEnv)
+    plain.close()
+    if "rgb_array" not in modes:
+        raise RenderingError(f"{config.env_id} cannot draw frames: it has render modes {modes}")
+    if needs_gl:
+        choose_renderer()
+    inner = gym.make(config.env_id, render_mode="rgb_array")
+    env: Any = MultiEpisodeWrapper(inner, config.n_episodes)
+    if method(config.method).observation == "belief":
+        assert learner.model is not None
+        env = BeliefObservationWrapper(env, learner.model)
+    else:
+        env = RL2ObservationWrapper(env)
+    fps = int(inner.metadata.get("render_fps", 20))
+    scores: list[float] = []
+    try:
+        frames = _frames(learner, env, task, seed, scores)
+        first = next(frames)
+        with atomic_path(path) as temporary:
+            writer = imageio_ffmpeg.write_frames(
+                str(temporary), first.shape[1::-1], fps=fps, output_params=["-f", "mp4"],
+                macro_block_size=_MACRO_BLOCK, ffmpeg_log_level="error",
+            )  # fmt: skip
+            writer.send(None)
+            writer.send(first)
+            for frame in frames:
+                writer.send(frame)
+            writer.close()
+    finally:
+        env.close()
+    return ", ".join(f"{score:.1f}" for score in scores)
+
+
+def _frames(
+    learner: Learner, env: Any, task: Array | None, seed: int, scores: list[float]
+) -> Iterator[Array]:
+    """Frames of a meta-episode; ``scores`` takes the return of each inner episode."""
+    options = None if task is None else {"task": np.asarray(task, np.float32)}
+    shown, _ = env.reset(seed=seed, options=options)
+    state, start, over, episode, score, step = None, np.ones(1, bool), False, 0, 0.0, 0
+    caption = _Caption(learner.config.n_episodes)
+    yield caption.on(env.render(), episode, step, score)
+    while not over:
+        batch = shown[None]
+        if learner.normalizer is not None:
+            batch = np.asarray(learner.normalizer.normalize_obs(batch))
+        actions, state = learner.algorithm.policy.predict(batch, state, start, deterministic=True)
+        start = np.zeros(1, bool)
+        action = actions[0]
+        if isinstance(env.action_space, gym.spaces.Discrete):
+            action = np.int64(action)
+        shown, reward, terminated, truncated, info = env.step(action)
+        score, step, over = score + float(reward), step + 1, terminated or truncated
+        restarted = info["episode_index"] != episode
+        if restarted or over:
+            scores.append(score)
+        if restarted:  # the last frame of an episode is the next one's start
+            episode, score, step = info["episode_index"], 0.0, 0
+        yield caption.on(env.render(), episode, step, score)
+
+
+class _Caption:
+    """Enlarges small frames and writes a line under them."""
+
+    def __init__(self, n_episodes: int) -> None:
+        self.n_episodes = n_episodes
+
+    def on(self, frame: Array, episode: int, step: int, score: float) -> Array:
+        """The frame with its caption; width and height are whole macro blocks."""
+        frame = np.asarray(frame)
+        factor = max(1, -(-_SMALLEST // frame.shape[1]))
+        frame = frame.repeat(factor, axis=0).repeat(factor, axis=1)
+        text = f"episode {episode + 1} of {self.n_episodes}   step {step}   return {score:.1f}"
+        height, width = frame.shape[:2]
+        rows = 2 * _MACRO_BLOCK + -height % _MACRO_BLOCK
+        full = np.full((height + rows, width + -width % _MACRO_BLOCK, 3), 255, np.uint8)
+        full[:height, :width] = frame
+        full[height:] = _text(text, full.shape[1], rows)
+        return full
+
+
+def _text(text: str, width: int, height: int) -> Array:
+    """A line of text as an image (height, width, 3)."""
+    drawing = Figure(figsize=(width / 100, height / 100), dpi=100)
+    canvas = FigureCanvasAgg(drawing)
+    drawing.text(0.02, 0.5, text, va="center", fontsize=9, family="monospace")
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[:height, :width, :3]

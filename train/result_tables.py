@@ -1,0 +1,97 @@
+"""Evaluation results as text for a terminal and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from train.evaluation import SplitResult
+from train.run_folder import RunFolder
+from train.state_file import write_text
+
+
+def summary_rows(results: list[SplitResult]) -> list[dict[str, Any]]:
+    """One row per split and episode: number of tasks, mean return, tasks reached."""
+    rows = []
+    for result in results:
+        for episode in range(result.returns.shape[1]):
+            reached = "" if result.reached is None else int(result.reached[:, episode].sum())
+            rows.append(
+                {
+                    "split": result.split,
+                    "episode": episode + 1,
+                    "tasks": len(result.returns),
+                    "mean_return": repr(float(result.returns[:, episode].mean())),
+                    "std_return": repr(float(result.returns[:, episode].std())),
+                    "tasks_reached": reached,
+                }
+            )
+    return rows
+
+
+def joint_rows(runs: list[tuple[RunFolder, list[SplitResult]]]) -> list[dict[str, Any]]:
+    """As :func:`summary_rows` for several runs, with what tells them apart."""
+    rows = []
+    for folder, results in runs:
+        config = folder.config
+        run = {
+            "run": str(folder.path),
+            "env_id": config.env_id,
+            "method": config.method,
+            "seed": config.seed,
+        }
+        rows += [{**run, **row} for row in summary_rows(results)]
+    return rows
+
+
+def print_table(results: list[SplitResult]) -> None:
+    """Mean return per split and episode, and the tasks reached at the last one."""
+    _print(_lines(results))
+
+
+def print_joint_table(runs: list[tuple[RunFolder, list[SplitResult]]]) -> None:
+    """The same for several runs, one below the other."""
+    lines: list[list[str]] = []
+    for folder, results in runs:
+        config = folder.config
+        name = f"{config.env_id} {config.method} seed {config.seed}"
+        for index, line in enumerate(_lines(results)):
+            if index == 0 and (not lines or len(lines[0]) != len(line) + 1):
+                lines.append(["run", *line])
+            elif index:
+                lines.append([name, *line])
+    _print(lines)
+
+
+def write_csv(path: Path, rows: list[dict[str, Any]]) -> Path:
+    """Write rows of equal columns, whole or not at all."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, stream.getvalue())
+    return path
+
+
+def _lines(results: list[SplitResult]) -> list[list[str]]:
+    n_episodes = results[0].returns.shape[1]
+    head = ["split", "tasks", *(f"return {k + 1}" for k in range(n_episodes))]
+    lines = [[*head, f"reached at {n_episodes}"]]
+    for result in results:
+        means = [f"{value:.2f}" for value in result.returns.mean(0)]
+        reached = "-" if result.reached is None else str(int(result.reached[:, -1].sum()))
+        lines.append([result.split, str(len(result.returns)), *means, reached])
+    return lines
+
+
+def _print(lines: list[list[str]]) -> None:
+    columns = max(len(line) for line in lines)
+    widths = [max(len(line[i]) for line in lines if i < len(line)) for i in range(columns)]
+    for line in lines:
+        cells = [
+            cell.ljust(width) if not cell[:1].isdigit() and cell[:1] != "-" else cell.rjust(width)
+            for cell, width in zip(line, widths, strict=False)
+        ]
+        print("  " + "  ".join(cells).rstrip())
