@@ -19,6 +19,7 @@ raw loops as threads, run at the same time, which is what a shared machine had t
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.metadata
 import itertools
 import json
@@ -89,8 +90,9 @@ def raw_rate(family: MujocoFamily) -> Rate:
 
 def _serve_raw(name: str, pipe: Connection) -> None:
     rate = raw_rate(MODELS[name][0])
-    while (seconds := pipe.recv()) is not None:
-        pipe.send(rate(seconds))
+    with contextlib.suppress(EOFError):  # the asking side is gone
+        while True:
+            pipe.send(rate(pipe.recv()))
 
 
 class RawAtOnce:
