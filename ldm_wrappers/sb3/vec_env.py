@@ -74,7 +74,7 @@ class VectorEnvAdapter(VecEnv):
 
     def _rows(self, infos: dict[str, Any]) -> list[dict[str, Any]]:
         """One dict per worker of the infos that were asked for."""
-        skipped = ("final_obs", "final_info")
+        skipped = ("final_obs", "_final_obs", "final_info", "_final_info")
         keys = infos.keys() if self.info_keys is None else self.info_keys
         wanted = {key: infos[key] for key in keys if key in infos and key not in skipped}
         if not wanted:
@@ -90,21 +90,33 @@ class VectorEnvAdapter(VecEnv):
         self.env.close()
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """The vector environment's attribute, once per index."""
-        return [getattr(self.env, attr_name) for _ in self._get_indices(indices)]
+        """The attribute of the outermost wrapper that has it, once per index."""
+        value = getattr(self._layer_with(attr_name), attr_name)
+        return [value for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Set the vector environment's attribute; it is shared by all workers."""
+        """Set the attribute where :meth:`get_attr` finds it; it is shared by all workers."""
         if len(list(self._get_indices(indices))) != self.num_envs:
             raise ValueError(f"{attr_name} is shared by all workers, so indices must be None")
-        setattr(self.env, attr_name, value)
+        setattr(self._layer_with(attr_name, self.env), attr_name, value)
 
     def env_method(
         self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any
     ) -> list[Any]:
-        """Call a method of the vector environment once, its result once per index."""
-        result = getattr(self.env, method_name)(*args, **kwargs)
+        """Call a method of the outermost wrapper that has it once, its result once per index."""
+        result = getattr(self._layer_with(method_name), method_name)(*args, **kwargs)
         return [result for _ in self._get_indices(indices)]
+
+    def _layer_with(self, name: str, default: Any = None) -> Any:
+        """The outermost wrapper with an attribute; Gymnasium's vector wrappers forward none."""
+        env: Any = self.env
+        while not hasattr(env, name):
+            if not hasattr(env, "env"):
+                if default is not None:
+                    return default
+                raise AttributeError(f"neither {self.env} nor an environment in it has {name!r}")
+            env = env.env
+        return env
 
     def env_is_wrapped(self, wrapper_class: type, indices: VecEnvIndices = None) -> list[bool]:
         """Whether one of the vector wrappers is a ``wrapper_class``."""

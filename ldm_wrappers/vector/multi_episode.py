@@ -91,6 +91,7 @@ class MultiEpisodeWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
             infos = {**merge_rows(infos, reset_infos, inner), "next_obs": observations}
         if last.any():
             final_info = {key: value for key, value in infos.items() if not key.startswith("_")}
+            final_info = self._position(final_info, np.zeros_like(last))
             final_info["episode_returns"] = self._returns.copy()
             final_info["episode_lengths"] = self._lengths.copy()
             final_info |= {f"_{key}": last & infos.get(f"_{key}", last) for key in final_info}

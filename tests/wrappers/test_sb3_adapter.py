@@ -1,0 +1,208 @@
+"""The adapter behaves as SB3's DummyVecEnv around the same environments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode
+from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
+from wrapper_stubs import ScriptedEnv, actions_for, scripted_vector
+
+import ldm_envs  # noqa: F401
+from ldm_wrappers import MultiEpisodeWrapper, RL2ObservationWrapper, vector
+from ldm_wrappers.sb3 import VectorEnvAdapter
+
+LENGTHS = [(3, 5, 2), (4,), (1, 2)]
+
+
+def pair(family: str, n_episodes: int = 2, **kwargs: Any) -> tuple[Any, Any]:
+    """The adapter around the vector chain, and SB3's own around the scalar chain."""
+
+    def chain(make: Callable[[], gym.Env[Any, Any]]) -> Callable[[], gym.Env[Any, Any]]:
+        return lambda: RL2ObservationWrapper(MultiEpisodeWrapper(make(), n_episodes))
+
+    if family == "GridNavi":
+        vec: Any = gym.make_vec(
+            "LDM-GridNavi-v0", 3, max_episode_steps=4, autoreset_mode=AutoresetMode.DISABLED
+        )
+        makers = [lambda: gym.make("LDM-GridNavi-v0", max_episode_steps=4)] * 3
+    else:
+        vec = scripted_vector(*LENGTHS, action=family)
+        makers = [lambda one=one: ScriptedEnv(one, action=family) for one in LENGTHS]  # type: ignore[misc]
+    env = vector.RL2ObservationWrapper(vector.MultiEpisodeWrapper(vec, n_episodes))
+    return VectorEnvAdapter(env, **kwargs), DummyVecEnv([chain(make) for make in makers])
+
+
+def actions(env: Any, n_steps: int) -> list[Any]:
+    env.action_space.seed(0)
+    return [np.stack([env.action_space.sample() for _ in range(3)]) for _ in range(n_steps)]
+
+
+@pytest.mark.parametrize("family", ["GridNavi", "discrete", "box"])
+def test_it_steps_as_dummy_vec_env(family: str) -> None:
+    ours, theirs = pair(family, n_episodes=3)  # the last one ends by truncation or termination
+    assert ours.observation_space == theirs.observation_space
+    assert ours.action_space == theirs.action_space
+    for env in (ours, theirs):
+        env.seed(11)
+    np.testing.assert_array_equal(ours.reset(), theirs.reset())
+    keys = {"task", "next_obs", "episode_start", "episode_index"}
+    for mine, other in zip(ours.reset_infos, theirs.reset_infos, strict=True):
+        np.testing.assert_equal(mine, other)
+    n_ends = n_truncated = 0
+    for one in actions(ours, 40):
+        observations, rewards, dones, infos = ours.step(one)
+        expected = theirs.step(one)
+        np.testing.assert_array_equal(observations, expected[0])
+        np.testing.assert_allclose(rewards, expected[1], rtol=1e-6)
+        assert rewards.dtype == np.float32 and dones.dtype == np.bool_
+        np.testing.assert_array_equal(dones, expected[2])
+        for done, mine, other in zip(dones, infos, expected[3], strict=True):
+            for key in keys:
+                np.testing.assert_array_equal(mine[key], other[key])
+            assert ("terminal_observation" in mine) == done
+            if done:
+                n_ends += 1
+                n_truncated += other["TimeLimit.truncated"]
+                assert set(other) == set(mine)
+                for key in other:
+                    np.testing.assert_array_equal(mine[key], other[key])
+                assert mine["TimeLimit.truncated"] is other["TimeLimit.truncated"]
+    assert n_ends >= 6 and n_truncated >= 1, (n_ends, n_truncated)
+    if family != "GridNavi":
+        assert n_truncated < n_ends
+
+
+def test_seeds_and_options_reach_the_environment_once() -> None:
+    ours, theirs = pair("GridNavi")
+    for env in (ours, theirs):
+        env.seed(3)
+        env.set_options({"task": np.array([6.0, 2.0])})
+    ours.reset(), theirs.reset()
+    for env in (ours, theirs):
+        assert [info["task"].tolist() for info in env.reset_infos] == [[6.0, 2.0]] * 3
+        env.reset()
+    tasks = [[info["task"].tolist() for info in env.reset_infos] for env in (ours, theirs)]
+    assert tasks[0] == tasks[1] != [[6.0, 2.0]] * 3
+    ours.set_options([{"task": np.array([6.0, 2.0])}, {}, {}])
+    with pytest.raises(ValueError, match="one options dict"):
+        ours.reset()
+
+
+def test_info_keys_choose_what_every_step_says() -> None:
+    ours, _ = pair("GridNavi", info_keys=())
+    ours.reset()
+    few, _ = pair("GridNavi", info_keys=("task", "missing"))
+    few.reset()
+    for one in actions(ours, 8):
+        dones, infos = ours.step(one)[2:]
+        some = few.step(one)[3]
+        for done, info, tasks in zip(dones, infos, some, strict=True):
+            assert bool(info) == done
+            if done:
+                assert info["episode_returns"].shape == (2,)
+            else:
+                assert set(tasks) == {"task"}
+    assert ours.reset_infos == [{}, {}, {}]
+
+
+@pytest.mark.parametrize("family", ["GridNavi", "box"])
+def test_vec_normalize_and_vec_monitor_compose(family: str) -> None:
+    chains = [VecNormalize(VecMonitor(env), gamma=0.9) for env in pair(family)]
+    for env in chains:
+        env.seed(1)
+    np.testing.assert_allclose(chains[0].reset(), chains[1].reset(), atol=1e-6)
+    episodes = 0
+    for one in actions(chains[0], 30):
+        mine, other = (env.step(one) for env in chains)
+        np.testing.assert_allclose(mine[0], other[0], atol=1e-5)
+        np.testing.assert_allclose(mine[1], other[1], atol=1e-5)
+        for info, expected in zip(mine[3], other[3], strict=True):
+            assert ("episode" in info) == ("episode" in expected)
+            if "episode" in info:
+                episodes += 1
+                assert info["episode"]["l"] == expected["episode"]["l"]
+                assert info["episode"]["r"] == pytest.approx(expected["episode"]["r"], abs=1e-4)
+                np.testing.assert_allclose(
+                    info["terminal_observation"], expected["terminal_observation"], atol=1e-5
+                )
+    assert episodes >= 6
+    np.testing.assert_allclose(chains[0].obs_rms.mean, chains[1].obs_rms.mean, atol=1e-6)
+    assert chains[0].ret_rms.var == pytest.approx(chains[1].ret_rms.var, rel=1e-5)
+
+
+def test_attributes_methods_and_wrappers() -> None:
+    ours, _ = pair("GridNavi")
+    assert ours.num_envs == 3
+    assert ours.get_attr("n_episodes") == [2, 2, 2]
+    assert ours.get_attr("n_episodes", indices=[1]) == [2]
+    assert ours.env_is_wrapped(vector.MultiEpisodeWrapper) == [True] * 3
+    assert ours.env_is_wrapped(vector.ImaginaryRewardWrapper, indices=0) == [False]
+    ours.set_attr("n_episodes", 5)
+    assert ours.env.env.n_episodes == 5  # the wrapper that has it
+    ours.set_attr("note", 5)
+    assert ours.env.note == 5
+    with pytest.raises(ValueError, match="note is shared"):
+        ours.set_attr("note", 6, indices=[0])
+    ours.reset()
+    state = ours.env_method("get_state", indices=[0, 2])
+    assert len(state) == 2 and state[0]["episode"].shape == (3,)
+    with pytest.raises(AttributeError):
+        ours.get_attr("no_such_thing")
+    ours.close()
+
+
+def test_rewards_are_the_learners_own() -> None:
+    """SB3 adds bootstrapped values to them in place."""
+
+    class Float32Rewards(gym.vector.VectorWrapper):
+        kept: Any = None
+
+        def step(self, actions: Any) -> Any:
+            observations, rewards, *rest = self.env.step(actions)
+            self.kept = rewards.astype(np.float32)
+            return observations, self.kept, *rest
+
+    inner = Float32Rewards(vector.MultiEpisodeWrapper(scripted_vector((3,)), 1))
+    env = VectorEnvAdapter(inner)
+    env.reset()
+    env.step(np.zeros(1, np.int64))[1][:] = 99.0
+    assert inner.kept[0] != 99.0
+
+
+def test_images_are_one_frame_per_worker() -> None:
+    base = scripted_vector((3,), (4,), render_mode="rgb_array")
+    env = VectorEnvAdapter(vector.MultiEpisodeWrapper(base, 1))
+    env.reset()
+    images = env.get_images()
+    assert len(images) == 2 and images[0].shape == (4, 4, 3)
+    assert env.render_mode == "rgb_array"
+
+
+def test_other_autoreset_modes_are_refused() -> None:
+    with pytest.raises(ValueError, match="SAME_STEP, got DISABLED"):
+        VectorEnvAdapter(scripted_vector((3,)))
+    undeclared = scripted_vector((3,))
+    undeclared.metadata = {}
+    with pytest.raises(ValueError, match=r"autoreset_mode.*None"):
+        VectorEnvAdapter(undeclared)
+
+
+def test_it_runs_directly_on_gymnasiums_own_vector_environments() -> None:
+    env = VectorEnvAdapter(
+        gym.make_vec(
+            "CartPole-v1",
+            2,
+            vectorization_mode="sync",
+            vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP},
+        )
+    )
+    env.seed(0)
+    env.reset()
+    dones = [env.step(np.ones(2, np.int64))[2] for _ in range(30)]
+    assert np.any(dones)
+    assert actions_for(env.env, 1)
