@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -36,8 +37,6 @@ def load_artifacts(folder: RunFolder, device: str = "cpu") -> Learner:
     Raises:
         StateFileError: A file is missing, damaged, or does not fit the configuration.
     """
-    import dataclasses
-
     learner = build(
         dataclasses.replace(folder.config, n_workers=folder.config.n_workers, device=device)
     )

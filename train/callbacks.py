@@ -105,9 +105,16 @@ class MetricsLog:
         self.learner = learner
         self.statistics = statistics
         self.file = file
-        self.elapsed = 0.0
-        self._start = time.monotonic()
-        self._last = (self.elapsed, 0)
+        self.resume(0.0)
+
+    def resume(self, seconds: float) -> None:
+        """Go on counting from ``seconds`` of training."""
+        self._start = time.monotonic() - seconds
+        self._last = (seconds, self.learner.algorithm.num_timesteps)
+
+    def seconds(self) -> float:
+        """Seconds of training so far, earlier sittings included."""
+        return time.monotonic() - self._start
 
     def __call__(self, iteration: int) -> None:
         algorithm = self.learner.algorithm
@@ -117,7 +124,7 @@ class MetricsLog:
         for name, value in self.statistics.take().items():
             logger.record(name, value)
         values = dict(logger.name_to_value)
-        elapsed = self.elapsed + time.monotonic() - self._start
+        elapsed = self.seconds()
         rate = (timesteps - self._last[1]) / max(elapsed - self._last[0], 1e-9)
         self._last = (elapsed, timesteps)
         logger.record("time/steps_per_second", rate)

@@ -23,7 +23,7 @@ class TrainConfig:
     method: MethodName = "ldm"
     """ldm, rl2, varibad, mixreg, oracle-rl2 (also called oracle) or oracle-varibad."""
     preset: str = "default"
-    """Preset of the environment; ``default`` is its fastest one that reaches the paper's figures."""
+    """Preset of the environment; ``default`` is made for minutes, ``paper`` is the authors'."""
     seed: int = 0
     """Seed of everything random."""
     total_timesteps: int = 1_000_000
@@ -205,7 +205,7 @@ class TrainConfig:
         unknown, missing = sorted(set(values) - known), sorted(known - set(values))
         if unknown or missing:
             raise ValueError(f"settings do not fit: unknown {unknown}, missing {missing}")
-        fixed = {
+        fixed: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
         }
         return cls(**fixed)

@@ -38,12 +38,16 @@ class CsvFile:
                 file.write(self._text(rows, header=False))
         self.n_rows += len(rows)
 
-    def truncate(self, n_rows: int) -> None:
-        """Keep the first ``n_rows`` rows."""
+    def position(self) -> list[Any]:
+        """Columns and number of rows, for :meth:`truncate`."""
+        return [list(self.columns), self.n_rows]
+
+    def truncate(self, columns: list[str], n_rows: int) -> None:
+        """Go back to an earlier :meth:`position`."""
         kept = read_csv(self.path)[:n_rows] if self.path.exists() else []
-        self.columns = list(dict.fromkeys(key for row in kept for key in row if row[key] != ""))
-        write_text(self.path, self._text(kept, header=True) if kept else "")
+        self.columns = list(columns)
         self.n_rows = len(kept)
+        write_text(self.path, self._text(kept, header=True) if kept else "")
 
     def _text(self, rows: list[dict[str, Any]], *, header: bool) -> str:
         stream = io.StringIO()

@@ -170,6 +170,6 @@ def evaluation_tasks(config: TrainConfig) -> dict[str, np.ndarray[Any, Any] | No
         if chosen is None:
             rng = np.random.default_rng(20_221)  # a fixed sample, the same for every run
             chosen = distribution[split].sample(rng, config.eval_tasks)
-        if not any(np.array_equal(chosen, other) for other in tasks.values()):
+        if not any(np.array_equal(chosen, other) for other in tasks.values() if other is not None):
             tasks[split] = np.asarray(chosen, np.float32)
     return tasks

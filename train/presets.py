@@ -33,8 +33,9 @@ _GRID: dict[str, Any] = {
 _GRID_METHODS: dict[str, dict[str, Any]] = {
     "varibad": {"decoder_heads": 49, "p_drop": 0.0, "vae_updates": 12},
 }
-# 64 workers and cheaper VAE updates: many more steps per second than the published sizes. Mixtures
-# are drawn over 14 workers, the paper's n, since a Dirichlet over many workers is nearly their mean.
+# 64 workers and cheaper VAE updates: many more steps per second than the published sizes.
+# Mixtures are drawn over 14 workers, the paper's n: over many workers a Dirichlet is nearly their
+# mean.
 _GRID_WIDE: dict[str, Any] = {
     **_GRID,
     "n_workers": 64,

@@ -8,6 +8,7 @@ Settings come from the environment's preset (``train/presets.py``); every one of
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
@@ -26,54 +27,80 @@ from train.callbacks import (
     PeriodicEvaluation,
     Progress,
 )
+from train.checkpoint import Checkpoints
 from train.command_line import parse, report_errors
 from train.config import TrainConfig
 from train.csv_file import CsvFile
 from train.evaluation import Evaluator
 from train.learner import build
 from train.run_folder import RunFolder
+from train.signals import StopRequest, TrainingStopped
 
 
-def train(config: TrainConfig) -> RunFolder:
-    """Train one run from its configuration and save what it learned."""
+def train(config: TrainConfig, resume: RunFolder | None = None) -> RunFolder:
+    """Train one run from its configuration, or go on with one, and save what it learned.
+
+    Raises:
+        TrainingStopped: Ctrl-C or SIGTERM came; a checkpoint has been written.
+    """
     learner = build(config)  # environment ► wrappers ► adapter ► RecurrentPPO, and the VAE
-    folder = RunFolder.create(config)
+    folder = resume or RunFolder.create(config)
 
     tensorboard = TensorBoardOutputFormat(str(folder.tensorboard))
     learner.algorithm.set_logger(Logger(str(folder.path), [tensorboard]))
     statistics = MetaEpisodeStatistics(config.n_normal)
     evaluator = Evaluator(config, learner.model)
     evaluation = PeriodicEvaluation(learner, evaluator, CsvFile(folder.evaluations))
+    metrics = MetricsLog(learner, statistics, CsvFile(folder.metrics))
+    checkpoints = Checkpoints(folder, learner, statistics, evaluation, metrics)
+    if resume is not None:
+        checkpoints.resume()
     progress = Progress(learner, evaluation)
+    stop = StopRequest()
+
+    def stop_if_asked(iteration: int) -> None:
+        if stop.signal is not None:
+            checkpoints.save()
+            raise TrainingStopped(f"{stop.signal}: go on with --resume {folder.path}")
+
+    hooks: list[Callable[[int], None]] = [
+        FiniteCheck(learner),
+        evaluation,
+        metrics,
+        progress,
+        checkpoints,
+        stop_if_asked,
+    ]
     callbacks: list[BaseCallback] = [statistics]
     if learner.trainer is not None:
         callbacks.append(LatentDynamicsCallback(learner.trainer, config.vae_updates))
-    callbacks.append(
-        BetweenUpdates(
-            [
-                FiniteCheck(learner),
-                evaluation,
-                MetricsLog(learner, statistics, CsvFile(folder.metrics)),
-                progress,
-            ]
-        )
-    )
+    callbacks.append(BetweenUpdates(hooks))
 
     try:
-        learner.algorithm.learn(config.total_timesteps, callbacks, log_interval=None)
+        remaining = config.total_timesteps - learner.algorithm.num_timesteps
+        if remaining > 0:
+            with stop.listen():
+                learner.algorithm.learn(
+                    remaining,
+                    callbacks,
+                    log_interval=None,  # type: ignore[arg-type]
+                    reset_num_timesteps=resume is None,
+                )
+            checkpoints.save()
+        save_artifacts(folder, learner)
     finally:
         progress.close()
         learner.vec_env.close()
         evaluator.close()
         learner.algorithm.logger.close()
-    save_artifacts(folder, learner)
     return folder
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse the command line, train, and say where the results are."""
     with report_errors():
-        folder = train(parse(arguments))
+        config, resumed = parse(arguments)
+        folder = train(config, resumed)
         print(f"run folder: {folder.path}")
         print(f"pictures and tables: python -m train.evaluate {folder.path}")
     return 0

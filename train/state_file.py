@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
-from safetensors.numpy import save as save_arrays
+from safetensors.numpy import save_file as save_arrays
 
 FORMAT = "ldm-state-1"
 
@@ -71,10 +71,9 @@ def save_state(path: Path, state: Any) -> str:
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     structure = _pack(state, "state", arrays)
     metadata = {"format": FORMAT, "structure": json.dumps(structure)}
-    content = save_arrays(arrays, metadata)
     with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
-    return hashlib.sha256(content).hexdigest()
+        save_arrays(arrays, temporary, metadata)
+        return _sha256(temporary)
 
 
 def load_state(path: Path, sha256: str | None = None) -> Any:
@@ -109,6 +108,14 @@ def load_state(path: Path, sha256: str | None = None) -> Any:
         raise
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise StateFileError(f"{path} is no state file: {error}") from None
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _pack(value: Any, place: str, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from gymnasium import spaces
 from sb3_contrib import RecurrentPPO
@@ -54,8 +52,8 @@ class WholeWorkerRecurrentPPO(RecurrentPPO):
             seed=self.seed,
         )
 
-    def get_rollout_rng(self) -> np.random.Generator:
+    @property
+    def rollout_rng(self) -> np.random.Generator:
         """Generator of the order of workers, for an exact resume."""
-        buffer: Any = self.rollout_buffer
-        rng: np.random.Generator = buffer.rng
-        return rng
+        assert isinstance(self.rollout_buffer, WholeWorkerRolloutBuffer)
+        return self.rollout_buffer.rng
