@@ -16,7 +16,7 @@ from train.pictures.style import figure, save, task_name
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _MOMENTS = 3
-_PANEL = 1.95
+_PANEL = 1.75
 
 
 def draw_film_strip(

@@ -21,7 +21,7 @@ def draw_reward_maps(mixtures: Mixtures, path: Path, title: str) -> Path:
     """Weights per train goal, and the decoded rewards without and with dropout."""
     rows = [
         ("dropout off", mixtures, mixtures.maps),
-        ("mean over\ndropout masks", mixtures, mixtures.dropout_maps),
+        ("mean over dropout", mixtures, mixtures.dropout_maps),
     ]
     return _draw(mixtures, rows, path, f"{title}: {mixtures.scheme}, p_drop {mixtures.p_drop:g}")
 
@@ -51,36 +51,30 @@ def _draw(
         values = np.full(len(grid.cells), np.nan)
         values[grid.index(weighted.train_cells)] = weights[column]
         image = grid.show(axes[0, column], values, vmax=limit, **scale)
-        _mark_cells(axes[0, column], weighted)
+        outline(axes[0, column], weighted.train_cells, TRAIN, linewidth=0.9)
+        outline(axes[0, column], weighted.test_cells, TEST, linewidth=0.9)
     drawing.colorbar(image, ax=axes[0], pad=0.01, shrink=0.9, label="weight of goal")
-    axes[0, 0].set_ylabel("mixture weights", fontsize=9)
+    axes[0, 0].set_ylabel("mixture weights", fontsize=7.5)
 
     for row, (label, mixtures, maps) in enumerate(rows, 1):
         shown = maps[:columns]
         for column in range(columns):
             image = grid.show(
-                axes[row, column], shown[column], cmap="magma_r", vmin=shown.min(), vmax=shown.max()
+                axes[row, column], shown[column], cmap="Reds", vmin=shown.min(), vmax=shown.max()
             )
-            _mark_cells(axes[row, column], mixtures)
+            outline(axes[row, column], mixtures.train_cells, TRAIN, linewidth=0.9)
             _mark_peak(axes[row, column], mixtures, shown[column])
         drawing.colorbar(image, ax=axes[row], pad=0.01, shrink=0.9, label="decoded reward")
-        axes[row, 0].set_ylabel(label, fontsize=9)
-        share = 1 - mixtures.peaks(maps)["train"]
-        axes[row, -1].annotate(
-            f"of {len(maps)} mixtures {share:.0%} peak on unseen cells",
-            (1.0, -0.04), xycoords="axes fraction", ha="right", va="top", fontsize=8,
-        )  # fmt: skip
+        shares = mixtures.peaks(maps)
+        peaks = f"peaks of {len(maps)}: train {shares['train']:.0%}\n"
+        peaks += f"test {shares['test']:.0%}, other {shares['other']:.0%}"
+        axes[row, 0].set_ylabel(f"{label}\n{peaks}", fontsize=7.5)
     drawing.supxlabel(
-        "blue squares: train goals, orange squares: test goals, cross: largest reward "
-        "(orange: on an unseen cell)",
+        "blue squares: train goals; orange squares: test goals; cross: largest reward, blue on a "
+        "train goal, orange on an unseen cell",
         fontsize=8,
     )
     return save(drawing, path)
-
-
-def _mark_cells(axes: Axes, mixtures: Mixtures) -> None:
-    outline(axes, mixtures.train_cells, TRAIN, linewidth=1.2)
-    outline(axes, mixtures.test_cells, TEST, linewidth=0.7)
 
 
 def _mark_peak(axes: Axes, mixtures: Mixtures, values: Array) -> None:
