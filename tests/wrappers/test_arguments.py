@@ -1,0 +1,245 @@
+"""Every argument has an effect, and a bad one an error that shows it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from reference_models import small_model
+from wrapper_stubs import ScriptedEnv, actions_for, scripted_vector
+
+from ldm_wrappers import (
+    BeliefObservationWrapper,
+    BeliefPool,
+    BeliefPublisherWrapper,
+    DirichletMixture,
+    LatentDynamicsConfig,
+    TrajectoryBuffer,
+    vector,
+)
+from ldm_wrappers.latent_dynamics import LatentDynamicsTrainer, TransitionSpec, elbo
+
+LENGTHS = [(3, 5, 2), (4,), (1, 2), (6, 3)]
+CHANGES: dict[str, Any] = {
+    "latent_dim": 4,
+    "encoder_observation_size": 6,
+    "encoder_action_size": 5,
+    "encoder_reward_size": 4,
+    "encoder_hidden_size": 9,
+    "decoder_inputs": ("next_observation",),
+    "decoder_observation_size": 7,
+    "decoder_action_size": 4,
+    "decoder_hidden_sizes": (7,),
+    "decoder_heads": 9,
+    "likelihood": "gaussian",
+    "reward_low": -0.1,
+    "reward_high": 2.0,
+    "p_drop": 0.5,
+    "kl_weight": 0.5,
+}
+
+
+def collected(model: Any) -> TrajectoryBuffer:
+    """A buffer with trajectories of GridLike."""
+    buffer = TrajectoryBuffer(model.spec, capacity=30, max_length=9)
+    env = BeliefObservationWrapper(GridLike((5, 3)), model, buffer=buffer)
+    env.reset(seed=0)
+    for action in actions_for(env, 40):
+        if any(env.step(action)[2:4]):
+            env.reset()
+    return buffer
+
+
+class GridLike(ScriptedEnv):
+    """Integer cells of a 3×3 grid, rewards 0 and 1."""
+
+    def __init__(self, lengths: tuple[int, ...]) -> None:
+        super().__init__(lengths)
+        self.observation_space = spaces.Box(0.0, 2.0, (2,))
+
+    def _observation(self) -> Any:
+        return np.array([self.t % 3, round(self.position * 10) % 3], np.float32)
+
+    def step(self, action: Any) -> Any:
+        observation, _, *rest = super().step(action)
+        return observation, float(observation[0] == 1.0), *rest
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_every_setting_of_the_model_has_an_effect(name: str) -> None:
+    env = GridLike((5, 3))
+    outcomes = []
+    for changes in ({}, {name: CHANGES[name]}):
+        model = small_model(env, **{"likelihood": "bernoulli", **changes})
+        batch = collected(model).get(np.arange(5))
+        terms = elbo(model, batch, generator=torch.Generator().manual_seed(0))
+        zeros = torch.zeros(1, model.config.latent_dim)
+        reward = model.imagine_reward(zeros, *(torch.zeros(1, n) for n in (2, 1, 2)))
+        size = sum(p.numel() for p in model.parameters())
+        outcomes.append((terms.elbo.sum().item(), reward.item(), size))
+    assert outcomes[0] != outcomes[1]
+
+
+BAD: list[tuple[str, Any, str]] = [
+    ("latent_dim", 0, "0"),
+    ("encoder_hidden_size", -1, "-1"),
+    ("decoder_heads", 0, "0"),
+    ("encoder_observation_size", -2, "-2"),
+    ("decoder_inputs", (), r"\(\)"),
+    ("decoder_inputs", ("state",), "'state'"),
+    ("decoder_inputs", ("action", "action"), r"'action', 'action'"),
+    ("decoder_hidden_sizes", (), r"\(\)"),
+    ("decoder_hidden_sizes", (4, 0), r"\(4, 0\)"),
+    ("decoder_observation_size", 0, "decoder_observation_size=0"),
+    ("decoder_action_size", 0, "decoder_action_size=0"),
+    ("likelihood", "poisson", "'poisson'"),
+    ("reward_low", 1.0, "1.0 and 1.0"),
+    ("reward_high", np.nan, "nan"),
+    ("p_drop", 1.0, "1.0"),
+    ("p_drop", -0.1, "-0.1"),
+    ("p_drop", np.nan, "nan"),
+    ("kl_weight", -1.0, "-1.0"),
+    ("kl_weight", np.nan, "nan"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "shown"), BAD)
+def test_bad_settings_of_the_model_are_refused(name: str, value: Any, shown: str) -> None:
+    with pytest.raises(ValueError, match=shown):
+        LatentDynamicsConfig(**{name: value})
+
+
+def test_an_encoder_must_see_something_and_keys_must_be_known() -> None:
+    blind = {f"encoder_{name}_size": 0 for name in ("observation", "action", "reward")}
+    with pytest.raises(ValueError, match=r"\(0, 0, 0\)"):
+        LatentDynamicsConfig(**blind)
+    with pytest.raises(ValueError, match=r"\['beta'\]"):
+        LatentDynamicsConfig.from_dict({"beta": 1.0})
+    grid = LatentDynamicsConfig.grid(latent_dim=7)
+    assert (grid.latent_dim, grid.likelihood, grid.p_drop) == (7, "bernoulli", 0.7)
+
+
+def rewards(n_steps: int = 20, **kwargs: Any) -> Any:
+    """What a vector chain pays; p_drop 0.5."""
+    meta = vector.MultiEpisodeWrapper(scripted_vector(*LENGTHS), kwargs.pop("n_episodes", 2))
+    model = small_model(meta, p_drop=0.5)
+    settings = {"n_mixture": 1, "seed": 0, **kwargs}
+    env = vector.ImaginaryRewardWrapper(meta, model, **settings)
+    env.reset(seed=0)
+    return np.stack([env.step(actions)[1] for actions in actions_for(env, n_steps)])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"n_mixture": 2},
+        {"mixture": DirichletMixture(beta=2.0)},
+        {"mixture": DirichletMixture(n_components=1)},
+        {"mixture": DirichletMixture(per_dimension=True)},
+        {"dropout": True},
+        {"seed": 1},
+        {"n_episodes": 1},
+    ],
+)
+def test_every_argument_of_the_vector_wrapper_has_an_effect(changes: dict[str, Any]) -> None:
+    plain, changed = rewards(), rewards(**changes)
+    assert np.array_equal(plain, rewards())
+    assert not np.array_equal(plain[:, -1], changed[:, -1])
+    if "n_episodes" not in changes:
+        np.testing.assert_array_equal(plain[:, :2], changed[:, :2])
+
+
+@pytest.mark.parametrize("n_mixture", [0, 4, 5, -1])
+def test_numbers_of_mixture_workers_out_of_range_are_refused(n_mixture: int) -> None:
+    with pytest.raises(ValueError, match=rf"expected 1 to 3, got {n_mixture}"):
+        rewards(n_mixture=n_mixture)
+
+
+def losses(n_updates: int = 3, **kwargs: Any) -> tuple[Any, ...]:
+    model = small_model(GridLike((5, 3)), p_drop=0.2)
+    trainer = LatentDynamicsTrainer(model, collected(model), **{"batch_trajectories": 4, **kwargs})
+    values = trainer.update(n_updates)
+    return values["loss"], trainer.update(1)["loss"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"learning_rate": 1e-2},
+        {"batch_trajectories": 6},
+        {"n_encoded_lengths": 2},
+        {"n_decoded_steps": 2},
+        {"seed": 1},
+        {"n_updates": 2},
+    ],
+)
+def test_every_argument_of_the_trainer_has_an_effect(changes: dict[str, Any]) -> None:
+    assert losses() == losses()
+    assert losses() != losses(**changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("learning_rate", 0.0),
+        ("batch_trajectories", 0),
+        ("n_encoded_lengths", 0),
+        ("n_decoded_steps", -1),
+    ],
+)
+def test_bad_arguments_of_the_trainer_are_refused(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=rf"{name}.*got {value}"):
+        losses(**{name: value})
+
+
+def test_training_stops_at_non_finite_losses_and_keeps_the_weights() -> None:
+    model = small_model(GridLike((5, 3)))
+    trainer = LatentDynamicsTrainer(model, collected(model))
+    trainer.update(2)
+    good = [p.detach().clone() for p in model.parameters()]
+    model.decoder.layers[-1].bias.data.fill_(torch.inf)
+    with pytest.raises(FloatingPointError, match="update 2: loss"):
+        trainer.update(1)
+    model.decoder.layers[-1].bias.data.copy_(good[-1])
+    for before, after in zip(good, model.parameters(), strict=True):
+        assert torch.equal(before, after)
+
+
+def test_an_empty_buffer_trains_nothing_and_other_spaces_are_refused() -> None:
+    model = small_model(GridLike((5, 3)))
+    empty = TrajectoryBuffer(model.spec, capacity=3, max_length=9)
+    trainer = LatentDynamicsTrainer(model, empty)
+    assert trainer.update(3) == {} and trainer.n_updates == 0
+    with pytest.raises(ValueError, match=r"stores .*observation_size=2.* reads .*=4"):
+        LatentDynamicsTrainer(small_model(ScriptedEnv()), empty)
+
+
+def test_publisher_arguments_have_an_effect() -> None:
+    env = ScriptedEnv((3,))
+    model = small_model(env)
+    pool = BeliefPool(3, 3)
+    buffer = TrajectoryBuffer(model.spec, capacity=3, max_length=9)
+    publisher = BeliefPublisherWrapper(env, model, pool, 1, buffer=buffer)
+    prior = pool.means(0)
+    assert prior[1].any() and not prior[[0, 2]].any()
+    publisher.reset(seed=0)
+    for _ in range(3):
+        publisher.step(1)
+    assert len(buffer) == 1
+    assert (pool.means(0)[1] != prior[1]).any() and not pool.means(0)[[0, 2]].any()
+    publisher.reset()
+    np.testing.assert_array_equal(pool.means(0), prior)
+
+
+def test_spaces_are_read_as_they_are() -> None:
+    spec = TransitionSpec.from_spaces(spaces.Box(0, 1, (2, 3)), spaces.Box(-1, 1, (2, 2)))
+    assert (spec.observation_size, spec.action_columns, spec.action_size) == (6, 4, 4)
+    spec = TransitionSpec.from_spaces(spaces.Box(0, 1, ()), spaces.Discrete(4, start=-1))
+    assert (spec.observation_size, spec.action_columns, spec.action_size) == (1, 1, 4)
+    columns = spec.actions(np.array([-1, 2]))
+    expected = [[1, 0, 0, 0], [0, 0, 0, 1]]
+    np.testing.assert_array_equal(spec.encode_action_arrays(columns), expected)
+    np.testing.assert_array_equal(spec.encode_actions(torch.from_numpy(columns)), expected)
