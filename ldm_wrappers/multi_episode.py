@@ -29,6 +29,9 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
     * ``next_obs`` (steps only): the true next state, also where a restart is shown;
     * ``episode_returns``, ``episode_lengths`` (at the end only): arrays (n_episodes,).
 
+    Wrappers that change the observations of a task (scaling, flattening) go inside this one:
+    ``next_obs`` is what ``env`` showed, and the latent dynamics model reads both.
+
     Args:
         env: Environment that knows ``keep_task`` (all of ``ldm_envs`` do; environments without a
             hidden task ignore it).

@@ -28,6 +28,9 @@ class MultiEpisodeWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
     * ``final_obs``, ``final_info`` as Gymnasium has them, where a meta-episode ended; the latter
       holds ``episode_returns`` and ``episode_lengths``, (num_envs, n_episodes).
 
+    Wrappers that change the observations of a task (scaling, flattening) go inside this one:
+    ``next_obs`` is what ``env`` showed, and the latent dynamics model reads both.
+
     Args:
         env: Vector environment with ``AutoresetMode.DISABLED`` that knows ``keep_task`` (all of
             ``ldm_envs`` do; environments without a hidden task ignore it).

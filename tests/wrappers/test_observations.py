@@ -126,8 +126,7 @@ def test_bounds_follow_the_environment() -> None:
     np.testing.assert_array_equal(space.high, [6, 6] + [np.inf] * 6)
 
 
-@pytest.mark.filterwarnings("ignore:.*is different from the unwrapped version")
-@pytest.mark.filterwarnings("ignore:.*we recommend using a symmetric and normalized space")
+@pytest.mark.filterwarnings("ignore::UserWarning")  # advice on wrapped and unbounded spaces
 @pytest.mark.parametrize("env_id", ["LDM-GridNavi-v0", "CartPole-v1", "Pendulum-v1"])
 def test_gymnasium_checks_the_scalar_chain(env_id: str) -> None:
     base = MultiEpisodeWrapper(gym.make(env_id, max_episode_steps=20), 2)

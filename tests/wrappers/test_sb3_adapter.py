@@ -86,6 +86,7 @@ def test_seeds_and_options_reach_the_environment_once() -> None:
     for env in (ours, theirs):
         assert [info["task"].tolist() for info in env.reset_infos] == [[6.0, 2.0]] * 3
         env.reset()
+        env.reset()  # once more: a seed is used for one reset only
     tasks = [[info["task"].tolist() for info in env.reset_infos] for env in (ours, theirs)]
     assert tasks[0] == tasks[1] != [[6.0, 2.0]] * 3
     ours.set_options([{"task": np.array([6.0, 2.0])}, {}, {}])
