@@ -46,6 +46,24 @@ def joint_rows(runs: list[tuple[RunFolder, list[SplitResult]]]) -> list[dict[str
     return rows
 
 
+def group_runs(folders: list[RunFolder]) -> dict[str, list[RunFolder]]:
+    """Runs that differ only in seed and place, under a name that tells the groups apart."""
+    ignored = {"seed", "run_dir", "overwrite", "device", "num_threads"}
+    settings = [
+        {k: v for k, v in folder.config.to_dict().items() if k not in ignored} for folder in folders
+    ]
+    groups: dict[str, list[RunFolder]] = {}
+    for folder, own in zip(folders, settings, strict=True):
+        alike = [
+            s for s in settings if (s["env_id"], s["method"]) == (own["env_id"], own["method"])
+        ]
+        differing = [k for k in own if k != "preset" and any(s[k] != own[k] for s in alike)]
+        env = own["env_id"] if len({s["env_id"] for s in settings}) > 1 else ""
+        parts = [env, own["method"], *(f"{k} {own[k]}" for k in differing)]
+        groups.setdefault(" ".join(part for part in parts if part), []).append(folder)
+    return groups
+
+
 def print_table(results: list[SplitResult]) -> None:
     """Mean return per split and episode, and the tasks reached at the last one."""
     _print(_lines(results))
@@ -54,9 +72,10 @@ def print_table(results: list[SplitResult]) -> None:
 def print_joint_table(runs: list[tuple[RunFolder, list[SplitResult]]]) -> None:
     """The same for several runs, one below the other."""
     lines: list[list[str]] = []
+    groups = group_runs([folder for folder, _ in runs])
+    names = {id(folder): name for name, group in groups.items() for folder in group}
     for folder, results in runs:
-        config = folder.config
-        name = f"{config.env_id} {config.method} seed {config.seed}"
+        name = f"{names[id(folder)]}, seed {folder.config.seed}"
         for index, line in enumerate(_lines(results)):
             if index == 0 and (not lines or len(lines[0]) != len(line) + 1):
                 lines.append(["run", *line])

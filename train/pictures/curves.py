@@ -130,7 +130,7 @@ def draw_missed(axes: Axes, lines: list[tuple[str, Curve, str, str]], unit: floa
         label = None if (split, style) in named else f"{split}, of {curve.n_tasks}"
         named.add((split, style))
         axes.plot(curve.steps / unit, curve.missed[:, -1], color=colour, ls=style, label=label)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(bottom=-0.5)
     axes.legend(fontsize=7, loc="best")
     tidy(axes)
 

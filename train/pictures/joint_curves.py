@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 
 from train.pictures.curves import Curve, ceilings, draw_ceiling, draw_missed, read_curves
 from train.pictures.style import figure, group_colours, save, step_unit, tidy
+from train.result_tables import group_runs
 from train.run_folder import RunFolder
 
 
@@ -60,24 +61,6 @@ def draw_joint_curves(folders: list[RunFolder], path: Path) -> Path:
             else:
                 last.set_axis_off()
     return save(drawing, path)
-
-
-def group_runs(folders: list[RunFolder]) -> dict[str, list[RunFolder]]:
-    """Runs that differ only in seed and place, under a name that tells the groups apart."""
-    ignored = {"seed", "run_dir", "overwrite", "device", "num_threads"}
-    settings = [
-        {k: v for k, v in folder.config.to_dict().items() if k not in ignored} for folder in folders
-    ]
-    groups: dict[str, list[RunFolder]] = {}
-    for folder, own in zip(folders, settings, strict=True):
-        alike = [
-            s for s in settings if (s["env_id"], s["method"]) == (own["env_id"], own["method"])
-        ]
-        differing = [k for k in own if k != "preset" and any(s[k] != own[k] for s in alike)]
-        env = own["env_id"] if len({s["env_id"] for s in settings}) > 1 else ""
-        parts = [env, own["method"], *(f"{k} {own[k]}" for k in differing)]
-        groups.setdefault(" ".join(part for part in parts if part), []).append(folder)
-    return groups
 
 
 def _draw_group(axes: Axes, group: list[Curve], name: str, colour: str, unit: float) -> None:

@@ -73,7 +73,7 @@ def draw_mixtures(
     test_cells: Array,
     *,
     n_mixtures: int = 1000,
-    samples: int = 256,
+    samples: int = 128,
     seed: int = 0,
 ) -> Mixtures:
     """Mix final beliefs as training does: normal workers on random train tasks, then Eq. 1.

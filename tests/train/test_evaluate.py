@@ -1,0 +1,216 @@
+"""``train.evaluate``: its numbers against hand-played episodes, its files, and its errors."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from tiny_runs import train_tiny
+
+import ldm_envs  # noqa: F401
+from train.artifacts import load_artifacts
+from train.csv_file import read_csv
+from train.evaluate import main
+from train.run_folder import RunFolder
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("runs")
+    return {
+        "ldm": train_tiny(folder / "ldm", "ldm"),
+        "dropout off": train_tiny(folder / "ldm0", "ldm", "--p-drop", "0", "--seed", "1"),
+        "rl2": train_tiny(folder / "rl2", "rl2", "--n-episodes", "2"),
+    }
+
+
+@pytest.fixture(scope="module")
+def evaluated(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """All three runs, evaluated together; warnings are errors."""
+    out = tmp_path_factory.mktemp("joint")
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
+        warnings.simplefilter("error", UserWarning)
+        lines: list[str] = []
+        patch.setattr("builtins.print", lambda *a, **_: lines.append(" ".join(map(str, a))))
+        assert main([*map(str, runs.values()), "--out", str(out)]) == 0
+    return {"runs": runs, "out": out, "text": "\n".join(lines)}
+
+
+def hand_played(path: Path, task: np.ndarray) -> tuple[list[float], list[bool]]:
+    """Returns and successes of greedy episodes, played with nothing but the scalar environment."""
+    learner = load_artifacts(RunFolder.open(path))
+    env = gym.make(learner.config.env_id)
+    previous, reward, state = np.zeros(5, np.float32), 0.0, None
+    returns, reached = [], []
+    for episode in range(learner.config.n_episodes):
+        observation, _ = env.reset(options={"keep_task": True} if episode else {"task": task})
+        start, over, total, hit = 1.0, False, 0.0, False
+        while not over:
+            shown = np.concatenate([observation, previous, [reward, start]]).astype(np.float32)
+            first = np.array([episode == 0 and start == 1.0])
+            action, state = learner.algorithm.policy.predict(
+                shown[None], state, first, deterministic=True
+            )
+            observation, step_reward, terminated, truncated, info = env.step(action[0])
+            previous, reward, start = (
+                np.eye(5, dtype=np.float32)[action[0]],
+                float(step_reward),
+                0.0,
+            )
+            total, hit, over = total + reward, hit or info["is_success"], terminated or truncated
+        returns.append(total)
+        reached.append(hit)
+    env.close()
+    learner.vec_env.close()
+    return returns, reached
+
+
+@pytest.mark.parametrize("method", ["ldm", "rl2"])
+def test_the_tables_hold_what_the_policy_does(evaluated: dict[str, Any], method: str) -> None:
+    path = evaluated["runs"][method]
+    tasks = read_csv(path / "evaluation" / "tasks.csv")
+    assert len(tasks) == (18 + 27) * {"ldm": 4, "rl2": 2}[method]
+    for name in ("6 3", "0 3", "5 5"):
+        rows = [row for row in tasks if row["task"] == name]
+        returns, reached = hand_played(path, np.array(name.split(), np.float32))
+        assert [float(row["return"]) for row in rows] == pytest.approx(returns, abs=1e-9)
+        assert [bool(int(row["reached"])) for row in rows] == reached
+    for row in read_csv(path / "evaluation" / "summary.csv"):
+        own = [t for t in tasks if (t["split"], t["episode"]) == (row["split"], row["episode"])]
+        assert int(row["tasks"]) == len(own) == {"train": 18, "test": 27}[row["split"]]
+        mean = np.mean([float(t["return"]) for t in own])
+        assert float(row["mean_return"]) == pytest.approx(mean, abs=1e-9)
+        assert int(row["tasks_reached"]) == sum(int(t["reached"]) for t in own)
+
+
+def test_the_evaluation_repeats_the_last_one_of_the_training(evaluated: dict[str, Any]) -> None:
+    for path in evaluated["runs"].values():
+        rows = read_csv(path / "evaluations.csv")
+        last = [{k: v for k, v in row.items() if k != "timesteps"} for row in rows]
+        played = read_csv(path / "evaluation" / "tasks.csv")
+        assert last[-len(played) :] == played
+
+
+def picture(path: Path) -> np.ndarray:
+    image = imread(path)
+    assert image.shape[0] > 200 and image.shape[1] > 400, f"{path} is tiny: {image.shape}"
+    assert image[..., :3].std() > 0.05, f"{path} is nearly of one colour"
+    return image
+
+
+def test_each_run_gets_the_pictures_it_can_have(evaluated: dict[str, Any]) -> None:
+    expected = {"learning_curves.png", "film_strip.png"}
+    for name, path in evaluated["runs"].items():
+        maps = set() if name == "rl2" else {"reward_maps.png"}
+        pictures = list((path / "pictures").iterdir())
+        assert {file.name for file in pictures} == expected | maps
+        for file in pictures:
+            picture(file)
+            assert str(file) in evaluated["text"]
+    assert "no reward maps: method rl2 has no latent dynamics model" in evaluated["text"]
+    assert "1000 mixtures (3 of 3 workers, β = 1" in evaluated["text"]
+
+
+def test_several_runs_share_a_table_and_figures(evaluated: dict[str, Any]) -> None:
+    out = evaluated["out"]
+    assert {file.name for file in out.iterdir()} == {
+        "summary.csv",
+        "learning_curves.png",
+        "reward_maps_p_drop_LDM-GridNavi-v0.png",
+    }
+    for file in out.glob("*.png"):
+        picture(file)
+    rows = read_csv(out / "summary.csv")
+    for path in evaluated["runs"].values():
+        own = [row for row in rows if row["run"] == str(path)]
+        alone = read_csv(path / "evaluation" / "summary.csv")
+        assert [{k: row[k] for k in alone[0]} for row in own] == alone
+
+
+def test_no_picture_leaves_a_temporary_file(evaluated: dict[str, Any]) -> None:
+    for path in evaluated["runs"].values():
+        assert not [file for file in path.rglob(".*") if file.is_file()]
+
+
+def test_a_video_of_a_pinned_task(evaluated: dict[str, Any]) -> None:
+    import imageio_ffmpeg
+
+    path = evaluated["runs"]["rl2"]
+    assert main([str(path), "--video", "--tasks", "4,5"]) == 0
+    assert [file.name for file in (path / "videos").iterdir()] == ["task_4_5.mp4"]
+    frames, seconds = imageio_ffmpeg.count_frames_and_secs(str(path / "videos" / "task_4_5.mp4"))
+    assert frames == 2 * 30 + 1
+    assert seconds == pytest.approx(frames / 8, abs=0.2)
+
+
+def copy(run: Path, to: Path) -> Path:
+    shutil.copytree(run, to, ignore=shutil.ignore_patterns("evaluation", "pictures", "videos"))
+    return to
+
+
+def damage(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    file.write_bytes(content[: len(content) // 2])
+
+
+BREAKAGES: dict[str, Any] = {
+    "no run": lambda run: shutil.rmtree(run),
+    "no config": lambda run: (run / "config.json").unlink(),
+    "damaged config": lambda run: damage(run / "config.json"),
+    "no policy": lambda run: (run / "policy.safetensors").unlink(),
+    "damaged policy": lambda run: damage(run / "policy.safetensors"),
+    "another run's policy": lambda run: shutil.copy(
+        run / "latent_dynamics.safetensors", run / "policy.safetensors"
+    ),
+    "no VAE": lambda run: (run / "latent_dynamics.safetensors").unlink(),
+    "no evaluations": lambda run: (run / "evaluations.csv").unlink(),
+    "empty evaluations": lambda run: (run / "evaluations.csv").write_text(""),
+    "damaged evaluations": lambda run: (run / "evaluations.csv").write_text("a,b\n1,2\n"),
+    "text for a number": lambda run: (run / "evaluations.csv").write_text(
+        "timesteps,split,task,episode,return,reached\n5,train,0 2,1,many,0\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("breakage", BREAKAGES, ids=str)
+def test_a_broken_run_is_one_line(
+    breakage: str, runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = copy(runs["ldm"], tmp_path / "run")
+    BREAKAGES[breakage](run)
+    with pytest.raises(SystemExit) as stopped:
+        main([str(run)])
+    error = capsys.readouterr().err
+    assert stopped.value.code == 1
+    assert error.startswith("error: ") and error.count("\n") == 1 and str(run) in error
+    assert not run.exists() or not [file for file in run.rglob(".*") if file.is_file()]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "message"),
+    [
+        (["27"], "--tasks 27 is out of range: split 'test' of LDM-GridNavi-v0 has tasks 0 to 26"),
+        (["1,1"], "outside the set"),
+        (["3,4,5"], "shape"),
+        (["home"], "'home' is neither an index nor components"),
+    ],
+)
+def test_bad_tasks_are_one_line(
+    tasks: list[str],
+    message: str,
+    runs: dict[str, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = copy(runs["rl2"], tmp_path / "run")
+    with pytest.raises(SystemExit) as stopped:
+        main([str(run), "--tasks", *tasks])
+    error = capsys.readouterr().err
+    assert stopped.value.code == 1 and message in error and error.count("\n") == 1
+    assert not (run / "evaluation").exists() and not (run / "pictures").exists()

@@ -1,0 +1,293 @@
+"""What the pictures are drawn from: recorded episodes, reward maps, mixtures, ceilings, curves."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from matplotlib.image import imread
+
+import ldm_envs
+from ldm_wrappers.latent_dynamics import LatentDynamics, LatentDynamicsConfig
+from train.csv_file import CsvFile
+from train.environments import evaluation_tasks, task_distribution
+from train.learner import Learner, build
+from train.pictures.ceilings import best_returns
+from train.pictures.curves import read_curves
+from train.pictures.grid import Grid, reward_maps
+from train.pictures.mixtures import Mixtures, draw_mixtures
+from train.pictures.mujoco_paths import draw_paths, draw_speed, step_seconds
+from train.pictures.rollout import record
+from train.pictures.video import RenderingError, choose_renderer, record_video
+from train.presets import resolve
+from train.result_tables import group_runs
+from train.run_folder import RunFolder
+
+SEVEN = spaces.Box(0.0, 6.0, (2,), dtype=np.float32)
+GRID = Grid((0, 0), (6, 6))
+
+
+@pytest.fixture(autouse=True)
+def no_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        yield
+
+
+@pytest.fixture(scope="module")
+def learner() -> Iterator[Learner]:
+    """An untrained LDM learner on the grid."""
+    config = resolve("LDM-GridNavi-v0", "ldm", n_workers=4, n_mixture=1, device="cpu", n_episodes=2)
+    built = build(config)
+    yield built
+    built.vec_env.close()
+
+
+# ------------------------------------------------------------------ rollouts
+
+
+def test_a_rollout_holds_true_transitions_and_online_beliefs(learner: Learner) -> None:
+    tasks = np.array([[6, 0], [3, 4], [0, 2]], np.float32)
+    rollout = record(learner, tasks)
+    assert rollout.valid.shape == (60, 3) and rollout.valid.all()
+    assert np.array_equal(rollout.episodes, np.repeat([0, 1], 30)[:, None].repeat(3, 1))
+    env = gym.make("LDM-GridNavi-v0")
+    for index, task in enumerate(tasks):
+        for episode in range(2):
+            options = {"keep_task": True} if episode else {"task": task}
+            observation, _ = env.reset(options=options)
+            total = 0.0
+            for step in rollout.steps(index, episode):
+                assert np.array_equal(rollout.observations[step, index], observation)
+                observation, reward, _, _, info = env.step(rollout.actions[step, index])
+                assert np.array_equal(rollout.next_observations[step, index], observation)
+                assert rollout.rewards[step, index] == reward
+                assert rollout.infos["is_success"][step, index] == info["is_success"]
+                total += float(reward)
+            assert rollout.returns(2)[index, episode] == pytest.approx(total)
+    env.close()
+    assert learner.model is not None and rollout.beliefs is not None
+    actions = torch.as_tensor(rollout.actions, dtype=torch.float32).unsqueeze(-1)
+    rewards = torch.as_tensor(rollout.rewards, dtype=torch.float32)
+    with torch.no_grad():
+        posterior = learner.model.encoder(
+            actions, rewards, torch.as_tensor(rollout.next_observations)
+        )
+    assert np.allclose(rollout.beliefs, posterior.mean.numpy(), atol=1e-5)
+    assert np.array_equal(rollout.final_beliefs(), rollout.beliefs[-1])
+
+
+def test_a_method_without_a_model_has_no_beliefs() -> None:
+    built = build(resolve("LDM-GridNavi-v0", "rl2", n_workers=2, device="cpu", n_episodes=1))
+    assert record(built, np.array([[6, 0]], np.float32)).beliefs is None
+    built.vec_env.close()
+
+
+# ------------------------------------------------------------------ the grid and its reward maps
+
+
+@pytest.mark.parametrize(
+    ("space", "observations", "is_grid"),
+    [
+        (SEVEN, [[0, 0], [6, 5]], True),
+        (SEVEN, [[0, 0], [5.5, 5]], False),  # a plane, not cells
+        (spaces.Box(-np.inf, np.inf, (2,)), [[0, 0]], False),
+        (spaces.Box(0.0, 1.5, (2,)), [[0, 0]], False),
+        (spaces.Box(0.0, 6.0, (3,)), [[0, 0, 0]], False),
+    ],
+)
+def test_whole_number_observations_make_a_grid(
+    space: spaces.Box, observations: list[list[float]], is_grid: bool
+) -> None:
+    assert (Grid.of(space, np.array(observations)) is not None) == is_grid
+
+
+def test_cells_and_images_agree() -> None:
+    grid = Grid((-1, 0), (2, 1))
+    assert grid.shape == (2, 4)
+    assert np.array_equal(grid.index(grid.cells), np.arange(8))
+    image = grid.image(grid.cells[:, 0] + 10 * grid.cells[:, 1])
+    assert image[1, 3] == 2 + 10 * 1
+    assert grid.holds(np.array([[-1, 1]])) and not grid.holds(np.array([[3, 1]]))
+    assert not grid.holds(np.array([[0.5, 1]])) and not grid.holds(None)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        LatentDynamicsConfig.grid(),
+        LatentDynamicsConfig.grid(decoder_heads=49, p_drop=0.0),
+        LatentDynamicsConfig.grid(
+            likelihood="gaussian", decoder_inputs=("observation", "action", "next_observation")
+        ),
+    ],
+    ids=["bernoulli", "multi-head", "gaussian on s, a, s'"],
+)
+def test_a_reward_map_is_the_decoder_on_each_cell(config: LatentDynamicsConfig) -> None:
+    model = LatentDynamics(SEVEN, spaces.Discrete(5), config, seed=3)
+    latents = np.random.default_rng(0).normal(size=(2, 32)).astype(np.float32)
+    maps = reward_maps(model, GRID, latents)
+    assert maps.shape == (2, 49)
+    for latent, x, y in itertools.product(range(2), (0, 2, 6), (0, 5)):
+        cell = torch.tensor([float(x), float(y)])
+        with torch.no_grad():
+            raw = float(
+                model.decoder(torch.from_numpy(latents[latent]), cell, torch.zeros(1), cell)
+            )
+        expected = raw
+        if config.likelihood == "bernoulli":
+            expected = -0.1 + 1.1 / (1.0 + math.exp(-raw))
+        assert GRID.image(maps)[latent, y, x] == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_dropout_map_is_a_mean_over_masks() -> None:
+    model = LatentDynamics(SEVEN, spaces.Discrete(5), LatentDynamicsConfig.grid(), seed=3)
+    latents = np.ones((1, 32), np.float32)
+    cells = torch.from_numpy(GRID.cells)
+    generator = torch.Generator().manual_seed(7)
+    expected = torch.zeros(49)
+    for _ in range(5):
+        expected += model.imagine_reward(
+            torch.ones(49, 32), cells, torch.zeros(49, 1), cells, dropout=True, generator=generator
+        )
+    drawn = reward_maps(model, GRID, latents, samples=5, seed=7)
+    assert np.allclose(drawn[0], expected / 5, atol=1e-6)
+    assert not np.allclose(drawn, reward_maps(model, GRID, latents), atol=1e-4)
+
+
+# ------------------------------------------------------------------ mixtures
+
+
+def mixtures_of(learner: Learner, **changes: float) -> Mixtures:
+    import dataclasses
+
+    tasks = evaluation_tasks(learner.config)
+    assert learner.model is not None and tasks["train"] is not None and tasks["test"] is not None
+    rollout = record(learner, tasks["train"])
+    config = dataclasses.replace(learner.config, **changes)  # type: ignore[arg-type]
+    return draw_mixtures(
+        config, learner.model, GRID, rollout, tasks["test"], n_mixtures=20, samples=2
+    )
+
+
+def test_a_mixture_of_one_belief_is_that_belief(learner: Learner) -> None:
+    mixtures = mixtures_of(learner, mixture_components=1)
+    assert np.allclose(mixtures.weights.sum(1), 1) and np.allclose(mixtures.weights.max(1), 1)
+    chosen = mixtures.weights.argmax(1)
+    assert len(set(chosen)) > 3
+    assert np.allclose(mixtures.maps, mixtures.own_maps[chosen], atol=1e-5)
+
+
+def test_beta_above_one_gives_negative_weights(learner: Learner) -> None:
+    plain = mixtures_of(learner, mixture_per_dimension=False)
+    extrapolated = mixtures_of(learner, mixture_per_dimension=False, beta=3.0)
+    assert plain.weights.min() >= 0 > extrapolated.weights.min()
+    for mixtures in (plain, extrapolated):
+        assert np.allclose(mixtures.weights.sum(1), 1, atol=1e-5)
+        assert "β = " in mixtures.sentence()
+
+
+def test_peaks_are_counted_by_kind_of_cell(learner: Learner) -> None:
+    mixtures = mixtures_of(learner)
+    maps = np.zeros((4, 49))
+    for row, cell in enumerate([(6, 3), (2, 0), (4, 4), (1, 1)]):  # train, train, test, no task
+        maps[row, GRID.index(np.array(cell))] = 1.0
+    assert mixtures.peaks(maps) == {"train": 0.5, "test": 0.25, "other": 0.25}
+
+
+# ------------------------------------------------------------------ ceilings and curves
+
+
+def test_ceilings_follow_from_tasks_and_rewards() -> None:
+    tasks = evaluation_tasks(resolve("LDM-GridNavi-v0", "rl2"))
+    train = best_returns("LDM-GridNavi-v0", tasks["train"])
+    test = best_returns("LDM-GridNavi-v0", tasks["test"])
+    assert train is not None and train.mean() == pytest.approx(23.28, abs=5e-3)
+    assert test is not None and test.mean() == pytest.approx(24.50, abs=5e-3)
+    env = gym.make("LDM-GridNavi-v0")
+    env.reset(options={"task": [3, 5]})
+    walk = [2] * 3 + [1] * 5 + [0] * 22
+    played = sum(float(env.step(np.int64(action))[1]) for action in walk)
+    best = best_returns("LDM-GridNavi-v0", np.array([[3, 5]]))
+    assert best is not None and best[0] == pytest.approx(played)
+    env.close()
+
+
+@pytest.mark.parametrize("env_id", [i for i in ldm_envs.ENV_IDS if "GridNavi" not in i])
+def test_families_without_a_formula_have_no_ceiling(env_id: str) -> None:
+    assert best_returns(env_id, np.zeros((1, 2))) is None
+
+
+def test_curves_are_means_over_tasks(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, resolve("LDM-GridNavi-v0", "rl2"))
+    rows = [
+        {"timesteps": t, "split": "test", "task": task, "episode": e, "return": t + e + task,
+         "reached": int(task == e)}
+        for t in (10, 20) for task in (1, 2, 3) for e in (1, 2)
+    ]  # fmt: skip
+    CsvFile(folder.evaluations).append(rows)
+    curve = read_curves(folder)["test"]
+    assert curve.steps.tolist() == [10, 20] and curve.n_tasks == 3
+    assert np.allclose(curve.returns, [[13, 14], [23, 24]])
+    assert curve.missed is not None and np.allclose(curve.missed, 2)
+
+
+def test_runs_are_grouped_by_what_differs(tmp_path: Path) -> None:
+    def run(name: str, method: str, **changes: float) -> RunFolder:
+        config = resolve("LDM-GridNavi-v0", method, run_dir=name, **changes)
+        return RunFolder(tmp_path / name, config)
+
+    folders = [
+        run("a", "ldm", seed=0),
+        run("b", "ldm", seed=1),
+        run("c", "ldm", p_drop=0.0),
+        run("d", "rl2"),
+    ]
+    names = {key: len(group) for key, group in group_runs(folders).items()}
+    assert names == {"ldm p_drop 0.7": 2, "ldm p_drop 0.0": 1, "rl2": 1}
+
+
+# ------------------------------------------------------------------ MuJoCo and videos
+
+
+@pytest.mark.parametrize("env_id", ["LDM-AntDir-v0", "LDM-AntGoal-v0", "LDM-HalfCheetahVel-v0"])
+def test_walkers_and_runners_are_drawn(env_id: str, tmp_path: Path) -> None:
+    config = resolve(env_id, "rl2", n_workers=4, n_episodes=1, device="cpu", num_threads=1)
+    built = build(config)
+    tasks = evaluation_tasks(config)
+    rollout = record(built, tasks.get("eval", tasks["test"]))
+    components = task_distribution(env_id).components  # type: ignore[union-attr]
+    path = tmp_path / "picture.png"
+    if "HalfCheetah" in env_id:
+        assert step_seconds(env_id) == pytest.approx(0.05)
+        draw_speed(rollout, components, 0.05, 1, path, env_id)
+        moved = np.diff(rollout.infos["x_position"], axis=0) / 0.05
+        assert np.allclose(moved, rollout.infos["x_velocity"][1:], atol=1e-6)
+    else:
+        draw_paths(rollout, components, tasks["train"], 1, path, env_id)
+    image = imread(path)
+    assert image[..., :3].std() > 0.05
+    assert len(np.unique((image[..., :3] * 15).astype(int).reshape(-1, 3), axis=0)) > 20
+    built.vec_env.close()
+
+
+def test_an_unusable_renderer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUJOCO_GL", "nonsense")
+    with pytest.raises(RenderingError, match="tried MUJOCO_GL=nonsense; install a headless OpenGL"):
+        choose_renderer()
+
+
+def test_a_film_that_fails_leaves_no_file(
+    learner: Learner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValueError, match="outside the set"):
+        record_video(learner, np.array([0, 0]), tmp_path / "film.mp4")
+    assert not list(tmp_path.iterdir())
