@@ -128,8 +128,8 @@ class TrajectoryBuffer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Inverse of :meth:`state_dict`, for a buffer of the same sizes."""
-        size = len(state["lengths"])
+        """Inverse of :meth:`state_dict`, for a buffer of the same sizes or a larger capacity."""
+        size, following = len(state["lengths"]), int(state["next"])
         for name in _FIELDS:
             expected = (size, *self._data[name].shape[1:])
             if size > self.capacity or state["data"][name].shape != expected:
@@ -137,10 +137,13 @@ class TrajectoryBuffer:
                     f"saved buffer field {name} has shape {state['data'][name].shape}, this buffer "
                     f"holds {self._data[name].shape}"
                 )
+        slots = np.arange(size)
+        if following < size < self.capacity:  # a full, smaller ring: lay it out oldest first
+            slots, following = (slots - following) % size, size
         for name in _FIELDS:
-            self._data[name][:size] = state["data"][name]
-        self._lengths[:size] = state["lengths"]
-        self._size, self._next = size, int(state["next"])
+            self._data[name][slots] = state["data"][name]
+        self._lengths[slots] = state["lengths"]
+        self._size, self._next = size, following
         self._rng.bit_generator.state = state["rng"]
 
 

@@ -38,7 +38,8 @@ class ImaginaryRewardWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
         mixture: Mixture scheme, Eq. 1 with β = 1 by default.
         buffer: Where trajectories of the normal workers go; ``None`` keeps none.
         dropout: Leave the decoder's dropout on while rewards are imagined (the authors' code).
-        seed: Seed of mixture weights and dropout masks.
+        seed: Seed of mixture weights and dropout masks; ``reset(seed=…)`` seeds the environments
+            only.
 
     Raises:
         ValueError: ``n_mixture`` is out of range, or the spaces do not fit the model.

@@ -87,6 +87,18 @@ def test_state_dict_goes_on_alike() -> None:
         TrajectoryBuffer(SPEC, capacity=3, max_length=4).load_state_dict(first.state_dict())
 
 
+def test_a_larger_buffer_takes_over_a_full_smaller_one() -> None:
+    small = TrajectoryBuffer(SPEC, capacity=3, max_length=4)
+    small.add(*numbered([1, 2, 3], [4] * 3))
+    small.add(*numbered([4], [2]))
+    large = TrajectoryBuffer(SPEC, capacity=5, max_length=4)
+    large.load_state_dict(small.state_dict())
+    assert stored(large) == [2, 3, 4]
+    assert large.get(np.arange(3)).lengths.tolist() == [4, 4, 2]
+    large.add(*numbered([5, 6, 7], [4] * 3))
+    assert stored(large) == [7, 3, 4, 5, 6]
+
+
 def test_a_state_is_a_copy() -> None:
     buffer = TrajectoryBuffer(SPEC, capacity=2, max_length=4)
     buffer.add(*numbered([1], [4]))
