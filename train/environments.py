@@ -146,7 +146,14 @@ def evaluation_env(
     config: TrainConfig, num_envs: int, model: LatentDynamics | None
 ) -> AnyVectorEnv:
     """As :func:`training_env`, without imaginary tasks: what the policy is judged on."""
-    env = MultiEpisodeWrapper(base_env(config, num_envs, "train"), config.n_episodes)
+    return judged_env(config, base_env(config, num_envs, "train"), model)
+
+
+def judged_env(
+    config: TrainConfig, env: AnyVectorEnv, model: LatentDynamics | None
+) -> AnyVectorEnv:
+    """The wrappers of :func:`evaluation_env` around any environment that never resets itself."""
+    env = MultiEpisodeWrapper(env, config.n_episodes)
     if method(config.method).observation == "belief":
         assert model is not None
         return BeliefObservationWrapper(env, model)

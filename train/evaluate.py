@@ -137,15 +137,16 @@ def compare(
         write_csv(out / "summary.csv", joint_rows(runs)),
         draw_joint_curves(folders, out / "learning_curves.png"),
     ]
-    for env_id in dict.fromkeys(folder.config.env_id for folder in folders):
-        found = [
-            (f"{folder.config.method}, seed {folder.config.seed}", found)
-            for folder, found in zip(folders, mixtures, strict=True)
-            if found is not None and folder.config.env_id == env_id
-        ]
-        if len({mixture.p_drop for _, mixture in found}) > 1:
-            path = out / f"reward_maps_p_drop_{env_id}.png"
-            paths.append(draw_dropout_comparison(found, path))
+    comparable: dict[tuple[str, str], list[tuple[str, Mixtures]]] = {}
+    for folder, found in zip(folders, mixtures, strict=True):
+        if found is not None:
+            name = f"{folder.config.method}, seed {folder.config.seed}"
+            group = (folder.config.env_id, found.scheme)  # only then are mixtures the same
+            comparable.setdefault(group, []).append((name, found))
+    several = [group for group in comparable.values() if len({m.p_drop for _, m in group}) > 1]
+    for index, alike in enumerate(several, 1):
+        name = "reward_maps_p_drop" + (f"_{index}" if len(several) > 1 else "")
+        paths.append(draw_dropout_comparison(alike, out / f"{name}.png"))
     for path in paths:
         print(f"  {path}")
 

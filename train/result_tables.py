@@ -48,7 +48,10 @@ def joint_rows(runs: list[tuple[RunFolder, list[SplitResult]]]) -> list[dict[str
 
 def group_runs(folders: list[RunFolder]) -> dict[str, list[RunFolder]]:
     """Runs that differ only in seed and place, under a name that tells the groups apart."""
-    ignored = {"seed", "run_dir", "overwrite", "device", "num_threads"}
+    ignored = {
+        "seed", "run_dir", "overwrite", "device", "num_threads",
+        "eval_interval", "log_interval", "checkpoint_interval",
+    }  # fmt: skip
     settings = [
         {k: v for k, v in folder.config.to_dict().items() if k not in ignored} for folder in folders
     ]
@@ -59,7 +62,7 @@ def group_runs(folders: list[RunFolder]) -> dict[str, list[RunFolder]]:
         ]
         differing = [k for k in own if k != "preset" and any(s[k] != own[k] for s in alike)]
         env = own["env_id"] if len({s["env_id"] for s in settings}) > 1 else ""
-        parts = [env, own["method"], *(f"{k} {own[k]}" for k in differing)]
+        parts = [env, own["method"], *(f"{k} {_short(own[k])}" for k in differing)]
         groups.setdefault(" ".join(part for part in parts if part), []).append(folder)
     return groups
 
@@ -92,6 +95,11 @@ def write_csv(path: Path, rows: list[dict[str, Any]]) -> Path:
     writer.writerows(rows)
     write_text(path, stream.getvalue())
     return path
+
+
+def _short(value: Any) -> str:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return f"{value:g}" if number else str(value)
 
 
 def _lines(results: list[SplitResult]) -> list[list[str]]:

@@ -122,7 +122,7 @@ def test_several_runs_share_a_table_and_figures(evaluated: dict[str, Any]) -> No
     assert {file.name for file in out.iterdir()} == {
         "summary.csv",
         "learning_curves.png",
-        "reward_maps_p_drop_LDM-GridNavi-v0.png",
+        "reward_maps_p_drop.png",
     }
     for file in out.glob("*.png"):
         picture(file)

@@ -123,13 +123,14 @@ def draw_curves(folder: RunFolder, path: Path) -> Path:
 
 def draw_missed(axes: Axes, lines: list[tuple[str, Curve, str, str]], unit: float) -> None:
     """Tasks missed at the last episode; ``lines`` hold split, curve, colour and line style."""
-    named: set[tuple[str, str]] = set()
-    for split, curve, colour, style in lines:
-        if curve.missed is None:
-            continue
-        label = None if (split, style) in named else f"{split}, of {curve.n_tasks}"
-        named.add((split, style))
-        axes.plot(curve.steps / unit, curve.missed[:, -1], color=colour, ls=style, label=label)
+    for _, curve, colour, style in lines:
+        if curve.missed is not None:
+            axes.plot(curve.steps / unit, curve.missed[:, -1], color=colour, ls=style)
+    for split in dict.fromkeys(line[0] for line in lines):
+        own = [line for line in lines if line[0] == split]
+        colour = own[0][2] if len({line[2] for line in own}) == 1 else "#666666"
+        label = f"{split}, of {own[0][1].n_tasks}"
+        axes.plot([], [], color=colour, ls=own[0][3], label=label)
     axes.set_ylim(bottom=-0.5)
     axes.legend(fontsize=7, loc="best")
     tidy(axes)

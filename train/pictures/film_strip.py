@@ -34,7 +34,7 @@ def draw_film_strip(
     drawing = figure(_PANEL * n_episodes + (0.4 if model is None else 1.3), height * n_tasks)
     blocks = drawing.subfigures(n_tasks, 1, squeeze=False)[:, 0]
     returns = rollout.returns(n_episodes)
-    limits = _shade_limits(model)
+    limits = _shade_limits(model, rollout.rewards)
     for task, block in enumerate(blocks):
         goal = None
         if rollout.tasks is not None and grid.holds(rollout.tasks):
@@ -70,14 +70,14 @@ def draw_film_strip(
     return save(drawing, path)
 
 
-def _shade_limits(model: LatentDynamics | None) -> dict[str, Any]:
+def _shade_limits(model: LatentDynamics | None, rewards: Array) -> dict[str, Any]:
     """The same red scale in all panels, stretched where rewards are small."""
     if model is None:
         return {}
-    low, high = -0.1, 1.0
+    low, high = float(rewards.min()), float(rewards.max())
     if model.config.likelihood == "bernoulli":
         low, high = model.config.reward_low, model.config.reward_high
-    return {"cmap": "Reds", "norm": PowerNorm(0.5, vmin=low, vmax=high)}
+    return {"cmap": "Reds", "norm": PowerNorm(0.5, vmin=low, vmax=max(high, low + 1e-6))}
 
 
 def _path(axes: Axes, rollout: Rollout, task: int, steps: Array, length: int) -> None:

@@ -9,14 +9,8 @@ import numpy as np
 from gymnasium.vector import VectorWrapper
 
 from ldm_wrappers.latent_dynamics import BeliefTracker
-from ldm_wrappers.vector import (
-    BeliefObservationWrapper,
-    MultiEpisodeWrapper,
-    RL2ObservationWrapper,
-)
-from train.environments import AnyVectorEnv, base_env, meta_episode_length
+from train.environments import AnyVectorEnv, base_env, judged_env, meta_episode_length
 from train.learner import Learner
-from train.methods import method
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -105,13 +99,7 @@ def record(learner: Learner, tasks: Array | None, *, seed: int = 1_000_003) -> R
     config, model = learner.config, learner.model
     n = 1 if tasks is None else len(tasks)
     recorder = _Recorder(base_env(config, n, "train"))
-    episodic = MultiEpisodeWrapper(recorder, config.n_episodes)
-    env: AnyVectorEnv
-    if method(config.method).observation == "belief":
-        assert model is not None
-        env = BeliefObservationWrapper(episodic, model)
-    else:
-        env = RL2ObservationWrapper(episodic)
+    env = judged_env(config, recorder, model)
     options = None if tasks is None else {"task": np.asarray(tasks, np.float32)}
     shown, _ = env.reset(seed=seed, options=options)
     tracker = None if model is None else BeliefTracker(model, n)
