@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from train.csv_file import read_csv
 from train.environments import evaluation_tasks
 from train.pictures.ceilings import best_returns
-from train.pictures.style import figure, save, split_colour, step_unit, tidy
+from train.pictures.style import figure, plot_line, save, split_colour, step_unit, tidy
 from train.run_folder import RunFolder
 from train.state_file import StateFileError
 
@@ -99,7 +99,8 @@ def draw_curves(folder: RunFolder, path: Path) -> Path:
         steps, colour = curve.steps / unit, split_colour(split)
         if split == "train":
             rollout_steps, values = read_rollouts(folder, last)
-            axes.plot(
+            plot_line(
+                axes,
                 rollout_steps / unit,
                 values,
                 color="#bbbbbb",
@@ -107,8 +108,10 @@ def draw_curves(folder: RunFolder, path: Path) -> Path:
                 label=f"episode {last}, exploring",
             )
         if last > 1:
-            axes.plot(steps, curve.returns[:, 0], color=colour, lw=1, ls=":", label="episode 1")
-        axes.plot(steps, curve.returns[:, -1], color=colour, lw=1.8, label=f"episode {last}")
+            plot_line(
+                axes, steps, curve.returns[:, 0], color=colour, lw=1, ls=":", label="episode 1"
+            )
+        plot_line(axes, steps, curve.returns[:, -1], color=colour, lw=1.8, label=f"episode {last}")
         draw_ceiling(axes, best.get(split))
         axes.set_title(f"{split}: {curve.n_tasks} tasks, greedy policy", fontsize=9)
         axes.set(xlabel=label, ylabel="mean return of an episode")
@@ -125,7 +128,7 @@ def draw_missed(axes: Axes, lines: list[tuple[str, Curve, str, str]], unit: floa
     """Tasks missed at the last episode; ``lines`` hold split, curve, colour and line style."""
     for _, curve, colour, style in lines:
         if curve.missed is not None:
-            axes.plot(curve.steps / unit, curve.missed[:, -1], color=colour, ls=style)
+            plot_line(axes, curve.steps / unit, curve.missed[:, -1], color=colour, ls=style)
     for split in dict.fromkeys(line[0] for line in lines):
         own = [line for line in lines if line[0] == split]
         colour = own[0][2] if len({line[2] for line in own}) == 1 else "#666666"

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from train.pictures.curves import Curve, ceilings, draw_ceiling, draw_missed, read_curves
-from train.pictures.style import figure, group_colours, save, step_unit, tidy
+from train.pictures.style import figure, group_colours, plot_line, save, step_unit, tidy
 from train.result_tables import group_runs
 from train.run_folder import RunFolder
 
@@ -20,7 +20,6 @@ def draw_joint_curves(folders: list[RunFolder], path: Path) -> Path:
     the mean of a group whose runs were evaluated at the same steps.
     """
     groups = group_runs(folders)
-    colours = group_colours([runs[0].config.method for runs in groups.values()])
     curves = {id(folder): read_curves(folder) for folder in folders}
     env_ids = list(dict.fromkeys(folder.config.env_id for folder in folders))
     splits = list(dict.fromkeys(split for curve in curves.values() for split in curve))
@@ -28,13 +27,17 @@ def draw_joint_curves(folders: list[RunFolder], path: Path) -> Path:
     drawing = figure(3.9 * (len(splits) + counts), 3.2 * len(env_ids) + 0.3)
     panels = drawing.subplots(len(env_ids), len(splits) + counts, squeeze=False)
     for row, env_id in enumerate(env_ids):
-        chosen = [(name, runs, c) for (name, runs), c in zip(groups.items(), colours, strict=True)
-                  if runs[0].config.env_id == env_id]  # fmt: skip
+        here = {n: runs for n, runs in groups.items() if runs[0].config.env_id == env_id}
+        colours = group_colours([runs[0].config.method for runs in here.values()])
+        chosen = [
+            (name.removeprefix(f"{env_id} "), runs, colour)
+            for (name, runs), colour in zip(here.items(), colours, strict=True)
+        ]
         example = chosen[0][1][0]
-        here = [
+        known = [
             curve for _, runs, _ in chosen for run in runs for curve in curves[id(run)].values()
         ]
-        unit, label = step_unit(max((float(curve.steps[-1]) for curve in here), default=1.0))
+        unit, label = step_unit(max((float(curve.steps[-1]) for curve in known), default=1.0))
         best = ceilings(example)
         for axes, split in zip(panels[row], splits, strict=False):
             found = [(n, [curves[id(r)][split] for r in runs if split in curves[id(r)]], c)
@@ -72,7 +75,9 @@ def _draw_group(axes: Axes, group: list[Curve], name: str, colour: str, unit: fl
     for index, curve in enumerate(group):
         shown = label if index == 0 and not (several and same) else None
         width = 0.7 if several and same else 1.6
-        axes.plot(curve.steps / unit, curve.returns[:, -1], color=colour, lw=width, label=shown)
+        plot_line(
+            axes, curve.steps / unit, curve.returns[:, -1], color=colour, lw=width, label=shown
+        )
     if several and same:
         mean = np.mean([curve.returns[:, -1] for curve in group], axis=0)
-        axes.plot(group[0].steps / unit, mean, color=colour, lw=2.2, label=label)
+        plot_line(axes, group[0].steps / unit, mean, color=colour, lw=2.2, label=label)

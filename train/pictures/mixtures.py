@@ -56,12 +56,14 @@ class Mixtures:
     def sentence(self) -> str:
         """What the maps say, in one line."""
         off, on = self.peaks(self.maps), self.peaks(self.dropout_maps)
+        dropout = ""
+        if self.p_drop:
+            dropout = f", in the mean over dropout masks {1 - on['train']:.0%} ({on['test']:.0%})"
         return (
             f"{len(self.maps)} mixtures ({self.scheme}): the largest reward lies on an unseen cell "
-            f"in {1 - off['train']:.0%} (on a test goal in {off['test']:.0%}), mean over dropout "
-            f"masks: {1 - on['train']:.0%} ({on['test']:.0%}); mean largest reward "
-            f"{self.maps.max(1).mean():.2f}; the beliefs of {self.recognised()} of "
-            f"{len(self.train_cells)} train tasks decode to their own goal"
+            f"in {1 - off['train']:.0%} (on a test goal in {off['test']:.0%}){dropout}; "
+            f"mean largest reward {self.maps.max(1).mean():.2f}; the beliefs of "
+            f"{self.recognised()} of {len(self.train_cells)} train tasks decode to their own goal"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,7 +12,13 @@ from matplotlib.figure import Figure
 from train.state_file import atomic_path
 
 TRAIN, TEST, GOAL, START = "#2b5c9e", "#d1602c", "#1a8a3a", "#222222"
-_SPLITS = {"train": TRAIN, "test": TEST, "eval": "#7a4fa3", "test1": TEST, "test2": "#7a4fa3"}
+_SPLITS = {
+    "train": TRAIN,
+    "test": TEST,
+    "eval": "#7a4fa3",
+    "test1": "#d9a520",
+    "test2": "#8e3b6b",
+}
 _METHODS = {
     "ldm": "#c8322b",
     "rl2": "#2b5c9e",
@@ -59,6 +66,13 @@ def tidy(axes: Axes) -> None:
     axes.grid(True, color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def plot_line(axes: Axes, xs: np.ndarray, ys: np.ndarray, **style: Any) -> None:
+    """A line, with a dot where it is only a point."""
+    if len(xs) == 1:
+        style |= {"marker": "o", "markersize": 4}
+    axes.plot(xs, ys, **style)
 
 
 def step_unit(largest: float) -> tuple[float, str]:
