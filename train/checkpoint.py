@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from train.atomic_file import write_json
 from train.callbacks import MetaEpisodeStatistics, MetricsLog, PeriodicEvaluation
 from train.learner import Learner
 from train.run_folder import RunFolder, versions
-from train.state_file import StateFileError, load_state, save_state, write_json
+from train.state_file import StateFileError, load_state, save_state
 from train.training_state import collect, restore
 
 FORMAT = "ldm-checkpoint-1"

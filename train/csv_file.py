@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from train.state_file import write_text
+from train.atomic_file import write_text
 
 
 class CsvFile:

@@ -12,7 +12,12 @@ from stable_baselines3.common.utils import get_device
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from ldm_wrappers.latent_dynamics import LatentDynamics, LatentDynamicsTrainer
-from ldm_wrappers.sb3 import VectorEnvAdapter, WholeSequenceLstmPolicy, WholeWorkerRecurrentPPO
+from ldm_wrappers.sb3 import (
+    MixregRecurrentPPO,
+    VectorEnvAdapter,
+    WholeSequenceLstmPolicy,
+    WholeWorkerRecurrentPPO,
+)
 from train.config import TrainConfig
 from train.environments import AnyVectorEnv, meta_episode_length, training_env
 from train.methods import method
@@ -76,7 +81,7 @@ def build(config: TrainConfig) -> Learner:
 
 
 def algorithm(config: TrainConfig, vec_env: VecEnv, device: str) -> OnPolicyAlgorithm:
-    """RecurrentPPO on whole workers, or feed-forward PPO where the policy sees beliefs."""
+    """RecurrentPPO on whole workers (mixed ones for mixreg), or PPO where the policy sees beliefs."""
     rmsprop = config.optimizer == "rmsprop"
     policy_kwargs: dict[str, Any] = {
         "net_arch": list(config.net_arch),
@@ -107,9 +112,11 @@ def algorithm(config: TrainConfig, vec_env: VecEnv, device: str) -> OnPolicyAlgo
         "enable_critic_lstm": False,
         "value_trains_lstm": config.value_trains_lstm,
     }
-    return WholeWorkerRecurrentPPO(
-        WholeSequenceLstmPolicy, vec_env, policy_kwargs=policy_kwargs, **arguments
-    )
+    recurrent: type[WholeWorkerRecurrentPPO] = WholeWorkerRecurrentPPO
+    if method(config.method).mixreg:
+        recurrent = MixregRecurrentPPO
+        arguments["mixreg_alpha"] = config.mixreg_alpha
+    return recurrent(WholeSequenceLstmPolicy, vec_env, policy_kwargs=policy_kwargs, **arguments)
 
 
 def check_steps(config: TrainConfig) -> None:

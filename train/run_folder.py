@@ -10,8 +10,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from train.atomic_file import write_json
 from train.config import TrainConfig
-from train.state_file import StateFileError, write_json
+from train.state_file import StateFileError
 
 FORMAT = "ldm-run-1"
 _PACKAGES = (

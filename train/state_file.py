@@ -1,131 +1,195 @@
-"""Nested state in one file that holds no code: arrays in safetensors, the rest as JSON."""
+"""Nested state in one file that holds no code: arrays as safetensors has them, the rest as JSON.
+
+The file is a valid safetensors file whose metadata holds the format, the structure of the state,
+and a SHA-256 over the whole file (its own 64 digits counted as zeros). Arrays are written and read
+one after the other, so a buffer of a gigabyte is never copied.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_arrays
-from safetensors.numpy import save_file as save_arrays
 
-FORMAT = "ldm-state-1"
+from train.atomic_file import atomic_path
+
+FORMAT = "ldm-state-2"
+_LEGACY = "ldm-state-1"  # without a checksum of its own; read, no longer written
+_START = b'{"__metadata__":{"sha256":"'
+_NO_DIGEST = b"0" * 64
+_DTYPES = {
+    "BOOL": np.bool_, "U8": np.uint8, "U16": np.uint16, "U32": np.uint32, "U64": np.uint64,
+    "I8": np.int8, "I16": np.int16, "I32": np.int32, "I64": np.int64,
+    "F16": np.float16, "F32": np.float32, "F64": np.float64,
+}  # fmt: skip
+_NAMES = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
+_BLOCK = 1 << 24
+_LARGEST_HEADER = 1 << 28
+
+Array = np.ndarray[Any, Any]
 
 
 class StateFileError(ValueError):
     """A state file is missing, damaged, or of another format."""
 
 
-@contextlib.contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place only if the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically, indented."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
-
-
 def save_state(path: Path, state: Any) -> str:
     """Write nested dicts, lists, scalars, strings, NumPy arrays and tensors; atomic.
 
     Returns:
-        The SHA-256 of the file, hexadecimal.
+        The checksum that the file holds, hexadecimal.
 
     Raises:
         TypeError: A leaf of another type, named by its place.
+        OSError: The file cannot be written; an older one of this name stays.
     """
-    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    arrays: dict[str, Array] = {}
     structure = _pack(state, "state", arrays)
-    metadata = {"format": FORMAT, "structure": json.dumps(structure)}
-    with atomic_path(path) as temporary:
-        save_arrays(arrays, temporary, metadata)
-        return _sha256(temporary)
-
-
-def load_state(path: Path, sha256: str | None = None) -> Any:
-    """Inverse of :func:`save_state`; tensors come back as NumPy arrays. Runs no code of the file.
-
-    Args:
-        path: The file.
-        sha256: Expected checksum; ``None`` skips the comparison.
-
-    Raises:
-        StateFileError: The file is missing, damaged, of another format, or fails the checksum.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise StateFileError(f"cannot read {path}: {error.strerror or error}") from None
-    found = hashlib.sha256(content).hexdigest()
-    if sha256 is not None and found != sha256:
-        raise StateFileError(
-            f"{path} is damaged: its checksum is {found[:12]}…, not {sha256[:12]}…"
-        )
-    try:
-        arrays = load_arrays(content)
-        header_size = int.from_bytes(content[:8], "little")
-        metadata = json.loads(content[8 : 8 + header_size]).get("__metadata__", {})
-        if metadata.get("format") != FORMAT:
-            raise StateFileError(
-                f"{path} has format {metadata.get('format')!r}, expected {FORMAT!r}"
-            )
-        return _unpack(json.loads(metadata["structure"]), arrays)
-    except StateFileError:
-        raise
-    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise StateFileError(f"{path} is no state file: {error}") from None
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+    header = _header(structure, arrays)
+    digest = hashlib.sha256(header)
+    with atomic_path(path) as temporary, temporary.open("wb", buffering=0) as file:
+        _write(file, memoryview(header))
+        for array in arrays.values():
+            data = _bytes(np.ascontiguousarray(array))
+            for start in range(0, len(data), _BLOCK):
+                block = data[start : start + _BLOCK]
+                digest.update(block)
+                _write(file, block)
+        file.seek(8 + len(_START))
+        _write(file, memoryview(digest.hexdigest().encode()))
     return digest.hexdigest()
 
 
-def _pack(value: Any, place: str, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
+def load_state(path: Path, sha256: str | None = None) -> Any:
+    """Inverse of :func:`save_state`; tensors come back as NumPy arrays, tuples as lists.
+
+    Runs no code of the file, and takes no more memory than the file is long.
+
+    Args:
+        path: The file.
+        sha256: Checksum that it must hold besides; ``None`` for any.
+
+    Raises:
+        StateFileError: The file is missing, damaged, of another format, or another one.
+    """
+    try:
+        with path.open("rb") as file:
+            structure, arrays, found = _read(path, file)
+        if sha256 is not None and found != sha256:
+            raise StateFileError(
+                f"{path} is not the file that was saved: its checksum is {str(found)[:12]}…, "
+                f"expected {sha256[:12]}…"
+            )
+        return _unpack(structure, arrays)
+    except StateFileError:
+        raise
+    except OSError as error:
+        raise StateFileError(f"cannot read {path}: {error.strerror or error}") from None
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise StateFileError(f"{path} is no state file: {error}") from None
+
+
+def _header(structure: Any, arrays: dict[str, Array]) -> bytes:
+    """Length and JSON header; the digest's place is filled with zeros."""
+    metadata = {
+        "sha256": _NO_DIGEST.decode(),
+        "format": FORMAT,
+        "structure": json.dumps(structure, separators=(",", ":")),
+    }
+    entries: dict[str, Any] = {"__metadata__": metadata}
+    position = 0
+    for name, array in arrays.items():
+        offsets = [position, position + array.nbytes]
+        kind = _NAMES[array.dtype]
+        entries[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": offsets}
+        position += array.nbytes
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    assert text.startswith(_START + _NO_DIGEST)
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _read(path: Path, file: BinaryIO) -> tuple[Any, dict[str, Array], str | None]:
+    """Structure, arrays and checksum of an open file."""
+    size = os.fstat(file.fileno()).st_size
+    length = int.from_bytes(file.read(8), "little")
+    if not 2 <= length <= min(size - 8, _LARGEST_HEADER):
+        raise ValueError(f"its header claims {length} of {size} bytes")
+    header = bytearray(file.read(length))
+    held, digest = None, hashlib.sha256(length.to_bytes(8, "little"))
+    if header.startswith(_START):
+        place = slice(len(_START), len(_START) + len(_NO_DIGEST))
+        held = header[place].decode("ascii", "replace")
+        header[place] = _NO_DIGEST
+    digest.update(header)
+    entries = json.loads(header)
+    metadata = entries.pop("__metadata__")
+
+    arrays, position = {}, 0
+    for name, entry in sorted(entries.items(), key=lambda item: item[1]["data_offsets"]):
+        dtype, shape = np.dtype(_DTYPES[entry["dtype"]]), tuple(entry["shape"])
+        if not all(type(n) is int and n >= 0 for n in shape):
+            raise ValueError(f"array {name} has shape {shape}")
+        end = position
+        end += int(np.prod([dtype.itemsize, *shape], dtype=object))
+        if entry["data_offsets"] != [position, end] or end > size - 8 - length:
+            raise ValueError(f"array {name} of shape {shape} does not lie where the file says")
+        array = np.empty(shape, dtype)
+        data = _bytes(array)
+        for start in range(0, len(data), _BLOCK):
+            block = data[start : start + _BLOCK]
+            if file.readinto(block) != len(block):  # type: ignore[attr-defined]
+                raise ValueError(f"it ends inside array {name}")
+            digest.update(block)
+        arrays[name], position = array, end
+    if position != size - 8 - length:
+        raise ValueError(f"{size - 8 - length - position} bytes belong to no array")
+
+    if held is None:
+        return _legacy_structure(path, metadata), arrays, None
+    if held != digest.hexdigest():
+        raise StateFileError(
+            f"{path} is damaged: its checksum is {digest.hexdigest()[:12]}…, not {held[:12]}…"
+        )
+    if metadata["format"] != FORMAT:
+        raise StateFileError(f"{path} has format {metadata['format']!r}, expected {FORMAT!r}")
+    return json.loads(metadata["structure"]), arrays, held
+
+
+def _legacy_structure(path: Path, metadata: Any) -> Any:
+    values = json.loads(metadata["ldm"]) if "ldm" in metadata else metadata
+    if values["format"] != _LEGACY:
+        raise StateFileError(f"{path} is damaged, or has format {values['format']!r} in disorder")
+    structure = values["structure"]
+    return json.loads(structure) if isinstance(structure, str) else structure
+
+
+def _bytes(array: Array) -> memoryview:
+    """The memory of a contiguous array."""
+    octets: Any = array.reshape(-1).view(np.uint8)
+    return memoryview(octets)
+
+
+def _write(file: Any, data: memoryview) -> None:
+    while len(data):  # an unbuffered write may take less than it was given
+        data = data[file.write(data) :]
+
+
+def _pack(value: Any, place: str, arrays: dict[str, Array]) -> Any:
     """JSON structure of a value, its arrays moved into ``arrays``."""
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu().numpy()
     if isinstance(value, np.ndarray):
-        if value.dtype.kind not in "biuf":
+        if value.dtype.newbyteorder("=") not in _NAMES:
             raise TypeError(f"{place} is an array of dtype {value.dtype}, expected numbers")
-        arrays[place] = np.ascontiguousarray(value).reshape(value.shape)
+        while place in arrays:  # keys 1 and "1" have one name
+            place += "'"
+        arrays[place] = value.astype(value.dtype.newbyteorder("="), copy=False)
         return {"array": place}
     if isinstance(value, np.generic):
         return _pack(value.item(), place, arrays)
@@ -143,7 +207,7 @@ def _pack(value: Any, place: str, arrays: dict[str, np.ndarray[Any, Any]]) -> An
     raise TypeError(f"{place} is a {type(value).__name__}, expected numbers, text or arrays")
 
 
-def _unpack(structure: dict[str, Any], arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
+def _unpack(structure: dict[str, Any], arrays: dict[str, Array]) -> Any:
     kind, content = next(iter(structure.items()))
     if kind == "array":
         return arrays[content]

@@ -192,7 +192,7 @@ def test_beta_above_one_gives_negative_weights(learner: Learner) -> None:
     assert plain.weights.min() >= 0 > extrapolated.weights.min()
     for mixtures in (plain, extrapolated):
         assert np.allclose(mixtures.weights.sum(1), 1, atol=1e-5)
-        assert "β = " in mixtures.sentence()
+        assert "β = " in mixtures.sentences()[0] and len(mixtures.sentences()) == 3
 
 
 def test_peaks_are_counted_by_kind_of_cell(learner: Learner) -> None:

@@ -122,5 +122,5 @@ def _add_reward_maps(
     mixtures = draw_mixtures(config, model, grid, rollout, unseen)
     path = folder.path / "pictures" / "reward_maps.png"
     drawn.paths.append(draw_reward_maps(mixtures, path, title))
-    drawn.notes.append(mixtures.sentence())
+    drawn.notes.extend(mixtures.sentences())
     return dataclasses.replace(drawn, mixtures=mixtures)

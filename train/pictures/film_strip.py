@@ -17,6 +17,7 @@ from train.pictures.style import figure, save, task_name
 Array = np.ndarray[Any, np.dtype[Any]]
 _MOMENTS = 3
 _PANEL = 1.75
+_MASKS = 64
 
 
 def draw_film_strip(
@@ -25,8 +26,8 @@ def draw_film_strip(
     """One block per task: a column per episode, a row per moment of it.
 
     Arrows are the steps so far in the episode, dark to bright over time; the red shade is the
-    reward that the belief at that moment decodes to, dropout off. Without a model there is one
-    row, the whole episode.
+    reward that the belief at that moment decodes to, the mean over dropout masks: the inputs that
+    the decoder was trained on. Without a model there is one row, the whole episode.
     """
     n_tasks = rollout.valid.shape[1]
     rows = 1 if model is None else _MOMENTS
@@ -53,7 +54,8 @@ def draw_film_strip(
                     continue
                 if model is not None and rollout.beliefs is not None:
                     belief = rollout.beliefs[steps[end - 1] + 1, task]
-                    shade = reward_maps(model, grid, belief[None])[0]
+                    samples = _MASKS if model.config.p_drop else 0
+                    shade = reward_maps(model, grid, belief[None], samples=samples)[0]
                 drawn = grid.show(panel, shade, **({} if shade is None else limits))
                 image = drawn if drawn is not None else image
                 _path(panel, rollout, task, steps[:end], len(steps))

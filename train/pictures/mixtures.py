@@ -28,6 +28,7 @@ class Mixtures:
         maps: Reward per cell with the decoder's dropout off, (n_mixtures, n_cells).
         dropout_maps: The same as a mean over dropout masks.
         own_maps: Reward per cell of each train task's own belief, dropout off, (n_train, n_cells).
+        own_dropout_maps: The same as a mean over dropout masks.
         p_drop: The decoder's dropout rate.
         scheme: The mixture scheme in words.
     """
@@ -39,6 +40,7 @@ class Mixtures:
     maps: Array
     dropout_maps: Array
     own_maps: Array
+    own_dropout_maps: Array
     p_drop: float
     scheme: str
 
@@ -49,22 +51,26 @@ class Mixtures:
         test = np.isin(best, self.grid.index(self.test_cells)).mean() if len(self.test_cells) else 0
         return {"train": float(train), "test": float(test), "other": float(1 - train - test)}
 
-    def recognised(self) -> int:
+    def recognised(self, own_maps: Array) -> int:
         """How many train tasks' own beliefs decode to their goal."""
-        return int((self.own_maps.argmax(1) == self.grid.index(self.train_cells)).sum())
+        return int((own_maps.argmax(1) == self.grid.index(self.train_cells)).sum())
 
-    def sentence(self) -> str:
-        """What the maps say, in one line."""
-        off, on = self.peaks(self.maps), self.peaks(self.dropout_maps)
-        dropout = ""
+    def sentences(self) -> list[str]:
+        """What the maps say: a line for the decoder without dropout, and one with it."""
+        kinds = [("dropout off", self.maps, self.own_maps)]
         if self.p_drop:
-            dropout = f", in the mean over dropout masks {1 - on['train']:.0%} ({on['test']:.0%})"
-        return (
-            f"{len(self.maps)} mixtures ({self.scheme}): the largest reward lies on an unseen cell "
-            f"in {1 - off['train']:.0%} (on a test goal in {off['test']:.0%}){dropout}; "
-            f"mean largest reward {self.maps.max(1).mean():.2f}; the beliefs of "
-            f"{self.recognised()} of {len(self.train_cells)} train tasks decode to their own goal"
-        )
+            kinds.append(("mean over dropout", self.dropout_maps, self.own_dropout_maps))
+        lines = [f"{len(self.maps)} mixtures of {self.scheme}"]
+        for name, maps, own_maps in kinds:
+            shares = self.peaks(maps)
+            lines.append(
+                f"{name}: largest reward {maps.max(1).mean():.2f} on average, on "
+                f"{len(set(maps.argmax(1)))} different cells, in {shares['train']:.0%} on a train "
+                f"goal, {shares['test']:.0%} on a test goal, {shares['other']:.0%} elsewhere; "
+                f"{self.recognised(own_maps)} of {len(self.train_cells)} train tasks' own beliefs "
+                "decode to their goal"
+            )
+        return lines
 
 
 def draw_mixtures(
@@ -112,6 +118,7 @@ def draw_mixtures(
         maps=reward_maps(model, grid, latents),
         dropout_maps=reward_maps(model, grid, latents, samples=samples, seed=seed),
         own_maps=reward_maps(model, grid, beliefs),
+        own_dropout_maps=reward_maps(model, grid, beliefs, samples=samples, seed=seed),
         p_drop=config.p_drop,
         scheme=f"{components} of {config.n_normal} workers, β = {config.beta:g}{per}",
     )

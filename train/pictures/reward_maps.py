@@ -26,11 +26,19 @@ def draw_reward_maps(mixtures: Mixtures, path: Path, title: str) -> Path:
 
 
 def draw_dropout_comparison(runs: list[tuple[str, Mixtures]], path: Path) -> Path:
-    """The same mixtures under the decoders of runs with different dropout rates."""
+    """The same mixtures under decoders of different dropout rates, each with its own dropout."""
     ordered = sorted(runs, key=lambda run: run[1].p_drop)
-    rows = [(f"p_drop {m.p_drop:g}\n{name}", m, m.maps) for name, m in ordered]
+    rows = [
+        (f"p_drop {m.p_drop:g}\n{name}", m, m.dropout_maps if m.p_drop else m.maps)
+        for name, m in ordered
+    ]
     first = ordered[0][1]
-    return _draw(first, rows, path, "the same mixtures, decoders with different dropout rates")
+    return _draw(
+        first,
+        rows,
+        path,
+        "the same mixtures, decoders of different dropout rates (means over dropout)",
+    )
 
 
 def _draw(
