@@ -81,7 +81,7 @@ def build(config: TrainConfig) -> Learner:
 
 
 def algorithm(config: TrainConfig, vec_env: VecEnv, device: str) -> OnPolicyAlgorithm:
-    """RecurrentPPO on whole workers (mixed ones for mixreg), or PPO where the policy sees beliefs."""
+    """RecurrentPPO on whole workers (mixreg: on mixtures), or PPO where the policy sees beliefs."""
     rmsprop = config.optimizer == "rmsprop"
     policy_kwargs: dict[str, Any] = {
         "net_arch": list(config.net_arch),

@@ -1,6 +1,7 @@
 """Bridges to stable-baselines3 and sb3-contrib."""
 
 from ldm_wrappers.sb3.callbacks import LatentDynamicsCallback
+from ldm_wrappers.sb3.mixreg import MixregRecurrentPPO, MixregRolloutBuffer
 from ldm_wrappers.sb3.recurrent_policy import WholeSequenceLstmPolicy
 from ldm_wrappers.sb3.recurrent_ppo import WholeWorkerRecurrentPPO
 from ldm_wrappers.sb3.rollout_buffer import WholeWorkerRolloutBuffer
@@ -8,6 +9,8 @@ from ldm_wrappers.sb3.vec_env import VectorEnvAdapter
 
 __all__ = [
     "LatentDynamicsCallback",
+    "MixregRecurrentPPO",
+    "MixregRolloutBuffer",
     "VectorEnvAdapter",
     "WholeSequenceLstmPolicy",
     "WholeWorkerRecurrentPPO",

@@ -1,0 +1,186 @@
+"""Mixreg for recurrent policies: convex combinations of whole sequences within the update.
+
+Wang, Kang, Shao and Feng, "Improving Generalization in Reinforcement Learning with Mixture
+Regularization" (NeurIPS 2020), reference [44] of the paper, section 3; the authors' PPO
+implementation settles what the paper leaves open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from sb3_contrib.common.recurrent.type_aliases import RecurrentRolloutBufferSamples, RNNStates
+
+from ldm_wrappers.sb3.recurrent_ppo import WholeWorkerRecurrentPPO
+from ldm_wrappers.sb3.rollout_buffer import WholeWorkerRolloutBuffer
+
+LogProbability = Callable[[RecurrentRolloutBufferSamples], torch.Tensor]
+
+
+class MixregRolloutBuffer(WholeWorkerRolloutBuffer):
+    """Minibatches whose sequences are each mixed with another one of the same minibatch.
+
+    For each sequence i a partner j comes from a random permutation, and one weight
+    λ ~ Beta(α, α) holds for the whole sequence. With i and j swapped where λ < 1/2, so that i
+    dominates (λ ≥ 1/2),
+
+        s̃ = λ s_i + (1 − λ) s_j,    ỹ = λ y_i + (1 − λ) y_j,    ã = a_i,
+
+    where y are value targets, advantages, old values and old log probabilities. An RL² observation
+    holds the previous action, the previous reward and the start flag too, so these are mixed with
+    it, and so are the recurrent states that the sequences begin with (zero at an episode start).
+    Mixtures are drawn anew for each minibatch, from the generator of the order of workers.
+
+    Sequences of unequal length: the mixture is as long as its dominant sequence, and stays that
+    sequence unmixed behind the end of a shorter partner.
+
+    Args:
+        args: As :class:`WholeWorkerRolloutBuffer`.
+        alpha: α of the Beta distribution, positive; small values leave most sequences nearly
+            as they are.
+        old_log_prob: Log probabilities of the collecting policy for a mixed minibatch, instead of
+            the mixture of recorded ones; see :class:`MixregRecurrentPPO`.
+        kwargs: As :class:`WholeWorkerRolloutBuffer`.
+
+    Raises:
+        ValueError: ``alpha`` is not positive.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        alpha: float = 0.2,
+        old_log_prob: LogProbability | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if not (np.isfinite(alpha) and alpha > 0.0):
+            raise ValueError(f"alpha must be positive, got {alpha}")
+        self.alpha = alpha
+        self.old_log_prob = old_log_prob
+        super().__init__(*args, **kwargs)
+
+    def _samples(self, workers: np.ndarray[Any, Any]) -> RecurrentRolloutBufferSamples:
+        samples = super()._samples(workers)
+        n = samples.lstm_states.pi[0].shape[1]
+        partner = self.rng.permutation(n)
+        weight = self.rng.beta(self.alpha, self.alpha, n)
+        dominates = weight >= 0.5
+        mixed = mix_sequences(
+            samples,
+            np.where(dominates, np.arange(n), partner),
+            np.where(dominates, partner, np.arange(n)),
+            np.where(dominates, weight, 1.0 - weight).astype(np.float32),
+        )
+        if self.old_log_prob is not None:
+            mixed = mixed._replace(old_log_prob=self.old_log_prob(mixed))
+        return mixed
+
+
+def mix_sequences(
+    samples: RecurrentRolloutBufferSamples,
+    dominant: np.ndarray[Any, Any],
+    other: np.ndarray[Any, Any],
+    weight: np.ndarray[Any, Any],
+) -> RecurrentRolloutBufferSamples:
+    """Mix padded sequences; see :class:`MixregRolloutBuffer` for the formulas.
+
+    Args:
+        samples: n sequences of equal padded length.
+        dominant: Index of the sequence i of each mixture, (n,).
+        other: Index of the sequence j of each mixture, (n,).
+        weight: float32 λ of each mixture, (n,).
+    """
+    n, device = len(dominant), samples.mask.device
+    i, j = torch.from_numpy(dominant).to(device), torch.from_numpy(other).to(device)
+    weights = torch.from_numpy(weight).to(device)
+    mask = samples.mask.reshape(n, -1)
+    # where the partner has ended, the dominant sequence goes on alone
+    over_time = 1.0 - (1.0 - weights).unsqueeze(-1) * mask[j]
+
+    def mix(values: torch.Tensor) -> torch.Tensor:
+        sequences = values.reshape(n, mask.shape[1], -1)
+        share = over_time.unsqueeze(-1)
+        mixed = share * sequences[i] + (1.0 - share) * sequences[j]
+        return (mixed * mask[i].unsqueeze(-1)).reshape(values.shape)
+
+    keep = 1.0 - samples.episode_starts.reshape(n, -1)[:, 0]
+
+    def mix_states(states: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        kept = [state * keep.view(1, n, 1) for state in states]
+        share = weights.view(1, n, 1)
+        return tuple(share * state[:, i] + (1.0 - share) * state[:, j] for state in kept)
+
+    actions = samples.actions.reshape(n, mask.shape[1], -1)[i]
+    return RecurrentRolloutBufferSamples(
+        observations=mix(samples.observations),
+        actions=actions.reshape(samples.actions.shape),
+        old_values=mix(samples.old_values),
+        old_log_prob=mix(samples.old_log_prob),
+        advantages=mix(samples.advantages),
+        returns=mix(samples.returns),
+        lstm_states=RNNStates(
+            mix_states(samples.lstm_states.pi), mix_states(samples.lstm_states.vf)
+        ),
+        # the states are zeroed already where an episode starts
+        episode_starts=torch.zeros_like(samples.episode_starts),
+        mask=mask[i].reshape(samples.mask.shape),
+    )
+
+
+class MixregRecurrentPPO(WholeWorkerRecurrentPPO):
+    """:class:`WholeWorkerRecurrentPPO` on mixed sequences.
+
+    With several gradient steps per rollout this is the authors' PPO: the ratio is
+    π(ã | s̃) / exp(λ log π_old(a_i | s_i) + (1 − λ) log π_old(a_j | s_j)).
+    With a single one (A2C) the collecting policy is the one that is updated, so the old log
+    probability of ã is taken from it at s̃. The ratio is then 1, no clip acts, and the gradient is
+    Ã ∇ log π(ã | s̃), the paper's policy gradient; it costs one forward pass more.
+
+    Args:
+        args: As :class:`WholeWorkerRecurrentPPO`.
+        mixreg_alpha: α of the Beta distribution of the weights, positive.
+        kwargs: As :class:`WholeWorkerRecurrentPPO`.
+
+    Raises:
+        ValueError: ``mixreg_alpha`` is not positive, or as the parent.
+    """
+
+    def __init__(self, *args: Any, mixreg_alpha: float = 0.2, **kwargs: Any) -> None:
+        self.mixreg_alpha = mixreg_alpha
+        super().__init__(*args, **kwargs)
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        whole = self.batch_size is None or self.batch_size == self.n_steps * self.n_envs
+        stock = self.rollout_buffer
+        assert isinstance(stock, WholeWorkerRolloutBuffer)
+        self.rollout_buffer = MixregRolloutBuffer(
+            self.n_steps,
+            self.observation_space,
+            self.action_space,
+            stock.hidden_state_shape,
+            self.device,
+            gamma=self.gamma,
+            gae_lambda=self.gae_lambda,
+            n_envs=self.n_envs,
+            seed=self.seed,
+            alpha=self.mixreg_alpha,
+            old_log_prob=self._log_prob if whole and self.n_epochs == 1 else None,
+        )
+
+    @torch.no_grad()
+    def _log_prob(self, samples: RecurrentRolloutBufferSamples) -> torch.Tensor:
+        """log π(ã | s̃) of the current policy, padding included."""
+        actions = samples.actions
+        if not np.issubdtype(self.action_space.dtype, np.floating):
+            actions = actions.long()
+        if len(self.action_space.shape or ()) == 0:
+            actions = actions.flatten()
+        policy: Any = self.policy
+        result: torch.Tensor = policy.evaluate_actions(
+            samples.observations, actions, samples.lstm_states, samples.episode_starts
+        )[1]
+        return result
