@@ -7,9 +7,9 @@ import io
 from pathlib import Path
 from typing import Any
 
+from train.atomic_file import write_text
 from train.evaluation import SplitResult
 from train.run_folder import RunFolder
-from train.state_file import write_text
 
 
 def summary_rows(results: list[SplitResult]) -> list[dict[str, Any]]:
