@@ -1,0 +1,258 @@
+"""C7: Mixreg against a slow second implementation, its formulas, its generator, its arguments."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
+from sb3_contrib.common.recurrent.type_aliases import RNNStates
+from wrapper_stubs import scripted_vector
+
+from ldm_wrappers import vector
+from ldm_wrappers.sb3 import (
+    MixregRecurrentPPO,
+    MixregRolloutBuffer,
+    VectorEnvAdapter,
+    WholeSequenceLstmPolicy,
+    WholeWorkerRecurrentPPO,
+)
+
+RAGGED = [(3, 5, 2), (4,), (1, 2), (6, 3)]
+EQUAL = [(4,)] * 4
+STEPS, WORKERS, HIDDEN = 8, 4, 6
+CLIP, ENTROPY, VALUE, NORM = 0.1, 0.05, 0.4, 0.3
+
+
+def learner(
+    lengths: Any = RAGGED, cls: Any = MixregRecurrentPPO, action: str = "discrete", **kwargs: Any
+) -> Any:
+    base = vector.MultiEpisodeWrapper(scripted_vector(*lengths, action=action), 2)
+    env = VectorEnvAdapter(vector.RL2ObservationWrapper(base), info_keys=())
+    settings: dict[str, Any] = {
+        "n_steps": STEPS,
+        "batch_size": None,
+        "n_epochs": 1,
+        "seed": 0,
+        "learning_rate": 7e-3,
+        "clip_range": CLIP,
+        "ent_coef": ENTROPY,
+        "vf_coef": VALUE,
+        "max_grad_norm": NORM,
+        "normalize_advantage": False,
+        "device": "cpu",
+    }
+    policy = {"lstm_hidden_size": HIDDEN, "net_arch": [8]}
+    return cls(WholeSequenceLstmPolicy, env, policy_kwargs=policy, **{**settings, **kwargs})
+
+
+def cut(buffer: Any, worker: int) -> list[dict[str, Any]]:
+    """The sequences of a worker, each a dict of rows and its first recurrent state."""
+    begins = [t for t in range(STEPS) if t == 0 or buffer.episode_starts[t, worker] > 0.5]
+    found = []
+    for begin, end in zip(begins, [*begins[1:], STEPS], strict=True):
+        rows = {
+            name: getattr(buffer, name)[begin:end, worker].astype(np.float32)
+            for name in ("observations", "actions", "values", "log_probs", "advantages", "returns")
+        }
+        four = [torch.zeros(1, 1, HIDDEN) for _ in range(4)]
+        if begin == 0 and buffer.episode_starts[0, worker] < 0.5:
+            pairs = buffer._initial_states
+            four = [state[:, worker : worker + 1] for pair in pairs for state in pair]
+        found.append({**rows, "states": four, "length": end - begin})
+    return found
+
+
+def slow_loss(
+    policy: Any, buffer: Any, workers: Any, rng: Any, alpha: float, ppo: bool, normalise: bool
+) -> torch.Tensor:
+    """Wang et al.'s loss: a loop over mixtures and, inside it, over time."""
+    sequences = [sequence for worker in workers for sequence in cut(buffer, worker)]
+    partner = rng.permutation(len(sequences))
+    drawn = rng.beta(alpha, alpha, len(sequences))
+    rows = []
+    for index in range(len(sequences)):
+        a, b, share = sequences[index], sequences[partner[index]], drawn[index]
+        if share < 0.5:
+            a, b, share = b, a, 1.0 - share
+        states = [
+            share * x + (1.0 - share) * y for x, y in zip(a["states"], b["states"], strict=True)
+        ]
+        start = torch.zeros(1)
+        for t in range(a["length"]):
+            mixed = {
+                name: share * a[name][t] + (1.0 - share) * b[name][t]
+                if t < b["length"]
+                else a[name][t]
+                for name in ("observations", "values", "log_probs", "advantages", "returns")
+            }
+            action = torch.from_numpy(a["actions"][t])
+            if policy.action_space.dtype.kind == "i":
+                action = action.long()
+            pairs = RNNStates((states[0], states[1]), (states[2], states[3]))
+            observation = torch.from_numpy(mixed["observations"]).unsqueeze(0)
+            value, log_prob, entropy = policy.evaluate_actions(
+                observation, action.reshape(1, -1).squeeze(-1), pairs, start
+            )
+            rows.append((mixed, value.flatten(), log_prob, entropy))
+            after = policy.forward(observation, pairs, start)[3]
+            states = [*after.pi, *after.vf]
+    advantages = np.array([row[0]["advantages"] for row in rows])
+    if normalise:
+        advantages = (advantages - advantages.mean()) / (advantages.std(ddof=1) + 1e-8)
+    total = torch.zeros(1)
+    for advantage, (mixed, value, log_prob, entropy) in zip(advantages, rows, strict=True):
+        if ppo:
+            ratio = torch.exp(log_prob - mixed["log_probs"])
+            clipped = ratio.clamp(1.0 - CLIP, 1.0 + CLIP)
+            total = total - torch.minimum(advantage * ratio, advantage * clipped)
+        else:  # the policy gradient's surrogate, of which the ratio is 1
+            total = total - advantage * torch.exp(log_prob - log_prob.detach())
+        total = total + VALUE * (mixed["returns"] - value) ** 2 - ENTROPY * entropy
+    return total / len(rows)
+
+
+@pytest.mark.parametrize("lengths", [EQUAL, RAGGED], ids=["equal", "ragged"])
+@pytest.mark.parametrize("action", ["discrete", "box"])
+@pytest.mark.parametrize("kind", ["a2c", "ppo"])
+def test_updates_equal_a_slow_second_implementation(lengths: Any, action: str, kind: str) -> None:
+    """Two iterations; the second one of ragged workers begins inside episodes."""
+    ppo = kind == "ppo"
+    settings = {"n_epochs": 2, "batch_size": 16, "normalize_advantage": True} if ppo else {}
+    model = learner(lengths, action=action, mixreg_alpha=0.7, **settings)
+    _, callback = model._setup_learn(10_000, None)
+    buffer = model.rollout_buffer
+    plain = RecurrentActorCriticPolicy(
+        model.observation_space,
+        model.action_space,
+        lambda _: 0.0,
+        lstm_hidden_size=HIDDEN,
+        net_arch=[8],
+    )
+    worst = {"value": 0.0, "gradient": 0.0}
+    plan: list[Any] = []
+    optimizer_step = model.policy.optimizer.step
+
+    def compare(*args: Any, **kwargs: Any) -> Any:
+        if not plan:  # an epoch begins
+            order = rng.permutation(WORKERS)
+            plan.extend(np.split(order, 2) if ppo else [order])
+        plain.load_state_dict(model.policy.state_dict())
+        loss = slow_loss(plain, buffer, plan.pop(0), rng, 0.7, ppo, ppo)
+        plain.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(plain.parameters(), NORM)
+        named = dict(plain.named_parameters())
+        for name, parameter in model.policy.named_parameters():
+            expected = named[name].grad
+            difference = (parameter.grad - expected).abs().max().item()
+            worst["gradient"] = max(worst["gradient"], difference)
+        losses.append(loss.item())
+        return optimizer_step(*args, **kwargs)
+
+    model.policy.optimizer.step = compare
+    for _ in range(2):
+        model.collect_rollouts(model.env, callback, buffer, STEPS)
+        rng, losses = copy.deepcopy(buffer.rng), []
+        model.train()
+        last = model.logger.name_to_value["train/loss"]
+        worst["value"] = max(worst["value"], abs(last - losses[-1]))
+        assert len(losses) == (4 if ppo else 1)
+    print(f"mixreg {kind}: largest differences {worst}")
+    assert worst["value"] <= 1e-5 and worst["gradient"] <= 1e-5
+
+
+def test_the_ratio_of_a2c_is_one_and_ppos_is_not() -> None:
+    for settings, one in (({}, True), ({"n_epochs": 2}, False), ({"batch_size": 16}, False)):
+        model = learner(EQUAL, mixreg_alpha=5.0, **settings)
+        _, callback = model._setup_learn(10_000, None)
+        model.collect_rollouts(model.env, callback, model.rollout_buffer, STEPS)
+        samples = next(model.rollout_buffer.get(None))
+        with torch.no_grad():
+            _, log_prob, _ = model.policy.evaluate_actions(
+                samples.observations,
+                samples.actions.long().flatten(),
+                samples.lstm_states,
+                samples.episode_starts,
+            )
+        assert torch.allclose(log_prob, samples.old_log_prob, atol=1e-7) is one
+
+
+def test_a_vanishing_alpha_leaves_every_sequence_as_it_is() -> None:
+    """Beta(α, α) of a tiny α is 0 or 1, so that RL²'s own sequences are all that comes out."""
+    model = learner(EQUAL, mixreg_alpha=1e-4, n_epochs=2)
+    _, callback = model._setup_learn(10_000, None)
+    buffer = model.rollout_buffer
+    model.collect_rollouts(model.env, callback, buffer, STEPS)
+    samples = next(buffer.get(None))
+    originals = buffer.observations.transpose(1, 0, 2).reshape(4, -1)
+    for row in samples.observations.reshape(4, -1).numpy():
+        assert (np.abs(originals - row).max(1) < 1e-6).any()
+
+
+def test_alpha_decides_how_much_is_mixed() -> None:
+    distance = {}
+    for alpha in (0.01, 10.0):
+        model = learner(EQUAL, mixreg_alpha=alpha, n_epochs=2)
+        _, callback = model._setup_learn(10_000, None)
+        buffer = model.rollout_buffer
+        model.collect_rollouts(model.env, callback, buffer, STEPS)
+        originals = buffer.observations.transpose(1, 0, 2).reshape(4, -1)
+        gaps = []
+        for _ in range(20):
+            mixed = next(buffer.get(None)).observations.reshape(4, -1).numpy()
+            gaps += [np.abs(originals - row).max(1).min() for row in mixed]
+        distance[alpha] = np.mean(gaps)
+    assert distance[10.0] > 3 * distance[0.01]
+
+
+def test_the_generator_is_the_one_that_a_resume_restores() -> None:
+    model = learner(n_epochs=2)
+    _, callback = model._setup_learn(10_000, None)
+    buffer = model.rollout_buffer
+    model.collect_rollouts(model.env, callback, buffer, STEPS)
+    state = copy.deepcopy(model.rollout_rng.bit_generator.state)
+    torch.manual_seed(1)
+    first = [samples.observations for samples in buffer.get(16)]
+    model.rollout_rng.bit_generator.state = state
+    torch.manual_seed(2)
+    np.random.seed(2)
+    second = [samples.observations for samples in buffer.get(16)]
+    third = [samples.observations for samples in buffer.get(16)]
+    for a, b, c in zip(first, second, third, strict=True):
+        assert torch.equal(a, b)
+        assert a.shape != c.shape or not torch.equal(a, c)
+
+
+def test_it_learns_something_else_than_rl2_and_repeats_itself() -> None:
+    outcomes = []
+    for cls, seed in (
+        (MixregRecurrentPPO, 0),
+        (MixregRecurrentPPO, 0),
+        (WholeWorkerRecurrentPPO, 0),
+    ):
+        model = learner(cls=cls, seed=seed)
+        model.learn(STEPS * WORKERS * 3)
+        outcomes.append(torch.cat([p.detach().ravel() for p in model.policy.parameters()]))
+    assert torch.equal(outcomes[0], outcomes[1])
+    assert not torch.equal(outcomes[0], outcomes[2])
+    assert torch.isfinite(outcomes[0]).all()
+
+
+def test_a_model_file_keeps_alpha(tmp_path: Path) -> None:
+    model = learner(mixreg_alpha=0.9)
+    model.learn(STEPS * WORKERS)
+    model.save(tmp_path / "model.zip")
+    again = MixregRecurrentPPO.load(tmp_path / "model.zip", env=model.env, device="cpu")
+    assert isinstance(again.rollout_buffer, MixregRolloutBuffer)
+    assert again.rollout_buffer.alpha == 0.9
+
+
+@pytest.mark.parametrize("alpha", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_bad_alpha_is_refused(alpha: float) -> None:
+    with pytest.raises(ValueError, match="alpha must be positive, got"):
+        learner(mixreg_alpha=alpha)
