@@ -1,6 +1,6 @@
 """Task families of the paper "Latent Dynamics Mixture" as Gymnasium environments.
 
-Importing this package registers the five `LDM-*` ids with `gymnasium.make` and
+Importing this package registers the six `LDM-*` ids with `gymnasium.make` and
 `gymnasium.make_vec`. Gymnasium loads no plug-ins by itself: import the package first, or name it
 in the id, `gym.make("ldm_envs:LDM-AntGoal-v0")`.
 """
@@ -18,6 +18,7 @@ __all__ = ["ENV_IDS", "TaskDistribution", "TaskSet"]
 _FAMILIES = {
     "LDM-GridNavi-v0": ("grid_navi", "GridNavi", 30),
     "LDM-GridNaviExtrapolation-v0": ("grid_navi", "GridNaviExtrapolation", 30),
+    "LDM-GridNaviValidation-v0": ("grid_navi", "GridNaviValidation", 30),
     "LDM-AntDir-v0": ("ant", "AntDir", 200),
     "LDM-AntGoal-v0": ("ant", "AntGoal", 200),
     "LDM-HalfCheetahVel-v0": ("half_cheetah", "HalfCheetahVel", 200),

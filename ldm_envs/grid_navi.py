@@ -1,4 +1,4 @@
-"""GridNavi: find a hidden goal cell on a 7x7 grid; and its extrapolation variant.
+"""GridNavi: find a hidden goal cell on a 7x7 grid; its extrapolation and validation variants.
 
 Paper section 5.1 (Figure 1) and section 5.1.2 (Figure 5).
 """
@@ -53,6 +53,18 @@ GRID_NAVI_EXTRAPOLATION_TASKS = TaskDistribution(
         "test2": _cells(6),
         "eval": _cells(3, 4, 6),
         "all": _cells(2, 3, 4, 5, 6),
+    },
+    _COMPONENTS,
+)
+# Cells of GridNavi's train set, away from the ends of its two rings.
+_HELD_OUT = [(1, 2), (2, 1), (2, 2), (2, 6), (4, 6), (6, 2), (6, 4)]
+_KEPT = [(x, y) for x, y in _cells(2, 6).tasks.astype(int).tolist() if (x, y) not in _HELD_OUT]
+GRID_NAVI_VALIDATION_TASKS = TaskDistribution(
+    {
+        "train": FiniteTaskSet(_KEPT, tolerance=0.0),
+        "test": FiniteTaskSet(_HELD_OUT, tolerance=0.0),
+        "eval": FiniteTaskSet(_HELD_OUT, tolerance=0.0),
+        "all": _cells(2, 6),
     },
     _COMPONENTS,
 )
@@ -200,6 +212,20 @@ class GridNaviExtrapolationEnv(GridNaviEnv):
     task_distribution = GRID_NAVI_EXTRAPOLATION_TASKS
 
 
+class GridNaviValidationEnv(GridNaviEnv):
+    """GridNavi's train tasks alone, some of them held out: for design choices.
+
+    As `GridNaviEnv` but for the splits: test and eval are 7 of its 18 train cells, (1, 2), (2, 1),
+    (2, 2), (2, 6), (4, 6), (6, 2), (6, 4); train is the 11 others; all = the 18. The held-out
+    cells lie in the convex hull of the kept ones, as GridNavi's test goals do, and none of
+    GridNavi's 27 test goals is ever seen.
+
+    **Source.** Ours; the paper names no validation tasks.
+    """
+
+    task_distribution = GRID_NAVI_VALIDATION_TASKS
+
+
 # ------------------------------------------------------------------ batched environments
 
 
@@ -293,6 +319,12 @@ class GridNaviExtrapolationVectorEnv(GridNaviVectorEnv):
     """Batched `GridNaviExtrapolationEnv`; arguments as `GridNaviVectorEnv`."""
 
     task_distribution = GRID_NAVI_EXTRAPOLATION_TASKS
+
+
+class GridNaviValidationVectorEnv(GridNaviVectorEnv):
+    """Batched `GridNaviValidationEnv`; arguments as `GridNaviVectorEnv`."""
+
+    task_distribution = GRID_NAVI_VALIDATION_TASKS
 
 
 def _observation_space() -> spaces.Box[np.float32]:

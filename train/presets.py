@@ -120,6 +120,11 @@ PRESETS: dict[str, dict[str, Preset]] = {
             {"varibad": {**_GRID_METHODS["varibad"], "vae_updates": 3}},
         ),
     },
+    # GridNavi's train tasks, some held out: design choices are made here
+    "LDM-GridNaviValidation-v0": {
+        "default": Preset(_GRID_WIDE, _GRID_METHODS),
+        "paper": Preset(_GRID_PAPER, {"varibad": {**_GRID_METHODS["varibad"], "vae_updates": 3}}),
+    },
     "LDM-AntDir-v0": {
         "default": Preset({**_ANT_DIR, **_CHEAP_VAE}),
         "paper": Preset(_ANT_DIR, {"ldm": {"n_minibatches": 1}}),

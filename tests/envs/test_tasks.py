@@ -29,6 +29,12 @@ def _ring(cell: np.ndarray) -> np.ndarray:
     return cell.max(axis=-1)
 
 
+def _held_out(cell: np.ndarray) -> np.ndarray:
+    """The three middle cells of ring 2, and of ring 6 the second and fourth cell of each arm."""
+    low = cell.min(axis=-1)
+    return np.where(_ring(cell) == 2, low >= 1, (_ring(cell) == 6) & np.isin(low, [2, 4]))
+
+
 def _degrees(theta: np.ndarray) -> np.ndarray:
     """Degrees, to the thousandth: finer than any two tasks, coarser than float32 rounding."""
     return np.round(np.rad2deg(theta.astype(np.float64)), 3)
@@ -65,6 +71,12 @@ def _grid_splits(rings: dict) -> dict:
 EXPECTED = {
     "LDM-GridNavi-v0": _grid_splits(RINGS),
     "LDM-GridNaviExtrapolation-v0": _grid_splits(RINGS_EXTRA),
+    "LDM-GridNaviValidation-v0": {
+        "train": (lambda t: np.isin(_ring(t), [2, 6]) & ~_held_out(t), 11),
+        "test": (lambda t: _held_out(t), 7),
+        "eval": (lambda t: _held_out(t), 7),
+        "all": (lambda t: np.isin(_ring(t), [2, 6]), 18),
+    },
     "LDM-AntDir-v0": {
         "train": (lambda t: _near(_degrees(t[:, 0]), 0, 90, 180, 270), 4),
         "test": (lambda t: _near(_degrees(t[:, 0]), 45, 135, 225, 315), 4),
@@ -289,4 +301,4 @@ def test_registration_survives_a_reload():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         importlib.reload(ldm_envs)
-    assert len(set(ldm_envs.ENV_IDS)) == len(ldm_envs.ENV_IDS) == 5
+    assert len(set(ldm_envs.ENV_IDS)) == len(ldm_envs.ENV_IDS) == 6
