@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch
-from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
 
-from ldm_wrappers.latent_dynamics import LatentDynamics
+from ldm_wrappers.latent_dynamics import LatentDynamics, SavedBeliefs
+from train.environments import env_spec, latent_dynamics_config
 from train.learner import Learner, build
-from train.run_folder import RunFolder
+from train.methods import method
+from train.run_folder import RunFolder, versions
+from train.state_check import check_like, load_weights
 from train.state_file import StateFileError, load_state, save_state
-
-Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 def save_artifacts(folder: RunFolder, learner: Learner) -> None:
@@ -37,61 +39,100 @@ def load_artifacts(folder: RunFolder, device: str = "cpu") -> Learner:
     Raises:
         StateFileError: A file is missing, damaged, or does not fit the configuration.
     """
-    learner = build(
-        dataclasses.replace(folder.config, n_workers=folder.config.n_workers, device=device)
-    )
-    load_weights(learner.algorithm.policy, _content(folder, folder.policy), str(folder.policy))
-    if learner.model is not None:
-        weights = _content(folder, folder.latent_dynamics)
-        load_weights(learner.model, weights, str(folder.latent_dynamics))
-    if learner.normalizer is not None:
-        load_normalization(learner.normalizer, _content(folder, folder.normalization))
+    learner = build(dataclasses.replace(folder.config, device=device))
+    try:
+        policy = _content(folder, folder.policy)
+        load_weights(learner.algorithm.policy, policy, str(folder.policy))
+        if learner.model is not None:
+            weights = _content(folder, folder.latent_dynamics)
+            load_weights(learner.model, weights, str(folder.latent_dynamics))
+        if learner.normalizer is not None:
+            load_normalization(learner.normalizer, _content(folder, folder.normalization))
+    except BaseException:
+        learner.vec_env.close()
+        raise
     return learner
 
 
-def load_beliefs(folder: RunFolder) -> np.ndarray[Any, Any]:
-    """Beliefs saved with a run: float32 (n_beliefs, H⁺ + 1, latent_dim)."""
-    return np.asarray(_content(folder, folder.beliefs)["means"])
+def load_latent_dynamics(
+    run: RunFolder | str | Path, env: gym.Env[Any, Any] | None = None, device: str = "cpu"
+) -> LatentDynamics:
+    """The VAE of a run, for ``ImaginaryRewardWrapper`` and the like; no training is set up.
+
+    Args:
+        run: The run folder.
+        env: An environment with the spaces that the run was trained on; ``None`` makes one of the
+            run's ``env_id`` to read them off.
+        device: Where the weights go.
+
+    Raises:
+        StateFileError: A file is missing, damaged, or fits neither the configuration nor ``env``.
+        ValueError: The method trains no VAE.
+    """
+    folder = run if isinstance(run, RunFolder) else RunFolder.open(run)
+    config = folder.config
+    if not method(config.method).has_latent_dynamics:
+        raise ValueError(f"{folder.path}: method {config.method} has no latent dynamics model")
+    weights = _content(folder, folder.latent_dynamics)
+    env_spec(config.env_id)
+    source = gym.make(config.env_id) if env is None else env
+    try:
+        model = LatentDynamics(
+            source.observation_space,
+            source.action_space,
+            latent_dynamics_config(config),
+            seed=config.seed,
+            device=device,
+        )
+    finally:
+        if env is None:
+            source.close()
+    load_weights(model, weights, str(folder.latent_dynamics))
+    return model
+
+
+def load_beliefs(run: RunFolder | str | Path) -> SavedBeliefs:
+    """Beliefs of 256 tasks that were saved with a run, to mix in ``ImaginaryRewardWrapper``.
+
+    Raises:
+        StateFileError: The file is missing, damaged, or does not fit the configuration.
+    """
+    folder = run if isinstance(run, RunFolder) else RunFolder.open(run)
+    content = _content(folder, folder.beliefs)
+    means = content.get("means") if isinstance(content, dict) else None
+    dim = folder.config.latent_dim
+    if not (
+        isinstance(means, np.ndarray)
+        and means.dtype == np.float32
+        and means.ndim == 3
+        and means.shape[2] == dim
+    ):
+        found = f"{means.dtype} {means.shape}" if isinstance(means, np.ndarray) else repr(means)
+        raise StateFileError(f"{folder.beliefs}: means are {found}, expected float32 (n, H, {dim})")
+    try:
+        return SavedBeliefs(means)
+    except ValueError as error:
+        raise StateFileError(f"{folder.beliefs}: {error}") from None
 
 
 def _header(folder: RunFolder, content: Any) -> dict[str, Any]:
-    return {"env_id": folder.config.env_id, "method": folder.config.method, "content": content}
+    config = folder.config
+    belongs = {"env_id": config.env_id, "method": config.method, "versions": versions()}
+    return {**belongs, "content": content}
 
 
-def _content(folder: RunFolder, path: Any) -> Any:
+def _content(folder: RunFolder, path: Path) -> Any:
     """The content of one of a run's files, which must belong to its environment and method."""
     state = load_state(path)
+    if not isinstance(state, dict) or "content" not in state:
+        raise StateFileError(f"{path} holds no file of a run")
     for name in ("env_id", "method"):
         expected = getattr(folder.config, name)
-        if not isinstance(state, dict) or state.get(name) != expected:
-            found = state.get(name) if isinstance(state, dict) else state
-            raise StateFileError(f"{path} belongs to {name} {found!r}, expected {expected!r}")
-    return state["content"]
-
-
-def load_weights(module: LatentDynamics | ActorCriticPolicy, weights: Arrays, name: str) -> None:
-    """Load weights after comparing every name, shape and dtype.
-
-    Raises:
-        StateFileError: What differs.
-    """
-    expected = module.state_dict()
-    if not isinstance(weights, dict) or set(weights) != set(expected):
-        found = set(weights) if isinstance(weights, dict) else set()
-        raise StateFileError(
-            f"{name}: missing weights {sorted(set(expected) - found)}, unknown weights "
-            f"{sorted(map(str, found - set(expected)))}"
-        )
-    tensors = {key: torch.from_numpy(np.array(value)) for key, value in weights.items()}
-    for key, value in tensors.items():
-        if value.shape != expected[key].shape or value.dtype != expected[key].dtype:
+        if state.get(name) != expected:
             raise StateFileError(
-                f"{name}: {key} is {tuple(value.shape)} {value.dtype}, expected "
-                f"{tuple(expected[key].shape)} {expected[key].dtype}"
+                f"{path} belongs to {name} {state.get(name)!r}, expected {expected!r}"
             )
-        if not torch.isfinite(value).all():
-            raise StateFileError(f"{name}: {key} is not finite")
-    module.load_state_dict(tensors)
+    return state["content"]
 
 
 def normalization_state(normalizer: VecNormalize) -> dict[str, Any]:
@@ -110,18 +151,18 @@ def normalization_state(normalizer: VecNormalize) -> dict[str, Any]:
 
 
 def load_normalization(normalizer: VecNormalize, state: dict[str, Any]) -> None:
-    """Inverse of :func:`normalization_state`."""
+    """Inverse of :func:`normalization_state`.
+
+    Raises:
+        StateFileError: What differs; nothing has been changed then.
+    """
+    check_like(state, normalization_state(normalizer), "normalization")
     for name in ("obs_rms", "ret_rms"):
         statistics = getattr(normalizer, name, None)
-        if statistics is None:
-            continue
-        if name not in state or np.shape(state[name]["mean"]) != np.shape(statistics.mean):
-            raise StateFileError(
-                f"normalization: {name} does not fit, expected shape {np.shape(statistics.mean)}"
-            )
-        statistics.mean = np.array(state[name]["mean"])
-        statistics.var = np.array(state[name]["var"])
-        statistics.count = float(state[name]["count"])
+        if statistics is not None:
+            statistics.mean = np.array(state[name]["mean"])
+            statistics.var = np.array(state[name]["var"])
+            statistics.count = float(state[name]["count"])
     normalizer.returns = np.array(state["returns"])
 
 

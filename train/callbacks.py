@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from train.csv_file import CsvFile
 from train.evaluation import Evaluator, evaluation_rows, summary
+from train.finite import check_weights
 from train.learner import Learner
 
 
@@ -83,7 +84,7 @@ class BetweenUpdates(BaseCallback):
 
 
 class FiniteCheck:
-    """Stops a run whose losses are no longer finite."""
+    """Stops a run whose losses or weights are no longer finite."""
 
     def __init__(self, learner: Learner) -> None:
         self.learner = learner
@@ -95,7 +96,8 @@ class FiniteCheck:
                 # undefined where all returns are equal, which is no error
                 if name == "train/explained_variance":
                     continue
-                raise FloatingPointError(f"iteration {iteration}: {name} is {value}")
+                raise FloatingPointError(f"{name} of iteration {iteration} is {value}")
+        check_weights(self.learner)
 
 
 class MetricsLog:

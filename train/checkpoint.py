@@ -9,15 +9,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from train.atomic_file import write_json
+from train.atomic_file import stale_temporaries, write_json
 from train.callbacks import MetaEpisodeStatistics, MetricsLog, PeriodicEvaluation
+from train.config import TrainConfig
 from train.learner import Learner
 from train.run_folder import RunFolder, versions
+from train.state_check import check
 from train.state_file import StateFileError, load_state, save_state
 from train.training_state import collect, restore
 
 FORMAT = "ldm-checkpoint-1"
 KEPT = 2
+_FREE = ("total_timesteps", "device", "run_dir", "overwrite", "num_threads")
 _NAME = re.compile(r"step-(\d{12})\.json")
 
 
@@ -49,6 +52,7 @@ class Checkpoints:
         self.evaluation = evaluation
         self.metrics = metrics
         self.next = learner.config.checkpoint_interval
+        self._saved: int | None = None  # steps of the newest checkpoint of this sitting
 
     def __call__(self, iteration: int) -> None:
         """Save if a checkpoint is due."""
@@ -56,8 +60,14 @@ class Checkpoints:
             self.save()
 
     def save(self) -> None:
-        """Write a checkpoint now and remove all but the newest ``KEPT``."""
+        """Write a checkpoint now and remove all but the newest ``KEPT``.
+
+        Raises:
+            OSError: It cannot be written; the earlier ones stay as they are.
+        """
         timesteps = self.learner.algorithm.num_timesteps
+        if timesteps == self._saved:
+            return
         interval = self.learner.config.checkpoint_interval
         self.next = (timesteps // interval + 1) * interval
         state = {
@@ -73,17 +83,23 @@ class Checkpoints:
         name = f"step-{timesteps:012d}"
         data = self.folder.checkpoints / f"{name}.safetensors"
         config = self.learner.config
-        manifest = {
+        manifest: dict[str, Any] = {
             "format": FORMAT,
             "file": data.name,
             "sha256": save_state(data, state),
             "timesteps": timesteps,
             "env_id": config.env_id,
             "method": config.method,
+            "config": _comparable(config),
             "versions": versions(),
         }
         manifest["manifest_sha256"] = _digest(manifest)
-        write_json(data.with_suffix(".json"), manifest)
+        try:
+            write_json(data.with_suffix(".json"), manifest)
+        except OSError:
+            data.unlink(missing_ok=True)
+            raise
+        self._saved = timesteps
         for old in _manifests(self.folder.checkpoints)[KEPT:]:
             old.with_suffix(".safetensors").unlink(missing_ok=True)
             old.unlink(missing_ok=True)
@@ -97,6 +113,7 @@ class Checkpoints:
         Raises:
             StateFileError: There are checkpoints, and none of them can be used.
         """
+        self._clean()
         failures = []
         for manifest in _manifests(self.folder.checkpoints):
             try:
@@ -114,15 +131,34 @@ class Checkpoints:
         self.metrics.file.truncate([], 0)
         return False
 
+    def last(self) -> str:
+        """Where the run could go on, in words."""
+        found = _manifests(self.folder.checkpoints)
+        if not found:
+            return "there is no checkpoint yet"
+        return f"the last checkpoint is {found[0].with_suffix('')}"
+
+    def _clean(self) -> None:
+        """Remove what a writer that was killed left: temporary files, data without a manifest."""
+        folder = self.folder.checkpoints
+        whole = {path.stem for path in _manifests(folder)}
+        for path in stale_temporaries(self.folder.path) + stale_temporaries(folder):
+            path.unlink(missing_ok=True)
+        for path in folder.glob("step-*.safetensors"):
+            if path.stem not in whole:
+                path.unlink(missing_ok=True)
+
     def _load(self, manifest_path: Path) -> None:
         manifest = _read_manifest(manifest_path)
         config = self.learner.config
-        for name in ("env_id", "method"):
-            if manifest[name] != getattr(config, name):
-                raise StateFileError(
-                    f"{manifest_path} belongs to {name} {manifest[name]!r}, expected "
-                    f"{getattr(config, name)!r}"
-                )
+        ours, theirs = _comparable(config), manifest.get("config", {})
+        differing = [
+            f"{name} {theirs[name]!r} (config.json: {ours.get(name)!r})"
+            for name in theirs
+            if theirs[name] != ours.get(name)
+        ]
+        if differing:
+            raise StateFileError(f"{manifest_path} was made with {', '.join(differing)}")
         state = load_state(manifest_path.with_suffix(".safetensors"), manifest["sha256"])
         found = versions()
         changed = [
@@ -136,21 +172,33 @@ class Checkpoints:
                 "differ from an uninterrupted run",
                 file=sys.stderr,
             )
-        if not restore(self.learner, state["learner"]):
+        try:
+            check(self.learner, state["learner"])
+            complete = restore(self.learner, state["learner"])
+            self._restore_log(state["log"])
+            timesteps = int(manifest["timesteps"])
+        except StateFileError as error:
+            raise StateFileError(f"{manifest_path} does not fit: {error}") from None
+        except (ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:
+            raise StateFileError(
+                f"{manifest_path} does not fit this run: {type(error).__name__}: {error}"
+            ) from None
+        if not complete:
             print(
                 f"warning: {config.env_id} cannot save its state; the running meta-episodes begin "
                 "anew",
                 file=sys.stderr,
             )
-        log = state["log"]
+        self._saved = timesteps
+        self.next = (timesteps // config.checkpoint_interval + 1) * config.checkpoint_interval
+
+    def _restore_log(self, log: dict[str, Any]) -> None:
         self.statistics.returns = log["statistics"]
         self.evaluation.next = log["evaluation"]["next"]
         self.evaluation.latest = log["evaluation"]["latest"]
         self.evaluation.file.truncate(*log["evaluations_csv"])
         self.metrics.file.truncate(*log["metrics_csv"])
         self.metrics.resume(log["seconds"])
-        timesteps, interval = manifest["timesteps"], config.checkpoint_interval
-        self.next = (timesteps // interval + 1) * interval
 
 
 def _manifests(directory: Path) -> list[Path]:
@@ -158,6 +206,12 @@ def _manifests(directory: Path) -> list[Path]:
     if not directory.is_dir():
         return []
     return sorted((p for p in directory.iterdir() if _NAME.fullmatch(p.name)), reverse=True)
+
+
+def _comparable(config: TrainConfig) -> dict[str, Any]:
+    """The settings that must not change between two sittings, as JSON has them."""
+    values = {key: value for key, value in config.to_dict().items() if key not in _FREE}
+    return dict(json.loads(json.dumps(values)))
 
 
 def _digest(manifest: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ import math
 from typing import Any, Literal
 
 from train.methods import MethodName, method
+from train.setting_types import check_types
 
 DecoderInput = Literal["observation", "action", "next_observation"]
 
@@ -49,8 +50,8 @@ class TrainConfig:
     """Random normal workers that take part in one mixture; None for all of them."""
     mixture_per_dimension: bool = False
     """Draw mixture weights per latent dimension, as the authors' code does."""
-    imagination_dropout: bool = False
-    """Leave the decoder's dropout on while rewards are imagined, as the authors' code does."""
+    dropout_samples: int = 8
+    """Dropout masks an imaginary reward is averaged over; 1: the authors' code, 0: no dropout."""
     num_threads: int | None = None
     """Threads of the batched physics engine (MuJoCo families); None for one per core."""
 
@@ -149,6 +150,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         chosen = method(self.method)
+        check_types(self)
         positive = (
             "total_timesteps n_episodes n_workers n_steps n_epochs n_minibatches learning_rate "
             "optimizer_eps beta lstm_hidden_size vae_learning_rate vae_updates vae_trajectories "
@@ -159,10 +161,12 @@ class TrainConfig:
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name} must be positive, got {value}")
-        for name in ("seed", "ent_coef", "vf_coef"):
+        for name in ("seed", "ent_coef", "vf_coef", "dropout_samples"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} must not be negative, got {value}")
+        if self.seed >= 2**32:
+            raise ValueError(f"seed must be below 2^32, got {self.seed}")
         for name in ("gamma", "gae_lambda"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")

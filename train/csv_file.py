@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from pathlib import Path
 from typing import Any
 
 from train.atomic_file import write_text
+from train.state_file import StateFileError
 
 
 class CsvFile:
@@ -39,12 +41,21 @@ class CsvFile:
         self.n_rows += len(rows)
 
     def position(self) -> list[Any]:
-        """Columns and number of rows, for :meth:`truncate`."""
+        """Columns and number of rows, for :meth:`truncate`; what was appended is on the disk."""
+        if self.path.exists():
+            with self.path.open("rb") as file:
+                os.fsync(file.fileno())
         return [list(self.columns), self.n_rows]
 
     def truncate(self, columns: list[str], n_rows: int) -> None:
-        """Go back to an earlier :meth:`position`."""
+        """Go back to an earlier :meth:`position`.
+
+        Raises:
+            StateFileError: The file has been damaged since.
+        """
         kept = read_csv(self.path)[:n_rows] if self.path.exists() else []
+        if len(kept) < n_rows:
+            raise StateFileError(f"{self.path} has {len(kept)} rows, the checkpoint {n_rows}")
         self.columns = list(columns)
         self.n_rows = len(kept)
         write_text(self.path, self._text(kept, header=True) if kept else "")
@@ -61,6 +72,13 @@ class CsvFile:
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """All rows of a CSV file as text."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    """All rows of a CSV file as text.
+
+    Raises:
+        StateFileError: It is no CSV file.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise StateFileError(f"{path} is no CSV file: {error}") from None

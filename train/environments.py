@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from typing import Any
 
@@ -24,14 +25,34 @@ from ldm_wrappers.vector import (
     RL2ObservationWrapper,
 )
 from train.config import TrainConfig
+from train.finite import Guard
 from train.methods import method
 
 AnyVectorEnv = VectorEnv[Any, Any, Any]
 
 
+def env_spec(env_id: str) -> gym.envs.registration.EnvSpec:
+    """The specification of a registered environment; ``module:Id-v0`` imports the module.
+
+    Raises:
+        ValueError: There is none of this name.
+    """
+    module, _, name = env_id.rpartition(":")
+    try:
+        if module:
+            importlib.import_module(module)
+        return gym.spec(name)
+    except (gym.error.Error, ImportError, TypeError, ValueError) as error:
+        raise ValueError(f"unknown env_id {env_id!r}: {error}") from None
+
+
 def task_distribution(env_id: str) -> Any | None:
     """The task distribution of an environment, or ``None`` if it has none of its own."""
-    env = gym.make(env_id)
+    env_spec(env_id)
+    try:
+        env = gym.make(env_id)
+    except (gym.error.Error, ImportError) as error:  # a dependency of its own is missing
+        raise ValueError(f"cannot make env_id {env_id!r}: {error}") from None
     distribution = getattr(env.unwrapped, "task_distribution", None)
     env.close()
     return distribution
@@ -43,10 +64,7 @@ def base_env(config: TrainConfig, num_envs: int, split: str) -> AnyVectorEnv:
     Raises:
         ValueError: The id is not registered, or the method needs a split that it does not have.
     """
-    try:
-        spec = gym.spec(config.env_id)
-    except gym.error.Error as error:
-        raise ValueError(f"unknown env_id {config.env_id!r}: {error}") from None
+    spec = env_spec(config.env_id)
     arguments: dict[str, Any] = {}
     if task_distribution(config.env_id) is not None:
         arguments["split"] = split
@@ -82,7 +100,7 @@ def meta_episode_length(config: TrainConfig) -> int:
     Raises:
         ValueError: The environment declares no ``max_episode_steps``.
     """
-    horizon = gym.spec(config.env_id).max_episode_steps
+    horizon = env_spec(config.env_id).max_episode_steps
     if horizon is None:
         raise ValueError(
             f"{config.env_id} declares no max_episode_steps, so meta-episodes have no bound; put "
@@ -91,15 +109,20 @@ def meta_episode_length(config: TrainConfig) -> int:
     return config.n_episodes * horizon
 
 
+def latent_dynamics_config(config: TrainConfig) -> LatentDynamicsConfig:
+    """The VAE's part of a run's configuration."""
+    shared = LatentDynamicsConfig.__dataclass_fields__
+    return LatentDynamicsConfig(**{name: getattr(config, name) for name in shared})
+
+
 def make_latent_dynamics(
     config: TrainConfig, env: AnyVectorEnv, device: str
 ) -> tuple[LatentDynamics, TrajectoryBuffer]:
     """The VAE of a run, and the buffer of the trajectories that train it."""
-    shared = LatentDynamicsConfig.__dataclass_fields__
     model = LatentDynamics(
         env.single_observation_space,
         env.single_action_space,
-        LatentDynamicsConfig(**{name: getattr(config, name) for name in shared}),
+        latent_dynamics_config(config),
         seed=config.seed,
         device=device,
     )
@@ -117,7 +140,7 @@ def training_env(
 ) -> tuple[AnyVectorEnv, LatentDynamics | None, TrajectoryBuffer | None]:
     """What the policy trains on: the whole chain up to stable-baselines3's part of it."""
     chosen = method(config.method)
-    env = base_env(config, config.n_workers, chosen.split)
+    env: AnyVectorEnv = Guard(base_env(config, config.n_workers, chosen.split))
     TransitionSpec.from_spaces(env.single_observation_space, env.single_action_space)
     env = MultiEpisodeWrapper(env, config.n_episodes, finite_horizon=config.finite_horizon)
     model, buffer = None, None
@@ -132,7 +155,7 @@ def training_env(
                 config.beta, config.mixture_components, config.mixture_per_dimension
             ),
             buffer=buffer,
-            dropout=config.imagination_dropout,
+            dropout_samples=config.dropout_samples,
             seed=config.seed,
         )
     if chosen.observation == "belief" and model is not None:
@@ -146,7 +169,7 @@ def evaluation_env(
     config: TrainConfig, num_envs: int, model: LatentDynamics | None
 ) -> AnyVectorEnv:
     """As :func:`training_env`, without imaginary tasks: what the policy is judged on."""
-    return judged_env(config, base_env(config, num_envs, "train"), model)
+    return judged_env(config, Guard(base_env(config, num_envs, "train")), model)
 
 
 def judged_env(

@@ -49,13 +49,28 @@ class Learner:
         return self.vec_env if isinstance(self.vec_env, VecNormalize) else None
 
 
+def chosen_device(name: str) -> str:
+    """The device called ``name`` if it is there; ``auto`` takes a GPU where there is one.
+
+    Raises:
+        ValueError: There is no such device; stable-baselines3 would take the CPU in silence.
+    """
+    try:
+        device = torch.device(get_device("auto") if name == "auto" else name)
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device {name!r} cannot be used: {reason}") from None
+    return str(device)
+
+
 def build(config: TrainConfig) -> Learner:
     """Environment ► stable-baselines3 adapter ► VecNormalize ► policy learner.
 
     Raises:
         ValueError: Settings that contradict the environment.
     """
-    device = str(get_device(config.device))
+    device = chosen_device(config.device)
     check_steps(config)
     env, model, buffer = training_env(config, device)
     trainer = None

@@ -32,7 +32,8 @@ from train.command_line import parse, report_errors
 from train.config import TrainConfig
 from train.csv_file import CsvFile
 from train.evaluation import Evaluator
-from train.learner import build
+from train.finite import FiniteRollouts, where
+from train.learner import Learner, build
 from train.run_folder import RunFolder
 from train.signals import StopRequest, TrainingStopped
 
@@ -42,10 +43,16 @@ def train(config: TrainConfig, resume: RunFolder | None = None) -> RunFolder:
 
     Raises:
         TrainingStopped: Ctrl-C or SIGTERM came; a checkpoint has been written.
+        FloatingPointError: Something was not finite; the message says what, where and when.
     """
     learner = build(config)  # environment ► wrappers ► adapter ► RecurrentPPO, and the VAE
     folder = resume or RunFolder.create(config)
+    with folder.lock():
+        _train(config, learner, folder, resume is not None)
+    return folder
 
+
+def _train(config: TrainConfig, learner: Learner, folder: RunFolder, resumed: bool) -> None:
     tensorboard = TensorBoardOutputFormat(str(folder.tensorboard))
     learner.algorithm.set_logger(Logger(str(folder.path), [tensorboard]))
     statistics = MetaEpisodeStatistics(config.n_normal)
@@ -53,8 +60,9 @@ def train(config: TrainConfig, resume: RunFolder | None = None) -> RunFolder:
     evaluation = PeriodicEvaluation(learner, evaluator, CsvFile(folder.evaluations))
     metrics = MetricsLog(learner, statistics, CsvFile(folder.metrics))
     checkpoints = Checkpoints(folder, learner, statistics, evaluation, metrics)
-    if resume is not None:
+    if resumed:
         checkpoints.resume()
+        folder.update(config)
     progress = Progress(learner, evaluation)
     stop = StopRequest()
 
@@ -71,7 +79,7 @@ def train(config: TrainConfig, resume: RunFolder | None = None) -> RunFolder:
         checkpoints,
         stop_if_asked,
     ]
-    callbacks: list[BaseCallback] = [statistics]
+    callbacks: list[BaseCallback] = [statistics, FiniteRollouts()]
     if learner.trainer is not None:
         callbacks.append(LatentDynamicsCallback(learner.trainer, config.vae_updates))
     callbacks.append(BetweenUpdates(hooks))
@@ -84,16 +92,17 @@ def train(config: TrainConfig, resume: RunFolder | None = None) -> RunFolder:
                     remaining,
                     callbacks,
                     log_interval=None,  # type: ignore[arg-type]
-                    reset_num_timesteps=resume is None,
+                    reset_num_timesteps=not resumed,
                 )
             checkpoints.save()
         save_artifacts(folder, learner)
+    except FloatingPointError as error:
+        raise FloatingPointError(f"{where(learner)}: {error}; {checkpoints.last()}") from error
     finally:
         progress.close()
         learner.vec_env.close()
         evaluator.close()
         learner.algorithm.logger.close()
-    return folder
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from train.atomic_file import write_json
 from train.config import TrainConfig
 from train.state_file import StateFileError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 FORMAT = "ldm-run-1"
 _PACKAGES = (
@@ -48,29 +55,78 @@ class RunFolder:
         """Make the folder of a new run.
 
         Raises:
-            FileExistsError: It exists and ``config.overwrite`` is false.
+            FileExistsError: It exists and ``config.overwrite`` is false, or it is in use, or what
+                would be overwritten is no run.
         """
-        path = Path(config.run_dir or f"runs/{config.env_id}-{config.method}-seed{config.seed}")
-        if path.exists() and any(path.iterdir()):
-            if not config.overwrite:
-                raise FileExistsError(
-                    f"run folder {path} exists; go on with --resume {path}, or start over with "
-                    "--overwrite"
-                )
-            shutil.rmtree(path)
-        path.mkdir(parents=True, exist_ok=True)
+        env_name = config.env_id.replace(":", "-").replace("/", "-")
+        path = Path(config.run_dir or f"runs/{env_name}-{config.method}-seed{config.seed}")
         folder = cls(path, config)
-        write_json(
-            path / "config.json",
-            {
-                "format": FORMAT,
-                "config": config.to_dict(),
-                "versions": versions(),
-                "commit": commit(),
-                "machine": f"{platform.machine()} {platform.system()}",
-            },
-        )
+        fresh = not path.exists()
+        if not fresh and any(path.iterdir()):
+            folder._make_way()
+        path.mkdir(parents=True, exist_ok=True)
+        try:
+            folder._write_config()
+        except OSError:
+            if fresh:
+                path.rmdir()
+            raise
         return folder
+
+    def _make_way(self) -> None:
+        """Delete an earlier run of this path, if that is what was asked for."""
+        if not self.config.overwrite:
+            raise FileExistsError(
+                f"run folder {self.path} exists; go on with --resume {self.path}, or start over "
+                "with --overwrite"
+            )
+        if not (self.path / "config.json").is_file():
+            raise FileExistsError(
+                f"{self.path} is no run folder (it has no config.json), so --overwrite leaves it "
+                "alone; name another --run-dir"
+            )
+        with self.lock():
+            shutil.rmtree(self.path)
+
+    def _write_config(self) -> None:
+        values = {
+            "format": FORMAT,
+            "config": self.config.to_dict(),
+            "versions": versions(),
+            "commit": commit(),
+            "machine": f"{platform.machine()} {platform.system()}",
+        }
+        write_json(self.path / "config.json", values)
+
+    def update(self, config: TrainConfig) -> None:
+        """Keep what ``--resume`` changed, for the next one."""
+        if config != self.config:
+            self.config = config
+            self._write_config()
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes from training in this folder; ends with the process at the latest.
+
+        Raises:
+            FileExistsError: Another one does.
+        """
+        if fcntl is None:
+            yield
+            return
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise FileExistsError(
+                    f"run folder {self.path} is in use by another training"
+                ) from None
+            except OSError:
+                pass  # a file system without locks
+            yield
+        finally:
+            os.close(handle)
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
@@ -79,20 +135,41 @@ class RunFolder:
         Raises:
             StateFileError: There is none, or it is damaged or of another format.
         """
-        file = Path(path) / "config.json"
+        path = Path(path)
+        file = path / "config.json"
         try:
             values = json.loads(file.read_text(encoding="utf-8"))
         except OSError as error:
             raise StateFileError(f"{path} is no run folder: {error.strerror}: {file}") from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise StateFileError(f"{file} is damaged: {error}") from None
         if not isinstance(values, dict) or values.get("format") != FORMAT:
             found = values.get("format") if isinstance(values, dict) else values
             raise StateFileError(f"{file} has format {found!r}, expected {FORMAT!r}")
         try:
-            return cls(path, TrainConfig.from_dict(values["config"]))
+            config = TrainConfig.from_dict(values["config"])
+            check_module(config.env_id)
+            return cls(path, config)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise StateFileError(f"{file} does not describe a run: {error}") from None
+
+
+def check_module(env_id: str) -> None:
+    """Refuse to import a module only because a run folder names it.
+
+    A folder from a stranger could name a module that came with it. The modules that
+    ``LDM_TRUST_MODULES`` lists (separated by commas) and our own are imported.
+
+    Raises:
+        ValueError: The module is none of them.
+    """
+    module = env_id.rpartition(":")[0]
+    trusted = ["ldm_envs", *os.environ.get("LDM_TRUST_MODULES", "").split(",")]
+    if module and module not in trusted:
+        raise ValueError(
+            f"env_id {env_id!r} would import the module {module!r}; if you trust it, set "
+            f"LDM_TRUST_MODULES={module}"
+        )
 
 
 def versions() -> dict[str, str]:
@@ -119,8 +196,3 @@ def commit() -> str:
         return git("rev-parse", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return ""
-
-
-def describe(values: dict[str, Any]) -> str:
-    """One line of ``name=value`` pairs."""
-    return " ".join(f"{name}={value}" for name, value in values.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,17 @@ import torch
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
 
 from ldm_wrappers.sb3 import WholeWorkerRecurrentPPO
-from train.artifacts import load_normalization, load_weights, normalization_state
+from train.artifacts import load_normalization, normalization_state
 from train.environments import AnyVectorEnv
 from train.learner import Learner
+from train.state_check import load_weights
 
 
 def collect(learner: Learner) -> dict[str, Any]:
-    """Everything that decides about the rest of the run, taken between two updates."""
+    """Everything that decides about the rest of the run, taken between two updates.
+
+    Weights and buffer are views: save them before the training goes on.
+    """
     algorithm = learner.algorithm
     state: dict[str, Any] = {
         "policy": algorithm.policy.state_dict(),
@@ -41,18 +46,19 @@ def collect(learner: Learner) -> dict[str, Any]:
     if learner.model is not None and learner.trainer is not None:
         state["latent_dynamics"] = learner.model.state_dict()
         state["trainer"] = learner.trainer.state_dict()
-        state["buffer"] = learner.trainer.buffer.state_dict()
+        state["buffer"] = learner.trainer.buffer.state_dict(copy=False)
     return state
 
 
 def restore(learner: Learner, state: dict[str, Any]) -> bool:
-    """Put a freshly built learner into a collected state.
+    """Put a learner into a collected state, which :func:`train.state_check.check` has passed.
 
     Returns:
         Whether the environments could be put back too; if not (they offer no ``get_state``), the
         running meta-episodes begin anew.
     """
     algorithm = learner.algorithm
+    _adapt_generators(learner, state)
     load_weights(algorithm.policy, state["policy"], "policy")
     algorithm.policy.optimizer.load_state_dict(_tensors(state["policy_optimizer"]))
     if learner.model is not None and learner.trainer is not None:
@@ -67,6 +73,7 @@ def restore(learner: Learner, state: dict[str, Any]) -> bool:
     algorithm._n_updates = int(saved["n_updates"])
     if isinstance(algorithm, WholeWorkerRecurrentPPO):
         algorithm.rollout_rng.bit_generator.state = saved["rollout_rng"]
+    algorithm.logger.name_to_value.clear()
     for name, value in state["logger"].items():
         algorithm.logger.record(name, value)
 
@@ -84,6 +91,27 @@ def restore(learner: Learner, state: dict[str, Any]) -> bool:
             setattr(algorithm, "_last_lstm_states", RNNStates(pi, vf))  # noqa: B010
     restore_random_state(state["random"])
     return complete
+
+
+def _adapt_generators(learner: Learner, state: dict[str, Any]) -> None:
+    """Keep this learner's own generators where the saved ones are of another kind of device."""
+    pairs: list[tuple[torch.Generator, dict[str, Any]]] = []
+    if learner.trainer is not None:
+        pairs.append((learner.trainer.generator, state["trainer"]))
+    for layer, saved in zip(_layers(learner.env), state["env"] or [], strict=False):
+        if isinstance(saved, dict) and "imagination" in saved:
+            pairs.append((layer.imagination.generator, saved["imagination"]))
+    changed = False
+    for generator, saved in pairs:
+        own = generator.get_state().cpu().numpy()
+        if np.shape(saved["generator"]) != own.shape:
+            saved["generator"], changed = own, True
+    if changed:
+        print(
+            "warning: the checkpoint was made on another kind of device; latents and dropout "
+            "masks are drawn anew",
+            file=sys.stderr,
+        )
 
 
 def _layers(env: AnyVectorEnv) -> list[Any]:

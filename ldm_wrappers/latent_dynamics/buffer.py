@@ -118,10 +118,16 @@ class TrajectoryBuffer:
             tensors[name] = torch.from_numpy(rows.swapaxes(0, 1).copy()).to(device)
         return TrajectoryBatch(**tensors)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Arrays of what is stored, and the position and generator that make it go on alike."""
+    def state_dict(self, *, copy: bool = True) -> dict[str, Any]:
+        """Arrays of what is stored, and the position and generator that make it go on alike.
+
+        Args:
+            copy: False gives views, which are true until the next :meth:`add`: a full buffer can
+                be a gigabyte.
+        """
+        views = {name: array[: self._size] for name, array in self._data.items()}
         return {
-            "data": {name: array[: self._size].copy() for name, array in self._data.items()},
+            "data": {name: view.copy() if copy else view for name, view in views.items()},
             "lengths": self._lengths[: self._size].copy(),
             "next": self._next,
             "rng": self._rng.bit_generator.state,

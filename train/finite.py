@@ -1,0 +1,109 @@
+"""Stops a run at the first number that is not finite, or when its environments fail."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from gymnasium.vector import VectorEnv, VectorWrapper
+from stable_baselines3.common.callbacks import BaseCallback
+
+if TYPE_CHECKING:
+    from train.learner import Learner
+
+
+class WorkerError(RuntimeError):
+    """An environment raised an error of its own while it was stepped or reset."""
+
+
+class Guard(VectorWrapper):
+    """Innermost wrapper of a training: names the worker whose observation or reward is bad.
+
+    Args:
+        env: The environments as registered, before any wrapper of ours.
+    """
+
+    def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
+        super().__init__(env)
+
+    def reset(
+        self,
+        *,
+        seed: int | list[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[Any, dict[str, Any]]:
+        """Reset, and check the observations."""
+        try:
+            observations, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
+        except (ValueError, TypeError, FloatingPointError):
+            raise
+        except Exception as error:
+            raise WorkerError(_failure("reset", error)) from error
+        check_rows("observation", observations)
+        return observations, infos
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Step, and check observations and rewards."""
+        try:
+            result = self.env.step(actions)
+        except (ValueError, TypeError, FloatingPointError):
+            raise
+        except Exception as error:
+            raise WorkerError(_failure("step", error)) from error
+        check_rows("observation", result[0])
+        check_rows("reward", result[1])
+        return result
+
+
+def _failure(doing: str, error: Exception) -> str:
+    text = f"{type(error).__name__}: {error}".rstrip(": ")
+    return f"the environments failed at {doing}: {text} (LDM_TRACEBACK=1 shows where)"
+
+
+def check_rows(name: str, rows: Any) -> None:
+    """Raise a ``FloatingPointError`` that names the first worker with a bad value."""
+    array = np.asarray(rows)
+    if array.dtype.kind != "f" or np.isfinite(array).all():
+        return
+    bad = ~np.isfinite(array.reshape(len(array), -1)).all(axis=1)
+    worker = int(np.flatnonzero(bad)[0])
+    raise FloatingPointError(f"{name} of worker {worker} is not finite: {array[worker]}")
+
+
+class FiniteRollouts(BaseCallback):
+    """Checks what the policy is shown and paid: beliefs, normalised and imaginary values."""
+
+    def _on_step(self) -> bool:
+        check_rows("policy observation", self.locals["new_obs"])
+        check_rows("policy reward", self.locals["rewards"])
+        return True
+
+
+@torch.no_grad()
+def check_weights(learner: Learner) -> None:
+    """Raise a ``FloatingPointError`` that names a weight of policy or VAE that is not finite.
+
+    A bad loss or gradient makes the weights bad in the same update, so this finds both.
+    """
+    for owner, module in (("policy", learner.algorithm.policy), ("VAE", learner.model)):
+        if module is None:
+            continue
+        parameters = dict(module.named_parameters())
+        if torch.stack([p.sum() for p in parameters.values()]).isfinite().all():
+            continue
+        for name, values in parameters.items():
+            if not values.isfinite().all():
+                count = int((~values.isfinite()).sum())
+                raise FloatingPointError(
+                    f"{count} of {values.numel()} weights {name} of the {owner} are not finite "
+                    "after this update: its loss or gradient was not"
+                )
+
+
+def where(learner: Learner) -> str:
+    """Iteration and step of a training, for messages."""
+    algorithm: Any = learner.algorithm
+    workers, done = learner.config.n_workers, algorithm.num_timesteps
+    step = done // workers
+    return f"iteration {step // algorithm.n_steps + 1}, step {step + 1} of each worker"
