@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-from train.atomic_file import write_json
+from train.atomic_file import stale_temporaries, write_json
 from train.config import TrainConfig
 from train.state_file import StateFileError
 
@@ -62,7 +62,7 @@ class RunFolder:
         path = Path(config.run_dir or f"runs/{env_name}-{config.method}-seed{config.seed}")
         folder = cls(path, config)
         fresh = not path.exists()
-        if not fresh and any(path.iterdir()):
+        if not fresh and set(path.iterdir()) - set(stale_temporaries(path)):
             folder._make_way()
         path.mkdir(parents=True, exist_ok=True)
         try:
