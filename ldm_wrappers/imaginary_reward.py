@@ -35,7 +35,8 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCo
         latent_dynamics: The model; training it between steps takes effect at once.
         beliefs: Source of the beliefs to mix.
         mixture: Mixture scheme, Eq. 1 with β = 1 by default.
-        dropout: Leave the decoder's dropout on while rewards are imagined (the authors' code).
+        dropout_samples: Dropout masks that an imaginary reward is averaged over; 1 is the authors'
+            code, 0 switches dropout off. Off, the decoder sees inputs it was never trained on.
         seed: Seed of mixture weights and dropout masks; ``reset(seed=…)`` seeds them as well.
 
     Raises:
@@ -49,7 +50,7 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCo
         beliefs: BeliefSource,
         *,
         mixture: MixtureScheme | None = None,
-        dropout: bool = False,
+        dropout_samples: int = 8,
         seed: int | None = None,
     ) -> None:
         gym.utils.RecordConstructorArgs.__init__(
@@ -57,7 +58,7 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCo
             latent_dynamics=latent_dynamics,
             beliefs=beliefs,
             mixture=mixture,
-            dropout=dropout,
+            dropout_samples=dropout_samples,
             seed=seed,
             _disable_deepcopy=True,
         )
@@ -76,7 +77,7 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCo
             n_mixture=1,
             n_normal=beliefs.n_beliefs,
             mixture=mixture,
-            dropout=dropout,
+            dropout_samples=dropout_samples,
             seed=seed,
         )
         self._observation: FloatArray = np.zeros(

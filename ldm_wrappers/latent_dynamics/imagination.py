@@ -22,7 +22,8 @@ class Imagination:
         n_mixture: Number of imaginary tasks that run side by side.
         n_normal: Number of beliefs to mix.
         mixture: Mixture scheme; Eq. 1 with β = 1 if ``None``.
-        dropout: Leave the decoder's dropout on while rewards are imagined.
+        dropout_samples: Dropout masks that an imaginary reward is averaged over; 1 is the authors'
+            code, 0 switches dropout off. Off, the decoder sees inputs it was never trained on.
         seed: Seed of weights and dropout masks.
     """
 
@@ -33,7 +34,7 @@ class Imagination:
         n_mixture: int,
         n_normal: int,
         mixture: MixtureScheme | None = None,
-        dropout: bool = False,
+        dropout_samples: int = 8,
         seed: int | None = None,
     ) -> None:
         if n_mixture < 1 or n_normal < 1:
@@ -41,10 +42,12 @@ class Imagination:
                 f"n_mixture and n_normal must be at least 1, got {n_mixture} and {n_normal}"
             )
         self.model = model
+        if dropout_samples < 0:
+            raise ValueError(f"dropout_samples must not be negative, got {dropout_samples}")
         self.n_mixture = n_mixture
         self.n_normal = n_normal
         self.mixture = mixture or DirichletMixture()
-        self.dropout = dropout
+        self.dropout_samples = dropout_samples if model.config.p_drop else 0
         self.seed(seed)
         self.weights = torch.zeros(0)
         self.begin()
@@ -104,14 +107,18 @@ class Imagination:
         Raises:
             FloatingPointError: A reward is not finite; the message names the mixture.
         """
+        transition = (observations, actions, next_observations)
+        if self.dropout_samples > 1:  # one mask per copy
+            copies = (array.expand(self.dropout_samples, *array.shape) for array in transition)
+            transition = tuple(copies)  # type: ignore[assignment]
         rewards = self.model.imagine_reward(
             self.latents(means),
-            observations,
-            actions,
-            next_observations,
-            dropout=self.dropout,
+            *transition,
+            dropout=self.dropout_samples > 0,
             generator=self.generator,
         )
+        if self.dropout_samples > 1:
+            rewards = rewards.mean(0)
         array = rewards.cpu().numpy().astype(np.float64)
         if not np.isfinite(array).all():
             bad = np.flatnonzero(~np.isfinite(array)).tolist()

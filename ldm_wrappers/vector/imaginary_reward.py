@@ -37,7 +37,8 @@ class ImaginaryRewardWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
         n_mixture: Number n̂ of mixture workers, 1 to ``num_envs − 1``.
         mixture: Mixture scheme, Eq. 1 with β = 1 by default.
         buffer: Where trajectories of the normal workers go; ``None`` keeps none.
-        dropout: Leave the decoder's dropout on while rewards are imagined (the authors' code).
+        dropout_samples: Dropout masks that an imaginary reward is averaged over; 1 is the authors'
+            code, 0 switches dropout off. Off, the decoder sees inputs it was never trained on.
         seed: Seed of mixture weights and dropout masks; ``reset(seed=…)`` seeds the environments
             only.
 
@@ -53,7 +54,7 @@ class ImaginaryRewardWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
         n_mixture: int,
         mixture: MixtureScheme | None = None,
         buffer: TrajectoryBuffer | None = None,
-        dropout: bool = False,
+        dropout_samples: int = 8,
         seed: int | None = None,
     ) -> None:
         gym.utils.RecordConstructorArgs.__init__(
@@ -62,7 +63,7 @@ class ImaginaryRewardWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
             n_mixture=n_mixture,
             mixture=mixture,
             buffer=buffer,
-            dropout=dropout,
+            dropout_samples=dropout_samples,
             seed=seed,
             _disable_deepcopy=True,
         )
@@ -83,7 +84,7 @@ class ImaginaryRewardWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
             n_mixture=n_mixture,
             n_normal=self.n_normal,
             mixture=mixture,
-            dropout=dropout,
+            dropout_samples=dropout_samples,
             seed=seed,
         )
         self._observations: FloatArray = np.zeros(

@@ -109,7 +109,7 @@ def test_pool_pays_by_the_beliefs_from_before_the_step() -> None:
 
 def test_reset_with_a_seed_repeats_weights_and_dropout() -> None:
     model = small_model(ScriptedEnv(), p_drop=0.5)
-    env = ImaginaryRewardWrapper(ScriptedEnv((9,)), model, SavedBeliefs(saved()), dropout=True)
+    env = ImaginaryRewardWrapper(ScriptedEnv((9,)), model, SavedBeliefs(saved()), dropout_samples=1)
 
     def episode(seed: int | None) -> list[float]:
         env.unwrapped.episode = -1
@@ -132,7 +132,7 @@ def test_arguments_have_an_effect() -> None:
 
     plain = rewards(seed=0)
     assert rewards(seed=0) == plain != rewards(seed=1)
-    assert rewards(seed=0, dropout=True) != plain
+    assert rewards(seed=0, dropout_samples=1) != plain
     assert rewards(seed=0, mixture=DirichletMixture(beta=3.0)) != plain
     assert rewards(saved() + 1.0, seed=0) != plain
 

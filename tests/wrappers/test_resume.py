@@ -36,7 +36,7 @@ class Chain:
                 n_mixture=2,
                 mixture=DirichletMixture(2.0, n_components=2, per_dimension=True),
                 buffer=self.buffer,
-                dropout=True,
+                dropout_samples=1,
                 seed=seed,
             )
         else:

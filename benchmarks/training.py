@@ -1,0 +1,147 @@
+"""Training steps per second: LDM with its VAE against stock sb3-contrib without any (bar A4).
+
+    python -m benchmarks.training [--env-id LDM-GridNavi-v0] [--repeats 3] [--json OUT]
+
+Both learners train the same environment, with the same workers, rollout length, network sizes,
+optimizer and number of minibatches, in turns of one process. The stock one is
+``sb3_contrib.RecurrentPPO`` with ``MlpLstmPolicy`` on the same wrapper chain without imaginary
+rewards. For MuJoCo families the raw physics rate times the number of cores is printed beside it
+(bar B4).
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import platform
+import statistics
+import time
+from pathlib import Path
+
+import torch
+from sb3_contrib import RecurrentPPO
+from stable_baselines3.common.vec_env import VecNormalize
+
+from benchmarks.stepping import MODELS, raw_rate
+from ldm_wrappers.sb3 import LatentDynamicsCallback, VectorEnvAdapter
+from train.config import TrainConfig
+from train.environments import training_env
+from train.learner import build
+from train.presets import resolve
+from train.run_folder import commit, versions
+
+
+class LdmTraining:
+    """LDM as ``train/recurrent_ppo.py`` runs it, without logging and evaluation."""
+
+    name = "LDM, VAE included"
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.learner = build(config)
+        assert self.learner.trainer is not None
+        self.callback = LatentDynamicsCallback(self.learner.trainer, config.vae_updates)
+
+    def run(self, timesteps: int) -> None:
+        """Train for ``timesteps`` more steps."""
+        self.learner.algorithm.learn(timesteps, self.callback, reset_num_timesteps=False)
+
+
+class StockTraining:
+    """sb3-contrib as it is, on the RL² chain, without a VAE."""
+
+    name = "stock RecurrentPPO, no VAE"
+
+    def __init__(self, config: TrainConfig) -> None:
+        env, _, _ = training_env(dataclasses.replace(config, method="rl2"), config.device)
+        vec_env: VectorEnvAdapter | VecNormalize = VectorEnvAdapter(env, info_keys=())
+        if config.normalize_observation or config.normalize_reward:
+            vec_env = VecNormalize(vec_env, gamma=config.gamma)
+        rmsprop = config.optimizer == "rmsprop"
+        self.algorithm = RecurrentPPO(
+            "MlpLstmPolicy",
+            vec_env,
+            learning_rate=config.learning_rate,
+            n_steps=config.n_steps,
+            batch_size=config.n_steps * config.n_workers // config.n_minibatches,
+            n_epochs=config.n_epochs,
+            gamma=config.gamma,
+            gae_lambda=config.gae_lambda,
+            clip_range=config.clip_range,
+            ent_coef=config.ent_coef,
+            normalize_advantage=config.normalize_advantage,
+            device=config.device,
+            seed=config.seed,
+            policy_kwargs={
+                "net_arch": list(config.net_arch),
+                "lstm_hidden_size": config.lstm_hidden_size,
+                "shared_lstm": True,
+                "enable_critic_lstm": False,
+                "optimizer_class": torch.optim.RMSprop if rmsprop else torch.optim.Adam,
+            },
+        )
+
+    def run(self, timesteps: int) -> None:
+        """Train for ``timesteps`` more steps."""
+        self.algorithm.learn(timesteps, reset_num_timesteps=False)
+
+
+def main() -> None:
+    """Measure in turns and print medians and their ratio."""
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--env-id", default="LDM-GridNavi-v0")
+    parser.add_argument("--preset", default="default")
+    parser.add_argument("--n-workers", type=int, default=None)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--iterations", type=int, default=6, help="rollouts per measurement")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", type=Path, default=None)
+    arguments = parser.parse_args()
+
+    changes = {} if arguments.n_workers is None else {"n_workers": arguments.n_workers}
+    config = resolve(arguments.env_id, "ldm", arguments.preset, device=arguments.device, **changes)
+    timesteps = arguments.iterations * config.n_steps * config.n_workers
+    learners = [LdmTraining(config), StockTraining(config)]
+    for learner in learners:
+        # one meta-episode at least, so that the VAE has something to learn from
+        learner.run(max(timesteps // 3, 2 * config.n_steps * config.n_workers))
+    rates: dict[str, list[float]] = {learner.name: [] for learner in learners}
+    physics: list[float] = []
+    for _ in range(arguments.repeats):
+        for learner in learners:
+            start = time.perf_counter()
+            learner.run(timesteps)
+            rates[learner.name].append(timesteps / (time.perf_counter() - start))
+        physics += [
+            raw_rate(family)(1.0) for family, ids, _ in MODELS.values() if config.env_id in ids
+        ]
+
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    ldm, stock = medians.values()
+    print(f"{config.env_id}, {config.n_workers} workers × {config.n_steps} steps, {config.device}")
+    for name, value in medians.items():
+        print(f"  {name}: {value:,.0f} steps/s")
+    print(f"  ratio LDM / stock: {ldm / stock:.2f} (bar A4: >= 1.0 on GridNavi)")
+    cores = len(os.sched_getaffinity(0))
+    if physics:
+        limit = statistics.median(physics) * cores
+        print(f"  raw physics × {cores} cores: {limit:,.0f} steps/s")
+        print(f"  ratio LDM / raw physics: {ldm / limit:.2f} (bar B4: AntGoal 0.25, cheetah 0.10)")
+    if arguments.json is not None:
+        result = {
+            "benchmark": "training",
+            "config": config.to_dict(),
+            "steps_per_second": rates,
+            "raw_physics_per_core": physics,
+            "cores": cores,
+            "torch_threads": torch.get_num_threads(),
+            "machine": platform.processor() or platform.machine(),
+            "versions": versions(),
+            "commit": commit(),
+        }
+        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
