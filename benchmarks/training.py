@@ -102,7 +102,7 @@ def main() -> None:
     changes = {} if arguments.n_workers is None else {"n_workers": arguments.n_workers}
     config = resolve(arguments.env_id, "ldm", arguments.preset, device=arguments.device, **changes)
     timesteps = arguments.iterations * config.n_steps * config.n_workers
-    learners = [LdmTraining(config), StockTraining(config)]
+    learners: list[LdmTraining | StockTraining] = [LdmTraining(config), StockTraining(config)]
     for learner in learners:
         # one meta-episode at least, so that the VAE has something to learn from
         learner.run(max(timesteps // 3, 2 * config.n_steps * config.n_workers))
