@@ -220,7 +220,10 @@ def _digest(manifest: dict[str, Any]) -> str:
 
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        manifest = json.loads(text)
+        if json.dumps(manifest, indent=2) + "\n" != text:
+            raise ValueError("it is not as it was written")
         digest = manifest.pop("manifest_sha256")
     except OSError as error:
         raise StateFileError(f"cannot read {path}: {error.strerror}") from None

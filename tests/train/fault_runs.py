@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,17 @@ import numpy as np
 from train.csv_file import read_csv
 from train.state_file import load_state
 
-GRID = """
+GRID = shlex.split("""
 --env-id LDM-GridNavi-v0 --n-workers 5 --n-mixture 2 --mixture-components 2 --n-steps 120
 --vae-buffer-trajectories 20 --vae-updates 2 --vae-encoded-lengths 4 --eval-interval 1800
 --checkpoint-interval 600 --log-interval 1 --device cpu
-""".split()
-ANT = """
+""")
+ANT = shlex.split("""
 --env-id LDM-AntGoal-v0 --n-workers 3 --n-mixture 1 --mixture-components 2 --n-steps 100
 --n-minibatches 3 --vae-buffer-trajectories 4 --vae-encoded-lengths 3 --vae-decoded-steps 20
 --eval-tasks 1 --eval-interval 1500 --checkpoint-interval 300 --log-interval 1 --num-threads 1
 --device cpu
-""".split()
+""")
 ARTIFACTS = ("policy", "latent_dynamics", "beliefs", "normalization")
 
 
@@ -50,7 +51,7 @@ class Runner:
     def __init__(self, log: Path) -> None:
         self.log = log
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(["train.recurrent_ppo", "ldm_envs.ant"])
+        self.context.set_forkserver_preload(["train.recurrent_ppo", "torch._dynamo"])
         warm = self.context.Process(target=len, args=("",))  # imports take seconds, once
         warm.start()
         warm.join()

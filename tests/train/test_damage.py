@@ -1,0 +1,242 @@
+"""Truncated, flipped and half-written files are found, and the run goes on from a good one."""
+
+from __future__ import annotations
+
+import errno
+import random
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from fault_runs import GRID, assert_same_run, last_state
+from tiny_runs import train_tiny
+
+from train import state_file
+from train.artifacts import load_artifacts, load_beliefs, load_latent_dynamics
+from train.atomic_file import atomic_path
+from train.recurrent_ppo import main
+from train.run_folder import RunFolder
+from train.state_file import StateFileError, load_state
+
+FLAGS = [*GRID, "--method", "ldm", "--n-workers", "3", "--n-mixture", "1"]
+FLAGS += ["--checkpoint-interval", "360"]
+Damage = Callable[[bytes, random.Random], bytes]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three iterations, of which the last two checkpoints are kept."""
+    path = tmp_path_factory.mktemp("runs") / "run"
+    assert main([*FLAGS, "--total-timesteps", "1080", "--run-dir", str(path)]) == 0
+    return path
+
+
+def truncate(content: bytes, rng: random.Random) -> bytes:
+    return content[: rng.randrange(len(content))]
+
+
+def flip(content: bytes, rng: random.Random) -> bytes:
+    place, damaged = rng.randrange(len(content)), bytearray(content)
+    damaged[place] ^= 1 << rng.randrange(8)
+    return bytes(damaged)
+
+
+def head_flip(content: bytes, rng: random.Random) -> bytes:
+    """The header and the metadata, which a flip anywhere would seldom meet."""
+    return flip(content[:400], rng) + content[400:]
+
+
+@pytest.mark.parametrize("damage", [truncate, flip, head_flip])
+@pytest.mark.parametrize("kind", ["safetensors", "json"])
+def test_fifty_damages_of_a_checkpoint_are_all_found(
+    kind: str, damage: Damage, run: Path, tmp_path: Path
+) -> None:
+    from train import checkpoint
+
+    good = sorted((run / "checkpoints").glob(f"*.{kind}"))[-1]
+    content, rng = good.read_bytes(), random.Random(f"{kind} {damage.__name__}")
+    manifest = checkpoint._read_manifest(good.with_suffix(".json"))
+    file = tmp_path / good.name
+    for _ in range(50):
+        damaged = damage(content, rng)
+        assert damaged != content
+        file.write_bytes(damaged)
+        with pytest.raises(StateFileError, match=str(file)):
+            if kind == "json":
+                checkpoint._read_manifest(file)
+            else:
+                load_state(file, manifest["sha256"])
+
+
+@pytest.mark.parametrize("damage", [truncate, flip])
+@pytest.mark.parametrize("kind", ["safetensors", "json"])
+def test_a_damaged_checkpoint_is_passed_over(
+    kind: str, damage: Damage, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    newest = sorted((copy / "checkpoints").glob(f"*.{kind}"))[-1]
+    newest.write_bytes(damage(newest.read_bytes(), random.Random(5)))
+    assert main(["--resume", str(copy)]) == 0
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert len(warnings) == 1 and str(newest) in warnings[0]
+    assert_same_run(copy, run)  # the last iteration was made again
+
+
+def test_if_all_checkpoints_are_damaged_it_says_so(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    for file in (copy / "checkpoints").glob("*.safetensors"):
+        file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(SystemExit) as stopped:
+        main(["--resume", str(copy)])
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert stopped.value.code == 1
+    assert last.startswith("error: no checkpoint of") and str(copy) in last
+
+
+@pytest.mark.parametrize("name", ["policy", "latent_dynamics", "beliefs"])
+def test_fifty_damages_of_what_training_leaves_are_all_found(
+    name: str, run: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    folder, file, rng = RunFolder.open(copy), copy / f"{name}.safetensors", random.Random(name)
+    content = file.read_bytes()
+    load: dict[str, Callable[[RunFolder], object]] = {
+        "policy": load_artifacts,
+        "latent_dynamics": load_latent_dynamics,
+        "beliefs": load_beliefs,
+    }
+    load[name](folder)
+    for index in range(50):
+        file.write_bytes((truncate, flip, head_flip)[index % 3](content, rng))
+        with pytest.raises(StateFileError, match=str(file)):
+            load_state(file) if index else load[name](folder)
+
+
+def test_leftovers_of_a_killed_writer_are_removed(run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    leftovers = [copy / ".metrics.csv.x.tmp", copy / "checkpoints" / ".step-1.safetensors.y.tmp"]
+    leftovers.append(copy / "checkpoints" / "step-000000009999.safetensors")
+    for file in leftovers:
+        file.write_bytes(b"half")
+    assert main(["--resume", str(copy)]) == 0
+    assert not any(file.exists() for file in leftovers)
+
+
+class Full:
+    """A disk that is full after so many bytes."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.write = state_file._write
+
+    def __call__(self, file: object, data: memoryview) -> None:
+        self.room -= len(data)
+        if self.room < 0:
+            self.write(file, data[: len(data) // 2])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self.write(file, data)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.9])
+def test_a_full_disk_leaves_the_previous_checkpoint(
+    share: float,
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    size = max(file.stat().st_size for file in (run / "checkpoints").iterdir())
+    path = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(state_file, "_write", Full(int(size * (1 + share))))
+        with pytest.raises(SystemExit) as stopped:
+            main([*FLAGS, "--total-timesteps", "1080", "--run-dir", str(path)])
+    errors = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert stopped.value.code == 1 and len(errors) == 1
+    assert errors[0].startswith("error: No space left on device: ") and "step-" in errors[0]
+    assert not list(path.rglob(".*"))
+    assert len(list((path / "checkpoints").iterdir())) == 2
+    assert last_state(path)["learner"]["algorithm"]["num_timesteps"] == 360
+    assert main(["--resume", str(path)]) == 0
+    assert_same_run(path, run)
+
+
+@pytest.fixture
+def small_disk(run: Path, tmp_path: Path) -> Iterator[Path]:
+    """A tmpfs with room for one checkpoint and a half."""
+    size = max(file.stat().st_size for file in (run / "checkpoints").iterdir())
+    command = ["mount", "-t", "tmpfs", "-o", f"size={int(1.5 * size)}", "tmpfs", str(tmp_path)]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"cannot mount a tmpfs: {error}")
+    yield tmp_path
+    subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+
+
+def test_a_disk_that_is_really_full(
+    run: Path, small_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = small_disk / "run"
+    with pytest.raises(SystemExit) as stopped:
+        main([*FLAGS, "--total-timesteps", "1080", "--run-dir", str(path)])
+    errors = [line for line in capsys.readouterr().err.splitlines() if "error" in line.lower()]
+    assert stopped.value.code == 1
+    assert len(errors) == 1 and "No space left on device" in errors[0]
+    assert not list(path.rglob(".*"))
+    assert last_state(path)["learner"]["algorithm"]["num_timesteps"] == 360
+    subprocess.run(["mount", "-o", "remount,size=100m", str(small_disk)], check=True)
+    assert main(["--resume", str(path)]) == 0
+    assert_same_run(path, run)
+
+
+def test_an_atomic_write_names_its_file_and_keeps_the_old_one(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("old")
+    with pytest.raises(OSError, match=str(file)), atomic_path(file) as temporary:
+        temporary.write_text("new")
+        raise OSError(errno.EIO, "Input/output error")
+    assert file.read_text() == "old" and list(tmp_path.iterdir()) == [file]
+
+
+def test_a_run_in_use_is_left_alone(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    for flags in (["--resume", str(copy)], [*FLAGS, "--run-dir", str(copy), "--overwrite"]):
+        with RunFolder.open(copy).lock(), pytest.raises(SystemExit):
+            main(flags)
+        assert f"run folder {copy} is in use" in capsys.readouterr().err
+    assert_same_run(copy, run)
+
+
+def test_a_checkpoint_of_other_settings_is_refused(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    text = (copy / "config.json").read_text()
+    (copy / "config.json").write_text(text.replace('"latent_dim": 32', '"latent_dim": 31'))
+    with pytest.raises(SystemExit):
+        main(["--resume", str(copy)])
+    assert "latent_dim 32 (config.json: 31)" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_run_does_not_fit(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = train_tiny(tmp_path / "other", "rl2", "--checkpoint-interval", "480")
+    shutil.rmtree(other / "checkpoints")
+    shutil.copytree(run / "checkpoints", other / "checkpoints")
+    with pytest.raises(SystemExit):
+        main(["--resume", str(other)])
+    assert "method 'ldm' (config.json: 'rl2')" in capsys.readouterr().err
