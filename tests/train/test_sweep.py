@@ -1,0 +1,272 @@
+"""Sweeps: what is planned, what a trial remembers, and that SIGKILL loses and repeats nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import train.recurrent_ppo
+import train.sweep
+from train.atomic_file import write_json
+from train.csv_file import read_csv
+from train.signals import TrainingStopped
+from train.sweep import main, parse, planned
+from train.sweep_table import SweepTable
+from train.trial_runner import (
+    TrialState,
+    is_running,
+    read_state,
+    run_trial,
+    trial_lock,
+    write_state,
+)
+from train.trials import SWEEPS, Block, Trial, override_text, parse_overrides, plan
+
+ROOT = Path(__file__).parents[2]
+GRID = "LDM-GridNavi-v0"
+TINY = {"total_timesteps": 480, "n_workers": 2, "log_interval": 1, "checkpoint_interval": 1}
+
+
+def tiny(methods: tuple[str, ...] = ("rl2",), seeds: int = 2) -> list[Trial]:
+    return plan([Block((GRID,), methods, seeds)], changes=TINY)
+
+
+def test_the_gridworld_sweep_is_the_one_of_the_issue() -> None:
+    trials = plan(SWEEPS["gridworld"])
+    names = [trial.name for trial in trials]
+    assert len(set(names)) == len(names)
+    main_trials = [t for t in trials if not override_text(t.config) and t.config.env_id == GRID]
+    methods = ["ldm", "rl2", "varibad", "mixreg", "oracle-rl2", "oracle-varibad"]
+    assert [t.config.method for t in main_trials] == [m for m in methods for _ in range(8)]
+    assert [t.config.seed for t in main_trials] == list(range(8)) * 6
+    assert trials[:48] == main_trials
+    beta = [t for t in trials if t.config.env_id == "LDM-GridNaviExtrapolation-v0"]
+    assert {t.config.beta for t in beta} == {1.0, 1.5, 2.0, 2.5}
+    assert len(beta) == 16
+    dropout = {t.config.p_drop for t in trials if t.config.env_id == GRID}
+    assert dropout == {0.0, 0.3, 0.5, 0.7, 0.9}
+    assert "LDM-GridNavi-v0-ldm-p_drop=0.7-seed0" not in names  # the preset's own
+
+
+def test_a_plan_is_a_product_and_names_what_differs() -> None:
+    grid = parse_overrides(["beta=1,2.5", "net_arch=(8,8)"])
+    assert grid == {"beta": (1.0, 2.5), "net_arch": ((8, 8),)}
+    trials = plan([Block((GRID,), ("ldm", "rl2"), 2, grid)], changes={"total_timesteps": 960})
+    assert len(trials) == 8
+    assert trials[2].name == ("LDM-GridNavi-v0-ldm-total_timesteps=960-beta=2.5-net_arch=8x8-seed0")
+    config = trials[2].config
+    assert (config.beta, config.net_arch, config.total_timesteps) == (2.5, (8, 8), 960)
+    other = plan([Block((GRID,), ("ldm",), 1)], preset="paper")[0]
+    assert other.name == "LDM-GridNavi-v0-ldm-paper-seed0" and other.config.preset == "paper"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nonsense"], "unknown sweep 'nonsense'"),
+        (["gridworld", "--methods", "ldm"], "not both"),
+        (["gridworld", "--override", "beta=1,2"], r"several: \['beta'\]"),
+        ([], "needs environments, seeds and methods"),
+        (["--methods", "ldm", "nonsense"], "needs environments, seeds and methods"),
+        (["--methods", "ldm", "--seeds", "0"], "needs environments, seeds and methods"),
+        (["--methods", "ldm", "--override", "beta"], "name=value"),
+        (["--methods", "ldm", "--override", "bet=1"], "'bet' is no setting"),
+        (["--methods", "ldm", "--override", "run_dir=x"], "'run_dir' is no setting"),
+        (["--methods", "ldm", "--override", "beta=big"], "beta cannot be 'big'"),
+        (["--methods", "ldm", "--override", "beta=-1"], "beta must be positive"),
+        (["--methods", "ldm", "--preset", "nonsense"], "unknown preset"),
+    ],
+)
+def test_bad_sweeps_are_refused(
+    arguments: list[str], message: str, tmp_path: Path, capsys: Any
+) -> None:
+    options = parse([*arguments, "--out", str(tmp_path / "new")])
+    with pytest.raises(ValueError, match=message):
+        planned(options)
+    with pytest.raises(SystemExit) as stopped:
+        main([*arguments, "--out", str(tmp_path / "new")])
+    assert stopped.value.code == 1
+    assert capsys.readouterr().err.startswith("error: ")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_dry_run_lists_and_writes_nothing(tmp_path: Path, capsys: Any) -> None:
+    out = tmp_path / "new"
+    assert main(["gridworld", "--out", str(out), "--dry-run"]) == 0
+    text = capsys.readouterr().out
+    assert "0 of 92 trials finished" in text and "LDM-GridNavi-v0-mixreg-seed7" in text
+    assert not out.exists()
+
+
+def test_without_ray_a_sweep_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(SystemExit):
+        main(["--methods", "rl2", "--out", str(tmp_path)])
+    assert "pip install 'ldm[sweep]'" in capsys.readouterr().err
+
+
+def test_a_finished_trial_is_not_run_again(tmp_path: Path, monkeypatch: Any) -> None:
+    trial = tiny()[0]
+    assert run_trial(trial, tmp_path, "cpu") == "finished"
+    state = read_state(tmp_path, trial.name)
+    assert len(state.attempts) == 1 and state.finished is not None and not state.error
+    monkeypatch.setattr(train.recurrent_ppo, "train", lambda *_: pytest.fail("ran twice"))
+    assert run_trial(trial, tmp_path, "cpu") == "finished"
+    assert read_state(tmp_path, trial.name) == state
+    table = SweepTable(tiny(), tmp_path)
+    assert table.update() == 1
+    rows = read_csv(tmp_path / "sweep.csv")
+    assert [row["status"] for row in rows] == ["finished", "waiting"]
+    assert rows[0]["timesteps"] == "480" and float(rows[0]["train_return"]) < 24
+    results = read_csv(tmp_path / "results.csv")
+    assert {row["split"] for row in results} == {"train", "test"}
+    ends = [
+        r for r in results if (r["timesteps"], r["episode"], r["split"]) == ("480", "4", "test")
+    ]
+    assert len(ends) == 1 and ends[0]["return"] == rows[0]["test_return"]
+    assert ends[0]["tasks"] == "27"
+
+
+def test_a_stopped_trial_goes_on_and_ends_like_an_unbroken_one(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    trial = tiny(("mixreg",))[0]
+    real = train.recurrent_ppo.train
+
+    def half(config: Any, resume: Any = None) -> Any:
+        real(dataclasses.replace(config, total_timesteps=240), resume)
+        folder = train.trial_runner.RunFolder.open(config.run_dir)
+        folder.update(config)
+        raise TrainingStopped("SIGTERM")
+
+    monkeypatch.setattr(train.recurrent_ppo, "train", half)
+    with pytest.raises(TrainingStopped):
+        run_trial(trial, tmp_path / "broken", "cpu")
+    table = SweepTable([trial], tmp_path / "broken")
+    table.update()
+    assert read_csv(tmp_path / "broken" / "sweep.csv")[0]["status"] == "interrupted"
+    monkeypatch.setattr(train.recurrent_ppo, "train", real)
+    assert run_trial(trial, tmp_path / "broken", "cpu") == "finished"
+    attempts = read_state(tmp_path / "broken", trial.name).attempts
+    assert [one["from_timesteps"] for one in attempts] == [0, 240]
+    assert run_trial(trial, tmp_path / "whole", "cpu") == "finished"
+    assert metrics(tmp_path / "broken", trial) == metrics(tmp_path / "whole", trial)
+
+
+def metrics(out: Path, trial: Trial) -> list[dict[str, str]]:
+    """What a trial's updates reported."""
+    rows = read_csv(out / "runs" / trial.name / "metrics.csv")
+    return [{k: v for k, v in row.items() if k.startswith(("train/", "timesteps"))} for row in rows]
+
+
+def test_a_failure_is_reported_and_tried_again_next_time(tmp_path: Path, monkeypatch: Any) -> None:
+    trial = tiny()[0]
+
+    def fail(*_: Any) -> Any:
+        raise FloatingPointError("iteration 3: loss is nan")
+
+    monkeypatch.setattr(train.recurrent_ppo, "train", fail)
+    assert run_trial(trial, tmp_path, "cpu") == "failed"
+    SweepTable([trial], tmp_path).update(final=True)
+    row = read_csv(tmp_path / "sweep.csv")[0]
+    assert row["status"] == "failed"
+    assert row["error"] == "FloatingPointError: iteration 3: loss is nan"
+    assert "loss is nan" in (tmp_path / "trials" / f"{trial.name}.log").read_text()
+    monkeypatch.undo()
+    assert run_trial(trial, tmp_path, "cpu") == "finished"
+    assert read_state(tmp_path, trial.name).error == ""
+
+
+def test_runs_with_other_settings_and_damaged_states_are_refused(tmp_path: Path) -> None:
+    trial = tiny()[0]
+    write_json(
+        tmp_path / "runs" / trial.name / "config.json",
+        {"format": "ldm-run-1", "config": trial.config.to_dict()},
+    )
+    write_state(tmp_path, trial.name, TrialState(finished=1.0))
+    changed = Trial(trial.name, dataclasses.replace(trial.config, gamma=0.5))
+    with pytest.raises(ValueError, match=r"other settings: gamma 0.95 \(now 0.5\)"):
+        train.sweep.sweep([changed], tmp_path, parse(["--out", str(tmp_path)]))
+    (tmp_path / "trials" / f"{trial.name}.json").write_text("{}")
+    with pytest.raises(ValueError, match="is damaged"):
+        read_state(tmp_path, trial.name)
+
+
+def test_a_trial_is_one_process_at_a_time(tmp_path: Path) -> None:
+    name = tiny()[0].name
+    assert not is_running(tmp_path, name)
+    with trial_lock(tmp_path, name):
+        assert is_running(tmp_path, name)
+    assert not is_running(tmp_path, name)
+    state = read_state(tmp_path, name)
+    write_state(tmp_path, name, state)
+    assert read_state(tmp_path, name) == state
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra sweep")
+@pytest.mark.parametrize("victim", ["driver", "group"])
+def test_c5_sigkill_loses_no_trial_and_repeats_none(tmp_path: Path, victim: str) -> None:
+    """Two kills at random, of the sweep alone or with all its processes, then a third start."""
+    out, rng = tmp_path / "sweep", random.Random(victim)
+    arguments = ["--methods", "rl2", "mixreg", "varibad", "--seeds", "2", "--out", str(out)]
+    overrides = [
+        "total_timesteps=24000",
+        "n_workers=4",
+        "checkpoint_interval=2400",
+        "vae_updates=1",
+    ]
+    command = [sys.executable, "-m", "train.sweep", *arguments, "--override", *overrides]
+    command += ["--interval", "0.5", "--num-cpus", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    trials = planned(parse([*arguments, "--override", *overrides]))
+    kills = 0
+    for kill in (True, True, False):
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, start_new_session=True, stdout=subprocess.DEVNULL
+        )
+        if not kill:
+            assert process.wait(timeout=600) == 0
+            break
+        before = sum(len(read_state(out, trial.name).attempts) for trial in trials)
+        while sum(len(read_state(out, trial.name).attempts) for trial in trials) == before:
+            assert process.poll() is None
+            time.sleep(0.2)
+        time.sleep(rng.uniform(1.0, 12.0))
+        if process.poll() is None:
+            if victim == "driver":
+                process.kill()
+            else:
+                os.killpg(process.pid, signal.SIGKILL)
+            kills += 1
+        process.wait()
+    attempts = 0
+    for trial in trials:
+        state = read_state(out, trial.name)
+        assert state.finished is not None, f"{trial.name} is lost"
+        assert max(one["started"] for one in state.attempts) < state.finished, "run twice"
+        attempts += len(state.attempts)
+        rows = read_csv(out / "runs" / trial.name / "evaluations.csv")
+        keys = [(r["timesteps"], r["split"], r["task"], r["episode"]) for r in rows]
+        assert len(set(keys)) == len(keys)
+        timesteps = [int(row["timesteps"]) for row in metrics(out, trial)]
+        assert timesteps == sorted(set(timesteps)) and timesteps[-1] >= 24000 - 4800
+    statuses = [row["status"] for row in read_csv(out / "sweep.csv")]
+    assert statuses == ["finished"] * 6
+    print(f"C5 ({victim}): {kills} kills, {attempts} attempts at 6 trials, 0 lost, 0 run twice")
+    interrupted = max(trials, key=lambda trial: len(read_state(out, trial.name).attempts))
+    assert run_trial(interrupted, tmp_path / "whole", "cpu") == "finished"
+    assert metrics(out, interrupted) == metrics(tmp_path / "whole", interrupted)

@@ -1,0 +1,98 @@
+"""Interquartile means and stratified bootstrap intervals, as rliable defines them.
+
+Agarwal, Schwarzer, Castro, Courville and Bellemare, "Deep Reinforcement Learning at the Edge of
+the Statistical Precipice" (NeurIPS 2021), section 4; https://github.com/google-research/rliable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class Interval(NamedTuple):
+    """A point estimate and its bootstrap percentile interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def interquartile_mean(scores: Array) -> Array:
+    """Mean of the middle half of the scores of all runs and strata together.
+
+    A quarter of the n scores, rounded down, is cut off at each end (``scipy.stats.trim_mean``
+    with 0.25, which rliable calls).
+
+    Args:
+        scores: (..., runs, strata).
+
+    Returns:
+        (...).
+    """
+    flat = np.sort(np.asarray(scores, float).reshape(*np.shape(scores)[:-2], -1), axis=-1)
+    cut = flat.shape[-1] // 4
+    return np.asarray(flat[..., cut : flat.shape[-1] - cut].mean(axis=-1))
+
+
+def mean(scores: Array) -> Array:
+    """Mean over runs and strata: (..., runs, strata) to (...)."""
+    return np.asarray(np.asarray(scores, float).mean(axis=(-2, -1)))
+
+
+def bootstrap_interval(
+    scores: Any,
+    statistic: Callable[[Array], Array] = interquartile_mean,
+    *,
+    rng: np.random.Generator,
+    confidence: float = 0.95,
+    n_resamples: int = 2000,
+) -> Interval:
+    """A statistic and its interval by stratified bootstrap.
+
+    Runs are drawn with replacement, independently for each stratum; the interval lies between the
+    percentiles (1 ∓ confidence) / 2 of the statistic. A stratum is an environment (rliable's
+    task): the 27 goals of one run share its policy, so they are no independent draws, and a
+    run's score is their mean.
+
+    Args:
+        scores: (runs,) for one stratum, or (runs, strata).
+        statistic: Function of (..., runs, strata).
+        rng: Source of the resamples.
+        confidence: Share of resamples inside the interval, in (0, 1).
+        n_resamples: Number of resamples.
+
+    Raises:
+        ValueError: No runs, scores of another shape or not finite, or ``confidence`` out of range.
+    """
+    table = np.asarray(scores, float)
+    table = table[:, None] if table.ndim == 1 else table
+    if table.ndim != 2 or 0 in table.shape or not np.isfinite(table).all():
+        raise ValueError(f"expected finite scores of shape (runs, strata), got {scores!r}")
+    if not 0.0 < confidence < 1.0:
+        raise ValueError(f"confidence must lie in (0, 1), got {confidence}")
+    n_runs, n_strata = table.shape
+    chosen = rng.integers(n_runs, size=(n_resamples, n_runs, n_strata))
+    resampled = statistic(table[chosen, np.arange(n_strata)])
+    tail = 100 * (1.0 - confidence) / 2
+    low, high = np.percentile(resampled, [tail, 100 - tail])
+    return Interval(float(statistic(table)), float(low), float(high))
+
+
+def moving_average(values: Any, window: int = 5) -> Array:
+    """Mean over the last ``window`` entries along axis 0, over fewer at the beginning.
+
+    The paper smooths its curves with a moving average of window 5 (section 5); whether it is
+    centred is not said, and a trailing one takes nothing from the future.
+    """
+    array = np.asarray(values, float)
+    if window < 1:
+        raise ValueError(f"window must be at least 1, got {window}")
+    total = np.cumsum(array, axis=0)
+    total[window:] = total[window:] - total[:-window].copy()
+    count = np.minimum(np.arange(1, len(array) + 1), window)
+    return np.asarray(total / count.reshape(-1, *[1] * (array.ndim - 1)))

@@ -1,0 +1,190 @@
+"""Many trainings on Ray: methods × environments × seeds × overrides.
+
+    python -m train.sweep gridworld --out runs/gridworld
+    python -m train.sweep --methods ldm rl2 --env-ids LDM-AntGoal-v0 --seeds 4 \\
+        --override beta=1,2 --out runs/ant-goal --cpus-per-trial 2
+
+The same command again goes on: finished trials are left alone, others begin at their last
+checkpoint. Needs the extra ``sweep`` (``pip install 'ldm[sweep]'``). Ray schedules; a trial asks
+it for ``--cpus-per-trial`` cores and ``--gpus-per-trial`` GPUs, on this machine or, with
+``--address``, on a cluster that shares the folder ``--out``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from train.command_line import report_errors
+from train.run_folder import RunFolder
+from train.sweep_table import SweepTable
+from train.trial_runner import check_settings, read_state, run_trial, trial_lock
+from train.trials import SWEEPS, Trial, blocks_of, parse_overrides, plan
+
+
+def sweep(trials: list[Trial], out: Path, options: argparse.Namespace) -> int:
+    """Run what is unfinished and report on everything.
+
+    Returns:
+        The number of trials that are still unfinished.
+
+    Raises:
+        ValueError: A run of the folder has other settings than the trial of its name.
+    """
+    for trial in trials:
+        config = trial.placed(out)
+        if (Path(config.run_dir) / "config.json").exists():
+            check_settings(config, RunFolder.open(config.run_dir))
+    table = SweepTable(trials, out)
+    waiting = [trial for trial in trials if read_state(out, trial.name).finished is None]
+    done = len(trials) - len(waiting)
+    print(f"{len(trials)} trials in {out}: {done} finished before, {len(waiting)} to run")
+    table.update()
+    if waiting:
+        ray = _ray()
+        local = {"object_store_memory": 100_000_000, "num_cpus": options.num_cpus}
+        ray.init(
+            address=options.address or "local",
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="error",
+            **({} if options.address else local),
+        )
+        with table.live():
+            try:
+                _run(ray, waiting, out, options, table)
+            finally:
+                ray.shutdown()
+    return table.update(final=True)
+
+
+def _run(
+    ray: Any, waiting: list[Trial], out: Path, options: argparse.Namespace, table: SweepTable
+) -> None:
+    """Submit all trials in order and watch them; which one runs where and when is Ray's affair."""
+    threads = max(int(options.cpus_per_trial), 1)
+    root = str(Path(__file__).resolve().parent.parent)
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    remote = ray.remote(
+        num_cpus=options.cpus_per_trial,
+        num_gpus=options.gpus_per_trial,
+        max_calls=1,  # a process of its own for each trial
+        max_retries=options.retries,  # of trials whose process or machine died
+        runtime_env={
+            "env_vars": {
+                "OMP_NUM_THREADS": str(threads),
+                "PYTHONPATH": os.pathsep.join(paths),
+                "TQDM_DISABLE": "1",
+            }
+        },
+    )(run_trial)
+    running: dict[Any, Trial] = {
+        remote.options(name=trial.name).remote(trial, out, options.device, threads): trial
+        for trial in waiting
+    }
+    while running:
+        ready, _ = ray.wait(list(running), num_returns=1, timeout=options.interval)
+        for reference in ready:
+            trial = running.pop(reference)
+            try:
+                ray.get(reference)
+            except Exception as error:  # its process died too often, or was told to stop
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+                table.lost[trial.name] = f"{type(error).__name__}: {reason}"
+        table.update()
+
+
+def _ray() -> Any:
+    try:
+        return importlib.import_module("ray")
+    except ImportError:
+        raise ValueError("sweeps run on Ray, which is missing: pip install 'ldm[sweep]'") from None
+
+
+@contextlib.contextmanager
+def only_sweep(out: Path) -> Iterator[None]:
+    """Wait for a sweep that still works in this folder."""
+    with trial_lock(out, "sweep"):
+        yield
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m train.sweep",
+        description=__doc__.split("\n\n")[0],
+        epilog=f"Named sweeps (train/trials.py): {', '.join(sorted(SWEEPS))}.",
+    )
+    add = parser.add_argument
+    add("sweep", nargs="?", help="a named sweep, instead of --methods, --env-ids, --seeds")
+    add("--methods", nargs="+", default=[], metavar="METHOD")
+    add("--env-ids", nargs="+", default=["LDM-GridNavi-v0"], metavar="ID")
+    add("--seeds", type=int, default=8, help="number of seeds, counted from 0")
+    add(
+        "--override",
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help="values of a setting, separated by commas; for a named sweep one value each",
+    )
+    add("--preset", default="default")
+    add("--out", type=Path, required=True, help="folder of the sweep; the same one goes on")
+    add("--address", default=None, help="Ray cluster; without it Ray runs on this machine")
+    add("--num-cpus", type=int, default=None, help="cores that a local Ray may use, default all")
+    add("--cpus-per-trial", type=float, default=1.0)
+    add("--gpus-per-trial", type=float, default=0.0)
+    add("--device", default=None, help="default: cpu, or cuda with --gpus-per-trial")
+    add("--retries", type=int, default=3, help="new attempts when a trial's process dies")
+    add("--interval", type=float, default=10.0, help="seconds between looks at the trials")
+    add("--dry-run", action="store_true", help="list the trials and what became of them, and end")
+    options = parser.parse_args(arguments)
+    options.device = options.device or ("cuda" if options.gpus_per_trial else "cpu")
+    options.out = options.out.resolve()  # Ray's processes have a working directory of their own
+    return options
+
+
+def planned(options: argparse.Namespace) -> list[Trial]:
+    """The trials that a command line asks for.
+
+    Raises:
+        ValueError: It contradicts itself, or names something unknown.
+    """
+    grid = parse_overrides(options.override)
+    changes: dict[str, Any] = {}
+    if options.sweep is not None:
+        if options.methods:
+            raise ValueError(f"either the sweep {options.sweep!r} or --methods, not both")
+        several = sorted(name for name, values in grid.items() if len(values) != 1)
+        if several:
+            raise ValueError(f"a named sweep takes one value per override, got several: {several}")
+        changes = {name: values[0] for name, values in grid.items()}
+        grid = {}
+    blocks = blocks_of(options.sweep, options.env_ids, options.methods, options.seeds, grid)
+    return plan(blocks, preset=options.preset, changes=changes)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a sweep; the exit status is 0 only if every trial has finished."""
+    options = parse(arguments)
+    with report_errors():
+        trials = planned(options)
+        if options.dry_run:
+            SweepTable(trials, options.out).show()
+            return 0
+        with only_sweep(options.out):
+            left = sweep(trials, options.out, options)
+    print(f"tables: {options.out}/sweep.csv, {options.out}/results.csv; runs: {options.out}/runs")
+    return int(left > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,168 @@
+"""What a sweep consists of: methods × environments × seeds × overrides, as data."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import itertools
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from train.config import TrainConfig
+from train.methods import METHODS
+from train.presets import resolve
+
+# settings that say where and how a run is made, not what it is
+PLACE = frozenset({"run_dir", "overwrite", "device", "num_threads"})
+# settings that do not make two runs different groups of seeds
+UNGROUPED = PLACE | {"seed", "eval_interval", "log_interval", "checkpoint_interval"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """A product of environments, methods, overrides and seeds; the seeds vary fastest.
+
+    Attributes:
+        env_ids: Environments.
+        methods: Methods.
+        seeds: Number of seeds, counted from 0.
+        overrides: Values of settings; a product if there are several.
+    """
+
+    env_ids: tuple[str, ...]
+    methods: tuple[str, ...]
+    seeds: int
+    overrides: dict[str, tuple[Any, ...]] = dataclasses.field(default_factory=dict)
+
+
+_GRID, _EXTRAPOLATION = ("LDM-GridNavi-v0",), ("LDM-GridNaviExtrapolation-v0",)
+SWEEPS: dict[str, tuple[Block, ...]] = {
+    # Figure 3 with 8 seeds, then the ablations with 4, as in the paper
+    "gridworld": (
+        Block(_GRID, ("ldm", "rl2", "varibad", "mixreg", "oracle-rl2", "oracle-varibad"), 8),
+        Block(_EXTRAPOLATION, ("ldm",), 4, {"beta": (1.0, 1.5, 2.0, 2.5)}),
+        Block(_GRID, ("ldm",), 4, {"p_drop": (0.0, 0.3, 0.5, 0.7, 0.9)}),
+        Block(_GRID, ("ldm",), 4, {"n_mixture": (4, 8, 16, 32)}),
+    ),
+    # design choices are made on these tasks, none of which is a test task
+    "validation": (Block(("LDM-GridNaviValidation-v0",), ("ldm", "rl2"), 4),),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One run of a sweep.
+
+    Attributes:
+        name: Its file name, from everything that tells it apart.
+        config: Its configuration; ``run_dir`` is empty until it is known.
+    """
+
+    name: str
+    config: TrainConfig
+
+    def placed(self, out: Path, **changes: Any) -> TrainConfig:
+        """The configuration with its run folder in the sweep's folder ``out``."""
+        return dataclasses.replace(self.config, run_dir=str(out / "runs" / self.name), **changes)
+
+
+def plan(
+    blocks: Iterable[Block], *, preset: str = "default", changes: dict[str, Any] | None = None
+) -> list[Trial]:
+    """All trials in order, each once: an ablation's value that is the preset's own is no new run.
+
+    Args:
+        blocks: What to run.
+        preset: Preset of every environment.
+        changes: Settings of every trial.
+
+    Raises:
+        ValueError: An unknown method, preset or setting, or a value out of range.
+    """
+    trials: dict[str, Trial] = {}
+    for block in blocks:
+        names = list(block.overrides)
+        values = list(itertools.product(*block.overrides.values()))
+        for env_id, method, chosen, seed in itertools.product(
+            block.env_ids, block.methods, values, range(block.seeds)
+        ):
+            settings = {**(changes or {}), **dict(zip(names, chosen, strict=True))}
+            config = resolve(env_id, method, preset, **{**settings, "seed": seed})
+            differing = override_text(config, PLACE | {"seed"})
+            parts = [env_id.replace(":", "-").replace("/", "-"), method]
+            parts += [preset] if preset != "default" else []
+            parts += [differing.replace(" ", "-").replace("/", "-")] if differing else []
+            name = "-".join([*parts, f"seed{seed}"])
+            trials.setdefault(name, Trial(name, config))
+    return list(trials.values())
+
+
+def overrides(config: TrainConfig, ignored: frozenset[str] = UNGROUPED) -> dict[str, Any]:
+    """The settings in which a configuration differs from its preset, ``ignored`` ones aside."""
+    usual = resolve(config.env_id, config.method, config.preset).to_dict()
+    own = config.to_dict()
+    return {k: own[k] for k in own if k not in ignored and own[k] != usual[k]}
+
+
+def override_text(config: TrainConfig, ignored: frozenset[str] = UNGROUPED) -> str:
+    """:func:`overrides` as ``name=value`` pairs without spaces in them."""
+    return " ".join(f"{k}={_text(v)}" for k, v in overrides(config, ignored).items())
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "x".join(map(_text, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def parse_overrides(texts: Iterable[str]) -> dict[str, tuple[Any, ...]]:
+    """``["beta=1,1.5", "net_arch=(64,64)"]`` as values per setting.
+
+    Raises:
+        ValueError: No ``name=value``, or an unknown setting.
+    """
+    fields = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
+    found: dict[str, tuple[Any, ...]] = {}
+    for text in texts:
+        name, equals, content = text.partition("=")
+        name = name.strip().lstrip("-").replace("-", "_")
+        if not equals or not content:
+            raise ValueError(f"an override must be name=value[,value…], got {text!r}")
+        if name not in fields or name in PLACE | {"env_id", "method", "seed", "preset"}:
+            raise ValueError(f"{name!r} is no setting that can be overridden")
+        try:
+            values = ast.literal_eval(f"[{content}]")
+        except (ValueError, SyntaxError):
+            values = [part.strip() for part in content.split(",")]
+        if isinstance(fields[name], float):
+            values = [float(v) if type(v) is int else v for v in values]
+        if isinstance(fields[name], str) != all(isinstance(v, str) for v in values):
+            raise ValueError(f"{name} cannot be {content!r}; its usual value is {fields[name]!r}")
+        found[name] = tuple(values)
+    return found
+
+
+def blocks_of(
+    sweep: str | None,
+    env_ids: list[str],
+    methods: list[str],
+    seeds: int,
+    grid: dict[str, tuple[Any, ...]],
+) -> tuple[Block, ...]:
+    """The named sweep, or the block that the other arguments describe.
+
+    Raises:
+        ValueError: There is no such sweep, or no such method.
+    """
+    if sweep is not None:
+        if sweep not in SWEEPS:
+            raise ValueError(f"unknown sweep {sweep!r}, expected one of {sorted(SWEEPS)}")
+        return SWEEPS[sweep]
+    unknown = sorted(set(methods) - set(METHODS))
+    if unknown or not methods or not env_ids or seeds < 1:
+        raise ValueError(
+            f"a sweep needs environments, seeds and methods out of {sorted(METHODS)}; got "
+            f"{env_ids}, {seeds} and {methods}"
+        )
+    return (Block(tuple(env_ids), tuple(methods), seeds, grid),)
