@@ -73,7 +73,11 @@ def base_env(config: TrainConfig, num_envs: int, split: str) -> AnyVectorEnv:
             f"method {config.method} trains on split {split!r}, but {config.env_id} has no "
             "task_distribution"
         )
-    if spec.vector_entry_point is None:
+    entry_point: Any = spec.vector_entry_point
+    if isinstance(entry_point, str):
+        entry_point = gym.envs.registration.load_env_creator(entry_point)
+    known = [] if entry_point is None else list(inspect.signature(entry_point).parameters)
+    if "autoreset_mode" not in known:  # no batch of its own, or one that always resets itself
         return gym.make_vec(
             config.env_id,
             num_envs,
@@ -81,15 +85,7 @@ def base_env(config: TrainConfig, num_envs: int, split: str) -> AnyVectorEnv:
             vector_kwargs={"autoreset_mode": AutoresetMode.DISABLED},
             **arguments,
         )
-    entry_point = (
-        gym.envs.registration.load_env_creator(spec.vector_entry_point)
-        if isinstance(spec.vector_entry_point, str)
-        else spec.vector_entry_point
-    )
-    if (
-        config.num_threads is not None
-        and "num_threads" in inspect.signature(entry_point).parameters
-    ):
+    if config.num_threads is not None and "num_threads" in known:
         arguments["num_threads"] = config.num_threads
     return gym.make_vec(config.env_id, num_envs, autoreset_mode=AutoresetMode.DISABLED, **arguments)
 

@@ -1,0 +1,169 @@
+"""The same seed gives the same run; an interrupted run ends as an uninterrupted one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fault_runs import ANT, ARTIFACTS, GRID, assert_same_run, last_state
+from tiny_runs import train_tiny
+
+from ldm_envs import mujoco_batch
+from train import checkpoint, recurrent_ppo
+from train.csv_file import read_csv
+from train.recurrent_ppo import main
+from train.run_folder import RunFolder
+
+NORMALIZED = ["--normalize-observation", "--normalize-reward"]
+CASES: dict[str, tuple[list[str], int]] = {
+    "ldm": ([*GRID, "--method", "ldm", "--dropout-samples", "1"], 1800),
+    "rl2": ([*GRID, "--method", "rl2"], 1800),
+    "varibad": ([*GRID, "--method", "varibad"], 1800),
+    "mixreg": ([*GRID, "--method", "mixreg"], 1800),
+    "varibad, normalised": ([*ANT, "--method", "varibad", *NORMALIZED], 900),
+    "ldm, normalised, serial": ([*ANT, "--method", "ldm", *NORMALIZED], 900),
+}
+
+
+class Killed(BaseException):
+    """Ends a training without any of its cleaning up being asked."""
+
+
+def train(path: Path, flags: list[str], steps: int) -> Path:
+    assert main([*flags, "--total-timesteps", str(steps), "--run-dir", str(path)]) == 0
+    return path
+
+
+def kill_at(monkeypatch: pytest.MonkeyPatch, iteration: int) -> None:
+    """Die between two updates, after the checkpoint of an earlier iteration."""
+    evaluate = recurrent_ppo.PeriodicEvaluation.__call__
+
+    def die(self: Any, now: int) -> None:
+        if now == iteration:
+            raise Killed
+        evaluate(self, now)
+
+    monkeypatch.setattr(recurrent_ppo.PeriodicEvaluation, "__call__", die)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_an_interrupted_run_ends_as_a_whole_one(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags, steps = CASES[case]
+    if "serial" in case:
+        monkeypatch.setattr(mujoco_batch, "mjbatch_available", lambda: False)
+    whole = train(tmp_path / "whole", flags, steps)
+    broken = tmp_path / "broken"
+    with monkeypatch.context() as patch:
+        kill_at(patch, 2)
+        with pytest.raises(Killed):
+            train(broken, flags, steps)
+    assert not (broken / "policy.safetensors").exists()
+    assert main(["--resume", str(broken)]) == 0
+    assert_same_run(broken, whole)
+    if case == "rl2":
+        assert main(["--resume", str(broken)]) == 0  # of a finished run: nothing changes
+        assert_same_run(broken, whole)
+
+
+def test_one_seed_is_one_run_and_another_is_another(tmp_path: Path) -> None:
+    flags = [*GRID, "--method", "ldm"]
+    one, same = (train(tmp_path / name, [*flags, "--seed", "7"], 1800) for name in "ab")
+    other = train(tmp_path / "c", [*flags, "--seed", "8"], 1800)
+    assert_same_run(same, one)
+    for name in ("metrics.csv", "evaluations.csv"):
+        assert (other / name).read_text() != (one / name).read_text()
+    for name in ARTIFACTS[:3]:
+        file = f"{name}.safetensors"
+        assert (other / file).read_bytes() != (one / file).read_bytes()
+
+
+def test_how_often_checkpoints_are_written_changes_nothing(tmp_path: Path) -> None:
+    flags = [*GRID, "--method", "ldm"]
+    often = train(tmp_path / "often", flags, 1800)
+    never = train(tmp_path / "never", [*flags, "--checkpoint-interval", "99999999"], 1800)
+    assert_same_run(never, often)
+    assert len(list((often / "checkpoints").glob("*.json"))) == checkpoint.KEPT
+    assert len(list((never / "checkpoints").glob("*.json"))) == 1  # the one at the end
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_writes_a_checkpoint_and_says_how_to_go_on(
+    number: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    flags = [*GRID, "--method", "ldm", "--checkpoint-interval", "99999999"]
+    whole = train(tmp_path / "whole", flags, 1800)
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        collect = recurrent_ppo.MetaEpisodeStatistics._on_step
+        steps = iter(range(10_000))
+
+        def stop(self: Any) -> bool:
+            if next(steps) == 130:  # amid the second rollout
+                os.kill(os.getpid(), number)
+            return collect(self)
+
+        patch.setattr(recurrent_ppo.MetaEpisodeStatistics, "_on_step", stop)
+        before = signal.getsignal(number)
+        with pytest.raises(SystemExit) as stopped:
+            train(run, flags, 1800)
+        assert signal.getsignal(number) is before
+    assert stopped.value.code == 130
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last == f"stopped by {signal.Signals(number).name}: go on with --resume {run}"
+    assert last_state(run)["learner"]["algorithm"]["num_timesteps"] == 1200
+    assert main(["--resume", str(run)]) == 0
+    assert_same_run(run, whole)
+
+
+def test_a_finished_run_can_go_further(tmp_path: Path) -> None:
+    flags = [*GRID, "--method", "ldm", "--eval-interval", "900"]
+    whole = train(tmp_path / "whole", flags, 1800)
+    run = train(tmp_path / "run", flags, 1200)
+    assert main(["--resume", str(run), "--total-timesteps", "1800"]) == 0
+    assert_same_run(run, whole)
+    assert RunFolder.open(run).config.total_timesteps == 1800
+
+
+def test_a_run_without_a_checkpoint_begins_at_its_beginning(tmp_path: Path) -> None:
+    flags = [*GRID, "--method", "ldm"]
+    whole = train(tmp_path / "whole", flags, 1200)
+    copy = tmp_path / "copy"
+    shutil.copytree(whole, copy)
+    shutil.rmtree(copy / "checkpoints")
+    assert main(["--resume", str(copy)]) == 0
+    assert_same_run(copy, whole)
+
+
+def test_environments_without_saved_state_begin_anew_and_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    flags = ["--env-id", "CartPole-v1", "--n-steps", "500", "--checkpoint-interval", "2000"]
+    flags += ["--eval-tasks", "1"]
+    with monkeypatch.context() as patch:
+        kill_at(patch, 2)
+        with pytest.raises(Killed):
+            train_tiny(run, "ldm", *flags, "--total-timesteps", "6000", env_id="CartPole-v1")
+    assert main(["--resume", str(run)]) == 0
+    assert "CartPole-v1 cannot save its state" in capsys.readouterr().err
+    timesteps = [int(row["timesteps"]) for row in read_csv(run / "metrics.csv")]
+    assert timesteps == [2000, 4000, 6000]
+
+
+def test_versions_that_differ_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train(tmp_path / "run", [*GRID, "--method", "rl2"], 600)
+    monkeypatch.setattr(checkpoint, "versions", lambda: {"torch": "9.9"})
+    assert main(["--resume", str(run)]) == 0
+    error = capsys.readouterr().err
+    assert "was made with" in error and "(now 9.9)" in error
