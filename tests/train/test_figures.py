@@ -1,0 +1,196 @@
+"""``train.figures`` on made-up runs: the numbers, every figure, and C6 (the same again)."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from train.atomic_file import write_json
+from train.csv_file import read_csv
+from train.environments import task_distribution
+from train.figures import main
+from train.presets import resolve
+from train.results import final_scores, groups, read_runs, series
+from train.trials import override_text
+
+GRID, OUTER = "LDM-GridNavi-v0", "LDM-GridNaviExtrapolation-v0"
+STEPS = [250_000 * k for k in range(1, 7)]
+
+
+def made_up(
+    folder: Path, env_id: str, method: str, seed: int, level: float, **changes: Any
+) -> Path:
+    """A run folder whose returns grow to ``level``; a task is reached where its return is > 0."""
+    config = resolve(env_id, method, seed=seed, **changes)
+    text = override_text(config).replace(" ", "-")
+    path = folder / "-".join(filter(None, [env_id, method, text, f"seed{seed}"]))
+    write_json(path / "config.json", {"format": "ldm-run-1", "config": config.to_dict()})
+    rng = np.random.default_rng([seed, len(str(path.name))])
+    distribution = task_distribution(env_id)
+    splits = {k: distribution[k].tasks for k in distribution.splits if k not in ("all", "eval")}
+    rows = []
+    for index, step in enumerate(STEPS):
+        for split, tasks in splits.items():
+            for task in tasks:
+                for episode in range(1, 5):
+                    value = level * (index + 1) / len(STEPS) * episode / 4 + rng.normal() * 3
+                    value -= 8.0 * (split != "train")
+                    row = (step, split, " ".join(f"{v:g}" for v in task), episode)
+                    rows.append((*row, repr(float(value)), int(value > 0)))
+    with (path / "evaluations.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["timesteps", "split", "task", "episode", "return", "reached"])
+        writer.writerows(rows)
+    return path
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    runs, out = tmp_path_factory.mktemp("runs"), tmp_path_factory.mktemp("results")
+    paths = [
+        made_up(runs, GRID, method, seed, level)
+        for method, level in (("ldm", 22.0), ("rl2", 20.0), ("oracle-rl2", 23.0))
+        for seed in range(3)
+    ]
+    paths += [made_up(runs, GRID, "ldm", s, 12.0, p_drop=p) for p in (0.0, 0.9) for s in range(2)]
+    paths += [
+        made_up(runs, OUTER, "ldm", s, 5.0 + 5 * b, beta=b) for b in (1.0, 2.5) for s in (0, 1)
+    ]
+    assert main(["--collect", *map(str, paths), "--out", str(out)]) == 0
+    return {"paths": paths, "out": out}
+
+
+def test_every_figure_is_drawn(made: dict[str, Any]) -> None:
+    names = {path.name for path in made["out"].iterdir()}
+    figures = {"figure3", "first_episode", "dropout", "dropout_tasks", "figure6"}
+    figures |= {"beta_GridNaviExtrapolation"}
+    assert "figure3_GridNaviExtrapolation.png" not in names  # nothing there but an ablation
+    assert names >= {f"{name}.png" for name in figures} | {f"{name}.csv" for name in figures}
+    assert names >= {"runs.csv", "curves.csv", "tasks.csv", "summary.csv"}
+    assert "worker_ratio.png" not in names and "figure4.png" not in names
+    for name in figures:
+        image = imread(made["out"] / f"{name}.png")
+        assert image.shape[0] > 300 and image.shape[1] > 400
+        assert image[..., :3].std() > 0.03
+
+
+def own_values(path: Path, split: str, episode: int) -> np.ndarray:
+    """Mean returns and tasks reached per evaluation, from a run's evaluations.csv: (steps, 2)."""
+    rows = [r for r in read_csv(path / "evaluations.csv") if r["split"] == split]
+    rows = [r for r in rows if int(r["episode"]) == episode]
+    table = []
+    for step in STEPS:
+        here = [r for r in rows if int(r["timesteps"]) == step]
+        returns = [float(r["return"]) for r in here]
+        table.append((sum(returns) / len(returns), sum(int(r["reached"]) for r in here)))
+    return np.array(table)
+
+
+def test_series_are_means_over_seeds_of_moving_averages(made: dict[str, Any]) -> None:
+    runs = groups(read_runs(made["out"]))["ldm"]
+    runs = [run for run in runs if run.row["env_id"] == GRID]
+    values = np.stack([own_values(path, "test", 4) for path in made["paths"][:3]])
+    smooth = np.array(
+        [[values[i, max(0, t - 4) : t + 1].mean(0) for t in range(len(STEPS))] for i in range(3)]
+    )
+    for column, missed in ((0, False), (1, True)):
+        found = series(runs, "test", 4, missed=missed)
+        expected = 27 - smooth[..., column] if missed else smooth[..., column]
+        assert found is not None
+        np.testing.assert_array_equal(found.steps, STEPS)
+        np.testing.assert_array_equal(found.runs, 3)
+        np.testing.assert_allclose(found.mean, expected.mean(0), rtol=1e-4)
+        np.testing.assert_allclose(found.std, expected.std(0), atol=1e-4)
+        np.testing.assert_allclose(found.iqm, expected.mean(0), rtol=1e-4)  # 3 // 4 = 0 cut
+        assert (found.low <= found.iqm).all() and (found.iqm <= found.high).all()
+    rows = read_csv(made["out"] / "figure3.csv")
+    last = [r for r in rows if (r["group"], r["split"], r["quantity"]) == ("ldm", "test", "missed")]
+    assert float(last[-1]["mean"]) == pytest.approx(27 - smooth[:, -1, 1].mean(), rel=1e-4)
+
+
+def test_the_summary_is_of_the_last_five_evaluations(made: dict[str, Any]) -> None:
+    rows = read_csv(made["out"] / "summary.csv")
+    row = next(
+        r
+        for r in rows
+        if (r["env_id"], r["group"], r["split"], r["episode"]) == (GRID, "rl2", "train", "4")
+    )
+    values = np.stack([own_values(path, "train", 4)[-5:].mean(0) for path in made["paths"][3:6]])
+    assert float(row["return_mean"]) == pytest.approx(values[:, 0].mean(), rel=1e-4)
+    assert float(row["reached_mean"]) == pytest.approx(values[:, 1].mean(), rel=1e-4)
+    assert float(row["reached_mean_low"]) <= float(row["reached_mean"])
+    assert (row["runs"], row["tasks"]) == ("3", "18")
+    runs = groups(r for r in read_runs(made["out"]) if r.row["env_id"] == GRID)["rl2"]
+    np.testing.assert_allclose(final_scores(runs, "train", 4), values[:, 0], rtol=1e-4)
+
+
+def test_figure_6_shows_the_mean_return_of_every_task(made: dict[str, Any]) -> None:
+    rows = read_csv(made["out"] / "figure6.csv")
+    assert {row["group"] for row in rows} == {"beta 1", "beta 2.5"}
+    row = next(
+        r for r in rows if (r["group"], r["split"], r["task"]) == ("beta 2.5", "test2", "6 0")
+    )
+    values = []
+    for path in made["paths"][-2:]:
+        for one in read_csv(path / "evaluations.csv"):
+            key = (one["split"], one["task"], one["episode"])
+            if key == ("test2", "6 0", "4") and int(one["timesteps"]) in STEPS[-5:]:
+                values.append(float(one["return"]))
+    assert len(values) == 10
+    assert float(row["return"]) == pytest.approx(np.mean(values), rel=1e-4)
+
+
+def test_c6_the_committed_files_alone_give_every_figure_again(
+    made: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A fresh copy of the folder, without the runs; then one of few runs that was tampered with."""
+    shutil.copytree(made["out"], tmp_path / "all")
+    assert main([str(tmp_path / "all"), "--check"]) == 0
+    drawn = [p for p in made["out"].iterdir() if p.stem not in ("runs", "curves", "tasks")]
+    assert f"{len(drawn)} of {len(drawn)} files" in capsys.readouterr().out
+    few = tmp_path / "few"
+    few.mkdir()
+    for name in ("runs.csv", "curves.csv", "tasks.csv"):
+        lines = (made["out"] / name).read_text().splitlines(keepends=True)
+        kept = [line for line in lines[1:] if line.startswith(f"{GRID}-rl2")]
+        (few / name).write_text("".join([lines[0], *kept]))
+    assert main([str(few)]) == 0
+    first = {path.name: path.read_bytes() for path in few.iterdir()}
+    (few / "figure3.csv").write_text("changed")
+    (few / "leftover.png").write_bytes(b"")
+    assert main([str(few), "--check"]) == 1
+    text = capsys.readouterr().out
+    assert "differs from the committed file: figure3.csv" in text
+    assert "not drawn from the CSV files: leftover.png" in text
+    for name in ("figure3.png", "first_episode.csv"):
+        assert (few / name).read_bytes() == first[name], "--check must not write"
+
+
+def test_results_are_compact(made: dict[str, Any]) -> None:
+    """30 kB a run at most, of 50 evaluations each: the 92 runs of the sweep stay under 3 MB."""
+    size = sum((made["out"] / f"{n}.csv").stat().st_size for n in ("runs", "curves", "tasks"))
+    assert size / len(made["paths"]) < 30_000
+
+
+def test_bad_sources_are_refused(
+    made: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(*arguments: str) -> str:
+        with pytest.raises(SystemExit):
+            main(list(arguments))
+        return capsys.readouterr().err
+
+    assert "holds no runs.csv" in refused(str(tmp_path))
+    assert "is no run folder" in refused("--collect", str(tmp_path), "--out", str(tmp_path / "out"))
+    first = str(made["paths"][0])
+    assert "two runs are called" in refused("--collect", first, first, "--out", str(tmp_path / "o"))
+    shutil.copytree(made["out"], tmp_path / "bad")
+    text = (tmp_path / "bad" / "curves.csv").read_text()
+    (tmp_path / "bad" / "curves.csv").write_text(text.replace("train", "other,more", 1))
+    assert "damaged" in refused(str(tmp_path / "bad"))

@@ -1,0 +1,82 @@
+"""Interquartile means and bootstrap intervals against closed forms, and against rliable."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from train.statistics import bootstrap_interval, interquartile_mean, mean, moving_average
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 7, 8, 9])
+def test_the_interquartile_mean_cuts_a_quarter_at_each_end(n: int) -> None:
+    scores = np.random.default_rng(n).normal(size=(n, 1)) ** 3
+    ordered = sorted(scores[:, 0])
+    cut = int(0.25 * n)
+    kept = ordered[cut : n - cut]
+    assert interquartile_mean(scores) == pytest.approx(sum(kept) / len(kept))
+    stacked = np.stack([scores, scores + 1.0])
+    assert interquartile_mean(stacked) == pytest.approx(
+        np.array([0.0, 1.0]) + interquartile_mean(scores)
+    )
+
+
+# scores: default_rng(10 · runs + strata).normal(size=(runs, strata)); IQM and 95 % interval of
+# rliable 1.2.0 (get_interval_estimates, 50 000 resamples)
+RLIABLE = {
+    (8, 1): (0.74781838, 0.098317, 1.18964736),
+    (8, 3): (-0.00812109, -0.35893377, 0.33835614),
+    (5, 2): (0.12926659, -0.2685899, 0.33948582),
+}
+
+
+@pytest.mark.parametrize("shape", RLIABLE)
+def test_estimates_are_rliables(shape: tuple[int, int]) -> None:
+    scores = np.random.default_rng(10 * shape[0] + shape[1]).normal(size=shape)
+    found = bootstrap_interval(scores, rng=np.random.default_rng(0), n_resamples=20_000)
+    value, low, high = RLIABLE[shape]
+    assert found.value == pytest.approx(value, abs=1e-7)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.01)
+
+
+def test_intervals_equal_the_whole_bootstrap_distribution() -> None:
+    """Three runs in two strata: all 27² resamples by hand."""
+    scores = np.array([[0.0, 5.0], [1.0, 7.0], [4.0, 6.0]])
+    draws = list(itertools.product(range(3), repeat=3))
+    values = [
+        np.mean([*scores[list(a), 0], *scores[list(b), 1]])
+        for a, b in itertools.product(draws, draws)
+    ]
+    found = bootstrap_interval(scores, mean, rng=np.random.default_rng(0), n_resamples=200_000)
+    assert found.value == pytest.approx(np.mean(scores))
+    assert found.low == pytest.approx(np.percentile(values, 2.5), abs=0.05)
+    assert found.high == pytest.approx(np.percentile(values, 97.5), abs=0.05)
+    narrow = bootstrap_interval(scores, mean, rng=np.random.default_rng(0), confidence=0.5)
+    assert found.low < narrow.low < narrow.high < found.high
+
+
+def test_the_same_generator_gives_the_same_interval() -> None:
+    scores = np.random.default_rng(1).normal(size=8)
+    first, again = (bootstrap_interval(scores, rng=np.random.default_rng(3)) for _ in range(2))
+    assert first == again
+    assert bootstrap_interval(scores, rng=np.random.default_rng(4)) != first
+    assert bootstrap_interval([2.0], rng=np.random.default_rng(0)) == (2.0, 2.0, 2.0)
+
+
+@pytest.mark.parametrize("scores", [[], [[]], [[[1.0]]], [1.0, np.nan], 3.0])
+def test_bad_scores_are_refused(scores: object) -> None:
+    with pytest.raises(ValueError, match="expected finite scores"):
+        bootstrap_interval(scores, rng=np.random.default_rng(0))
+    with pytest.raises(ValueError, match="confidence must lie"):
+        bootstrap_interval([1.0], rng=np.random.default_rng(0), confidence=1.0)
+
+
+@pytest.mark.parametrize("window", [1, 2, 5, 20])
+def test_the_moving_average_is_trailing(window: int) -> None:
+    values = np.random.default_rng(0).normal(size=12)
+    expected = [values[max(0, i + 1 - window) : i + 1].mean() for i in range(12)]
+    np.testing.assert_allclose(moving_average(values, window), expected, atol=1e-12)
+    with pytest.raises(ValueError, match="got 0"):
+        moving_average(values, 0)

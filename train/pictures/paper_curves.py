@@ -1,0 +1,107 @@
+"""Figure 3 of the paper and its kin: groups of seeds over time, from committed numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from train.environments import task_distribution
+from train.pictures.ceilings import best_returns
+from train.pictures.style import figure, group_colours, save, step_unit, tidy
+from train.result_tables import write_csv
+from train.results import Run, Series, series
+
+Panel = tuple[str, bool]  # split, and whether it shows tasks missed
+
+
+def draw_paper_curves(
+    groups: dict[str, list[Run]], path: Path, title: str, *, first_episode: bool = False
+) -> list[Path]:
+    """Return per split and test tasks missed over steps, as PNG and as CSV.
+
+    Above, means and standard deviations as in the paper; below, interquartile means with 95 %
+    bootstrap intervals.
+
+    Args:
+        groups: Runs by label, all of one environment.
+        path: PNG to write; the numbers go beside it.
+        title: Title of the figure.
+        first_episode: Show the first episode of each task instead of the last.
+    """
+    example = next(iter(groups.values()))[0]
+    env_id = example.row["env_id"]
+    episode = 1 if first_episode else example.last_episode
+    panels: list[Panel] = [(split, False) for split in example.tasks]
+    panels += [(split, True) for split in example.tasks if split != "train" and example.reached]
+    colours = group_colours([runs[0].row["method"] for runs in groups.values()])
+    drawing = figure(3.7 * len(panels) + 1.2, 6.2)
+    drawing.suptitle(
+        f"{title} ({env_id}, episode {episode} of {example.last_episode})", fontsize=10
+    )
+    axes = drawing.subplots(2, len(panels), squeeze=False, sharex=True)
+    rows: list[dict[str, Any]] = []
+    largest = max((step for r in groups.values() for run in r for step in _steps(run)), default=1)
+    unit, label = step_unit(float(largest))
+    for column, (split, missed) in enumerate(panels):
+        for (name, runs), colour in zip(groups.items(), colours, strict=True):
+            curve = series(runs, split, episode, missed=missed)
+            if curve is None:
+                continue
+            _fill(axes[0, column], curve, unit, colour, f"{name} ({len(runs)})", iqm=False)
+            _fill(axes[1, column], curve, unit, colour, name, iqm=True)
+            rows += _rows(name, split, episode, missed, curve)
+        what = "tasks missed" if missed else "return"
+        n = example.tasks[split]
+        axes[0, column].set_title(f"{split}: {what} ({n} tasks)", fontsize=9)
+        best = None if missed else _ceiling(env_id, split)
+        for row, kind in enumerate(("mean ± standard deviation", "IQM, 95 % interval")):
+            if best is not None:
+                axes[row, column].axhline(best, color="#444444", ls="--", lw=1)
+            if column == 0:
+                axes[row, column].set_ylabel(kind)
+            tidy(axes[row, column])
+        axes[1, column].set_xlabel(label)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    drawing.legend(handles, labels, fontsize=8, loc="outside right upper", title="seeds in ( )")
+    return [save(drawing, path), write_csv(path.with_suffix(".csv"), rows)]
+
+
+def _steps(run: Run) -> list[int]:
+    return [step for curve in run.returns.values() for step in curve]
+
+
+def _fill(axes: Axes, curve: Series, unit: float, colour: str, label: str, *, iqm: bool) -> None:
+    middle = curve.iqm if iqm else curve.mean
+    low = curve.low if iqm else curve.mean - curve.std
+    high = curve.high if iqm else curve.mean + curve.std
+    steps = curve.steps / unit
+    marker = {"marker": "o", "markersize": 3} if len(steps) == 1 else {}
+    axes.plot(steps, middle, color=colour, lw=1.6, label=label, **marker)  # type: ignore[arg-type]
+    axes.fill_between(steps, low, high, color=colour, alpha=0.18, lw=0)
+
+
+def _rows(name: str, split: str, episode: int, missed: bool, curve: Series) -> list[dict[str, Any]]:
+    columns = ("mean", "std", "iqm", "low", "high")
+    return [
+        {
+            "group": name,
+            "split": split,
+            "episode": episode,
+            "quantity": "missed" if missed else "return",
+            "timesteps": int(curve.steps[index]),
+            "runs": int(curve.runs[index]),
+            **{column: f"{getattr(curve, column)[index]:.6g}" for column in columns},
+        }
+        for index in range(len(curve.steps))
+    ]
+
+
+def _ceiling(env_id: str, split: str) -> float | None:
+    """Mean best return of a split's tasks when they are known, where a formula exists."""
+    distribution = task_distribution(env_id)
+    if distribution is None:
+        return None
+    best = best_returns(env_id, distribution[split].tasks)
+    return None if best is None else float(best.mean())

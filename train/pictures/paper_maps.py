@@ -1,0 +1,107 @@
+"""Figure 4 of the paper from committed numbers: mixtures of beliefs and what they decode to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from train.artifacts import load_artifacts
+from train.environments import evaluation_tasks
+from train.pictures.grid import Grid
+from train.pictures.mixtures import Mixtures, draw_mixtures
+from train.pictures.reward_maps import draw_dropout_comparison
+from train.pictures.rollout import record
+from train.run_folder import RunFolder
+
+Array = np.ndarray[Any, np.dtype[Any]]
+_MIXTURES = 50
+
+
+def collect_mixtures(runs: list[tuple[str, RunFolder]]) -> list[dict[str, Any]]:
+    """Mixtures of one finished LDM run per dropout rate (the lowest seed), one row per number.
+
+    Runs must be on the grid and differ from their preset in nothing but dropout and budget.
+    """
+    from train.trials import overrides
+
+    chosen: dict[float, tuple[str, RunFolder]] = {}
+    for name, folder in sorted(runs, key=lambda run: run[1].config.seed):
+        config = folder.config
+        usual = set(overrides(config)) <= {"p_drop", "total_timesteps"}
+        if (config.env_id, config.method) == ("LDM-GridNavi-v0", "ldm") and usual:
+            finished = folder.latent_dynamics.exists() and folder.policy.exists()
+            if finished:
+                chosen.setdefault(config.p_drop, (name, folder))
+    return [
+        row
+        for p_drop in sorted(chosen)
+        for row in _rows(chosen[p_drop][0], _mixtures(chosen[p_drop][1]))
+    ]
+
+
+def _mixtures(folder: RunFolder) -> Mixtures:
+    learner = load_artifacts(folder)
+    try:
+        tasks = evaluation_tasks(learner.config)
+        train, test = tasks["train"], tasks["test"]
+        assert train is not None and test is not None and learner.model is not None
+        rollout = record(learner, train)
+        grid = Grid.of(learner.env.unwrapped.single_observation_space, rollout.observations)
+        assert grid is not None
+        return draw_mixtures(
+            learner.config, learner.model, grid, rollout, test, n_mixtures=_MIXTURES
+        )
+    finally:
+        learner.vec_env.close()
+
+
+_CELLED = ("maps", "dropout_maps", "own_maps", "own_dropout_maps")
+
+
+def _rows(name: str, mixtures: Mixtures) -> list[dict[str, Any]]:
+    tables = {kind: (mixtures.grid.cells, getattr(mixtures, kind)) for kind in _CELLED}
+    tables["weights"] = (mixtures.train_cells, mixtures.weights)
+    tables["test_cells"] = (mixtures.test_cells, np.zeros((1, len(mixtures.test_cells))))
+    return [
+        {
+            "run": name,
+            "p_drop": f"{mixtures.p_drop:g}",
+            "scheme": mixtures.scheme,
+            "kind": kind,
+            "mixture": index,
+            "values": " ".join(f"{value:.4g}" for value in row),
+            "cells": " ".join(f"{x:g},{y:g}" for x, y in cells) if index == 0 else "",
+        }
+        for kind, (cells, table) in tables.items()
+        for index, row in enumerate(table)
+    ]
+
+
+def _mixtures_of(rows: list[dict[str, str]]) -> Mixtures:
+    """Inverse of :func:`_rows`."""
+    tables: dict[str, Array] = {}
+    cells: dict[str, Array] = {}
+    for kind in dict.fromkeys(row["kind"] for row in rows):
+        own = [row for row in rows if row["kind"] == kind]
+        tables[kind] = np.array([row["values"].split() for row in own], float)
+        places = [place.split(",") for place in own[0]["cells"].split()]
+        cells[kind] = np.array(places, np.float32).reshape(-1, 2)
+    low, high = cells["maps"].min(0).astype(int), cells["maps"].max(0).astype(int)
+    return Mixtures(
+        grid=Grid((int(low[0]), int(low[1])), (int(high[0]), int(high[1]))),
+        train_cells=cells["weights"],
+        test_cells=cells["test_cells"],
+        weights=tables["weights"],
+        **{kind: tables[kind] for kind in _CELLED},
+        p_drop=float(rows[0]["p_drop"]),
+        scheme=rows[0]["scheme"],
+    )
+
+
+def draw_paper_maps(rows: list[dict[str, str]], path: Path) -> Path:
+    """The same mixture weights under the decoder of each run of ``mixtures.csv``."""
+    names = list(dict.fromkeys(row["run"] for row in rows))
+    runs = [(name, _mixtures_of([row for row in rows if row["run"] == name])) for name in names]
+    return draw_dropout_comparison(runs, path)

@@ -1,0 +1,89 @@
+"""Figure 6 of the paper: the return of each task of a grid, per value of a setting."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from train.environments import task_distribution
+from train.pictures.ceilings import best_returns
+from train.pictures.grid import Grid, outline
+from train.pictures.style import TRAIN, figure, save, split_colour
+from train.result_tables import write_csv
+from train.results import Run
+
+TaskRows = list[dict[str, str]]
+
+
+def draw_paper_tasks(
+    groups: dict[str, list[Run]], rows: TaskRows, path: Path, title: str
+) -> list[Path]:
+    """A map of the grid per group: mean return at the last episode, over runs and the last five
+    evaluations; black dots mark tasks that fewer than half of the evaluations reached.
+
+    Args:
+        groups: Runs by label, all of one environment whose tasks are cells.
+        rows: Rows of tasks.csv.
+        path: PNG to write; the numbers go beside it.
+        title: Title of the figure.
+    """
+    example = next(iter(groups.values()))[0]
+    env_id, last = example.row["env_id"], example.last_episode
+    by_run: dict[str, TaskRows] = defaultdict(list)
+    for row in rows:
+        if int(row["episode"]) == last:
+            by_run[row["run"]].append(row)
+    table: list[dict[str, Any]] = []
+    for name, runs in groups.items():
+        values: dict[tuple[str, str], list[dict[str, str]]] = defaultdict(list)
+        for run in runs:
+            for row in by_run[run.name]:
+                values[row["split"], row["task"]].append(row)
+        for (split, task), group in values.items():
+            table.append(
+                {
+                    "group": name,
+                    "split": split,
+                    "task": task,
+                    "runs": len(group),
+                    "return": f"{np.mean([float(row['return']) for row in group]):.6g}",
+                    "reached": f"{np.mean([float(row['reached'] or 'nan') for row in group]):.6g}",
+                }
+            )
+    distribution = task_distribution(env_id)
+    assert distribution is not None
+    cells = np.asarray(distribution["all"].tasks)
+    grid = Grid((0, 0), (int(cells[:, 0].max()), int(cells[:, 1].max())))
+    best = best_returns(env_id, cells)
+    top = float(best.max()) if best is not None else max(float(r["return"]) for r in table)
+    drawing = figure(3.0 * len(groups) + 1.2, 4.2)
+    drawing.suptitle(f"{title} ({env_id}, episode {last})", fontsize=10)
+    panels = drawing.subplots(1, len(groups), squeeze=False)[0]
+    image: Any = None
+    for axes, (name, runs) in zip(panels, groups.items(), strict=True):
+        own = [row for row in table if row["group"] == name]
+        shown = np.full(len(grid.cells), np.nan)
+        for row in own:
+            cell = np.array(row["task"].split(), float)
+            shown[grid.index(cell)] = float(row["return"])
+            if float(row["reached"]) < 0.5:
+                axes.plot(*cell, marker=".", color="black", markersize=5, zorder=6)
+        image = grid.show(axes, shown, cmap="viridis", vmin=-3.0, vmax=top)
+        outline(axes, np.asarray(distribution["train"].tasks), TRAIN, linewidth=1.4)
+        means = []
+        for split in example.tasks:
+            members = [float(row["return"]) for row in own if row["split"] == split]
+            if split != "train":
+                outline(axes, _cells(own, split), split_colour(split), linewidth=0.9)
+            means.append(f"{split} {np.mean(members):.1f}" if members else split)
+        axes.set_title(f"{name} ({len(runs)} seeds)\n{', '.join(means)}", fontsize=8)
+    drawing.colorbar(image, ax=panels, shrink=0.8, label="mean return")
+    return [save(drawing, path), write_csv(path.with_suffix(".csv"), table)]
+
+
+def _cells(rows: list[dict[str, Any]], split: str) -> Any:
+    tasks = [row["task"].split() for row in rows if row["split"] == split]
+    return np.array(tasks, float).reshape(-1, 2)
