@@ -26,6 +26,7 @@ class Guard(VectorWrapper):
 
     def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
         super().__init__(env)
+        self.steps = 0  # of each worker, from the beginning of the run
 
     def reset(
         self,
@@ -45,6 +46,7 @@ class Guard(VectorWrapper):
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Step, and check observations and rewards."""
+        self.steps += 1
         try:
             result = self.env.step(actions)
         except (ValueError, TypeError, FloatingPointError):
@@ -101,9 +103,15 @@ def check_weights(learner: Learner) -> None:
                 )
 
 
+def guard_of(learner: Learner) -> Guard:
+    """The guard around a training's environments."""
+    layer: Any = learner.env
+    while not isinstance(layer, Guard):
+        layer = layer.env
+    return layer
+
+
 def where(learner: Learner) -> str:
     """Iteration and step of a training, for messages."""
-    algorithm: Any = learner.algorithm
-    workers, done = learner.config.n_workers, algorithm.num_timesteps
-    step = done // workers
-    return f"iteration {step // algorithm.n_steps + 1}, step {step + 1} of each worker"
+    step, per_iteration = guard_of(learner).steps, learner.config.n_steps
+    return f"iteration {-(-step // per_iteration)}, step {step} of each worker"

@@ -13,6 +13,7 @@ from sb3_contrib.common.recurrent.type_aliases import RNNStates
 from ldm_wrappers.sb3 import WholeWorkerRecurrentPPO
 from train.artifacts import load_normalization, normalization_state
 from train.environments import AnyVectorEnv
+from train.finite import guard_of
 from train.learner import Learner
 from train.state_check import load_weights
 
@@ -70,6 +71,7 @@ def restore(learner: Learner, state: dict[str, Any]) -> bool:
 
     saved = state["algorithm"]
     algorithm.num_timesteps = int(saved["num_timesteps"])
+    guard_of(learner).steps = algorithm.num_timesteps // learner.config.n_workers
     algorithm._n_updates = int(saved["n_updates"])
     if isinstance(algorithm, WholeWorkerRecurrentPPO):
         algorithm.rollout_rng.bit_generator.state = saved["rollout_rng"]
