@@ -231,7 +231,7 @@ def test_c5_sigkill_loses_no_trial_and_repeats_none(tmp_path: Path, victim: str)
     ]
     command = [sys.executable, "-m", "train.sweep", *arguments, "--override", *overrides]
     command += ["--interval", "0.5", "--num-cpus", "2"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_worker_niceness": "0"}
     trials = planned(parse([*arguments, "--override", *overrides]))
     kills = 0
     for kill in (True, True, False):
@@ -245,7 +245,7 @@ def test_c5_sigkill_loses_no_trial_and_repeats_none(tmp_path: Path, victim: str)
         while sum(len(read_state(out, trial.name).attempts) for trial in trials) == before:
             assert process.poll() is None
             time.sleep(0.2)
-        time.sleep(rng.uniform(1.0, 12.0))
+        time.sleep(rng.uniform(2.0, 20.0))
         if process.poll() is None:
             if victim == "driver":
                 process.kill()

@@ -11,7 +11,7 @@ import numpy as np
 from train.environments import task_distribution
 from train.pictures.ceilings import best_returns
 from train.pictures.grid import Grid, outline
-from train.pictures.style import TRAIN, figure, save, split_colour
+from train.pictures.style import figure, save, split_colour
 from train.result_tables import write_csv
 from train.results import Run
 
@@ -72,7 +72,7 @@ def draw_paper_tasks(
             if float(row["reached"]) < 0.5:
                 axes.plot(*cell, marker=".", color="black", markersize=5, zorder=6)
         image = grid.show(axes, shown, cmap="viridis", vmin=-3.0, vmax=top)
-        outline(axes, np.asarray(distribution["train"].tasks), TRAIN, linewidth=1.4)
+        outline(axes, np.asarray(distribution["train"].tasks), "white", linewidth=1.2)
         means = []
         for split in example.tasks:
             members = [float(row["return"]) for row in own if row["split"] == split]
