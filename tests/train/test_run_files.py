@@ -1,0 +1,224 @@
+"""CSV files, state files, artifacts of a run and its export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from fault_runs import assert_equal
+from safetensors.numpy import load_file
+from stable_baselines3.common.vec_env import VecNormalize
+from tiny_runs import train_tiny
+
+import ldm_envs  # noqa: F401
+from ldm_wrappers import ImaginaryRewardWrapper, MultiEpisodeWrapper
+from ldm_wrappers.sb3 import WholeWorkerRecurrentPPO
+from train import export
+from train.artifacts import load_artifacts, load_beliefs, load_latent_dynamics
+from train.csv_file import CsvFile, read_csv
+from train.run_folder import RunFolder
+from train.state_file import StateFileError, load_state, save_state
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train_tiny(tmp_path_factory.mktemp("runs") / "run", "ldm")
+
+
+@pytest.fixture(scope="module")
+def normalized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    flags = ["--normalize-observation", "--normalize-reward"]
+    return train_tiny(tmp_path_factory.mktemp("runs") / "run", "rl2", *flags)
+
+
+def test_a_csv_file_grows_by_rows_and_columns(tmp_path: Path) -> None:
+    file = CsvFile(tmp_path / "x.csv")
+    file.append([{"a": 1, "b": "x, y"}])
+    position = file.position()
+    file.append([{"a": 2, "c": 'a "quoted" word'}, {"b": "line\nbreak"}])
+    assert read_csv(file.path) == [
+        {"a": "1", "b": "x, y", "c": ""},
+        {"a": "2", "b": "", "c": 'a "quoted" word'},
+        {"a": "", "b": "line\nbreak", "c": ""},
+    ]
+    again = CsvFile(file.path)
+    assert again.position() == file.position()
+    again.truncate(*position)
+    assert file.path.read_text() == 'a,b\n1,"x, y"\n'
+    again.append([{"a": 3}])
+    assert read_csv(file.path)[1] == {"a": "3", "b": ""}
+    again.truncate([], 0)
+    assert file.path.read_text() == ""
+    with pytest.raises(StateFileError, match="0 rows, the checkpoint 4"):
+        again.truncate(["a"], 4)
+
+
+def test_a_csv_row_cut_short_by_a_kill_is_cut_away(tmp_path: Path) -> None:
+    file = CsvFile(tmp_path / "x.csv")
+    file.append([{"a": 1, "b": 2}])
+    position = file.position()
+    with file.path.open("a") as stream:
+        stream.write('3,"4')
+    again = CsvFile(file.path)
+    again.truncate(*position)
+    again.append([{"a": 5, "b": 6}])
+    assert file.path.read_text() == "a,b\n1,2\n5,6\n"
+
+
+STATE: dict[str, Any] = {
+    "nested": {0: [1, [2.5, None]], -7: {"deep": {}}, "0": [], "": "ünïcode \x00 \n"},
+    "integers": [0, -1, 2**127 + 3, -(2**64)],
+    "bools": [True, False],
+    "floats": [0.1, -0.0, 1e-320, float("inf"), float("-inf")],
+    "arrays": {
+        "empty": np.zeros((3, 0, 2), np.float32),
+        "scalar": np.array(7, np.int64),
+        "bool": np.array([[True], [False]]),
+        "bytes": np.arange(256, dtype=np.uint8),
+        "odd": np.array([np.nan, -np.nan, np.inf, -0.0, 5e-324]),
+        "half": np.array([1.5], np.float16),
+        "strided": np.arange(12).reshape(3, 4)[:, ::2],
+    },
+    1: np.ones(2),
+    "1": np.zeros(2),
+}
+
+
+def test_a_state_comes_back_bit_for_bit(tmp_path: Path) -> None:
+    file = tmp_path / "x.safetensors"
+    digest = save_state(file, STATE)
+    found = load_state(file, digest)
+    assert_equal(found, {**STATE, "nested": found["nested"]})
+    assert found["nested"] == STATE["nested"]
+    assert [type(value) for value in found["bools"]] == [bool, bool]
+    assert str(found["floats"][1]) == "-0.0"
+    nan = load_state(file)["arrays"]["odd"]
+    assert nan.tobytes() == STATE["arrays"]["odd"].tobytes()
+    first = file.read_bytes()
+    assert save_state(file, STATE) == digest and file.read_bytes() == first
+
+
+def test_a_state_file_is_a_safetensors_file(tmp_path: Path) -> None:
+    file = tmp_path / "x.safetensors"
+    save_state(file, {"weights": torch.arange(6.0).reshape(2, 3).t(), "flags": torch.ones(2) > 0})
+    found = load_file(file)
+    np.testing.assert_array_equal(found["state.weights"], [[0, 3], [1, 4], [2, 5]])
+    assert found["state.flags"].dtype == bool
+
+
+@pytest.mark.parametrize("leaf", [object(), {1.5: 2}, b"bytes", np.array(["a"]), 1j, {1, 2}])
+def test_what_cannot_be_saved_is_named_and_leaves_nothing(leaf: Any, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"state\.a\.1 "):
+        save_state(tmp_path / "x", {"a": [0, leaf]})
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_file_than_the_one_saved_is_refused(tmp_path: Path) -> None:
+    digest = save_state(tmp_path / "x", {"a": 1})
+    save_state(tmp_path / "x", {"a": 2})
+    with pytest.raises(StateFileError, match="is not the file that was saved"):
+        load_state(tmp_path / "x", digest)
+    with pytest.raises(StateFileError, match="No such file"):
+        load_state(tmp_path / "y")
+
+
+def test_a_run_serves_the_imaginary_reward_wrapper(run: Path) -> None:
+    trained, learner = load_latent_dynamics(run), load_artifacts(RunFolder.open(run))
+    assert learner.model is not None
+    for one, other in zip(trained.parameters(), learner.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+    learner.vec_env.close()
+    beliefs = load_beliefs(run)
+    assert beliefs.means(0).shape == (beliefs.n_beliefs, 32)
+    env = MultiEpisodeWrapper(gym.make("LDM-GridNavi-v0"), 4)
+    wrapped = ImaginaryRewardWrapper(env, load_latent_dynamics(run, env), beliefs, seed=1)
+    wrapped.reset(seed=1)
+    rewards = [wrapped.step(2)[1] for _ in range(5)]
+    assert all(-0.1 <= reward <= 1.0 for reward in rewards)
+
+
+WRONG: dict[str, tuple[str, Any, str]] = {
+    "name": ("latent_dynamics", lambda c: c.update(extra=c.pop("encoder.mean.bias")), "'extra'"),
+    "shape": (
+        "latent_dynamics",
+        lambda c: c.update({"encoder.mean.bias": np.zeros(3, np.float32)}),
+        r"encoder.mean.bias is \(3,\) float32, expected \(32,\) float32",
+    ),
+    "dtype": (
+        "latent_dynamics",
+        lambda c: c.update({"encoder.mean.bias": np.zeros(32)}),
+        "float64, expected",
+    ),
+    "value": (
+        "latent_dynamics",
+        lambda c: c["encoder.mean.bias"].fill(np.inf),
+        "encoder.mean.bias is not finite",
+    ),
+    "kind": ("latent_dynamics", lambda c: c.update({"encoder.mean.bias": 1}), "expected an array"),
+    "beliefs": ("beliefs", lambda c: c.update(means=np.zeros((2, 3, 5), np.float32)), r"\(2, 3, 5"),
+    "belief values": ("beliefs", lambda c: c["means"].fill(np.nan), "finite"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_does_not_fit_is_named(case: str, run: Path, tmp_path: Path) -> None:
+    name, change, message = WRONG[case]
+    folder = RunFolder.open(run)
+    state = load_state(run / f"{name}.safetensors")
+    change(state["content"])
+    copy = RunFolder(tmp_path, folder.config)
+    save_state(tmp_path / f"{name}.safetensors", state)
+    with pytest.raises(StateFileError, match=message):
+        load_latent_dynamics(copy) if name == "latent_dynamics" else load_beliefs(copy)
+    for key, value in (("env_id", "CartPole-v1"), ("method", "varibad")):
+        save_state(tmp_path / f"{name}.safetensors", {**state, key: value})
+        with pytest.raises(StateFileError, match=f"belongs to {key} '{value}'"):
+            load_latent_dynamics(copy) if name == "latent_dynamics" else load_beliefs(copy)
+
+
+def test_a_method_without_a_vae_has_none(normalized: Path) -> None:
+    with pytest.raises(ValueError, match="rl2 has no latent dynamics model"):
+        load_latent_dynamics(normalized)
+    with pytest.raises(StateFileError, match="No such file"):
+        load_beliefs(normalized)
+
+
+def test_statistics_that_do_not_fit_are_named(normalized: Path, tmp_path: Path) -> None:
+    learner = load_artifacts(RunFolder.open(normalized))
+    learner.vec_env.close()
+    file = normalized / "normalization.safetensors"
+    good = file.read_bytes()
+    state = load_state(file)
+    state["content"]["obs_rms"]["mean"] = np.zeros(3)
+    save_state(file, state)
+    with pytest.raises(StateFileError, match=r"obs_rms: mean is \(3,\) float64, expected"):
+        load_artifacts(RunFolder.open(normalized))
+    file.write_bytes(good)
+
+
+def test_the_export_acts_as_the_run(
+    normalized: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "policy.zip"
+    assert export.main([str(normalized), str(target)]) == 0
+    assert "load only your own" in capsys.readouterr().out
+    learner = load_artifacts(RunFolder.open(normalized))
+    exported = WholeWorkerRecurrentPPO.load(target)
+    statistics = VecNormalize.load(str(tmp_path / "policy.vecnormalize.pkl"), learner.vec_env.venv)
+    observations = np.random.default_rng(0).random((4, 9)).astype(np.float32)
+    assert learner.normalizer is not None
+    np.testing.assert_array_equal(
+        statistics.normalize_obs(observations), learner.normalizer.normalize_obs(observations)
+    )
+    for one, other in zip(
+        exported.policy.parameters(), learner.algorithm.policy.parameters(), strict=True
+    ):
+        assert torch.equal(one, other)
+    learner.vec_env.close()
+    with pytest.raises(SystemExit):
+        export.main([str(normalized), str(target)])
+    assert f"{target} exists" in capsys.readouterr().err

@@ -1,0 +1,66 @@
+"""Export a run's policy as a stable-baselines3 zip file.
+
+python -m train.export runs/LDM-GridNavi-v0-ldm-seed0 policy.zip
+
+The file is for programs that know stable-baselines3 only. It holds pickles, as all of its files
+do: whoever loads one runs what is in it, so load none that you did not make yourself. A run that
+normalises observations needs its ``VecNormalize`` statistics too; they are written beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from train.artifacts import load_artifacts
+from train.atomic_file import atomic_path
+from train.command_line import report_errors
+from train.run_folder import RunFolder
+
+
+def export(folder: RunFolder, target: Path) -> list[Path]:
+    """Write ``target`` and, where the run normalises, ``<target>.vecnormalize.pkl``.
+
+    Raises:
+        FileExistsError: One of them is there.
+        StateFileError: The run is incomplete or damaged.
+    """
+    statistics = target.with_suffix(".vecnormalize.pkl")
+    for file in (target, statistics):
+        if file.exists():
+            raise FileExistsError(f"{file} exists; name another file")
+    learner = load_artifacts(folder)
+    try:
+        with atomic_path(target) as temporary, temporary.open("wb") as stream:
+            learner.algorithm.save(stream)
+        if learner.normalizer is None:
+            return [target]
+        with atomic_path(statistics) as temporary:
+            learner.normalizer.save(str(temporary))
+        return [target, statistics]
+    finally:
+        learner.vec_env.close()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Export one run."""
+    flags = argparse.ArgumentParser(
+        prog="python -m train.export",
+        description="Export a run's policy as a stable-baselines3 zip file. Such files hold "
+        "pickles: load only your own.",
+    )
+    flags.add_argument("run", type=Path, metavar="RUN", help="run folder")
+    flags.add_argument("target", type=Path, metavar="OUT.zip")
+    given = flags.parse_args(arguments)
+    with report_errors():
+        for file in export(RunFolder.open(given.run), given.target):
+            print(f"{file} (holds pickles: load only your own)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
