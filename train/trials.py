@@ -28,12 +28,14 @@ class Block:
         methods: Methods.
         seeds: Number of seeds, counted from 0.
         overrides: Values of settings; a product if there are several.
+        preset: Preset of the environments; empty for the sweep's.
     """
 
     env_ids: tuple[str, ...]
     methods: tuple[str, ...]
     seeds: int
     overrides: dict[str, tuple[Any, ...]] = dataclasses.field(default_factory=dict)
+    preset: str = ""
 
 
 _GRID, _EXTRAPOLATION = ("LDM-GridNavi-v0",), ("LDM-GridNaviExtrapolation-v0",)
@@ -74,7 +76,7 @@ def plan(
 
     Args:
         blocks: What to run.
-        preset: Preset of every environment.
+        preset: Preset of every environment, where a block has none of its own.
         changes: Settings of every trial.
 
     Raises:
@@ -82,16 +84,16 @@ def plan(
     """
     trials: dict[str, Trial] = {}
     for block in blocks:
-        names = list(block.overrides)
+        names, chosen_preset = list(block.overrides), block.preset or preset
         values = list(itertools.product(*block.overrides.values()))
         for env_id, method, chosen, seed in itertools.product(
             block.env_ids, block.methods, values, range(block.seeds)
         ):
             settings = {**(changes or {}), **dict(zip(names, chosen, strict=True))}
-            config = resolve(env_id, method, preset, **{**settings, "seed": seed})
+            config = resolve(env_id, method, chosen_preset, **{**settings, "seed": seed})
             differing = override_text(config, PLACE | {"seed"})
             parts = [env_id.replace(":", "-").replace("/", "-"), method]
-            parts += [preset] if preset != "default" else []
+            parts += [chosen_preset] if chosen_preset != "default" else []
             parts += [differing.replace(" ", "-").replace("/", "-")] if differing else []
             name = "-".join([*parts, f"seed{seed}"])
             trials.setdefault(name, Trial(name, config))

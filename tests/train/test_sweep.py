@@ -38,7 +38,7 @@ TINY = {"total_timesteps": 480, "n_workers": 2, "log_interval": 1, "checkpoint_i
 
 
 def tiny(methods: tuple[str, ...] = ("rl2",), seeds: int = 2) -> list[Trial]:
-    return plan([Block((GRID,), methods, seeds)], changes=TINY)
+    return plan([Block((GRID,), methods, seeds)], preset="paper", changes=TINY)
 
 
 def test_the_gridworld_sweep_is_the_one_of_the_issue() -> None:
@@ -68,6 +68,7 @@ def test_a_plan_is_a_product_and_names_what_differs() -> None:
     assert (config.beta, config.net_arch, config.total_timesteps) == (2.5, (8, 8), 960)
     other = plan([Block((GRID,), ("ldm",), 1)], preset="paper")[0]
     assert other.name == "LDM-GridNavi-v0-ldm-paper-seed0" and other.config.preset == "paper"
+    assert plan([Block((GRID,), ("ldm",), 1, preset="paper")]) == [other]
 
 
 @pytest.mark.parametrize(
@@ -223,11 +224,13 @@ def test_c5_sigkill_loses_no_trial_and_repeats_none(tmp_path: Path, victim: str)
     """Two kills at random, of the sweep alone or with all its processes, then a third start."""
     out, rng = tmp_path / "sweep", random.Random(victim)
     arguments = ["--methods", "rl2", "mixreg", "varibad", "--seeds", "2", "--out", str(out)]
+    arguments += ["--preset", "paper"]
     overrides = [
         "total_timesteps=24000",
         "n_workers=4",
         "checkpoint_interval=2400",
         "vae_updates=1",
+        "vae_encoded_lengths=4",
     ]
     command = [sys.executable, "-m", "train.sweep", *arguments, "--override", *overrides]
     command += ["--interval", "0.5", "--num-cpus", "2"]

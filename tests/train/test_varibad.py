@@ -36,7 +36,7 @@ def learner(method: str = "varibad", **changes: Any) -> Learner:
         "device": "cpu",
         "seed": 3,
     }
-    return build(resolve("LDM-GridNavi-v0", method, **{**settings, **changes}))
+    return build(resolve("LDM-GridNavi-v0", method, "paper", **{**settings, **changes}))
 
 
 @pytest.fixture()
