@@ -9,7 +9,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
-from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
 
 from ldm_wrappers.latent_dynamics import LatentDynamics, SavedBeliefs
@@ -137,7 +136,6 @@ def _content(folder: RunFolder, path: Path) -> Any:
 
 def normalization_state(normalizer: VecNormalize) -> dict[str, Any]:
     """Running statistics of observations and returns, and the running returns themselves."""
-    assert isinstance(normalizer.obs_rms, RunningMeanStd) or not normalizer.norm_obs
     state: dict[str, Any] = {"returns": np.asarray(normalizer.returns)}
     for name in ("obs_rms", "ret_rms"):
         statistics = getattr(normalizer, name, None)

@@ -1,0 +1,251 @@
+"""Presets, flags and configuration: each setting arrives, and each has an effect."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_runs import train_tiny
+
+from train.command_line import parse
+from train.config import TrainConfig
+from train.csv_file import read_csv
+from train.environments import evaluation_tasks
+from train.learner import build, check_steps
+from train.methods import METHODS
+from train.presets import PRESETS, resolve
+from train.run_folder import RunFolder
+
+FIELDS = {field.name: field for field in dataclasses.fields(TrainConfig)}
+SMALL: dict[str, Any] = {"n_workers": 4, "n_mixture": 1, "vae_buffer_trajectories": 5}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("env_id", "preset"), [(env_id, preset) for env_id in PRESETS for preset in PRESETS[env_id]]
+)
+def test_presets_resolve_for_every_method(env_id: str, preset: str, method: str) -> None:
+    config = resolve(env_id, method, preset, seed=3)
+    assert (config.env_id, config.method, config.preset, config.seed) == (env_id, method, preset, 3)
+    check_steps(config)
+    assert config.n_normal == config.n_workers - (config.n_mixture if method == "ldm" else 0)
+    assert TrainConfig.from_dict(config.to_dict()) == config
+
+
+def test_a_foreign_environment_starts_from_the_defaults() -> None:
+    config = resolve("Pendulum-v1", "rl2")
+    assert config == TrainConfig(env_id="Pendulum-v1", method="rl2")
+    with pytest.raises(ValueError, match="unknown preset 'paper' for Pendulum-v1"):
+        resolve("Pendulum-v1", "rl2", "paper")
+
+
+OTHER: dict[str, str] = {
+    "method": "rl2", "preset": "paper", "optimizer": "adam", "likelihood": "gaussian",
+    "decoder_inputs": "observation action", "net_arch": "8 9", "decoder_hidden_sizes": "7 5",
+    "env_id": "LDM-GridNaviExtrapolation-v0", "device": "cpu", "run_dir": "elsewhere",
+    "gamma": "0.5", "gae_lambda": "0.5", "p_drop": "0.25", "n_minibatches": "2", "n_workers": "8",
+    "n_mixture": "3", "reward_low": "-0.5", "reward_high": "2.0", "mixture_components": "3",
+    "num_threads": "1", "vae_encoded_lengths": "6", "vae_decoded_steps": "9",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_flag_reaches_the_configuration(name: str) -> None:
+    base = [] if name == "preset" else ["--preset", "paper"]
+    default, _ = parse(base)
+    before = getattr(default, name)
+    flag = "--" + name.replace("_", "-")
+    if isinstance(before, bool):
+        arguments = [flag if not before else "--no-" + flag[2:]]
+        expected: Any = not before
+    elif name in OTHER:
+        arguments = [flag, *OTHER[name].split()]
+        expected = type(before)(OTHER[name]) if isinstance(before, (int, float, str)) else None
+    else:
+        expected = before + 1
+        arguments = [flag, str(expected)]
+    config, resumed = parse([*base, *arguments])
+    found = getattr(config, name)
+    assert resumed is None and found != before
+    if expected is not None:
+        assert found == expected
+    elif isinstance(found, tuple):
+        assert [str(value) for value in found] == OTHER[name].split()
+    else:
+        assert str(found) == OTHER[name]
+    if name not in ("env_id", "method", "preset"):  # those choose other defaults
+        rest = dataclasses.replace(config, **{name: before})
+        assert rest == default
+    flag = "--" + arguments[0][2:].replace("-", "_")
+    underscored, _ = parse([*base, flag, *arguments[1:]])
+    assert underscored == config
+
+
+def test_flags_choose_the_preset_they_belong_to() -> None:
+    config, _ = parse(["--env-id", "LDM-AntGoal-v0", "--method", "rl2", "--n-steps", "400"])
+    assert config == resolve("LDM-AntGoal-v0", "rl2", n_steps=400)
+    same, _ = parse(["--env_id=LDM-AntGoal-v0", "--method=rl2", "--n_steps=400"])
+    assert same == config
+
+
+def test_a_run_folder_keeps_its_configuration(tmp_path: Path) -> None:
+    config = resolve("LDM-AntDir-v0", "varibad", run_dir=str(tmp_path / "run"))
+    folder = RunFolder.create(config)
+    assert RunFolder.open(folder.path).config == config
+    resumed, run = parse(["--resume", str(folder.path), "--total-timesteps", "7"])
+    assert run is not None and run.path == folder.path
+    assert resumed == dataclasses.replace(config, total_timesteps=7)
+
+
+def seen(config: TrainConfig) -> list[str]:
+    """What a built learner shows of its configuration."""
+    learner = build(config)
+    algorithm: Any = learner.algorithm
+    optimizer = algorithm.policy.optimizer
+    names = [
+        "n_steps",
+        "batch_size",
+        "n_epochs",
+        "learning_rate",
+        "gamma",
+        "gae_lambda",
+        "ent_coef",
+        "vf_coef",
+        "max_grad_norm",
+        "normalize_advantage",
+        "seed",
+        "n_envs",
+        "device",
+    ]
+    shown: list[Any] = [getattr(algorithm, name) for name in names]
+    shown += [algorithm.clip_range(1.0), type(optimizer), optimizer.param_groups[0]["eps"]]
+    shown += [tuple(p.shape) for p in algorithm.policy.parameters()]
+    shown += [getattr(algorithm.policy, "value_trains_lstm", None)]
+    shown += [getattr(algorithm.rollout_buffer, "alpha", None)]
+    shown += [float(next(algorithm.policy.parameters()).detach().sum())]
+    if learner.normalizer is not None:
+        shown += [learner.normalizer.norm_obs, learner.normalizer.norm_reward]
+    layer: Any = learner.env
+    while layer is not None:
+        shown.append(type(layer))
+        for name in (
+            "n_episodes",
+            "finite_horizon",
+            "num_envs",
+            "n_mixture",
+            "split",
+            "imagination",
+        ):
+            shown.append(getattr(layer, name, None) if name != "imagination" else None)
+        imagination = getattr(layer, "imagination", None)
+        if imagination is not None:
+            shown += [imagination.mixture, imagination.dropout_samples]
+        layer = getattr(layer, "env", None)
+    if learner.model is not None and learner.trainer is not None:
+        trainer = learner.trainer
+        shown += [learner.model.config, trainer.batch_trajectories, trainer.n_encoded_lengths]
+        shown += [trainer.n_decoded_steps, trainer.buffer.capacity, trainer.buffer.max_length]
+        shown += [trainer.optimizer.param_groups[0]["lr"]]
+    learner.vec_env.close()
+    return [str(value) for value in shown]
+
+
+IN_THE_LEARNER: dict[str, Any] = {
+    "env_id": "LDM-GridNaviExtrapolation-v0", "method": "rl2", "seed": 1, "n_episodes": 2,
+    "finite_horizon": False, "n_workers": 6, "n_mixture": 2, "beta": 2.0, "mixture_components": 2,
+    "mixture_per_dimension": True, "dropout_samples": 3, "n_steps": 240, "n_epochs": 3,
+    "n_minibatches": 2, "learning_rate": 0.5, "optimizer": "adam", "optimizer_eps": 0.25,
+    "gamma": 0.5, "gae_lambda": 0.5, "clip_range": 0.9, "ent_coef": 0.75, "vf_coef": 0.25,
+    "max_grad_norm": 3.0, "normalize_advantage": True, "lstm_hidden_size": 16, "net_arch": (8, 8),
+    "value_trains_lstm": False, "normalize_observation": True, "normalize_reward": True,
+    "latent_dim": 3, "encoder_observation_size": 3, "encoder_action_size": 3,
+    "encoder_reward_size": 3, "encoder_hidden_size": 3, "decoder_inputs": ("action",),
+    "decoder_observation_size": 3, "decoder_action_size": 3, "decoder_hidden_sizes": (3,),
+    "decoder_heads": 49, "likelihood": "gaussian", "reward_low": -3.0, "reward_high": 3.0,
+    "p_drop": 0.25, "kl_weight": 0.5, "vae_learning_rate": 0.5, "vae_trajectories": 3,
+    "vae_encoded_lengths": 3, "vae_decoded_steps": 3, "vae_buffer_trajectories": 3,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", IN_THE_LEARNER)
+def test_settings_that_reach_the_learner(name: str) -> None:
+    base = resolve("LDM-GridNavi-v0", "ldm", "paper", device="cpu", **SMALL)
+    assert getattr(base, name) != IN_THE_LEARNER[name]
+    assert seen(dataclasses.replace(base, **{name: IN_THE_LEARNER[name]})) != seen(base)
+
+
+def test_settings_of_single_methods_and_families() -> None:
+    mixreg = resolve("LDM-GridNavi-v0", "mixreg", device="cpu", **SMALL)
+    assert seen(dataclasses.replace(mixreg, mixreg_alpha=0.7)) != seen(mixreg)
+    ant = resolve("LDM-AntGoal-v0", "rl2", eval_tasks=3)
+    sizes = {k: len(v) for k, v in evaluation_tasks(ant).items() if v is not None}
+    assert sizes == {"train": 3, "test": 3, "eval": 4}
+    split = resolve("LDM-GridNavi-v0", "rl2", n_steps=60)
+    with pytest.raises(ValueError, match="n_steps = 60 splits"):
+        check_steps(split)
+    check_steps(dataclasses.replace(split, truncate_backpropagation=True))
+
+
+def test_threads_reach_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ldm_envs import mujoco_vector
+
+    asked: list[int] = []
+    make = mujoco_vector.make_physics
+
+    def watch(model: Any, num_sims: int, num_threads: int, backend: str) -> Any:
+        asked.append(num_threads)
+        return make(model, num_sims, num_threads, backend)
+
+    monkeypatch.setattr(mujoco_vector, "make_physics", watch)
+    for threads in (1, 2):
+        config = resolve("LDM-AntGoal-v0", "rl2", device="cpu", num_threads=threads)
+        learner = build(config)
+        learner.vec_env.reset()
+        learner.vec_env.close()
+    assert asked == [1, 2]
+
+
+def test_settings_of_the_course_of_a_run(tmp_path: Path) -> None:
+    """total_timesteps, log, evaluation and checkpoint intervals, vae_updates, run_dir."""
+    flags = ["--total-timesteps", "1920", "--log-interval", "2", "--eval-interval", "960"]
+    run = train_tiny(tmp_path / "run", "ldm", *flags, "--vae-updates", "3")
+    metrics = read_csv(run / "metrics.csv")
+    assert [int(row["timesteps"]) for row in metrics] == [960, 1920]
+    updates = [float(row["latent_dynamics/n_updates"]) for row in metrics]
+    assert updates == [6.0, 12.0]
+    evaluated = {int(row["timesteps"]) for row in read_csv(run / "evaluations.csv")}
+    assert evaluated == {960, 1920}
+    assert len(list((run / "checkpoints").glob("*.json"))) == 1
+
+
+ELSEWHERE = {
+    "preset", "device", "run_dir", "overwrite", "total_timesteps", "log_interval", "eval_interval",
+    "checkpoint_interval", "vae_updates", "mixreg_alpha", "eval_tasks", "num_threads",
+    "truncate_backpropagation",
+}  # fmt: skip
+
+
+def test_no_setting_is_left_out() -> None:
+    """``ELSEWHERE`` is tested above, in test_bad_input, test_exact_resume and test_divergence."""
+    assert set(IN_THE_LEARNER) | ELSEWHERE == set(FIELDS)
+    assert not set(IN_THE_LEARNER) & ELSEWHERE
+
+
+@pytest.mark.parametrize(
+    ("env_id", "flags"),
+    [
+        ("Pendulum-v1", ["--n-steps", "200", "--method", "ldm", "--normalize-reward"]),
+        ("CartPole-v1", ["--n-steps", "500", "--method", "varibad", "--eval-tasks", "1"]),
+        ("Acrobot-v1", ["--n-steps", "250", "--method", "rl2", "--truncate-backpropagation"]),
+    ],
+)
+def test_environments_that_are_not_ours(env_id: str, flags: list[str], tmp_path: Path) -> None:
+    run = train_tiny(
+        tmp_path / "run", "ldm", *flags, "--eval-tasks", "1", "--n-workers", "2", env_id=env_id
+    )
+    rows = read_csv(run / "evaluations.csv")
+    assert {row["split"] for row in rows} == {"train"} and not any(row["task"] for row in rows)
+    assert np.isfinite([float(row["return"]) for row in rows]).all()
