@@ -51,7 +51,7 @@ _GRID_PPO: dict[str, Any] = {
     "normalize_advantage": True,
     "vae_updates": 8,
     "vae_encoded_lengths": 8,
-    "total_timesteps": 7_000_000,
+    "total_timesteps": 5_000_000,
 }
 # the same with the paper's policy learner, A2C
 _GRID_A2C: dict[str, Any] = {
