@@ -11,6 +11,15 @@ def train_tiny(path: Path, method: str, *flags: str, env_id: str = "LDM-GridNavi
     """Train a run of two updates in ``path`` and return it."""
     mixture = ["--n-mixture", "1", "--vae-buffer-trajectories", "50"] if method == "ldm" else []
     common = ["--env-id", env_id, "--method", method, "--run-dir", str(path), "--device", "cpu"]
-    sizes = ["--n-workers", "4", "--total-timesteps", "960", "--log-interval", "1"]
+    sizes = [
+        "--n-workers",
+        "4",
+        "--n-minibatches",
+        "1",
+        "--total-timesteps",
+        "960",
+        "--log-interval",
+        "1",
+    ]
     assert main([*common, *sizes, *mixture, *flags]) == 0
     return path
