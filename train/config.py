@@ -65,6 +65,8 @@ class TrainConfig:
     """Minibatches of whole workers per pass."""
     learning_rate: float = 7e-4
     """Policy learning rate."""
+    anneal_learning_rate: bool = False
+    """Lower the policy's learning rate linearly to 0 over total_timesteps."""
     optimizer: Literal["adam", "rmsprop"] = "adam"
     """Policy optimizer; rmsprop with α = 0.99."""
     optimizer_eps: float = 1e-5

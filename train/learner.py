@@ -95,6 +95,17 @@ def build(config: TrainConfig) -> Learner:
     return Learner(config, env, vec_env, algorithm(config, vec_env, device), model, trainer)
 
 
+@dataclasses.dataclass(frozen=True)
+class LinearDecay:
+    """A stable-baselines3 schedule from ``start`` to 0 over the run's total timesteps."""
+
+    start: float
+
+    def __call__(self, progress_remaining: float) -> float:
+        """The value while ``progress_remaining`` falls from 1 to 0."""
+        return self.start * progress_remaining
+
+
 def algorithm(config: TrainConfig, vec_env: VecEnv, device: str) -> OnPolicyAlgorithm:
     """RecurrentPPO on whole workers (mixreg: on mixtures), or PPO where the policy sees beliefs."""
     rmsprop = config.optimizer == "rmsprop"
@@ -105,7 +116,9 @@ def algorithm(config: TrainConfig, vec_env: VecEnv, device: str) -> OnPolicyAlgo
     }
     total = config.n_steps * config.n_workers
     arguments: dict[str, Any] = {
-        "learning_rate": config.learning_rate,
+        "learning_rate": LinearDecay(config.learning_rate)
+        if config.anneal_learning_rate
+        else config.learning_rate,
         "n_steps": config.n_steps,
         "batch_size": total // config.n_minibatches,
         "n_epochs": config.n_epochs,

@@ -121,6 +121,7 @@ def seen(config: TrainConfig) -> list[str]:
         "device",
     ]
     shown: list[Any] = [getattr(algorithm, name) for name in names]
+    shown += [algorithm.lr_schedule(0.5)]
     shown += [algorithm.clip_range(1.0), type(optimizer), optimizer.param_groups[0]["eps"]]
     shown += [tuple(p.shape) for p in algorithm.policy.parameters()]
     shown += [getattr(algorithm.policy, "value_trains_lstm", None)]
@@ -157,7 +158,7 @@ IN_THE_LEARNER: dict[str, Any] = {
     "env_id": "LDM-GridNaviExtrapolation-v0", "method": "rl2", "seed": 1, "n_episodes": 2,
     "finite_horizon": False, "n_workers": 6, "n_mixture": 2, "beta": 2.0, "mixture_components": 2,
     "mixture_per_dimension": True, "dropout_samples": 3, "n_steps": 240, "n_epochs": 3,
-    "n_minibatches": 2, "learning_rate": 0.5, "optimizer": "adam", "optimizer_eps": 0.25,
+    "n_minibatches": 2, "learning_rate": 0.5, "anneal_learning_rate": True, "optimizer": "adam", "optimizer_eps": 0.25,
     "gamma": 0.5, "gae_lambda": 0.5, "clip_range": 0.9, "ent_coef": 0.75, "vf_coef": 0.25,
     "max_grad_norm": 3.0, "normalize_advantage": True, "lstm_hidden_size": 16, "net_arch": (8, 8),
     "value_trains_lstm": False, "normalize_observation": True, "normalize_reward": True,
