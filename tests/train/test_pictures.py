@@ -86,7 +86,7 @@ def test_a_rollout_holds_true_transitions_and_online_beliefs(learner: Learner) -
 
 
 def test_a_method_without_a_model_has_no_beliefs() -> None:
-    built = build(resolve("LDM-GridNavi-v0", "rl2", n_workers=2, device="cpu", n_episodes=1))
+    built = build(resolve("LDM-GridNavi-v0", "rl2", n_workers=4, device="cpu", n_episodes=1))
     assert record(built, np.array([[6, 0]], np.float32)).beliefs is None
     built.vec_env.close()
 
