@@ -23,7 +23,8 @@ GRID = shlex.split("""
 ANT = shlex.split("""
 --env-id LDM-AntGoal-v0 --preset paper --n-workers 3 --n-mixture 1 --mixture-components 2
 --n-steps 100 --n-minibatches 3 --vae-buffer-trajectories 4 --vae-encoded-lengths 3
---vae-decoded-steps 20 --eval-tasks 1 --eval-interval 1500 --checkpoint-interval 300 --log-interval 1
+--vae-decoded-steps 20 --eval-tasks 1 --eval-interval 1500 --checkpoint-interval 300
+--log-interval 1
 --num-threads 1 --device cpu
 """)
 ARTIFACTS = ("policy", "latent_dynamics", "beliefs", "normalization")
