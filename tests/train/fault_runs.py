@@ -25,7 +25,7 @@ ANT = shlex.split("""
 --n-steps 100 --n-minibatches 3 --vae-buffer-trajectories 4 --vae-encoded-lengths 3
 --vae-decoded-steps 20 --eval-tasks 1 --eval-interval 1500 --checkpoint-interval 300
 --log-interval 1
---num-threads 1 --device cpu
+--log-interval 1 --num-threads 1 --device cpu
 """)
 ARTIFACTS = ("policy", "latent_dynamics", "beliefs", "normalization")
 

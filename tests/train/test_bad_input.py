@@ -281,7 +281,8 @@ def test_every_flag_with_a_range_is_tried() -> None:
     tried = {flag for flags in TRAINING for flag in flags.split() if flag.startswith("--")}
     free = {  # any value of the type is good, and tyro checks the type
         "run-dir", "finite-horizon", "mixture-per-dimension", "truncate-backpropagation",
-        "normalize-advantage", "value-trains-lstm", "normalize-observation", "normalize-reward",
+        "normalize-advantage", "anneal-learning-rate", "value-trains-lstm",
+        "normalize-observation", "normalize-reward",
         "encoder-action-size", "encoder-reward-size", "decoder-action-size", "reward-high",
         "vae-decoded-steps",
     }  # fmt: skip
