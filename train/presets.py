@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from ldm_wrappers.latent_dynamics import LatentDynamicsConfig
 from train.config import TrainConfig
 from train.methods import METHODS, method
 
@@ -18,15 +19,7 @@ _GRID: dict[str, Any] = {
     "optimizer": "rmsprop",
     "optimizer_eps": 1e-5,
     "net_arch": (32,),
-    "latent_dim": 32,
-    "encoder_action_size": 0,
-    "encoder_reward_size": 8,
-    "decoder_inputs": ("next_observation",),
-    "decoder_hidden_sizes": (32, 32),
-    "likelihood": "bernoulli",
-    "reward_low": -0.1,
-    "reward_high": 1.0,
-    "p_drop": 0.7,
+    **LatentDynamicsConfig.grid().to_dict(),
     "vae_trajectories": 25,
     "vae_buffer_trajectories": 20_000,
 }
