@@ -22,7 +22,7 @@ from train.state_file import StateFileError, load_state, save_state
 
 def save_artifacts(folder: RunFolder, learner: Learner) -> None:
     """Write policy, VAE, normalisation statistics and sample beliefs into the run folder."""
-    save_state(folder.policy, _header(folder, learner.algorithm.policy.state_dict()))
+    save_state(folder.policy, _header(folder, learner.judged_policy.state_dict()))
     if learner.normalizer is not None:
         save_state(folder.normalization, _header(folder, normalization_state(learner.normalizer)))
     if learner.model is not None and learner.trainer is not None:
@@ -42,6 +42,7 @@ def load_artifacts(folder: RunFolder, device: str = "cpu") -> Learner:
     try:
         policy = _content(folder, folder.policy)
         load_weights(learner.algorithm.policy, policy, str(folder.policy))
+        learner.average = None  # the saved weights are the average
         if learner.model is not None:
             weights = _content(folder, folder.latent_dynamics)
             load_weights(learner.model, weights, str(folder.latent_dynamics))

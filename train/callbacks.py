@@ -100,6 +100,17 @@ class FiniteCheck:
         check_weights(self.learner)
 
 
+class PolicyAveraging:
+    """Takes the policy's weights after every update into their running average."""
+
+    def __init__(self, learner: Learner) -> None:
+        self.learner = learner
+
+    def __call__(self, iteration: int) -> None:
+        if self.learner.average is not None:
+            self.learner.average.update_parameters(self.learner.algorithm.policy)
+
+
 class MetricsLog:
     """Writes a row of metrics.csv, and TensorBoard, every ``log_interval`` iterations."""
 
@@ -152,7 +163,7 @@ class PeriodicEvaluation:
         if timesteps < min(self.next, config.total_timesteps):
             return
         self.next = (timesteps // config.eval_interval + 1) * config.eval_interval
-        results = self.evaluator.evaluate(self.learner.algorithm.policy, self.learner.normalizer)
+        results = self.evaluator.evaluate(self.learner.judged_policy, self.learner.normalizer)
         self.file.append(evaluation_rows(timesteps, results))
         self.latest = summary(results)
         for name, value in self.latest.items():

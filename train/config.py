@@ -67,6 +67,9 @@ class TrainConfig:
     """Policy learning rate."""
     anneal_learning_rate: bool = False
     """Lower the policy's learning rate linearly to 0 over total_timesteps."""
+    policy_averaging: float = 0.0
+    """Decay per update of the running average of the policy's weights that is evaluated and saved
+    (Polyak averaging); 0: the newest weights."""
     optimizer: Literal["adam", "rmsprop"] = "adam"
     """Policy optimizer; rmsprop with α = 0.99."""
     optimizer_eps: float = 1e-5
@@ -172,8 +175,9 @@ class TrainConfig:
         for name in ("gamma", "gae_lambda"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
-        if not 0.0 <= self.p_drop < 1.0:
-            raise ValueError(f"p_drop must lie in [0, 1), got {self.p_drop}")
+        for name in ("p_drop", "policy_averaging"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
         for name in (
             "mixture_components",
             "vae_encoded_lengths",

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.utils import get_device
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ldm_wrappers.latent_dynamics import LatentDynamics, LatentDynamicsTrainer
 from ldm_wrappers.sb3 import (
@@ -34,6 +36,7 @@ class Learner:
         algorithm: The policy learner.
         model: The latent dynamics model, where the method has one.
         trainer: What trains it.
+        average: Running average of the policy's weights, where the run keeps one.
     """
 
     config: TrainConfig
@@ -42,6 +45,14 @@ class Learner:
     algorithm: OnPolicyAlgorithm
     model: LatentDynamics | None
     trainer: LatentDynamicsTrainer | None
+    average: AveragedModel | None = None
+
+    @property
+    def judged_policy(self) -> ActorCriticPolicy:
+        """What is evaluated and saved: the average of the policy's weights, or the newest ones."""
+        policy: Any = self.algorithm.policy if self.average is None else self.average.module
+        assert isinstance(policy, ActorCriticPolicy)
+        return policy
 
     @property
     def normalizer(self) -> VecNormalize | None:
@@ -92,7 +103,11 @@ def build(config: TrainConfig) -> Learner:
             norm_reward=config.normalize_reward,
             gamma=config.gamma,
         )
-    return Learner(config, env, vec_env, algorithm(config, vec_env, device), model, trainer)
+    learner = Learner(config, env, vec_env, algorithm(config, vec_env, device), model, trainer)
+    if config.policy_averaging:
+        rule = get_ema_multi_avg_fn(config.policy_averaging)
+        learner.average = AveragedModel(learner.algorithm.policy, multi_avg_fn=rule)
+    return learner
 
 
 @dataclasses.dataclass(frozen=True)

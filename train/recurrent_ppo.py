@@ -25,6 +25,7 @@ from train.callbacks import (
     MetaEpisodeStatistics,
     MetricsLog,
     PeriodicEvaluation,
+    PolicyAveraging,
     Progress,
 )
 from train.checkpoint import Checkpoints
@@ -73,6 +74,7 @@ def _train(config: TrainConfig, learner: Learner, folder: RunFolder, resumed: bo
 
     hooks: list[Callable[[int], None]] = [
         FiniteCheck(learner),
+        PolicyAveraging(learner),
         evaluation,
         metrics,
         progress,

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from stable_baselines3.common.policies import ActorCriticPolicy
+from torch import nn
 
-from ldm_wrappers.latent_dynamics import LatentDynamics, TrajectoryBuffer
+from ldm_wrappers.latent_dynamics import TrajectoryBuffer
 from ldm_wrappers.sb3 import WholeWorkerRecurrentPPO
 from train.learner import Learner
 from train.state_file import StateFileError
@@ -24,6 +24,8 @@ def check(learner: Learner, state: Any) -> None:
     expected: dict[str, Any] = {"policy": dict(algorithm.policy.state_dict())}
     if learner.model is not None:
         expected["latent_dynamics"] = dict(learner.model.state_dict())
+    if learner.average is not None:
+        expected["policy_average"] = dict(learner.average.state_dict())
     for name, weights in expected.items():
         check_like(_part(state, name), weights, name)
     check_optimizer(_part(state, "policy_optimizer"), algorithm.policy.optimizer, "policy")
@@ -43,7 +45,7 @@ def check(learner: Learner, state: Any) -> None:
         check_like(saved.get("lstm_states"), [list(lstm.pi), list(lstm.vf)], "LSTM states")
 
 
-def load_weights(module: LatentDynamics | ActorCriticPolicy, weights: Any, name: str) -> None:
+def load_weights(module: nn.Module, weights: Any, name: str) -> None:
     """Load weights after comparing every name, shape and dtype.
 
     Raises:

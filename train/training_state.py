@@ -44,6 +44,8 @@ def collect(learner: Learner) -> dict[str, Any]:
         state["algorithm"]["rollout_rng"] = algorithm.rollout_rng.bit_generator.state
     if learner.normalizer is not None:
         state["normalization"] = normalization_state(learner.normalizer)
+    if learner.average is not None:
+        state["policy_average"] = learner.average.state_dict()
     if learner.model is not None and learner.trainer is not None:
         state["latent_dynamics"] = learner.model.state_dict()
         state["trainer"] = learner.trainer.state_dict()
@@ -68,6 +70,8 @@ def restore(learner: Learner, state: dict[str, Any]) -> bool:
         learner.trainer.buffer.load_state_dict(state["buffer"])
     if learner.normalizer is not None:
         load_normalization(learner.normalizer, state["normalization"])
+    if learner.average is not None:
+        load_weights(learner.average, state["policy_average"], "policy average")
 
     saved = state["algorithm"]
     algorithm.num_timesteps = int(saved["num_timesteps"])

@@ -80,6 +80,7 @@ TRAINING = {
     "--lstm-hidden-size 0": "got 0",
     "--net-arch 0": "got (0,",
     "--mixreg-alpha 0": "got 0.0",
+    "--policy-averaging 1": "got 1.0",
     "--latent-dim 0": "got 0",
     "--encoder-observation-size -1": "got (-1, 0, 8)",
     "--encoder-hidden-size 0": "got 0",

@@ -21,7 +21,10 @@ from train.run_folder import RunFolder
 NORMALIZED = ["--normalize-observation", "--normalize-reward"]
 CASES: dict[str, tuple[list[str], int]] = {
     "ldm": ([*GRID, "--method", "ldm", "--dropout-samples", "1"], 1800),
-    "rl2": ([*GRID, "--method", "rl2", "--anneal-learning-rate"], 1800),
+    "rl2": (
+        [*GRID, "--method", "rl2", "--anneal-learning-rate", "--policy-averaging", "0.7"],
+        1800,
+    ),
     "varibad": ([*GRID, "--method", "varibad"], 1800),
     "mixreg": ([*GRID, "--method", "mixreg"], 1800),
     "varibad, normalised": ([*ANT, "--method", "varibad", *NORMALIZED], 900),

@@ -49,6 +49,7 @@ OTHER: dict[str, str] = {
     "gamma": "0.5", "gae_lambda": "0.5", "p_drop": "0.25", "n_minibatches": "2", "n_workers": "8",
     "n_mixture": "3", "reward_low": "-0.5", "reward_high": "2.0", "mixture_components": "3",
     "num_threads": "1", "vae_encoded_lengths": "6", "vae_decoded_steps": "9",
+    "policy_averaging": "0.5",
 }  # fmt: skip
 
 
@@ -127,6 +128,7 @@ def seen(config: TrainConfig) -> list[str]:
     shown += [getattr(algorithm.policy, "value_trains_lstm", None)]
     shown += [getattr(algorithm.rollout_buffer, "alpha", None)]
     shown += [float(next(algorithm.policy.parameters()).detach().sum())]
+    shown += [learner.average is None]
     if learner.normalizer is not None:
         shown += [learner.normalizer.norm_obs, learner.normalizer.norm_reward]
     layer: Any = learner.env
@@ -159,7 +161,7 @@ IN_THE_LEARNER: dict[str, Any] = {
     "finite_horizon": False, "n_workers": 6, "n_mixture": 2, "beta": 2.0, "mixture_components": 2,
     "mixture_per_dimension": True, "dropout_samples": 3, "n_steps": 240, "n_epochs": 3,
     "n_minibatches": 2, "learning_rate": 0.5, "anneal_learning_rate": True, "optimizer": "adam",
-    "optimizer_eps": 0.25,
+    "policy_averaging": 0.5, "optimizer_eps": 0.25,
     "gamma": 0.5, "gae_lambda": 0.5, "clip_range": 0.9, "ent_coef": 0.75, "vf_coef": 0.25,
     "max_grad_norm": 3.0, "normalize_advantage": True, "lstm_hidden_size": 16, "net_arch": (8, 8),
     "value_trains_lstm": False, "normalize_observation": True, "normalize_reward": True,

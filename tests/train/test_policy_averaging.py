@@ -1,0 +1,75 @@
+"""The average of the policy's weights: its arithmetic, and that it is what is judged and saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_runs import train_tiny
+
+from train.artifacts import load_artifacts
+from train.callbacks import FiniteCheck
+from train.csv_file import read_csv
+from train.evaluation import Evaluator, evaluation_rows
+from train.run_folder import RunFolder
+
+
+def weights_after_updates(
+    monkeypatch: pytest.MonkeyPatch, path: Path, *flags: str
+) -> list[dict[str, Any]]:
+    """Copies of all weights after each of four updates."""
+    seen: list[dict[str, Any]] = []
+    check = FiniteCheck.__call__
+
+    def watch(self: FiniteCheck, iteration: int) -> None:
+        check(self, iteration)
+        policy = self.learner.algorithm.policy
+        seen.append({name: value.numpy().copy() for name, value in policy.state_dict().items()})
+
+    monkeypatch.setattr(FiniteCheck, "__call__", watch)
+    fast = ["--learning-rate", "0.01", "--total-timesteps", "1920", "--eval-interval", "480"]
+    train_tiny(path, "rl2", *fast, *flags)
+    assert len(seen) == 4
+    return seen
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5, 0.9])
+def test_the_average_is_saved(
+    decay: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    seen = weights_after_updates(monkeypatch, run, "--policy-averaging", str(decay))
+    learner = load_artifacts(RunFolder.open(run))
+    saved = learner.algorithm.policy.state_dict()
+    for name, value in saved.items():
+        expected = seen[0][name].astype(np.float64)
+        for weights in seen[1:]:
+            expected = decay * expected + (1.0 - decay) * weights[name]
+        np.testing.assert_allclose(value.numpy(), expected, rtol=1e-5, atol=1e-6)
+    learner.vec_env.close()
+
+
+def test_the_average_is_judged_and_training_goes_on_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = weights_after_updates(monkeypatch, tmp_path / "plain")
+    monkeypatch.undo()
+    averaged = weights_after_updates(
+        monkeypatch, tmp_path / "averaged", "--policy-averaging", "0.9"
+    )
+    for one, other in zip(plain, averaged, strict=True):
+        assert all((one[name] == other[name]).all() for name in one)
+
+    rows = {name: read_csv(tmp_path / name / "evaluations.csv") for name in ("plain", "averaged")}
+    for run, own in rows.items():
+        folder = RunFolder.open(tmp_path / run)
+        learner = load_artifacts(folder)
+        evaluator = Evaluator(folder.config, None)
+        again = evaluation_rows(1920, evaluator.evaluate(learner.judged_policy))
+        last = [row for row in own if row["timesteps"] == "1920"]
+        assert [{k: str(v) for k, v in row.items()} for row in again] == last
+        evaluator.close()
+        learner.vec_env.close()
+    assert rows["plain"] != rows["averaged"]
