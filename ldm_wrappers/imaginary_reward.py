@@ -37,6 +37,11 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCo
         mixture: Mixture scheme, Eq. 1 with β = 1 by default.
         dropout_samples: Dropout masks that an imaginary reward is averaged over; 1 is the authors'
             code, 0 switches dropout off. Off, the decoder sees inputs it was never trained on.
+        final_beliefs: Mix the beliefs from the end of finished tasks instead of those from this
+            step of the task, so that an imaginary task is the same from its first step to its last.
+        reward_threshold: With a Bernoulli likelihood, pay its high reward where it is more likely
+            than this, else its low one: rewards that the environment could have paid. ``None``
+            pays the expected reward, as the paper has it.
         seed: Seed of mixture weights and dropout masks; ``reset(seed=…)`` seeds them as well.
 
     Raises:
@@ -51,6 +56,8 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCo
         *,
         mixture: MixtureScheme | None = None,
         dropout_samples: int = 8,
+        final_beliefs: bool = False,
+        reward_threshold: float | None = None,
         seed: int | None = None,
     ) -> None:
         gym.utils.RecordConstructorArgs.__init__(
@@ -59,6 +66,8 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCo
             beliefs=beliefs,
             mixture=mixture,
             dropout_samples=dropout_samples,
+            final_beliefs=final_beliefs,
+            reward_threshold=reward_threshold,
             seed=seed,
             _disable_deepcopy=True,
         )
@@ -78,8 +87,10 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCo
             n_normal=beliefs.n_beliefs,
             mixture=mixture,
             dropout_samples=dropout_samples,
+            reward_threshold=reward_threshold,
             seed=seed,
         )
+        self.final_beliefs = final_beliefs
         self._observation: FloatArray = np.zeros(
             (1, latent_dynamics.spec.observation_size), np.float32
         )
@@ -100,7 +111,7 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCo
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Step and pay the imaginary reward."""
         # taken first: publishers that step later must not leak what this step has not seen
-        means = self.beliefs.means(self._step)
+        means = self.beliefs.final_means() if self.final_beliefs else self.beliefs.means(self._step)
         observation, reward, terminated, truncated, info = self.env.step(action)
         spec, to_tensor = self.latent_dynamics.spec, self.latent_dynamics.to_tensor
         paid = self.imagination.rewards(
@@ -178,6 +189,7 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCo
         self._publish()
         if terminated or truncated:
             self.tracker.end(np.ones(1, bool))
+            self.pool.publish_final(self.index, self.tracker.final_means()[0].cpu().numpy())
         return observation, reward, terminated, truncated, info
 
     def _publish(self) -> None:

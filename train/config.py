@@ -52,6 +52,11 @@ class TrainConfig:
     """Draw mixture weights per latent dimension, as the authors' code does."""
     dropout_samples: int = 8
     """Dropout masks an imaginary reward is averaged over; 1: the authors' code, 0: no dropout."""
+    final_beliefs: bool = False
+    """Mix the beliefs from the end of the normal workers' latest tasks, not their current ones."""
+    reward_threshold: float | None = None
+    """Pay an imaginary task's high reward where it is more likely than this, else its low one
+    (bernoulli); None for the expected reward, as in the paper."""
     num_threads: int | None = None
     """Threads of the batched physics engine (MuJoCo families); None for one per core."""
 
@@ -187,6 +192,16 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1 or None, got {value}")
+        if self.reward_threshold is not None:
+            if self.likelihood != "bernoulli":
+                raise ValueError(
+                    f"reward_threshold = {self.reward_threshold} needs likelihood bernoulli, got "
+                    f"{self.likelihood}"
+                )
+            if not 0.0 < self.reward_threshold < 1.0:
+                raise ValueError(
+                    f"reward_threshold must lie in (0, 1) or be None, got {self.reward_threshold}"
+                )
         if not self.net_arch or min(self.net_arch) < 1:
             raise ValueError(f"net_arch needs at least one positive width, got {self.net_arch}")
         if chosen.imaginary and not 1 <= self.n_mixture < self.n_workers:

@@ -152,6 +152,8 @@ def training_env(
             ),
             buffer=buffer,
             dropout_samples=config.dropout_samples,
+            final_beliefs=config.final_beliefs,
+            reward_threshold=config.reward_threshold,
             seed=config.seed,
         )
     if chosen.observation == "belief" and model is not None:

@@ -69,6 +69,9 @@ class BeliefSource(Protocol):
     def means(self, step: int) -> FloatArray:
         """Belief means m_t, float32 (n_beliefs, latent_dim), ``step`` steps into a task."""
 
+    def final_means(self) -> FloatArray:
+        """Belief means at the end of finished tasks, float32 (n_beliefs, latent_dim)."""
+
 
 class BeliefPool:
     """Live beliefs of the environments of this process; each publishes to its own row.
@@ -84,6 +87,8 @@ class BeliefPool:
                 f"n_beliefs and latent_dim must be at least 1, got {n_beliefs} and {latent_dim}"
             )
         self._means = np.zeros((n_beliefs, latent_dim), np.float32)
+        self._final_means = self._means.copy()
+        self._finished = np.zeros((n_beliefs, 1), bool)
 
     @property
     def n_beliefs(self) -> int:
@@ -92,6 +97,14 @@ class BeliefPool:
 
     def publish(self, index: int, mean: FloatArray) -> None:
         """Replace the belief of environment ``index`` by ``mean``, (latent_dim,)."""
+        self._means[index] = self._checked(index, mean)
+
+    def publish_final(self, index: int, mean: FloatArray) -> None:
+        """Say what environment ``index`` believed at the end of a task, (latent_dim,)."""
+        self._final_means[index] = self._checked(index, mean)
+        self._finished[index] = True
+
+    def _checked(self, index: int, mean: FloatArray) -> FloatArray:
         if not 0 <= index < self.n_beliefs:
             raise ValueError(f"index must lie in [0, {self.n_beliefs}), got {index}")
         mean = np.asarray(mean, np.float32)
@@ -99,11 +112,15 @@ class BeliefPool:
             raise ValueError(f"a belief must have shape {self._means.shape[1:]}, got {mean.shape}")
         if not np.isfinite(mean).all():
             raise ValueError(f"belief {index} is not finite: {mean}")
-        self._means[index] = mean
+        return mean
 
     def means(self, step: int) -> FloatArray:
         """The published beliefs as they are now, whatever the step."""
         return self._means.copy()
+
+    def final_means(self) -> FloatArray:
+        """Beliefs at the end of each environment's latest finished task, else its current one."""
+        return np.where(self._finished, self._final_means, self._means)
 
 
 class SavedBeliefs:
@@ -133,3 +150,7 @@ class SavedBeliefs:
     def means(self, step: int) -> FloatArray:
         """The beliefs after ``step`` transitions."""
         return self._means[:, min(step, self._means.shape[1] - 1)].copy()
+
+    def final_means(self) -> FloatArray:
+        """The beliefs after the last transition."""
+        return self._means[:, -1].copy()

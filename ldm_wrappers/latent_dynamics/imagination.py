@@ -24,7 +24,13 @@ class Imagination:
         mixture: Mixture scheme; Eq. 1 with β = 1 if ``None``.
         dropout_samples: Dropout masks that an imaginary reward is averaged over; 1 is the authors'
             code, 0 switches dropout off. Off, the decoder sees inputs it was never trained on.
+        reward_threshold: With a Bernoulli likelihood, pay its high reward where it is more likely
+            than this, else its low one: rewards that the environment could have paid. ``None``
+            pays the expected reward, as the paper has it.
         seed: Seed of weights and dropout masks.
+
+    Raises:
+        ValueError: A number is out of range, or a threshold meets a Gaussian likelihood.
     """
 
     def __init__(
@@ -35,6 +41,7 @@ class Imagination:
         n_normal: int,
         mixture: MixtureScheme | None = None,
         dropout_samples: int = 8,
+        reward_threshold: float | None = None,
         seed: int | None = None,
     ) -> None:
         if n_mixture < 1 or n_normal < 1:
@@ -44,6 +51,15 @@ class Imagination:
         self.model = model
         if dropout_samples < 0:
             raise ValueError(f"dropout_samples must not be negative, got {dropout_samples}")
+        if reward_threshold is not None:
+            if model.config.likelihood != "bernoulli":
+                raise ValueError(
+                    "reward_threshold needs a decoder with likelihood 'bernoulli', got "
+                    f"reward_threshold={reward_threshold} and {model.config.likelihood!r}"
+                )
+            if not 0.0 < reward_threshold < 1.0:
+                raise ValueError(f"reward_threshold must lie in (0, 1), got {reward_threshold}")
+        self.reward_threshold = reward_threshold
         self.n_mixture = n_mixture
         self.n_normal = n_normal
         self.mixture = mixture or DirichletMixture()
@@ -123,7 +139,10 @@ class Imagination:
         if not np.isfinite(array).all():
             bad = np.flatnonzero(~np.isfinite(array)).tolist()
             raise FloatingPointError(f"imaginary rewards of mixtures {bad} are not finite: {array}")
-        return array
+        if self.reward_threshold is None:
+            return array
+        low, high = self.model.config.reward_low, self.model.config.reward_high
+        return np.where(array > low + (high - low) * self.reward_threshold, high, low)
 
     def state_dict(self) -> dict[str, Any]:
         """Weights and generators."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 
 from ldm_wrappers.latent_dynamics.beliefs import BeliefFilter
 from ldm_wrappers.latent_dynamics.buffer import TrajectoryBuffer, TrajectoryRecorder
@@ -33,6 +34,8 @@ class BeliefTracker:
         self.n_workers = n_workers
         self.buffer = buffer
         self._filter = BeliefFilter(model, n_workers)
+        self._final_means = torch.zeros(n_workers, model.config.latent_dim, device=model.device)
+        self._finished = torch.zeros(n_workers, 1, dtype=torch.bool, device=model.device)
         self._recorder = None
         if buffer is not None:
             self._recorder = TrajectoryRecorder(model.spec, n_workers, buffer.max_length)
@@ -40,6 +43,13 @@ class BeliefTracker:
     def posterior(self) -> Posterior:
         """Current beliefs, float32 (n_workers, latent_dim), on the model's device."""
         return self._filter.posterior()
+
+    def final_means(self) -> torch.Tensor:
+        """Belief means at the end of each worker's latest finished task, (n_workers, latent_dim).
+
+        A worker that has finished none counts with its current belief.
+        """
+        return torch.where(self._finished, self._final_means, self.posterior().mean)
 
     def reset(self) -> None:
         """All workers begin a new task; running trajectories are forgotten."""
@@ -79,6 +89,9 @@ class BeliefTracker:
         """The tasks of the workers in ``ended`` are over: store them, return to the prior."""
         if not ended.any():
             return
+        rows = torch.from_numpy(ended).to(self._finished.device)
+        self._final_means[rows] = self.posterior().mean[rows]
+        self._finished[rows] = True
         self._filter.reset(ended)
         if self._recorder is not None and self.buffer is not None:
             self.buffer.add(*self._recorder.finish(ended))
@@ -86,10 +99,23 @@ class BeliefTracker:
     def state_dict(self) -> dict[str, Any]:
         """Beliefs and running trajectories (the buffer is saved on its own)."""
         recorder = self._recorder.state_dict() if self._recorder is not None else {}
-        return {"filter": self._filter.state_dict(), "recorder": recorder}
+        return {
+            "filter": self._filter.state_dict(),
+            "final_means": self._final_means.cpu().numpy().copy(),
+            "finished": self._finished.cpu().numpy().copy(),
+            "recorder": recorder,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`."""
         self._filter.load_state_dict(state["filter"])
+        for name, own in (("final_means", self._final_means), ("finished", self._finished)):
+            saved = torch.from_numpy(np.array(state[name]))
+            if saved.shape != own.shape or saved.dtype != own.dtype:
+                raise ValueError(
+                    f"saved {name} are {tuple(saved.shape)} {saved.dtype}, expected "
+                    f"{tuple(own.shape)} {own.dtype}"
+                )
+            own.copy_(saved)
         if self._recorder is not None:
             self._recorder.load_state_dict(state["recorder"])

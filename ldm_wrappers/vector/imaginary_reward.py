@@ -25,7 +25,8 @@ class ImaginaryRewardWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
     The other ones are the paper's normal workers: their rewards stay, the encoder filters their
     true transitions into the beliefs m⁽ⁱ⁾, and their finished trajectories go into ``buffer``.
     A mixture worker's transitions do neither. The beliefs mixed at a step are those from before
-    its transitions. Weights are drawn when a mixture worker's task begins and kept for that task.
+    its transitions (or final ones, see ``final_beliefs``). Weights are drawn when a mixture
+    worker's task begins and kept for that task.
     Source: paper, section 3.3 and Figure 2.
 
     Infos: ``environment_reward``, float64 (num_envs,), the rewards that the environments paid.
@@ -39,6 +40,12 @@ class ImaginaryRewardWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
         buffer: Where trajectories of the normal workers go; ``None`` keeps none.
         dropout_samples: Dropout masks that an imaginary reward is averaged over; 1 is the authors'
             code, 0 switches dropout off. Off, the decoder sees inputs it was never trained on.
+        final_beliefs: Mix the beliefs that the normal workers held at the end of their latest
+            finished tasks instead of their current ones m_t. An imaginary task is then the same
+            from its first step to its last, and not vague until the normal workers know theirs.
+        reward_threshold: With a Bernoulli likelihood, pay its high reward where it is more likely
+            than this, else its low one: rewards that the environment could have paid. ``None``
+            pays the expected reward, as the paper has it.
         seed: Seed of mixture weights and dropout masks; ``reset(seed=…)`` seeds the environments
             only.
 
@@ -55,6 +62,8 @@ class ImaginaryRewardWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
         mixture: MixtureScheme | None = None,
         buffer: TrajectoryBuffer | None = None,
         dropout_samples: int = 8,
+        final_beliefs: bool = False,
+        reward_threshold: float | None = None,
         seed: int | None = None,
     ) -> None:
         gym.utils.RecordConstructorArgs.__init__(
@@ -64,6 +73,8 @@ class ImaginaryRewardWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
             mixture=mixture,
             buffer=buffer,
             dropout_samples=dropout_samples,
+            final_beliefs=final_beliefs,
+            reward_threshold=reward_threshold,
             seed=seed,
             _disable_deepcopy=True,
         )
@@ -85,8 +96,10 @@ class ImaginaryRewardWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
             n_normal=self.n_normal,
             mixture=mixture,
             dropout_samples=dropout_samples,
+            reward_threshold=reward_threshold,
             seed=seed,
         )
+        self.final_beliefs = final_beliefs
         self._observations: FloatArray = np.zeros(
             (self.num_envs, latent_dynamics.spec.observation_size), np.float32
         )
@@ -125,7 +138,7 @@ class ImaginaryRewardWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
         rewards = np.asarray(rewards, np.float64)
         paid = rewards.copy()
         paid[mixed] = self.imagination.rewards(
-            self.tracker.posterior().mean,
+            self.tracker.final_means() if self.final_beliefs else self.tracker.posterior().mean,
             *(self.latent_dynamics.to_tensor(array[mixed]) for array in transition),
         )
         self.imagination.begin(ended[mixed])

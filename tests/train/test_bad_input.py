@@ -60,6 +60,8 @@ TRAINING = {
     "--beta 0": "got 0.0",
     "--beta inf": "got inf",
     "--mixture-components 0": "got 0",
+    "--reward-threshold 1": "got 1.0",
+    "--reward-threshold 0.5 --likelihood gaussian": "got gaussian",
     "--dropout-samples -1": "got -1",
     "--num-threads 0": "got 0",
     "--n-steps abc": "'abc'",
@@ -283,7 +285,7 @@ def test_every_flag_with_a_range_is_tried() -> None:
     free = {  # any value of the type is good, and tyro checks the type
         "run-dir", "finite-horizon", "mixture-per-dimension", "truncate-backpropagation",
         "normalize-advantage", "anneal-learning-rate", "value-trains-lstm",
-        "normalize-observation", "normalize-reward",
+        "normalize-observation", "normalize-reward", "final-beliefs",
         "encoder-action-size", "encoder-reward-size", "decoder-action-size", "reward-high",
         "vae-decoded-steps",
     }  # fmt: skip

@@ -49,7 +49,7 @@ OTHER: dict[str, str] = {
     "gamma": "0.5", "gae_lambda": "0.5", "p_drop": "0.25", "n_minibatches": "2", "n_workers": "8",
     "n_mixture": "3", "reward_low": "-0.5", "reward_high": "2.0", "mixture_components": "3",
     "num_threads": "1", "vae_encoded_lengths": "6", "vae_decoded_steps": "9",
-    "policy_averaging": "0.5",
+    "policy_averaging": "0.5", "reward_threshold": "0.5",
 }  # fmt: skip
 
 
@@ -146,6 +146,7 @@ def seen(config: TrainConfig) -> list[str]:
         imagination = getattr(layer, "imagination", None)
         if imagination is not None:
             shown += [imagination.mixture, imagination.dropout_samples]
+            shown += [imagination.reward_threshold, layer.final_beliefs]
         layer = getattr(layer, "env", None)
     if learner.model is not None and learner.trainer is not None:
         trainer = learner.trainer
@@ -160,6 +161,7 @@ IN_THE_LEARNER: dict[str, Any] = {
     "env_id": "LDM-GridNaviExtrapolation-v0", "method": "rl2", "seed": 1, "n_episodes": 2,
     "finite_horizon": False, "n_workers": 6, "n_mixture": 2, "beta": 2.0, "mixture_components": 2,
     "mixture_per_dimension": True, "dropout_samples": 3, "n_steps": 240, "n_epochs": 3,
+    "final_beliefs": True, "reward_threshold": 0.5,
     "n_minibatches": 2, "learning_rate": 0.5, "anneal_learning_rate": True, "optimizer": "adam",
     "policy_averaging": 0.5, "optimizer_eps": 0.25,
     "gamma": 0.5, "gae_lambda": 0.5, "clip_range": 0.9, "ent_coef": 0.75, "vf_coef": 0.25,

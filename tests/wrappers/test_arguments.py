@@ -141,6 +141,7 @@ def rewards(n_steps: int = 20, **kwargs: Any) -> Any:
         {"mixture": DirichletMixture(per_dimension=True)},
         {"dropout_samples": 0},
         {"dropout_samples": 1},
+        {"final_beliefs": True},
         {"seed": 1},
         {"n_episodes": 1},
     ],
@@ -157,6 +158,11 @@ def test_every_argument_of_the_vector_wrapper_has_an_effect(changes: dict[str, A
 def test_numbers_of_mixture_workers_out_of_range_are_refused(n_mixture: int) -> None:
     with pytest.raises(ValueError, match=rf"expected 1 to 3, got {n_mixture}"):
         rewards(n_mixture=n_mixture)
+
+
+def test_a_threshold_needs_a_likelihood_with_two_outcomes() -> None:
+    with pytest.raises(ValueError, match=r"'bernoulli', got reward_threshold=0.5 and 'gaussian'"):
+        rewards(reward_threshold=0.5)
 
 
 def losses(n_updates: int = 3, **kwargs: Any) -> tuple[Any, ...]:

@@ -135,6 +135,39 @@ def test_arguments_have_an_effect() -> None:
     assert rewards(seed=0, dropout_samples=1) != plain
     assert rewards(seed=0, mixture=DirichletMixture(beta=3.0)) != plain
     assert rewards(saved() + 1.0, seed=0) != plain
+    assert rewards(seed=0, final_beliefs=True) != plain
+
+
+def test_final_beliefs_of_saved_tasks_are_the_last_ones() -> None:
+    model = ClosedFormModel(MultiEpisodeWrapper(ScriptedEnv(LENGTHS), 2), "gaussian")
+    constant = np.repeat(saved()[:, -1:], 7, axis=1)
+
+    def rewards(means: Any, **kwargs: Any) -> list[float]:
+        env = ImaginaryRewardWrapper(
+            ScriptedEnv((9,)), model, SavedBeliefs(means), mixture=ScriptedMixture(4, 3), **kwargs
+        )
+        env.reset(options={"task": 0.5})
+        return [env.step(1)[1] for _ in range(5)]
+
+    assert rewards(saved(), final_beliefs=True) == rewards(constant) != rewards(saved())
+
+
+def test_a_pool_keeps_the_beliefs_of_finished_tasks() -> None:
+    model = ClosedFormModel(MultiEpisodeWrapper(ScriptedEnv(LENGTHS), 2), "gaussian")
+    pool = BeliefPool(1, 3)
+    base = MultiEpisodeWrapper(ScriptedEnv(LENGTHS), 2)
+    publisher = BeliefPublisherWrapper(base, model, pool, 0)
+    worker = PlainWorker(ScriptedEnv(LENGTHS), 2, 0)
+    publisher.reset(seed=0)
+    for action in actions_for(publisher, 25):
+        ended = any(publisher.step(action)[2:4])
+        if ended:
+            publisher.reset()
+        worker.step(action)
+        final = worker.finished[-1] if worker.finished else worker.running
+        np.testing.assert_allclose(pool.final_means()[0], closed_form_belief(final), atol=1e-6)
+        np.testing.assert_allclose(pool.means(0)[0], closed_form_belief(worker.running), atol=1e-6)
+    assert len(worker.finished) > 1
 
 
 def test_beliefs_that_do_not_fit_are_refused() -> None:

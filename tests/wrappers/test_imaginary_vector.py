@@ -28,15 +28,26 @@ N_MIXTURE, N_EPISODES, N_STEPS = 2, 2, 40
 class Reference:
     """All workers by hand; the last N_MIXTURE are paid by the second implementation."""
 
-    def __init__(self, workers: list[PlainWorker], mixture: Any, belief: Any, pay: Any) -> None:
+    def __init__(
+        self,
+        workers: list[PlainWorker],
+        mixture: Any,
+        belief: Any,
+        pay: Any,
+        final_beliefs: bool = False,
+    ) -> None:
         self.workers, self.belief, self.pay = workers, belief, pay
+        self.final_beliefs = final_beliefs
         self.n_normal = len(workers) - N_MIXTURE
         self.table = mixture.table
         self.drawn = mixture.drawn  # the reset of the wrapper was the last to draw
         self.weights = list(self.table[self.drawn - N_MIXTURE : self.drawn])
 
     def step(self, actions: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        beliefs = [self.belief(worker.running) for worker in self.workers[: self.n_normal]]
+        beliefs = [
+            self.belief(w.finished[-1] if self.final_beliefs and w.finished else w.running)
+            for w in self.workers[: self.n_normal]
+        ]
         true, paid = [], []
         for index, (worker, action) in enumerate(zip(self.workers, actions, strict=True)):
             transition, ended = worker.step(action)
@@ -71,22 +82,29 @@ def models(env: Any, kind: str, likelihood: str) -> tuple[Any, Any, Any]:
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
 @pytest.mark.parametrize("kind", ["closed form", "network"])
 @pytest.mark.parametrize(("action", "columns"), [("discrete", 1), ("box", 3)])
+@pytest.mark.parametrize("final_beliefs", [False, True])
 def test_rewards_beliefs_and_buffer_match_the_second_implementation(
-    likelihood: str, kind: str, action: str, columns: int
+    likelihood: str, kind: str, action: str, columns: int, final_beliefs: bool
 ) -> None:
     base = MultiEpisodeWrapper(scripted_vector(*LENGTHS, action=action), N_EPISODES)
     model, belief, pay = models(base, kind, likelihood)
     mixture = ScriptedMixture(len(LENGTHS) - N_MIXTURE, columns)
     buffer = TrajectoryBuffer(model.spec, capacity=100, max_length=20)
     env = ImaginaryRewardWrapper(
-        base, model, n_mixture=N_MIXTURE, mixture=mixture, buffer=buffer, seed=0
+        base,
+        model,
+        n_mixture=N_MIXTURE,
+        mixture=mixture,
+        buffer=buffer,
+        final_beliefs=final_beliefs,
+        seed=0,
     )
     env.reset(seed=10)
     workers = [
         PlainWorker(ScriptedEnv(lengths, action=action), N_EPISODES, 10 + i)
         for i, lengths in enumerate(LENGTHS)
     ]
-    reference = Reference(workers, mixture, belief, pay)
+    reference = Reference(workers, mixture, belief, pay, final_beliefs)
     worst = 0.0
     for actions in actions_for(env, N_STEPS):
         _, paid, _, _, infos = env.step(actions)
@@ -104,6 +122,28 @@ def test_rewards_beliefs_and_buffer_match_the_second_implementation(
     starts = buffer.get(np.arange(kept)).observations[0, :, 0].tolist()
     tasks = [run[0].observation[0] for w in workers[:-N_MIXTURE] for run in w.finished]
     assert sorted(starts) == sorted(float(task) for task in tasks)
+
+
+def test_a_threshold_pays_what_the_environment_could_pay() -> None:
+    low, high = -0.1, 2.0
+
+    def paid(**kwargs: Any) -> np.ndarray[Any, Any]:
+        base = MultiEpisodeWrapper(scripted_vector(*LENGTHS), N_EPISODES)
+        model = small_model(base, likelihood="bernoulli", reward_low=low, reward_high=high)
+        env = ImaginaryRewardWrapper(base, model, n_mixture=3, seed=0, **kwargs)
+        env.reset(seed=0)
+        return np.stack([env.step(actions)[1] for actions in actions_for(env, N_STEPS)])
+
+    expected = paid()
+    probability = (expected[:, -3:] - low) / (high - low)
+    for threshold in np.quantile(probability, [0.2, 0.5, 0.8]):
+        sharp = paid(reward_threshold=float(threshold))
+        np.testing.assert_array_equal(sharp[:, :-3], expected[:, :-3])
+        np.testing.assert_array_equal(sharp[:, -3:], np.where(probability > threshold, high, low))
+        assert set(np.unique(sharp[:, -3:])) == {low, high}
+    for threshold in (0.0, 1.0, np.nan):
+        with pytest.raises(ValueError, match=rf"\(0, 1\), got {threshold}"):
+            paid(reward_threshold=threshold)
 
 
 def test_gridnavi_batch_agrees_with_the_second_implementation() -> None:
