@@ -54,7 +54,7 @@ def test_the_average_is_saved(
 def test_the_average_is_judged_and_training_goes_on_without_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = weights_after_updates(monkeypatch, tmp_path / "plain")
+    plain = weights_after_updates(monkeypatch, tmp_path / "plain", "--policy-averaging", "0")
     monkeypatch.undo()
     averaged = weights_after_updates(
         monkeypatch, tmp_path / "averaged", "--policy-averaging", "0.9"
@@ -67,7 +67,7 @@ def test_the_average_is_judged_and_training_goes_on_without_it(
         folder = RunFolder.open(tmp_path / run)
         learner = load_artifacts(folder)
         evaluator = Evaluator(folder.config, None)
-        again = evaluation_rows(1920, evaluator.evaluate(learner.judged_policy))
+        again = evaluation_rows(1920, evaluator.evaluate(learner.judged_policy, learner.normalizer))
         last = [row for row in own if row["timesteps"] == "1920"]
         assert [{k: str(v) for k, v in row.items()} for row in again] == last
         evaluator.close()

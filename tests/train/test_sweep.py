@@ -54,8 +54,8 @@ def test_the_gridworld_sweep_is_the_one_of_the_issue() -> None:
     assert {t.config.beta for t in beta} == {1.0, 1.5, 2.0, 2.5}
     assert len(beta) == 16
     dropout = {t.config.p_drop for t in trials if t.config.env_id == GRID}
-    assert dropout == {0.0, 0.3, 0.5, 0.7, 0.9}
-    assert "LDM-GridNavi-v0-ldm-p_drop=0.7-seed0" not in names  # the preset's own
+    assert dropout == {0.0, 0.3, 0.5, 0.7, 0.85, 0.9}
+    assert "LDM-GridNavi-v0-ldm-p_drop=0.85-seed0" not in names  # the preset's own
 
 
 def test_a_plan_is_a_product_and_names_what_differs() -> None:
@@ -105,7 +105,7 @@ def test_a_dry_run_lists_and_writes_nothing(tmp_path: Path, capsys: Any) -> None
     out = tmp_path / "new"
     assert main(["gridworld", "--out", str(out), "--dry-run"]) == 0
     text = capsys.readouterr().out
-    assert "0 of 92 trials finished" in text and "LDM-GridNavi-v0-mixreg-seed7" in text
+    assert "0 of 104 trials finished" in text and "LDM-GridNavi-v0-mixreg-seed7" in text
     assert not out.exists()
 
 

@@ -1,0 +1,84 @@
+"""Memory of a whole training, from its first rows of metrics to its end (bar B6). Linux only.
+
+    python -m benchmarks.memory [--json OUT] -- --env-id LDM-HalfCheetahVel-v0 --run-dir runs/x
+
+What follows ``--`` are flags of ``train.recurrent_ppo``, which runs in a process of its own. Its
+resident set size is read every few seconds. The buffers' stated size is the trajectory buffer's
+``nbytes``; its pages are mapped as they are written, so that much growth is theirs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from train.command_line import parse
+from train.csv_file import read_csv
+from train.learner import build
+from train.run_folder import RunFolder, commit, versions
+
+
+def resident_mib(pid: int) -> float | None:
+    """Resident set size of a process, or None if it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return None
+    values = [int(line.split()[1]) for line in lines if line.startswith("VmRSS:")]
+    return values[0] / 1024 if values else None
+
+
+def main() -> None:
+    """Train, watch, and print start, end and growth."""
+    flags = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    flags.add_argument("--json", type=Path, default=None)
+    flags.add_argument("--every", type=float, default=5.0, help="seconds between readings")
+    flags.add_argument("training", nargs="+", help="flags of train.recurrent_ppo, after --")
+    given = flags.parse_args()
+
+    config, _ = parse(given.training)
+    if not config.run_dir:
+        raise SystemExit("name a --run-dir among the flags of the training")
+    learner = build(config)
+    stated = 0.0 if learner.trainer is None else learner.trainer.buffer.nbytes / 2**20
+    learner.vec_env.close()
+    folder = RunFolder(config.run_dir, config)
+    command = [sys.executable, "-m", "train.recurrent_ppo", *given.training]
+    readings: list[tuple[float, float]] = []
+    begin = time.monotonic()
+    with subprocess.Popen(command) as process:
+        while process.poll() is None:
+            now = resident_mib(process.pid)
+            if now is not None and folder.metrics.exists():
+                readings.append((time.monotonic() - begin, now))
+            time.sleep(given.every)
+    if process.returncode or not readings:
+        raise SystemExit(f"the training ended with {process.returncode}, {len(readings)} readings")
+
+    start, end = readings[0][1], readings[-1][1]
+    growth, allowed = end - start, 1.05 * stated
+    steps = read_csv(folder.metrics)[-1]["timesteps"]
+    print(f"{config.method} on {config.env_id}, {steps} steps")
+    print(f"  RSS {start:,.0f} MiB at the first metrics, {end:,.0f} MiB at the end")
+    print(
+        f"  growth {growth:,.0f} MiB; buffers' stated size {stated:,.0f} MiB, + 5 %: {allowed:,.0f}"
+    )
+    if given.json is not None:
+        result = {
+            "benchmark": "memory",
+            "config": config.to_dict(),
+            "stated_mib": stated,
+            "seconds_and_rss_mib": [[round(t, 1), round(m, 1)] for t, m in readings],
+            "growth_mib": growth,
+            "versions": versions(),
+            "commit": commit(),
+        }
+        given.json.write_text(json.dumps(result) + "\n")
+
+
+if __name__ == "__main__":
+    main()
