@@ -52,7 +52,7 @@ _GRID_PPO: dict[str, Any] = {
     "reward_threshold": 0.5,
     "vae_updates": 8,
     "vae_encoded_lengths": 8,
-    "total_timesteps": 6_000_000,
+    "total_timesteps": 5_000_000,
 }
 # the same with the paper's policy learner, A2C
 _GRID_A2C: dict[str, Any] = {

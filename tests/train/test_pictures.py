@@ -203,6 +203,18 @@ def test_peaks_are_counted_by_kind_of_cell(learner: Learner) -> None:
     assert mixtures.peaks(maps) == {"train": 0.5, "test": 0.25, "other": 0.25}
 
 
+def test_coverage_is_an_effective_number_of_test_goals(learner: Learner) -> None:
+    mixtures = mixtures_of(learner)
+    maps = np.full((6, 49), -0.1)
+    assert mixtures.coverage(maps) == 0.0
+    for row, cell in enumerate([(4, 4), (4, 4), (3, 0), (3, 0), (6, 3), (1, 1)]):
+        maps[row, GRID.index(np.array(cell))] = 1.0
+    assert mixtures.coverage(maps) == pytest.approx(2.0)  # two test goals, equally often
+    maps[2, GRID.index(np.array((3, 0)))] = 0.2
+    p = np.array([2 / 3, 1 / 3])
+    assert mixtures.coverage(maps) == pytest.approx(np.exp(-(p * np.log(p)).sum()))
+
+
 # ------------------------------------------------------------------ ceilings and curves
 
 

@@ -51,6 +51,22 @@ class Mixtures:
         test = np.isin(best, self.grid.index(self.test_cells)).mean() if len(self.test_cells) else 0
         return {"train": float(train), "test": float(test), "other": float(1 - train - test)}
 
+    def coverage(self, maps: Array, paid: float = 0.45) -> float:
+        """Effective number of test goals that the maps pay more than ``paid``.
+
+        The exponential of the entropy of how often each one is paid: as many goals, all paid
+        equally often, would be as diverse. It asks nothing of a policy and of no test task.
+
+        Args:
+            maps: Reward per cell, (n_maps, n_cells).
+            paid: What counts as a goal; by default half way between GridNavi's two rewards.
+        """
+        counts = (maps[:, self.grid.index(self.test_cells)] > paid).sum(0).astype(float)
+        if not counts.any():
+            return 0.0
+        shares = counts[counts > 0] / counts.sum()
+        return float(np.exp(-(shares * np.log(shares)).sum()))
+
     def recognised(self, own_maps: Array) -> int:
         """How many train tasks' own beliefs decode to their goal."""
         return int((own_maps.argmax(1) == self.grid.index(self.train_cells)).sum())
@@ -67,6 +83,7 @@ class Mixtures:
                 f"{name}: largest reward {maps.max(1).mean():.2f} on average, on "
                 f"{len(set(maps.argmax(1)))} different cells, in {shares['train']:.0%} on a train "
                 f"goal, {shares['test']:.0%} on a test goal, {shares['other']:.0%} elsewhere; "
+                f"effectively {self.coverage(maps):.1f} of {len(self.test_cells)} test goals are paid; "
                 f"{self.recognised(own_maps)} of {len(self.train_cells)} train tasks' own beliefs "
                 "decode to their goal"
             )
