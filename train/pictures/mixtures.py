@@ -83,7 +83,8 @@ class Mixtures:
                 f"{name}: largest reward {maps.max(1).mean():.2f} on average, on "
                 f"{len(set(maps.argmax(1)))} different cells, in {shares['train']:.0%} on a train "
                 f"goal, {shares['test']:.0%} on a test goal, {shares['other']:.0%} elsewhere; "
-                f"effectively {self.coverage(maps):.1f} of {len(self.test_cells)} test goals are paid; "
+                f"effectively {self.coverage(maps):.1f} of {len(self.test_cells)} test goals are "
+                "paid; "
                 f"{self.recognised(own_maps)} of {len(self.train_cells)} train tasks' own beliefs "
                 "decode to their goal"
             )
