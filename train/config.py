@@ -209,6 +209,12 @@ class TrainConfig:
                 f"n_mixture must lie between 1 and n_workers - 1 = {self.n_workers - 1} for method "
                 f"{self.method}, got {self.n_mixture}"
             )
+        components = self.mixture_components
+        if chosen.imaginary and components is not None and components > self.n_normal:
+            raise ValueError(
+                f"mixture_components must be at most the n_workers - n_mixture = {self.n_normal} "
+                f"normal workers, got {components}"
+            )
         if self.n_workers % self.n_minibatches:
             raise ValueError(
                 f"n_minibatches must divide n_workers = {self.n_workers}, got {self.n_minibatches}"

@@ -49,8 +49,14 @@ class DirichletMixture:
     def sample(
         self, rng: np.random.Generator, n_mixture: int, n_normal: int, latent_dim: int
     ) -> FloatArray:
-        """See :meth:`MixtureScheme.sample`; a task's beliefs that take no part weigh 0."""
-        n = n_normal if self.n_components is None else min(self.n_components, n_normal)
+        """See :meth:`MixtureScheme.sample`; a task's beliefs that take no part weigh 0.
+
+        Raises:
+            ValueError: ``n_components`` is larger than ``n_normal``.
+        """
+        n = n_normal if self.n_components is None else self.n_components
+        if n > n_normal:
+            raise ValueError(f"n_components must be at most the {n_normal} beliefs, got {n}")
         columns = latent_dim if self.per_dimension else 1
         draws = rng.dirichlet(np.ones(n), size=(n_mixture, columns)).swapaxes(1, 2)
         alpha = self.beta * draws - (self.beta - 1.0) / n

@@ -60,6 +60,7 @@ TRAINING = {
     "--beta 0": "got 0.0",
     "--beta inf": "got inf",
     "--mixture-components 0": "got 0",
+    "--mixture-components 4": "= 3 normal workers, got 4",
     "--reward-threshold 1": "got 1.0",
     "--reward-threshold 0.5 --likelihood gaussian": "got gaussian",
     "--dropout-samples -1": "got -1",

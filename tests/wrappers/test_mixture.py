@@ -52,8 +52,10 @@ def test_weights_per_dimension_are_independent() -> None:
     assert (members == members[..., :1]).all()  # but the beliefs of a task are one subset
 
 
-def test_more_components_than_beliefs_are_all_beliefs() -> None:
-    assert (draw(n_components=99) != 0.0).all()
+def test_as_many_components_as_beliefs_are_all_beliefs_and_more_are_refused() -> None:
+    assert (draw(n_components=N) != 0.0).all()
+    with pytest.raises(ValueError, match=f"at most the {N} beliefs, got {N + 1}"):
+        draw(n_components=N + 1)
 
 
 def test_the_generator_decides() -> None:

@@ -126,7 +126,7 @@ def draw_mixtures(
         drawn = scheme.sample(rng, 1, config.n_normal, latent_dim)[0]
         latents[index] = (drawn * beliefs[tasks]).sum(0)
         np.add.at(weights[index], tasks, drawn.mean(1))
-    components = min(config.mixture_components or config.n_normal, config.n_normal)
+    components = config.mixture_components or config.n_normal
     per = ", weights per latent dimension" if config.mixture_per_dimension else ""
     return Mixtures(
         grid=grid,
