@@ -8,7 +8,7 @@ from typing import Any
 from train.csv_file import read_csv
 from train.run_folder import RunFolder
 from train.state_file import StateFileError
-from train.trials import override_text
+from train.trials import group_text
 
 LAST = 5
 """Evaluations at the end of a run that its final figures are means of."""
@@ -79,7 +79,7 @@ def run_row(folder: RunFolder, rows: list[dict[str, str]]) -> dict[str, Any]:
         "method": config.method,
         "preset": config.preset,
         "seed": config.seed,
-        "overrides": override_text(config),
+        "overrides": group_text(config),
         "n_workers": config.n_workers,
         "n_mixture": config.n_mixture,
         "beta": f"{config.beta:g}",

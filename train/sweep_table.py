@@ -17,7 +17,7 @@ from train.result_tables import write_csv
 from train.run_folder import RunFolder
 from train.state_file import StateFileError
 from train.trial_runner import TrialState, is_running, newest_checkpoint, read_state
-from train.trials import Trial, override_text
+from train.trials import Trial, group_text
 
 _SHOWN = ("trial", "status", "attempts", "timesteps", "train_return", "test_return", "test_reached")
 
@@ -85,7 +85,7 @@ class SweepTable:
             "env_id": config.env_id,
             "method": config.method,
             "seed": config.seed,
-            "overrides": override_text(config),
+            "overrides": group_text(config),
             "status": status,
             "attempts": len(state.attempts),
             "from_timesteps": " ".join(str(one["from_timesteps"]) for one in state.attempts),
@@ -118,7 +118,7 @@ class SweepTable:
             "env_id": config.env_id,
             "method": config.method,
             "seed": config.seed,
-            "overrides": override_text(config),
+            "overrides": group_text(config),
         }
         try:
             rows = [{**keys, **row} for row in curve_rows(evaluations(folder))]

@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ldm_wrappers.latent_dynamics import LatentDynamicsConfig
 from train.config import TrainConfig
-from train.methods import METHODS
+from train.methods import METHODS, method
 from train.presets import resolve
 
 # settings that say where and how a run is made, not what it is
@@ -87,13 +88,13 @@ def plan(
     for block in blocks:
         names, chosen_preset = list(block.overrides), block.preset or preset
         values = list(itertools.product(*block.overrides.values()))
-        for env_id, method, chosen, seed in itertools.product(
+        for env_id, name_of_method, chosen, seed in itertools.product(
             block.env_ids, block.methods, values, range(block.seeds)
         ):
             settings = {**(changes or {}), **dict(zip(names, chosen, strict=True))}
-            config = resolve(env_id, method, chosen_preset, **{**settings, "seed": seed})
+            config = resolve(env_id, name_of_method, chosen_preset, **{**settings, "seed": seed})
             differing = override_text(config, PLACE | {"seed"})
-            parts = [env_id.replace(":", "-").replace("/", "-"), method]
+            parts = [env_id.replace(":", "-").replace("/", "-"), name_of_method]
             parts += [chosen_preset] if chosen_preset != "default" else []
             parts += [differing.replace(" ", "-").replace("/", "-")] if differing else []
             name = "-".join([*parts, f"seed{seed}"])
@@ -111,6 +112,27 @@ def overrides(config: TrainConfig, ignored: frozenset[str] = UNGROUPED) -> dict[
 def override_text(config: TrainConfig, ignored: frozenset[str] = UNGROUPED) -> str:
     """:func:`overrides` as ``name=value`` pairs without spaces in them."""
     return " ".join(f"{k}={_text(v)}" for k, v in overrides(config, ignored).items())
+
+
+def unused_settings(config: TrainConfig) -> frozenset[str]:
+    """Settings that have no effect on what the configuration's method trains."""
+    chosen = method(config.method)
+    names = [field.name for field in dataclasses.fields(config)]
+    unused: set[str] = set() if chosen.mixreg else {"mixreg_alpha"}
+    if not chosen.imaginary:
+        unused |= {"n_mixture", "beta", "dropout_samples", "final_beliefs", "reward_threshold"}
+        unused |= {name for name in names if name.startswith("mixture_")}
+    if not chosen.has_latent_dynamics:
+        unused |= set(LatentDynamicsConfig.__dataclass_fields__)
+        unused |= {name for name in names if name.startswith("vae_")}
+    if chosen.observation == "belief":
+        unused |= {"lstm_hidden_size", "value_trains_lstm"}
+    return frozenset(unused)
+
+
+def group_text(config: TrainConfig) -> str:
+    """What tells a group of seeds from its preset; unused settings do not."""
+    return override_text(config, UNGROUPED | unused_settings(config))
 
 
 def _text(value: Any) -> str:

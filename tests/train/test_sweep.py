@@ -19,6 +19,7 @@ import train.recurrent_ppo
 import train.sweep
 from train.atomic_file import write_json
 from train.csv_file import read_csv
+from train.presets import resolve
 from train.signals import TrainingStopped
 from train.sweep import main, parse, planned
 from train.sweep_table import SweepTable
@@ -30,7 +31,7 @@ from train.trial_runner import (
     trial_lock,
     write_state,
 )
-from train.trials import SWEEPS, Block, Trial, override_text, parse_overrides, plan
+from train.trials import SWEEPS, Block, Trial, group_text, override_text, parse_overrides, plan
 
 ROOT = Path(__file__).parents[2]
 GRID = "LDM-GridNavi-v0"
@@ -71,6 +72,25 @@ def test_a_plan_is_a_product_and_names_what_differs() -> None:
     assert plan([Block((GRID,), ("ldm",), 1, preset="paper")]) == [other]
 
 
+def test_settings_that_a_method_does_not_use_make_no_group() -> None:
+    changes: dict[str, Any] = {
+        "beta": 2.0, "mixture_components": 2, "final_beliefs": True, "p_drop": 0.1,
+        "vae_updates": 3, "mixreg_alpha": 0.5, "lstm_hidden_size": 64, "gamma": 0.9,
+    }  # fmt: skip
+    groups = {
+        name: group_text(resolve(GRID, name, **changes)) for name in ("ldm", "rl2", "varibad")
+    }
+    assert groups["rl2"] == "gamma=0.9 lstm_hidden_size=64"
+    assert groups["varibad"] == "gamma=0.9 p_drop=0.1 vae_updates=3"
+    assert set(groups["ldm"].split()) == {
+        "beta=2", "mixture_components=2", "final_beliefs=True", "p_drop=0.1", "vae_updates=3",
+        "lstm_hidden_size=64", "gamma=0.9",
+    }  # fmt: skip
+    assert group_text(resolve(GRID, "mixreg", **changes)) == (
+        "gamma=0.9 lstm_hidden_size=64 mixreg_alpha=0.5"
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -105,7 +125,7 @@ def test_a_dry_run_lists_and_writes_nothing(tmp_path: Path, capsys: Any) -> None
     out = tmp_path / "new"
     assert main(["gridworld", "--out", str(out), "--dry-run"]) == 0
     text = capsys.readouterr().out
-    assert "0 of 104 trials finished" in text and "LDM-GridNavi-v0-mixreg-seed7" in text
+    assert "0 of 100 trials finished" in text and "LDM-GridNavi-v0-mixreg-seed7" in text
     assert not out.exists()
 
 
