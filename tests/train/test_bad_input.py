@@ -31,7 +31,8 @@ from train import evaluate
 from train.presets import resolve
 from train.recurrent_ppo import main
 
-BASE = "--run-dir out --total-timesteps 480 --n-workers 4 --n-mixture 1 --device cpu"
+BASE = """--run-dir out --total-timesteps 480 --n-workers 4 --n-mixture 1 --device cpu
+--mixture-components 3"""
 # flags, and what the line must show
 TRAINING = {
     "--env-id Nope-v0": "'Nope-v0'",

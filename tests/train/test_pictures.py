@@ -45,7 +45,15 @@ def no_warnings() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def learner() -> Iterator[Learner]:
     """An untrained LDM learner on the grid."""
-    config = resolve("LDM-GridNavi-v0", "ldm", n_workers=4, n_mixture=1, device="cpu", n_episodes=2)
+    config = resolve(
+        "LDM-GridNavi-v0",
+        "ldm",
+        n_workers=4,
+        n_mixture=1,
+        mixture_components=3,
+        device="cpu",
+        n_episodes=2,
+    )
     built = build(config)
     yield built
     built.vec_env.close()

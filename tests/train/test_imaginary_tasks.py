@@ -1,0 +1,59 @@
+"""The policy on its decoder's imaginary tasks: what they offer, and what is counted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_runs import train_tiny
+
+from train.csv_file import read_csv
+from train.imaginary_tasks import best_returns, main
+from train.pictures.grid import Grid
+
+GRID = Grid((0, 0), (6, 6))
+
+
+def test_the_best_return_of_true_tasks_is_the_closed_form() -> None:
+    maps = np.full((49, 49), -0.1)
+    np.fill_diagonal(maps, 1.0)
+    best, cell = best_returns(maps, GRID, np.zeros(2), horizon=30)
+    distance = GRID.cells.sum(1)
+    expected = np.where(distance > 0, 31.1 - 1.1 * distance, 30.0)  # FACTS: 31.1 - 1.1 d
+    np.testing.assert_allclose(best, expected)
+    np.testing.assert_array_equal(cell, np.arange(49))
+
+
+def test_a_near_goal_may_pay_more_than_a_far_one() -> None:
+    maps = np.full((1, 49), -0.1)
+    maps[0, GRID.index(np.array((6, 6)))] = 1.0
+    maps[0, GRID.index(np.array((1, 0)))] = 0.7
+    best, cell = best_returns(maps, GRID, np.zeros(2), horizon=30)
+    assert best[0] == pytest.approx(30 * 0.7) and cell[0] == GRID.index(np.array((1, 0)))
+
+
+@pytest.mark.parametrize("flags", [[], ["--final-beliefs", "--reward-threshold", "0.5"]])
+def test_a_run_is_measured(
+    flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train_tiny(tmp_path / "run", "ldm", *flags)
+    capsys.readouterr()
+    assert main([str(run), "--repeats", "3"]) == 0
+    rows = read_csv(run / "evaluation" / "imaginary_tasks.csv")
+    assert len(rows) == 3  # one mixture worker
+    for row in rows:
+        earned = [float(row[f"episode_{i}"]) for i in (1, 2, 3, 4)]
+        assert max(earned) <= float(row["best_return"]) + 1.0  # masks differ from step to step
+        if flags:  # 30 steps of -0.1 or 1
+            assert all(((value + 3.0) / 1.1) % 1 == pytest.approx(0, abs=0.01) for value in earned)
+    assert "of 3 imaginary tasks" in capsys.readouterr().out
+
+
+def test_a_method_without_imaginary_tasks_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train_tiny(tmp_path / "run", "rl2")
+    with pytest.raises(SystemExit):
+        main([str(run)])
+    assert "method rl2 has no imaginary tasks" in capsys.readouterr().err

@@ -1,0 +1,179 @@
+"""How a run's policy does on the imaginary tasks of its own decoder, on a grid.
+
+    python -m train.imaginary_tasks runs/LDM-GridNavi-v0-ldm-seed0
+
+If the policy earns what imaginary tasks offer and still misses unseen goals, imagination is what
+limits it; if it does not, the policy is. Each imaginary task is played as in training, greedily,
+and compared with the best return of one inner episode: going straight to the cell that pays most
+and staying there. Rows go into ``evaluation/imaginary_tasks.csv`` of the run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+
+from ldm_wrappers.vector import ImaginaryRewardWrapper
+from train.artifacts import load_artifacts
+from train.command_line import report_errors
+from train.environments import env_spec, evaluation_tasks, meta_episode_length
+from train.learner import Learner
+from train.methods import method
+from train.pictures.grid import Grid, reward_maps
+from train.result_tables import write_csv
+from train.run_folder import RunFolder
+
+Array = np.ndarray[Any, np.dtype[Any]]
+SOLVED = 0.7  # share of the best return that counts as having solved a task
+
+
+def play(learner: Learner, wrapper: ImaginaryRewardWrapper, seed: int) -> tuple[Array, Array]:
+    """Two greedy meta-episodes of all workers, the second one counted.
+
+    Returns:
+        Return per mixture worker and inner episode, float64 (n_mixture, n_episodes), and the
+        latents at the end, float32 (n_mixture, latent_dim).
+    """
+    config, length = learner.config, meta_episode_length(learner.config)
+    horizon = length // config.n_episodes
+    returns = np.zeros((config.n_mixture, config.n_episodes))
+    observations, _ = learner.env.reset(seed=seed)
+    state, starts = None, np.ones(config.n_workers, bool)
+    latents = np.zeros(0, np.float32)
+    for step in range(2 * length):
+        if step == 2 * length - 1:  # the weights change with the next task
+            tracker = wrapper.tracker
+            final = wrapper.final_beliefs
+            means = tracker.final_means() if final else tracker.posterior().mean
+            latents = wrapper.imagination.latents(means).cpu().numpy()
+        if learner.normalizer is not None:
+            observations = learner.normalizer.normalize_obs(observations)
+        actions, state = learner.algorithm.policy.predict(
+            observations, state, starts, deterministic=True
+        )
+        observations, rewards, terminations, truncations, _ = learner.env.step(actions)
+        starts = terminations | truncations
+        if step >= length:
+            returns[:, (step - length) // horizon] += rewards[wrapper.n_normal :]
+    return returns, latents
+
+
+def best_returns(maps: Array, grid: Grid, start: Array, horizon: int) -> tuple[Array, Array]:
+    """Most that going straight to one cell earns, and that cell's index, each (n_maps,).
+
+    A cell at distance d is reached with step d and paid from then on; the cells on the way are
+    taken to pay what the worst cell pays.
+    """
+    distance = np.abs(grid.cells - start).sum(1)
+    first = np.maximum(distance, 1)  # staying takes a step too
+    low = maps.min(axis=1, keepdims=True)
+    values = (horizon - first + 1) * maps + (first - 1) * low
+    return values.max(1), values.argmax(1)
+
+
+def measure(folder: RunFolder, repeats: int = 8) -> list[dict[str, Any]]:
+    """One row per imaginary task: what it offers, and what the greedy policy earned.
+
+    Raises:
+        ValueError: The run has no mixture workers, or its observations are no cells.
+    """
+    config = folder.config
+    if not method(config.method).imaginary:
+        raise ValueError(f"{folder.path}: method {config.method} has no imaginary tasks")
+    learner = load_artifacts(folder)
+    try:
+        layer: Any = learner.env
+        while not isinstance(layer, ImaginaryRewardWrapper):
+            layer = layer.env
+        space = learner.env.unwrapped.single_observation_space
+        grid = Grid.of(space, np.zeros((1, 2)))
+        horizon = env_spec(config.env_id).max_episode_steps
+        if grid is None or learner.model is None or horizon is None:
+            raise ValueError(f"{folder.path}: {config.env_id} is no grid")
+        low, high = config.reward_low, config.reward_high
+        train = evaluation_tasks(config)["train"]
+        train_cells: set[int] = set()
+        if train is not None and grid.holds(train):
+            train_cells = set(grid.index(train).tolist())
+        rows = []
+        for repeat in range(repeats):
+            returns, latents = play(learner, layer, seed=repeat)
+            maps = reward_maps(learner.model, grid, latents, samples=48, seed=repeat)
+            middle = low + (high - low) * (config.reward_threshold or 0.5)
+            paid = maps > middle
+            if config.reward_threshold is not None:
+                maps = np.where(paid, high, low)
+            best, cell = best_returns(maps, grid, np.zeros(2), horizon)
+            for task in range(len(returns)):
+                earned = {f"episode_{i + 1}": f"{r:.3f}" for i, r in enumerate(returns[task])}
+                rows.append(
+                    {
+                        "repeat": repeat,
+                        "cells_paid": int(paid[task].sum()),
+                        "best_cell": " ".join(f"{v:g}" for v in grid.cells[cell[task]]),
+                        "best_on_train_goal": int(int(cell[task]) in train_cells),
+                        "best_return": f"{best[task]:.3f}",
+                        **earned,
+                    }
+                )
+        return rows
+    finally:
+        learner.vec_env.close()
+
+
+def sentences(rows: list[dict[str, Any]], n_episodes: int) -> list[str]:
+    """What the rows say, by where the best cell lies and by how many cells are paid."""
+    groups = {
+        "best on a train goal": [r for r in rows if r["best_on_train_goal"]],
+        "best on another cell": [r for r in rows if not r["best_on_train_goal"]],
+        "one cell paid": [r for r in rows if r["cells_paid"] == 1],
+        "two or three cells paid": [r for r in rows if r["cells_paid"] in (2, 3)],
+        "more cells paid": [r for r in rows if r["cells_paid"] > 3],
+        "no cell paid": [r for r in rows if r["cells_paid"] == 0],
+    }
+    lines = []
+    for name, group in groups.items():
+        if not group:
+            continue
+        last = np.array([float(row[f"episode_{n_episodes}"]) for row in group])
+        best = np.array([float(row["best_return"]) for row in group])
+        solved = (last >= SOLVED * best).mean()
+        lines.append(
+            f"{name}: {len(group)} of {len(rows)} imaginary tasks, best return "
+            f"{best.mean():.1f}, earned in the last episode {last.mean():.1f}, "
+            f"{SOLVED:.0%} of the best in {solved:.0%}"
+        )
+    return lines
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure runs and print what was found."""
+    flags = argparse.ArgumentParser(
+        prog="python -m train.imaginary_tasks",
+        description="How a run's policy does on the imaginary tasks of its own decoder.",
+    )
+    flags.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders")
+    flags.add_argument("--repeats", type=int, default=8, help="meta-episodes of all workers")
+    given = flags.parse_args(arguments)
+    with report_errors():
+        if given.repeats < 1:
+            raise ValueError(f"--repeats must be at least 1, got {given.repeats}")
+        for path in given.runs:
+            folder = RunFolder.open(path)
+            rows = measure(folder, given.repeats)
+            write_csv(folder.path / "evaluation" / "imaginary_tasks.csv", rows)
+            print(f"{path}:")
+            for line in sentences(rows, folder.config.n_episodes):
+                print(f"  {line}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
