@@ -250,7 +250,16 @@ def test_no_setting_is_left_out() -> None:
 )
 def test_environments_that_are_not_ours(env_id: str, flags: list[str], tmp_path: Path) -> None:
     run = train_tiny(
-        tmp_path / "run", "ldm", *flags, "--eval-tasks", "1", "--n-workers", "2", env_id=env_id
+        tmp_path / "run",
+        "ldm",
+        *flags,
+        "--eval-tasks",
+        "1",
+        "--n-workers",
+        "2",
+        "--mixture-components",
+        "1",
+        env_id=env_id,
     )
     rows = read_csv(run / "evaluations.csv")
     assert {row["split"] for row in rows} == {"train"} and not any(row["task"] for row in rows)
