@@ -70,10 +70,14 @@ def test_weights_sum_to_one_within_their_bounds(
     seed: int, beta: float, n: int, components: int | None, per_dimension: bool
 ) -> None:
     scheme = DirichletMixture(beta, components, per_dimension)
+    if components is not None and components > n:
+        with pytest.raises(ValueError, match=f"at most the {n} beliefs, got {components}"):
+            scheme.sample(np.random.default_rng(seed), 4, n, 3)
+        return
     weights = scheme.sample(np.random.default_rng(seed), 4, n, 3).astype(np.float64)
     assert weights.shape == (4, n, 3 if per_dimension else 1)
     np.testing.assert_allclose(weights.sum(1), 1.0, atol=1e-5 * max(1.0, beta))
-    taking_part = min(components or n, n)
+    taking_part = components or n
     low, high = -(beta - 1.0) / taking_part, beta - (beta - 1.0) / taking_part
     tolerance = 1e-5 * max(1.0, beta)
     assert weights.min() >= min(low, 0.0) - tolerance
