@@ -26,6 +26,7 @@ from train.command_line import report_errors
 from train.environments import env_spec, evaluation_tasks, meta_episode_length
 from train.learner import Learner
 from train.methods import method
+from train.pictures.ceilings import straight_returns
 from train.pictures.grid import Grid, reward_maps
 from train.result_tables import write_csv
 from train.run_folder import RunFolder
@@ -49,10 +50,7 @@ def play(learner: Learner, wrapper: ImaginaryRewardWrapper, seed: int) -> tuple[
     latents = np.zeros(0, np.float32)
     for step in range(2 * length):
         if step == 2 * length - 1:  # the weights change with the next task
-            tracker = wrapper.tracker
-            final = wrapper.final_beliefs
-            means = tracker.final_means() if final else tracker.posterior().mean
-            latents = wrapper.imagination.latents(means).cpu().numpy()
+            latents = wrapper.imaginary_latents
         if learner.normalizer is not None:
             observations = learner.normalizer.normalize_obs(observations)
         actions, state = learner.algorithm.policy.predict(
@@ -72,9 +70,7 @@ def best_returns(maps: Array, grid: Grid, start: Array, horizon: int) -> tuple[A
     taken to pay what the worst cell pays.
     """
     distance = np.abs(grid.cells - start).sum(1)
-    first = np.maximum(distance, 1)  # staying takes a step too
-    low = maps.min(axis=1, keepdims=True)
-    values = (horizon - first + 1) * maps + (first - 1) * low
+    values = straight_returns(distance, horizon, maps, maps.min(axis=1, keepdims=True))
     return values.max(1), values.argmax(1)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import torch
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
 from ldm_wrappers.latent_dynamics import (
@@ -109,6 +110,14 @@ class ImaginaryRewardWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
         """Current beliefs of the normal workers, float32 (n_normal, latent_dim)."""
         return self.tracker.posterior().mean.cpu().numpy()
 
+    @property
+    def imaginary_latents(self) -> FloatArray:
+        """Latents m̂ of the running imaginary tasks, float32 (n_mixture, latent_dim)."""
+        return self.imagination.latents(self._means_to_mix()).cpu().numpy()
+
+    def _means_to_mix(self) -> torch.Tensor:
+        return self.tracker.final_means() if self.final_beliefs else self.tracker.posterior().mean
+
     def reset(
         self,
         *,
@@ -138,7 +147,7 @@ class ImaginaryRewardWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
         rewards = np.asarray(rewards, np.float64)
         paid = rewards.copy()
         paid[mixed] = self.imagination.rewards(
-            self.tracker.final_means() if self.final_beliefs else self.tracker.posterior().mean,
+            self._means_to_mix(),
             *(self.latent_dynamics.to_tensor(array[mixed]) for array in transition),
         )
         self.imagination.begin(ended[mixed])

@@ -12,11 +12,21 @@ from ldm_envs.grid_navi import GOAL_REWARD, STEP_REWARD, GridNaviEnv
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
+def straight_returns(distance: Array, horizon: int, goal: Any, step: Any) -> Array:
+    """Return of walking d steps to a cell and staying: d − 1 steps off it, the rest on it.
+
+    Args:
+        distance: Steps d to the cell.
+        horizon: Steps of the episode.
+        goal: Reward on the cell, broadcast with ``distance``.
+        step: Reward off it, likewise.
+    """
+    walking = np.minimum(np.maximum(distance - 1, 0), horizon)
+    return np.asarray(walking * step + (horizon - walking) * goal)
+
+
 def best_returns(env_id: str, tasks: Array | None) -> Array | None:
     """Best return of one episode per task when the task is known, ``None`` without a formula.
-
-    The grid's agent walks d steps to its goal and stays: d − 1 steps off the goal, the rest on
-    it.
 
     Args:
         env_id: A registered id.
@@ -30,5 +40,4 @@ def best_returns(env_id: str, tasks: Array | None) -> Array | None:
         return None
     start = np.zeros(tasks.shape[-1])
     distance = np.abs(tasks - start).sum(-1)
-    walking = np.minimum(np.maximum(distance - 1, 0), horizon)
-    return np.asarray(walking * STEP_REWARD + (horizon - walking) * GOAL_REWARD)
+    return straight_returns(distance, horizon, GOAL_REWARD, STEP_REWARD)

@@ -1,4 +1,4 @@
-"""Runs of a second or two, for which a second thread only costs time."""
+"""Tests work on small tensors, where a second thread only costs time."""
 
 from __future__ import annotations
 
