@@ -37,6 +37,9 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCo
         mixture: Mixture scheme, Eq. 1 with β = 1 by default.
         dropout_samples: Dropout masks that an imaginary reward is averaged over; 1 is the authors'
             code, 0 switches dropout off. Off, the decoder sees inputs it was never trained on.
+        dropout_per_task: Draw the masks when an imaginary task begins and keep them for it, instead
+            of new ones at every step. The task then has one reward function, a sample of what
+            dropout leaves open, and tasks differ in more than their mixture.
         final_beliefs: Mix the beliefs from the end of finished tasks instead of those from this
             step of the task, so that an imaginary task is the same from its first step to its last.
         reward_threshold: With a Bernoulli likelihood, pay its high reward where it is more likely
@@ -56,6 +59,7 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCo
         *,
         mixture: MixtureScheme | None = None,
         dropout_samples: int = 8,
+        dropout_per_task: bool = False,
         final_beliefs: bool = False,
         reward_threshold: float | None = None,
         seed: int | None = None,
@@ -66,6 +70,7 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCo
             beliefs=beliefs,
             mixture=mixture,
             dropout_samples=dropout_samples,
+            dropout_per_task=dropout_per_task,
             final_beliefs=final_beliefs,
             reward_threshold=reward_threshold,
             seed=seed,
@@ -87,6 +92,7 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCo
             n_normal=beliefs.n_beliefs,
             mixture=mixture,
             dropout_samples=dropout_samples,
+            dropout_per_task=dropout_per_task,
             reward_threshold=reward_threshold,
             seed=seed,
         )

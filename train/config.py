@@ -52,6 +52,9 @@ class TrainConfig:
     """Draw mixture weights per latent dimension, as the authors' code does."""
     dropout_samples: int = 8
     """Dropout masks an imaginary reward is averaged over; 1: the authors' code, 0: no dropout."""
+    dropout_per_task: bool = False
+    """Keep these masks for a whole imaginary task, which then has one reward function; otherwise
+    new ones are drawn at every step."""
     final_beliefs: bool = False
     """Mix the beliefs from the end of the normal workers' latest tasks, not their current ones."""
     reward_threshold: float | None = None
@@ -192,6 +195,8 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1 or None, got {value}")
+        if self.dropout_per_task and not self.dropout_samples:
+            raise ValueError("dropout_per_task needs dropout_samples of at least 1, got 0")
         if self.reward_threshold is not None:
             if self.likelihood != "bernoulli":
                 raise ValueError(

@@ -152,6 +152,7 @@ def training_env(
             ),
             buffer=buffer,
             dropout_samples=config.dropout_samples,
+            dropout_per_task=config.dropout_per_task,
             final_beliefs=config.final_beliefs,
             reward_threshold=config.reward_threshold,
             seed=config.seed,

@@ -19,6 +19,7 @@ if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
+import torch
 
 from ldm_wrappers.vector import ImaginaryRewardWrapper
 from train.artifacts import load_artifacts
@@ -35,22 +36,24 @@ Array = np.ndarray[Any, np.dtype[Any]]
 SOLVED = 0.7  # share of the best return that counts as having solved a task
 
 
-def play(learner: Learner, wrapper: ImaginaryRewardWrapper, seed: int) -> tuple[Array, Array]:
+def play(
+    learner: Learner, wrapper: ImaginaryRewardWrapper, seed: int
+) -> tuple[Array, Array, torch.Tensor | None]:
     """Two greedy meta-episodes of all workers, the second one counted.
 
     Returns:
-        Return per mixture worker and inner episode, float64 (n_mixture, n_episodes), and the
-        latents at the end, float32 (n_mixture, latent_dim).
+        Return per mixture worker and inner episode, float64 (n_mixture, n_episodes), the latents
+        at the end, float32 (n_mixture, latent_dim), and the dropout masks if the tasks keep any.
     """
     config, length = learner.config, meta_episode_length(learner.config)
     horizon = length // config.n_episodes
     returns = np.zeros((config.n_mixture, config.n_episodes))
     observations, _ = learner.env.reset(seed=seed)
     state, starts = None, np.ones(config.n_workers, bool)
-    latents = np.zeros(0, np.float32)
+    latents, masks = np.zeros(0, np.float32), None
     for step in range(2 * length):
         if step == 2 * length - 1:  # the weights change with the next task
-            latents = wrapper.imaginary_latents
+            latents, masks = wrapper.imaginary_latents, wrapper.imagination.masks
         if learner.normalizer is not None:
             observations = learner.normalizer.normalize_obs(observations)
         actions, state = learner.algorithm.policy.predict(
@@ -60,7 +63,7 @@ def play(learner: Learner, wrapper: ImaginaryRewardWrapper, seed: int) -> tuple[
         starts = terminations | truncations
         if step >= length:
             returns[:, (step - length) // horizon] += rewards[wrapper.n_normal :]
-    return returns, latents
+    return returns, latents, masks
 
 
 def best_returns(maps: Array, grid: Grid, start: Array, horizon: int) -> tuple[Array, Array]:
@@ -100,8 +103,8 @@ def measure(folder: RunFolder, repeats: int = 8) -> list[dict[str, Any]]:
             train_cells = set(grid.index(train).tolist())
         rows = []
         for repeat in range(repeats):
-            returns, latents = play(learner, layer, seed=repeat)
-            maps = reward_maps(learner.model, grid, latents, samples=48, seed=repeat)
+            returns, latents, masks = play(learner, layer, seed=repeat)
+            maps = reward_maps(learner.model, grid, latents, samples=48, seed=repeat, masks=masks)
             middle = low + (high - low) * (config.reward_threshold or 0.5)
             paid = maps > middle
             if config.reward_threshold is not None:

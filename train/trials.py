@@ -120,7 +120,8 @@ def unused_settings(config: TrainConfig) -> frozenset[str]:
     names = [field.name for field in dataclasses.fields(config)]
     unused: set[str] = set() if chosen.mixreg else {"mixreg_alpha"}
     if not chosen.imaginary:
-        unused |= {"n_mixture", "beta", "dropout_samples", "final_beliefs", "reward_threshold"}
+        unused |= {"n_mixture", "beta", "final_beliefs", "reward_threshold"}
+        unused |= {name for name in names if name.startswith("dropout_")}
         unused |= {name for name in names if name.startswith("mixture_")}
     if not chosen.has_latent_dynamics:
         unused |= set(LatentDynamicsConfig.__dataclass_fields__)

@@ -42,9 +42,21 @@ class RewardDecoder(nn.Module):
         first = config.decoder_hidden_sizes[0]
         self.latent_layer = nn.Linear(config.latent_dim, first)
         width = sum(sizes[name][1] for name in used)
+        self.embedding_size = width
         self.transition_layer = nn.Linear(width, first, bias=False) if width else None
         widths = (*config.decoder_hidden_sizes, config.decoder_heads)
         self.layers = nn.ModuleList([nn.Linear(i, o) for i, o in itertools.pairwise(widths)])
+
+    def dropout_mask(self, *shape: int, generator: torch.Generator | None = None) -> torch.Tensor:
+        """Masks of embedded transitions, float32 (*shape, embedding_size): 0 or 1 / (1 − p_drop).
+
+        torch's own dropout can only use the global generator.
+        """
+        keep = 1.0 - self.config.p_drop
+        device = self.latent_layer.weight.device
+        return (
+            torch.rand(*shape, self.embedding_size, generator=generator, device=device) < keep
+        ) / keep
 
     def transition_part(
         self,
@@ -53,6 +65,7 @@ class RewardDecoder(nn.Module):
         next_observations: torch.Tensor,
         *,
         dropout: bool = False,
+        mask: torch.Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> torch.Tensor | None:
         """First-layer contribution of transitions (…, columns) as (…, first hidden width)."""
@@ -70,12 +83,9 @@ class RewardDecoder(nn.Module):
                 value = self.spec.encode_actions(value)
             parts.append(embedding(value))
         embedded = torch.relu(torch.cat(parts, dim=-1))
-        if dropout and self.config.p_drop:
-            # torch's own dropout can only use the global generator
-            keep = 1.0 - self.config.p_drop
-            mask = torch.rand(embedded.shape, generator=generator, device=embedded.device) < keep
-            embedded = embedded * (mask / keep)
-        return self.transition_layer(embedded)
+        if mask is None and dropout and self.config.p_drop:
+            mask = self.dropout_mask(*embedded.shape[:-1], generator=generator)
+        return self.transition_layer(embedded if mask is None else embedded * mask)
 
     def head(
         self,
@@ -113,6 +123,7 @@ class RewardDecoder(nn.Module):
         next_observations: torch.Tensor,
         *,
         dropout: bool = False,
+        mask: torch.Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> torch.Tensor:
         """Raw output: a logit (Bernoulli) or a reward (Gaussian), shape (…,).
@@ -122,11 +133,17 @@ class RewardDecoder(nn.Module):
             observations: float32 (…, observation_size).
             actions: float32 (…, action_columns).
             next_observations: float32 (…, observation_size).
-            dropout: Drop embedded inputs at rate p_drop.
+            dropout: Drop embedded inputs at rate p_drop, a new mask per transition.
+            mask: Drop by these masks of :meth:`dropout_mask` instead, (…, embedding_size).
             generator: Source of the dropout masks.
         """
         part = self.transition_part(
-            observations, actions, next_observations, dropout=dropout, generator=generator
+            observations,
+            actions,
+            next_observations,
+            dropout=dropout,
+            mask=mask,
+            generator=generator,
         )
         return self.head(latents, part, next_observations)
 

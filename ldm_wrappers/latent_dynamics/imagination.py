@@ -24,13 +24,17 @@ class Imagination:
         mixture: Mixture scheme; Eq. 1 with β = 1 if ``None``.
         dropout_samples: Dropout masks that an imaginary reward is averaged over; 1 is the authors'
             code, 0 switches dropout off. Off, the decoder sees inputs it was never trained on.
+        dropout_per_task: Draw the masks when an imaginary task begins and keep them for it, instead
+            of new ones at every step. The task then has one reward function, a sample of what
+            dropout leaves open, and tasks differ in more than their mixture.
         reward_threshold: With a Bernoulli likelihood, pay its high reward where it is more likely
             than this, else its low one: rewards that the environment could have paid. ``None``
             pays the expected reward, as the paper has it.
         seed: Seed of weights and dropout masks.
 
     Raises:
-        ValueError: A number is out of range, or a threshold meets a Gaussian likelihood.
+        ValueError: A number is out of range, a threshold meets a Gaussian likelihood, or masks are
+            to be kept where there are none.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class Imagination:
         n_normal: int,
         mixture: MixtureScheme | None = None,
         dropout_samples: int = 8,
+        dropout_per_task: bool = False,
         reward_threshold: float | None = None,
         seed: int | None = None,
     ) -> None:
@@ -51,6 +56,11 @@ class Imagination:
         self.model = model
         if dropout_samples < 0:
             raise ValueError(f"dropout_samples must not be negative, got {dropout_samples}")
+        if dropout_per_task and not dropout_samples:
+            raise ValueError(
+                "dropout_per_task needs dropout masks to keep, got dropout_samples=0; expected at "
+                "least 1"
+            )
         if reward_threshold is not None:
             if model.config.likelihood != "bernoulli":
                 raise ValueError(
@@ -64,8 +74,10 @@ class Imagination:
         self.n_normal = n_normal
         self.mixture = mixture or DirichletMixture()
         self.dropout_samples = dropout_samples if model.config.p_drop else 0
+        self.dropout_per_task = dropout_per_task and self.dropout_samples > 0
         self.seed(seed)
         self.weights = torch.zeros(0)
+        self.masks: torch.Tensor | None = None
         self.begin()
 
     def seed(self, seed: int | None) -> None:
@@ -76,7 +88,7 @@ class Imagination:
         self.generator.manual_seed(int(dropout_seed.generate_state(1)[0]))
 
     def begin(self, tasks: np.ndarray[Any, np.dtype[np.bool_]] | None = None) -> None:
-        """Draw new weights for the imaginary tasks of a bool mask (n_mixture,), or for all."""
+        """Draw new imaginary tasks for those of a bool mask (n_mixture,), or for all."""
         if tasks is not None and not tasks.any():
             return
         count = self.n_mixture if tasks is None else int(tasks.sum())
@@ -94,11 +106,20 @@ class Imagination:
         if not np.allclose(drawn.sum(1), 1.0, atol=tolerance):
             raise ValueError(f"{self.mixture} returned weights that do not sum to 1: {drawn}")
         new = torch.from_numpy(drawn).to(self.model.device)
+        masks = None
+        if self.dropout_per_task:
+            masks = self.model.decoder.dropout_mask(
+                self.dropout_samples, count, generator=self.generator
+            )
         if tasks is None:
-            self.weights = new
-        else:
-            self.weights = self.weights.clone()
-            self.weights[torch.from_numpy(tasks)] = new
+            self.weights, self.masks = new, masks
+            return
+        chosen = torch.from_numpy(tasks)
+        self.weights = self.weights.clone()
+        self.weights[chosen] = new
+        if masks is not None and self.masks is not None:
+            self.masks = self.masks.clone()
+            self.masks[:, chosen] = masks
 
     @torch.no_grad()
     def latents(self, means: torch.Tensor) -> torch.Tensor:
@@ -124,16 +145,17 @@ class Imagination:
             FloatingPointError: A reward is not finite; the message names the mixture.
         """
         transition = (observations, actions, next_observations)
-        if self.dropout_samples > 1:  # one mask per copy
+        if self.masks is None and self.dropout_samples > 1:  # one mask per copy
             copies = (array.expand(self.dropout_samples, *array.shape) for array in transition)
             transition = tuple(copies)  # type: ignore[assignment]
         rewards = self.model.imagine_reward(
             self.latents(means),
             *transition,
             dropout=self.dropout_samples > 0,
+            mask=self.masks,
             generator=self.generator,
         )
-        if self.dropout_samples > 1:
+        if rewards.ndim > 1:  # dropout masks first
             rewards = rewards.mean(0)
         array = rewards.cpu().numpy().astype(np.float64)
         if not np.isfinite(array).all():
@@ -145,8 +167,10 @@ class Imagination:
         return np.where(array > low + (high - low) * self.reward_threshold, high, low)
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights and generators."""
+        """Weights, kept dropout masks and generators."""
+        masks = {} if self.masks is None else {"masks": self.masks.cpu().numpy().copy()}
         return {
+            **masks,
             "weights": self.weights.cpu().numpy().copy(),
             "rng": self.rng.bit_generator.state,
             "generator": self.generator.get_state().cpu().numpy().copy(),
@@ -154,12 +178,21 @@ class Imagination:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`."""
-        weights = torch.as_tensor(np.array(state["weights"], dtype=np.float32))
-        if weights.shape != self.weights.shape:
+        self.weights = self._saved("mixture weights", state["weights"], self.weights)
+        if ("masks" in state) != (self.masks is not None):
             raise ValueError(
-                f"saved mixture weights have shape {tuple(weights.shape)}, expected "
-                f"{tuple(self.weights.shape)}"
+                f"the saved imaginary tasks {'keep' if 'masks' in state else 'do not keep'} their "
+                f"dropout masks, these have dropout_per_task={self.dropout_per_task}"
             )
-        self.weights = weights.to(self.model.device)
+        if self.masks is not None:
+            self.masks = self._saved("dropout masks", state["masks"], self.masks)
         self.rng.bit_generator.state = state["rng"]
         self.generator.set_state(torch.as_tensor(np.array(state["generator"], dtype=np.uint8)))
+
+    def _saved(self, name: str, values: Any, like: torch.Tensor) -> torch.Tensor:
+        tensor = torch.as_tensor(np.array(values, dtype=np.float32))
+        if tensor.shape != like.shape:
+            raise ValueError(
+                f"saved {name} have shape {tuple(tensor.shape)}, expected {tuple(like.shape)}"
+            )
+        return tensor.to(self.model.device)

@@ -41,6 +41,9 @@ class ImaginaryRewardWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
         buffer: Where trajectories of the normal workers go; ``None`` keeps none.
         dropout_samples: Dropout masks that an imaginary reward is averaged over; 1 is the authors'
             code, 0 switches dropout off. Off, the decoder sees inputs it was never trained on.
+        dropout_per_task: Draw the masks when an imaginary task begins and keep them for it, instead
+            of new ones at every step. The task then has one reward function, a sample of what
+            dropout leaves open, and tasks differ in more than their mixture.
         final_beliefs: Mix the beliefs that the normal workers held at the end of their latest
             finished tasks instead of their current ones m_t. An imaginary task is then the same
             from its first step to its last, and not vague until the normal workers know theirs.
@@ -63,6 +66,7 @@ class ImaginaryRewardWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
         mixture: MixtureScheme | None = None,
         buffer: TrajectoryBuffer | None = None,
         dropout_samples: int = 8,
+        dropout_per_task: bool = False,
         final_beliefs: bool = False,
         reward_threshold: float | None = None,
         seed: int | None = None,
@@ -74,6 +78,7 @@ class ImaginaryRewardWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
             mixture=mixture,
             buffer=buffer,
             dropout_samples=dropout_samples,
+            dropout_per_task=dropout_per_task,
             final_beliefs=final_beliefs,
             reward_threshold=reward_threshold,
             seed=seed,
@@ -97,6 +102,7 @@ class ImaginaryRewardWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
             n_normal=self.n_normal,
             mixture=mixture,
             dropout_samples=dropout_samples,
+            dropout_per_task=dropout_per_task,
             reward_threshold=reward_threshold,
             seed=seed,
         )

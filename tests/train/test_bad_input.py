@@ -65,6 +65,7 @@ TRAINING = {
     "--reward-threshold 1": "got 1.0",
     "--reward-threshold 0.5 --likelihood gaussian": "got gaussian",
     "--dropout-samples -1": "got -1",
+    "--dropout-per-task --dropout-samples 0": "of at least 1, got 0",
     "--num-threads 0": "got 0",
     "--n-steps abc": "'abc'",
     "--n-steps -120": "got -120",

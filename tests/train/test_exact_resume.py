@@ -20,7 +20,7 @@ from train.run_folder import RunFolder
 
 NORMALIZED = ["--normalize-observation", "--normalize-reward"]
 CASES: dict[str, tuple[list[str], int]] = {
-    "ldm": ([*GRID, "--method", "ldm", "--dropout-samples", "1"], 1800),
+    "ldm": ([*GRID, "--method", "ldm", "--dropout-samples", "1", "--dropout-per-task"], 1800),
     "rl2": (
         [*GRID, "--method", "rl2", "--anneal-learning-rate", "--policy-averaging", "0.7"],
         1800,

@@ -171,6 +171,25 @@ def test_the_dropout_map_is_a_mean_over_masks() -> None:
     assert not np.allclose(drawn, reward_maps(model, GRID, latents), atol=1e-4)
 
 
+def test_kept_masks_are_the_same_on_every_cell() -> None:
+    model = LatentDynamics(SEVEN, spaces.Discrete(5), LatentDynamicsConfig.grid(), seed=3)
+    generator = torch.Generator().manual_seed(7)
+    latents = torch.randn(2, 32, generator=generator)
+    masks = model.decoder.dropout_mask(3, 2, generator=generator)
+    drawn = reward_maps(model, GRID, latents.numpy(), masks=masks)
+    cells = torch.from_numpy(GRID.cells)
+    for task in range(2):
+        for cell in (0, 13, 48):
+            paid = [
+                model.imagine_reward(
+                    latents[task], cells[cell], torch.zeros(1), cells[cell], mask=mask[task]
+                )
+                for mask in masks
+            ]
+            assert drawn[task, cell] == pytest.approx(float(sum(paid)) / 3, abs=1e-6)
+    assert not np.allclose(drawn, reward_maps(model, GRID, latents.numpy()), atol=1e-4)
+
+
 # ------------------------------------------------------------------ mixtures
 
 

@@ -146,6 +146,7 @@ def seen(config: TrainConfig) -> list[str]:
         imagination = getattr(layer, "imagination", None)
         if imagination is not None:
             shown += [imagination.mixture, imagination.dropout_samples]
+            shown += [imagination.dropout_per_task]
             shown += [imagination.reward_threshold, layer.final_beliefs]
         layer = getattr(layer, "env", None)
     if learner.model is not None and learner.trainer is not None:
@@ -160,7 +161,8 @@ def seen(config: TrainConfig) -> list[str]:
 IN_THE_LEARNER: dict[str, Any] = {
     "env_id": "LDM-GridNaviExtrapolation-v0", "method": "rl2", "seed": 1, "n_episodes": 2,
     "finite_horizon": False, "n_workers": 6, "n_mixture": 2, "beta": 2.0, "mixture_components": 2,
-    "mixture_per_dimension": True, "dropout_samples": 3, "n_steps": 240, "n_epochs": 3,
+    "mixture_per_dimension": True, "dropout_samples": 3, "dropout_per_task": True,
+    "n_steps": 240, "n_epochs": 3,
     "final_beliefs": True, "reward_threshold": 0.5,
     "n_minibatches": 2, "learning_rate": 0.5, "anneal_learning_rate": True, "optimizer": "adam",
     "policy_averaging": 0.5, "optimizer_eps": 0.25,

@@ -122,8 +122,8 @@ class NumpyModel:
             h = (1.0 - z) * np.tanh(xn + r * hn) + z * h
         return self.linear("encoder.mean", h), self.linear("encoder.logvar", h)
 
-    def output(self, m: Row, t: Transition) -> float:
-        """Raw decoder output."""
+    def output(self, m: Row, t: Transition, mask: Row | float = 1.0) -> float:
+        """Raw decoder output, the embedded transition times a mask."""
         hidden = self.linear("decoder.latent_layer", m)
         values = {
             "observation": np.ravel(t.observation),
@@ -133,7 +133,7 @@ class NumpyModel:
         used = [n for n in self.config.decoder_inputs if f"decoder.embeddings.{n}.weight" in self.w]
         if used:
             parts = [self.linear(f"decoder.embeddings.{name}", values[name]) for name in used]
-            embedded = np.maximum(np.concatenate(parts), 0.0)
+            embedded = mask * np.maximum(np.concatenate(parts), 0.0)
             hidden = hidden + self.linear("decoder.transition_layer", embedded, bias=False)
         for index in range(len(self.config.decoder_hidden_sizes)):
             hidden = self.linear(f"decoder.layers.{index}", np.maximum(hidden, 0.0))
@@ -144,9 +144,9 @@ class NumpyModel:
                 head = head * side + int(value)
         return float(hidden[head])
 
-    def reward(self, m: Row, t: Transition) -> float:
+    def reward(self, m: Row, t: Transition, mask: Row | float = 1.0) -> float:
         """Imaginary reward."""
-        x = self.output(m, t)
+        x = self.output(m, t, mask)
         if self.config.likelihood == "gaussian":
             return x
         low, high = self.config.reward_low, self.config.reward_high

@@ -141,6 +141,7 @@ def rewards(n_steps: int = 20, **kwargs: Any) -> Any:
         {"mixture": DirichletMixture(per_dimension=True)},
         {"dropout_samples": 0},
         {"dropout_samples": 1},
+        {"dropout_per_task": True},
         {"final_beliefs": True},
         {"seed": 1},
         {"n_episodes": 1},

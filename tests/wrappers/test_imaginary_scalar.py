@@ -133,6 +133,7 @@ def test_arguments_have_an_effect() -> None:
     plain = rewards(seed=0)
     assert rewards(seed=0) == plain != rewards(seed=1)
     assert rewards(seed=0, dropout_samples=1) != plain
+    assert rewards(seed=0, dropout_per_task=True) != plain
     assert rewards(seed=0, mixture=DirichletMixture(beta=3.0)) != plain
     assert rewards(saved() + 1.0, seed=0) != plain
     assert rewards(seed=0, final_beliefs=True) != plain

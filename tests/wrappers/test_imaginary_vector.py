@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import gymnasium as gym
@@ -211,3 +212,61 @@ def test_training_the_model_takes_effect_at_once() -> None:
     before = env.step(actions)[1][1]
     model.decoder.layers[-1].bias.data += 5.0
     assert env.step(actions)[1][1] > before + 3.0
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+def test_kept_dropout_masks_last_for_a_task_and_are_what_the_decoder_uses(samples: int) -> None:
+    base = MultiEpisodeWrapper(scripted_vector(*LENGTHS), N_EPISODES)
+    model = small_model(base, likelihood="bernoulli", p_drop=0.4)
+    plain = NumpyModel(model)
+    mixture = ScriptedMixture(len(LENGTHS) - N_MIXTURE, 3)
+    env = ImaginaryRewardWrapper(
+        base,
+        model,
+        n_mixture=N_MIXTURE,
+        mixture=mixture,
+        dropout_samples=samples,
+        dropout_per_task=True,
+        seed=0,
+    )
+    env.reset(seed=10)
+    workers = [
+        PlainWorker(ScriptedEnv(lengths), N_EPISODES, 10 + i) for i, lengths in enumerate(LENGTHS)
+    ]
+
+    def masks() -> np.ndarray[Any, Any]:
+        assert env.imagination.masks is not None
+        return env.imagination.masks.numpy().astype(float)
+
+    def pay(m: Any, transition: Any) -> float:
+        own = before[:, next(turn)]
+        return float(np.mean([plain.reward(m, transition, mask) for mask in own]))
+
+    reference = Reference(workers, mixture, lambda running: plain.belief(running)[0], pay)
+    turn = itertools.cycle(range(N_MIXTURE))  # the reference pays one after the other
+    seen = [masks()]
+    for actions in actions_for(env, N_STEPS):
+        before = masks()
+        running = [len(worker.finished) for worker in workers[-N_MIXTURE:]]
+        _, paid, _, _, _ = env.step(actions)
+        expected, _ = reference.step(actions)
+        np.testing.assert_allclose(paid, expected, atol=1e-6)
+        ended = [len(w.finished) > n for w, n in zip(workers[-N_MIXTURE:], running, strict=True)]
+        same = (masks() == before).all(axis=(0, 2))
+        assert same.tolist() == [not end for end in ended]
+        if any(ended):
+            seen.append(masks())
+    drawn = np.stack(seen)
+    assert drawn.shape[1:] == (samples, N_MIXTURE, model.decoder.embedding_size)
+    assert len(drawn) >= 5
+    kept = drawn[drawn > 0]
+    np.testing.assert_allclose(kept, 1.0 / 0.6, rtol=1e-6)
+    assert abs(kept.size / drawn.size - 0.6) < 0.1
+
+
+def test_masks_can_only_be_kept_where_there_are_some() -> None:
+    base = MultiEpisodeWrapper(scripted_vector(*LENGTHS), N_EPISODES)
+    with pytest.raises(ValueError, match="got dropout_samples=0; expected at least 1"):
+        ImaginaryRewardWrapper(
+            base, small_model(base), n_mixture=1, dropout_samples=0, dropout_per_task=True
+        )

@@ -29,7 +29,7 @@ class Chain:
         self.meta = vector.MultiEpisodeWrapper(self.base, 2)
         self.model = small_model(self.meta, seed=seed, p_drop=0.5)
         self.buffer = TrajectoryBuffer(self.model.spec, capacity=9, max_length=6, seed=seed)
-        if wrapper == "imaginary":
+        if wrapper.startswith("imaginary"):
             self.top: Any = vector.ImaginaryRewardWrapper(
                 self.meta,
                 self.model,
@@ -37,6 +37,7 @@ class Chain:
                 mixture=DirichletMixture(2.0, n_components=2, per_dimension=True),
                 buffer=self.buffer,
                 dropout_samples=1,
+                dropout_per_task=wrapper == "imaginary, kept dropout",
                 seed=seed,
             )
         else:
@@ -72,7 +73,7 @@ class Chain:
         return seen
 
 
-@pytest.mark.parametrize("wrapper", ["imaginary", "belief"])
+@pytest.mark.parametrize("wrapper", ["imaginary", "imaginary, kept dropout", "belief"])
 @pytest.mark.parametrize("n_steps", [5, 14])
 def test_going_on_is_bit_for_bit(wrapper: str, n_steps: int) -> None:
     first, second = Chain(wrapper, seed=0), Chain(wrapper, seed=1)

@@ -107,7 +107,13 @@ def mark_start(axes: Axes, cell: Array) -> None:
 
 @torch.no_grad()
 def reward_maps(
-    model: LatentDynamics, grid: Grid, latents: Array, *, samples: int = 0, seed: int = 0
+    model: LatentDynamics,
+    grid: Grid,
+    latents: Array,
+    *,
+    samples: int = 0,
+    seed: int = 0,
+    masks: torch.Tensor | None = None,
 ) -> Array:
     """Decoded reward of staying on each cell, for each latent: float32 (n_latents, n_cells).
 
@@ -119,12 +125,20 @@ def reward_maps(
         latents: float32 (n_latents, latent_dim).
         samples: Mean over this many dropout masks; 0 switches dropout off.
         seed: Seed of the masks.
+        masks: Mean over these masks of the decoder's instead, (samples, n_latents, embedding_size),
+            each the same on every cell.
     """
     cells = model.to_tensor(grid.cells)
     actions = torch.full(
         (len(cells), model.spec.action_columns), float(model.spec.action_start), device=model.device
     )
     means = model.to_tensor(latents).unsqueeze(1)
+    if masks is not None:
+        rewards = [
+            model.imagine_reward(means, cells, actions, cells, mask=mask.unsqueeze(1))
+            for mask in masks
+        ]
+        return torch.stack(rewards).mean(0).cpu().numpy()
     generator = torch.Generator(device=model.device).manual_seed(seed)
     total = torch.zeros(len(latents), len(cells), device=model.device)
     for _ in range(max(samples, 1)):

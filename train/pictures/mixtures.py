@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+import torch
 
 from ldm_wrappers.latent_dynamics import DirichletMixture, LatentDynamics
 from train.config import TrainConfig
@@ -26,11 +27,13 @@ class Mixtures:
         weights: Weight of each train goal in each mixture, (n_mixtures, n_train), the sum over
             the workers on that goal (and the mean over latent dimensions, where they differ).
         maps: Reward per cell with the decoder's dropout off, (n_mixtures, n_cells).
-        dropout_maps: The same as a mean over dropout masks.
+        dropout_maps: The same as a mean over dropout masks: over the few that a run keeps for an
+            imaginary task, if it does, else over many.
         own_maps: Reward per cell of each train task's own belief, dropout off, (n_train, n_cells).
         own_dropout_maps: The same as a mean over dropout masks.
         p_drop: The decoder's dropout rate.
         scheme: The mixture scheme in words.
+        dropout: What ``dropout_maps`` are, in words.
     """
 
     grid: Grid
@@ -43,6 +46,7 @@ class Mixtures:
     own_dropout_maps: Array
     p_drop: float
     scheme: str
+    dropout: str = "mean over dropout"
 
     def peaks(self, maps: Array) -> dict[str, float]:
         """Share of maps whose largest reward lies on a train goal, a test goal, or elsewhere."""
@@ -75,7 +79,7 @@ class Mixtures:
         """What the maps say: a line for the decoder without dropout, and one with it."""
         kinds = [("dropout off", self.maps, self.own_maps)]
         if self.p_drop:
-            kinds.append(("mean over dropout", self.dropout_maps, self.own_dropout_maps))
+            kinds.append((self.dropout, self.dropout_maps, self.own_dropout_maps))
         lines = [f"{len(self.maps)} mixtures of {self.scheme}"]
         for name, maps, own_maps in kinds:
             shares = self.peaks(maps)
@@ -126,6 +130,11 @@ def draw_mixtures(
         drawn = scheme.sample(rng, 1, config.n_normal, latent_dim)[0]
         latents[index] = (drawn * beliefs[tasks]).sum(0)
         np.add.at(weights[index], tasks, drawn.mean(1))
+    masks = None
+    if config.dropout_per_task and config.p_drop:
+        generator = torch.Generator(device=model.device).manual_seed(seed)
+        shape = (config.dropout_samples, n_mixtures)
+        masks = model.decoder.dropout_mask(*shape, generator=generator)
     components = config.mixture_components or config.n_normal
     per = ", weights per latent dimension" if config.mixture_per_dimension else ""
     return Mixtures(
@@ -134,9 +143,10 @@ def draw_mixtures(
         test_cells=test_cells,
         weights=weights,
         maps=reward_maps(model, grid, latents),
-        dropout_maps=reward_maps(model, grid, latents, samples=samples, seed=seed),
+        dropout_maps=reward_maps(model, grid, latents, samples=samples, seed=seed, masks=masks),
         own_maps=reward_maps(model, grid, beliefs),
         own_dropout_maps=reward_maps(model, grid, beliefs, samples=samples, seed=seed),
         p_drop=config.p_drop,
         scheme=f"{components} of {config.n_normal} workers, β = {config.beta:g}{per}",
+        dropout="mean over dropout" if masks is None else "dropout kept for a task",
     )
