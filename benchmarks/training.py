@@ -31,6 +31,7 @@ from train.environments import training_env
 from train.learner import build
 from train.presets import resolve
 from train.run_folder import commit, versions
+from train.trials import parse_overrides
 
 
 class LdmTraining:
@@ -93,13 +94,18 @@ def main() -> None:
     parser.add_argument("--env-id", default="LDM-GridNavi-v0")
     parser.add_argument("--preset", default="default")
     parser.add_argument("--n-workers", type=int, default=None)
+    parser.add_argument(
+        "--override", nargs="+", default=[], metavar="NAME=VALUE", help="settings to change"
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--iterations", type=int, default=6, help="rollouts per measurement")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path, default=None)
     arguments = parser.parse_args()
 
-    changes = {} if arguments.n_workers is None else {"n_workers": arguments.n_workers}
+    changes = {name: values[0] for name, values in parse_overrides(arguments.override).items()}
+    if arguments.n_workers is not None:
+        changes["n_workers"] = arguments.n_workers
     config = resolve(arguments.env_id, "ldm", arguments.preset, device=arguments.device, **changes)
     timesteps = arguments.iterations * config.n_steps * config.n_workers
     learners: list[LdmTraining | StockTraining] = [LdmTraining(config), StockTraining(config)]

@@ -113,6 +113,18 @@ _CHEETAH_VEL = {
     "vae_updates": 1,
     "total_timesteps": 50_000_000,
 }
+# 64 workers step faster than 16. Twice the epochs and minibatches, so that there are as many policy
+# updates per step, and VAE updates too. Half an hour on one core.
+_CHEETAH_VEL_64 = {
+    **_CHEETAH_VEL,
+    **_CHEAP_VAE,
+    "n_workers": 64,
+    "n_mixture": 16,
+    "n_epochs": 4,
+    "n_minibatches": 8,
+    "vae_updates": 4,
+    "total_timesteps": 10_000_000,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +164,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "paper": Preset(_ANT_GOAL, {"ldm": {"n_minibatches": 1}}),
     },
     "LDM-HalfCheetahVel-v0": {
-        "default": Preset({**_CHEETAH_VEL, **_CHEAP_VAE}),
+        "default": Preset(_CHEETAH_VEL_64),
         "paper": Preset(_CHEETAH_VEL, {"ldm": {"n_minibatches": 1}}),
     },
 }
