@@ -44,7 +44,18 @@ SWEEPS: dict[str, tuple[Block, ...]] = {
     # Figure 3 with 8 seeds, then the ablations with 4, as in the paper
     "gridworld": (
         Block(_GRID, ("ldm", "rl2", "varibad", "mixreg", "oracle-rl2", "oracle-varibad"), 8),
-        Block(_GRID, ("ldm",), 8, {"final_beliefs": (True,), "reward_threshold": (0.7,)}),
+        # the paper's imaginary tasks: Eq. 1 with its β = 1 and p_drop, no mask of their own
+        Block(
+            _GRID,
+            ("ldm",),
+            8,
+            {
+                "beta": (1.0,),
+                "p_drop": (0.7,),
+                "dropout_samples": (8,),
+                "dropout_per_task": (False,),
+            },
+        ),
         Block(_EXTRAPOLATION, ("ldm",), 4, {"beta": (1.0, 1.5, 2.0, 2.5)}),
         Block(_GRID, ("ldm",), 4, {"p_drop": (0.0, 0.3, 0.5, 0.7, 0.9)}),
         Block(_GRID, ("ldm",), 4, {"n_mixture": (4, 8, 16, 32)}),
