@@ -63,10 +63,7 @@ class RewardDecoder(nn.Module):
         observations: torch.Tensor,
         actions: torch.Tensor,
         next_observations: torch.Tensor,
-        *,
-        dropout: bool = False,
         mask: torch.Tensor | None = None,
-        generator: torch.Generator | None = None,
     ) -> torch.Tensor | None:
         """First-layer contribution of transitions (…, columns) as (…, first hidden width)."""
         if self.transition_layer is None:
@@ -83,8 +80,6 @@ class RewardDecoder(nn.Module):
                 value = self.spec.encode_actions(value)
             parts.append(embedding(value))
         embedded = torch.relu(torch.cat(parts, dim=-1))
-        if mask is None and dropout and self.config.p_drop:
-            mask = self.dropout_mask(*embedded.shape[:-1], generator=generator)
         return self.transition_layer(embedded if mask is None else embedded * mask)
 
     def head(
@@ -121,10 +116,7 @@ class RewardDecoder(nn.Module):
         observations: torch.Tensor,
         actions: torch.Tensor,
         next_observations: torch.Tensor,
-        *,
-        dropout: bool = False,
         mask: torch.Tensor | None = None,
-        generator: torch.Generator | None = None,
     ) -> torch.Tensor:
         """Raw output: a logit (Bernoulli) or a reward (Gaussian), shape (…,).
 
@@ -133,18 +125,10 @@ class RewardDecoder(nn.Module):
             observations: float32 (…, observation_size).
             actions: float32 (…, action_columns).
             next_observations: float32 (…, observation_size).
-            dropout: Drop embedded inputs at rate p_drop, a new mask per transition.
-            mask: Drop by these masks of :meth:`dropout_mask` instead, (…, embedding_size).
-            generator: Source of the dropout masks.
+            mask: Drop embedded inputs by these masks of :meth:`dropout_mask`, float32
+                (…, embedding_size); ``None`` drops nothing.
         """
-        part = self.transition_part(
-            observations,
-            actions,
-            next_observations,
-            dropout=dropout,
-            mask=mask,
-            generator=generator,
-        )
+        part = self.transition_part(observations, actions, next_observations, mask)
         return self.head(latents, part, next_observations)
 
     def expected_reward(self, output: torch.Tensor) -> torch.Tensor:

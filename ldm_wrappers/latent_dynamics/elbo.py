@@ -93,7 +93,10 @@ def elbo(
             _take(decoded[2], steps_index),
         )
         rewards = rewards.gather(0, steps_index)
-    part = model.decoder.transition_part(*decoded, dropout=dropout, generator=generator)
+    mask = None
+    if dropout and model.config.p_drop:
+        mask = model.decoder.dropout_mask(*rewards.shape, generator=generator)
+    part = model.decoder.transition_part(*decoded, mask)
     output = model.decoder.head(latents.unsqueeze(1), part, decoded[2])
     log_likelihood = model.decoder.log_likelihood(output, rewards)  # (lengths, steps, batch)
     reconstruction = torch.einsum("ktb,kb,tb->b", log_likelihood, length_weight, step_weight)

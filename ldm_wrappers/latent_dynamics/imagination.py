@@ -106,11 +106,7 @@ class Imagination:
         if not np.allclose(drawn.sum(1), 1.0, atol=tolerance):
             raise ValueError(f"{self.mixture} returned weights that do not sum to 1: {drawn}")
         new = torch.from_numpy(drawn).to(self.model.device)
-        masks = None
-        if self.dropout_per_task:
-            masks = self.model.decoder.dropout_mask(
-                self.dropout_samples, count, generator=self.generator
-            )
+        masks = self._draw_masks(count) if self.dropout_per_task else None
         if tasks is None:
             self.weights, self.masks = new, masks
             return
@@ -120,6 +116,11 @@ class Imagination:
         if masks is not None and self.masks is not None:
             self.masks = self.masks.clone()
             self.masks[:, chosen] = masks
+
+    def _draw_masks(self, count: int) -> torch.Tensor:
+        """Dropout masks of ``count`` transitions, (dropout_samples, count, embedding_size)."""
+        draw = self.model.decoder.dropout_mask
+        return draw(self.dropout_samples, count, generator=self.generator)
 
     @torch.no_grad()
     def latents(self, means: torch.Tensor) -> torch.Tensor:
@@ -144,18 +145,12 @@ class Imagination:
         Raises:
             FloatingPointError: A reward is not finite; the message names the mixture.
         """
+        masks = self.masks
+        if masks is None and self.dropout_samples:
+            masks = self._draw_masks(self.n_mixture)
         transition = (observations, actions, next_observations)
-        if self.masks is None and self.dropout_samples > 1:  # one mask per copy
-            copies = (array.expand(self.dropout_samples, *array.shape) for array in transition)
-            transition = tuple(copies)  # type: ignore[assignment]
-        rewards = self.model.imagine_reward(
-            self.latents(means),
-            *transition,
-            dropout=self.dropout_samples > 0,
-            mask=self.masks,
-            generator=self.generator,
-        )
-        if rewards.ndim > 1:  # dropout masks first
+        rewards = self.model.imagine_reward(self.latents(means), *transition, masks)
+        if masks is not None:
             rewards = rewards.mean(0)
         array = rewards.cpu().numpy().astype(np.float64)
         if not np.isfinite(array).all():

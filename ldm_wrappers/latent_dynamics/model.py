@@ -63,10 +63,7 @@ class LatentDynamics(nn.Module):
         observations: torch.Tensor,
         actions: torch.Tensor,
         next_observations: torch.Tensor,
-        *,
-        dropout: bool = False,
         mask: torch.Tensor | None = None,
-        generator: torch.Generator | None = None,
     ) -> torch.Tensor:
         """Reward r̂ of transitions under latents, without gradients (section 3.3).
 
@@ -75,22 +72,13 @@ class LatentDynamics(nn.Module):
             observations: float32 (…, observation_size).
             actions: float32 (…, action_columns), as :class:`TransitionSpec` stores them.
             next_observations: float32 (…, observation_size).
-            dropout: Keep the decoder's dropout on, as the authors' code does.
-            mask: Masks to use instead, of the decoder's ``dropout_mask``.
-            generator: Source of the dropout masks.
+            mask: Masks of the decoder's ``dropout_mask``, float32 (…, embedding_size); ``None``
+                switches dropout off.
 
         Returns:
             float32 (…,).
         """
-        output = self.decoder(
-            latents,
-            observations,
-            actions,
-            next_observations,
-            dropout=dropout,
-            mask=mask,
-            generator=generator,
-        )
+        output = self.decoder(latents, observations, actions, next_observations, mask)
         return self.decoder.expected_reward(output)
 
 

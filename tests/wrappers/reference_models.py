@@ -59,7 +59,7 @@ class ClosedFormModel:
     def to_tensor(self, array: Row) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array, np.float32))
 
-    def imagine_reward(self, m: Any, s: Any, a: Any, s2: Any, **_: Any) -> Any:
+    def imagine_reward(self, m: Any, s: Any, a: Any, s2: Any, mask: None) -> Any:
         output = m @ torch.tensor([1.0, -2.0, 3.0]) + s[:, 2] - a.sum(1) + 0.5 * s2[:, 3]
         output = output / 10.0
         return -0.1 + 1.1 * torch.sigmoid(output) if self.likelihood == "bernoulli" else output

@@ -133,16 +133,14 @@ def reward_maps(
         (len(cells), model.spec.action_columns), float(model.spec.action_start), device=model.device
     )
     means = model.to_tensor(latents).unsqueeze(1)
-    if masks is not None:
-        rewards = [
-            model.imagine_reward(means, cells, actions, cells, mask=mask.unsqueeze(1))
-            for mask in masks
-        ]
-        return torch.stack(rewards).mean(0).cpu().numpy()
-    generator = torch.Generator(device=model.device).manual_seed(seed)
-    total = torch.zeros(len(latents), len(cells), device=model.device)
-    for _ in range(max(samples, 1)):
-        total += model.imagine_reward(
-            means, cells, actions, cells, dropout=samples > 0, generator=generator
-        )
-    return (total / max(samples, 1)).cpu().numpy()
+    if masks is None and samples:
+        generator = torch.Generator(device=model.device).manual_seed(seed)
+        # one per cell, which all latents share
+        masks = model.decoder.dropout_mask(samples, 1, len(cells), generator=generator)
+    elif masks is not None:
+        masks = masks.unsqueeze(-2)
+    rewards = [
+        model.imagine_reward(means, cells, actions, cells, mask)
+        for mask in ([None] if masks is None else masks)
+    ]
+    return torch.stack(rewards).mean(0).cpu().numpy()

@@ -33,7 +33,6 @@ class Mixtures:
         own_dropout_maps: The same as a mean over dropout masks.
         p_drop: The decoder's dropout rate.
         scheme: The mixture scheme in words.
-        dropout: What ``dropout_maps`` are, in words.
     """
 
     grid: Grid
@@ -46,7 +45,6 @@ class Mixtures:
     own_dropout_maps: Array
     p_drop: float
     scheme: str
-    dropout: str = "mean over dropout"
 
     def peaks(self, maps: Array) -> dict[str, float]:
         """Share of maps whose largest reward lies on a train goal, a test goal, or elsewhere."""
@@ -79,7 +77,7 @@ class Mixtures:
         """What the maps say: a line for the decoder without dropout, and one with it."""
         kinds = [("dropout off", self.maps, self.own_maps)]
         if self.p_drop:
-            kinds.append((self.dropout, self.dropout_maps, self.own_dropout_maps))
+            kinds.append(("with dropout", self.dropout_maps, self.own_dropout_maps))
         lines = [f"{len(self.maps)} mixtures of {self.scheme}"]
         for name, maps, own_maps in kinds:
             shares = self.peaks(maps)
@@ -130,11 +128,12 @@ def draw_mixtures(
         drawn = scheme.sample(rng, 1, config.n_normal, latent_dim)[0]
         latents[index] = (drawn * beliefs[tasks]).sum(0)
         np.add.at(weights[index], tasks, drawn.mean(1))
-    masks = None
+    masks, kept = None, ""
     if config.dropout_per_task and config.p_drop:
         generator = torch.Generator(device=model.device).manual_seed(seed)
         shape = (config.dropout_samples, n_mixtures)
         masks = model.decoder.dropout_mask(*shape, generator=generator)
+        kept = f", {config.dropout_samples} dropout masks per task"
     components = config.mixture_components or config.n_normal
     per = ", weights per latent dimension" if config.mixture_per_dimension else ""
     return Mixtures(
@@ -147,6 +146,5 @@ def draw_mixtures(
         own_maps=reward_maps(model, grid, beliefs),
         own_dropout_maps=reward_maps(model, grid, beliefs, samples=samples, seed=seed),
         p_drop=config.p_drop,
-        scheme=f"{components} of {config.n_normal} workers, β = {config.beta:g}{per}",
-        dropout="mean over dropout" if masks is None else "dropout kept for a task",
+        scheme=f"{components} of {config.n_normal} workers, β = {config.beta:g}{per}{kept}",
     )

@@ -21,7 +21,7 @@ def draw_reward_maps(mixtures: Mixtures, path: Path, title: str) -> Path:
     """Weights per train goal, and the decoded rewards without and with dropout."""
     rows = [("dropout off", mixtures, mixtures.maps)]
     if mixtures.p_drop:
-        rows.append(("mean over dropout", mixtures, mixtures.dropout_maps))
+        rows.append(("with dropout", mixtures, mixtures.dropout_maps))
     return _draw(mixtures, rows, path, f"{title}: {mixtures.scheme}, p_drop {mixtures.p_drop:g}")
 
 
