@@ -103,7 +103,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=None)
     arguments = parser.parse_args()
 
-    changes = {name: values[0] for name, values in parse_overrides(arguments.override).items()}
+    overrides = parse_overrides(arguments.override)
+    several = [name for name, values in overrides.items() if len(values) > 1]
+    if several:
+        parser.error(f"--override takes one value per setting, got several for {several}")
+    changes = {name: values[0] for name, values in overrides.items()}
     if arguments.n_workers is not None:
         changes["n_workers"] = arguments.n_workers
     config = resolve(arguments.env_id, "ldm", arguments.preset, device=arguments.device, **changes)

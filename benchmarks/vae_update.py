@@ -95,7 +95,7 @@ def plain_elbo(
     latents = latents.unsqueeze(1).expand(*rows, -1)
     transitions = (batch.observations, batch.actions, batch.next_observations)
     spread = [array.unsqueeze(0).expand(*rows, -1) for array in transitions]
-    output = decoder(latents, *spread, dropout=True, generator=generator)
+    output = decoder(latents, *spread, decoder.dropout_mask(*rows, generator=generator))
     likelihood = decoder.log_likelihood(output, batch.rewards).sum((0, 1))
     return (likelihood - kl) * (n_steps + 1) / PUBLISHED_LENGTHS
 

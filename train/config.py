@@ -196,7 +196,10 @@ class TrainConfig:
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1 or None, got {value}")
         if self.dropout_per_task and not self.dropout_samples:
-            raise ValueError("dropout_per_task needs dropout_samples of at least 1, got 0")
+            raise ValueError(
+                "dropout_per_task needs dropout_samples of at least 1, got 0; without any: "
+                "--no-dropout-per-task"
+            )
         if self.reward_threshold is not None:
             if self.likelihood != "bernoulli":
                 raise ValueError(

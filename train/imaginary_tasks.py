@@ -43,7 +43,8 @@ def play(
 
     Returns:
         Return per mixture worker and inner episode, float64 (n_mixture, n_episodes), the latents
-        at the end, float32 (n_mixture, latent_dim), and the dropout masks if the tasks keep any.
+        at the end, float32 (n_mixture, latent_dim), and the dropout masks if the tasks keep any,
+        float32 (dropout_samples, n_mixture, embedding_size).
     """
     config, length = learner.config, meta_episode_length(learner.config)
     horizon = length // config.n_episodes

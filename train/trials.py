@@ -44,7 +44,7 @@ SWEEPS: dict[str, tuple[Block, ...]] = {
     # Figure 3 with 8 seeds, then the ablations with 4, as in the paper
     "gridworld": (
         Block(_GRID, ("ldm", "rl2", "varibad", "mixreg", "oracle-rl2", "oracle-varibad"), 8),
-        # the paper's imaginary tasks: Eq. 1 with its β = 1 and p_drop, no mask of their own
+        # means over dropout masks, with the authors' β and p_drop
         Block(
             _GRID,
             ("ldm",),

@@ -22,6 +22,10 @@ class RewardDecoder(nn.Module):
 
     Dropout acts on the embedded transition (never on the latent). The mask of a transition is
     shared by all latents that decode it, which leaves each rate as it was.
+
+    Attributes:
+        embedding_size: Width of the embedded transition, which dropout acts on; 0 if the decoder
+            sees nothing of a transition (or picks a head by it).
     """
 
     def __init__(self, spec: TransitionSpec, config: LatentDynamicsConfig) -> None:
@@ -126,7 +130,7 @@ class RewardDecoder(nn.Module):
             actions: float32 (…, action_columns).
             next_observations: float32 (…, observation_size).
             mask: Drop embedded inputs by these masks of :meth:`dropout_mask`, float32
-                (…, embedding_size); ``None`` drops nothing.
+                (…, embedding_size), broadcast against the transitions; ``None`` drops nothing.
         """
         part = self.transition_part(observations, actions, next_observations, mask)
         return self.head(latents, part, next_observations)

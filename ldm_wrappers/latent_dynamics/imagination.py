@@ -17,6 +17,11 @@ class Imagination:
     m̂ = Σ α⁽ⁱ⁾ m⁽ⁱ⁾ with weights that are drawn when an imaginary task begins and kept for it;
     r̂ = decoder(m̂, s, a, s').
 
+    Attributes:
+        weights: Mixture weights α, float32 (n_mixture, n_normal, 1 or latent_dim).
+        masks: Kept dropout masks, float32 (dropout_samples, n_mixture, embedding_size of the
+            decoder); ``None`` if masks are not kept.
+
     Args:
         model: The latent dynamics model; its current weights are used.
         n_mixture: Number of imaginary tasks that run side by side.
@@ -73,7 +78,8 @@ class Imagination:
         self.n_mixture = n_mixture
         self.n_normal = n_normal
         self.mixture = mixture or DirichletMixture()
-        self.dropout_samples = dropout_samples if model.config.p_drop else 0
+        droppable = model.config.p_drop > 0.0 and model.decoder.embedding_size > 0
+        self.dropout_samples = dropout_samples if droppable else 0
         self.dropout_per_task = dropout_per_task and self.dropout_samples > 0
         self.seed(seed)
         self.weights = torch.zeros(0)
@@ -173,14 +179,15 @@ class Imagination:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`."""
-        self.weights = self._saved("mixture weights", state["weights"], self.weights)
+        weights = self._saved("mixture weights", state["weights"], self.weights)
         if ("masks" in state) != (self.masks is not None):
-            raise ValueError(
-                f"the saved imaginary tasks {'keep' if 'masks' in state else 'do not keep'} their "
-                f"dropout masks, these have dropout_per_task={self.dropout_per_task}"
-            )
-        if self.masks is not None:
-            self.masks = self._saved("dropout masks", state["masks"], self.masks)
+            theirs = "keep" if "masks" in state else "do not keep"
+            ours = "do not keep" if self.masks is None else "keep"
+            raise ValueError(f"the saved imaginary tasks {theirs} dropout masks, these {ours} any")
+        masks = self.masks
+        if masks is not None:
+            masks = self._saved("dropout masks", state["masks"], masks)
+        self.weights, self.masks = weights, masks
         self.rng.bit_generator.state = state["rng"]
         self.generator.set_state(torch.as_tensor(np.array(state["generator"], dtype=np.uint8)))
 

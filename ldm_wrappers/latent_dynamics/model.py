@@ -72,8 +72,8 @@ class LatentDynamics(nn.Module):
             observations: float32 (…, observation_size).
             actions: float32 (…, action_columns), as :class:`TransitionSpec` stores them.
             next_observations: float32 (…, observation_size).
-            mask: Masks of the decoder's ``dropout_mask``, float32 (…, embedding_size); ``None``
-                switches dropout off.
+            mask: Masks of the decoder's ``dropout_mask``, float32 (…, embedding_size), broadcast
+                against the transitions; ``None`` switches dropout off.
 
         Returns:
             float32 (…,).

@@ -33,9 +33,17 @@ def test_a_near_goal_may_pay_more_than_a_far_one() -> None:
     assert best[0] == pytest.approx(30 * 0.7) and cell[0] == GRID.index(np.array((1, 0)))
 
 
-@pytest.mark.parametrize("flags", [[], ["--final-beliefs", "--reward-threshold", "0.5"]])
+# a straight way to the best cell earns most, if rewards stay the same: present beliefs change
+@pytest.mark.parametrize(
+    ("flags", "slack"),
+    [
+        ([], 1.0),
+        (["--final-beliefs"], 1e-3),
+        (["--final-beliefs", "--reward-threshold", "0.5"], 1e-3),
+    ],
+)
 def test_a_run_is_measured(
-    flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    flags: list[str], slack: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = train_tiny(tmp_path / "run", "ldm", *flags)
     capsys.readouterr()
@@ -44,8 +52,8 @@ def test_a_run_is_measured(
     assert len(rows) == 3  # one mixture worker
     for row in rows:
         earned = [float(row[f"episode_{i}"]) for i in (1, 2, 3, 4)]
-        assert max(earned) <= float(row["best_return"]) + 1.0  # masks differ from step to step
-        if flags:  # 30 steps of -0.1 or 1
+        assert max(earned) <= float(row["best_return"]) + slack
+        if "--reward-threshold" in flags:  # 30 steps of -0.1 or 1
             assert all(((value + 3.0) / 1.1) % 1 == pytest.approx(0, abs=0.01) for value in earned)
     assert "of 3 imaginary tasks" in capsys.readouterr().out
 

@@ -35,6 +35,28 @@ def test_presets_resolve_for_every_method(env_id: str, preset: str, method: str)
     assert TrainConfig.from_dict(config.to_dict()) == config
 
 
+def test_what_the_default_presets_stand_for() -> None:
+    """The choices that docs/gridworld.md and the results rest on."""
+    grid = resolve("LDM-GridNavi-v0", "ldm")
+    assert (grid.n_workers, grid.n_mixture, grid.mixture_components) == (64, 16, 5)
+    assert (grid.beta, grid.p_drop, grid.dropout_samples) == (2.0, 0.5, 1)
+    assert grid.dropout_per_task and grid.policy_averaging > 0
+    for name in ("varibad", "oracle-varibad"):  # its policy reads an encoder that changes
+        config = resolve("LDM-GridNavi-v0", name)
+        assert (config.policy_averaging, config.p_drop, config.decoder_heads) == (0.0, 0.0, 49)
+    for name in ("rl2", "oracle-rl2", "mixreg"):
+        assert resolve("LDM-GridNavi-v0", name).policy_averaging == grid.policy_averaging
+
+    def updates_per_step(config: TrainConfig) -> tuple[float, float]:
+        frames = config.n_workers * config.n_steps
+        return config.n_epochs * config.n_minibatches / frames, config.vae_updates / frames
+
+    cheetah = "LDM-HalfCheetahVel-v0"
+    assert updates_per_step(resolve(cheetah, "rl2")) == updates_per_step(
+        resolve(cheetah, "rl2", "paper")
+    )
+
+
 def test_a_foreign_environment_starts_from_the_defaults() -> None:
     config = resolve("Pendulum-v1", "rl2")
     assert config == TrainConfig(env_id="Pendulum-v1", method="rl2")

@@ -139,6 +139,28 @@ def test_arguments_have_an_effect() -> None:
     assert rewards(seed=0, final_beliefs=True) != plain
 
 
+def test_kept_dropout_masks_begin_and_end_with_a_reset() -> None:
+    model = small_model(ScriptedEnv(), p_drop=0.5)
+    env = ImaginaryRewardWrapper(
+        ScriptedEnv((9,)), model, SavedBeliefs(saved()), dropout_samples=2, dropout_per_task=True
+    )
+    imagination = env.imagination
+
+    def masks(seed: int | None) -> Any:
+        env.reset(seed=seed, options={"task": 0.5})
+        assert imagination.masks is not None
+        first = imagination.masks.clone()
+        for _ in range(8):
+            env.step(1)
+            assert np.array_equal(first, imagination.masks)
+        return first.numpy()
+
+    one, two = masks(3), masks(None)
+    assert one.shape == (2, 1, model.decoder.embedding_size)
+    assert not np.array_equal(one, two)
+    assert np.array_equal(masks(3), one) and np.array_equal(masks(None), two)
+
+
 def test_final_beliefs_of_saved_tasks_are_the_last_ones() -> None:
     model = ClosedFormModel(MultiEpisodeWrapper(ScriptedEnv(LENGTHS), 2), "gaussian")
     constant = np.repeat(saved()[:, -1:], 7, axis=1)

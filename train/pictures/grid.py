@@ -125,8 +125,8 @@ def reward_maps(
         latents: float32 (n_latents, latent_dim).
         samples: Mean over this many dropout masks; 0 switches dropout off.
         seed: Seed of the masks.
-        masks: Mean over these masks of the decoder's instead, (samples, n_latents, embedding_size),
-            each the same on every cell.
+        masks: Mean over these masks of the decoder's instead, whatever ``samples`` and ``seed``,
+            float32 (samples, n_latents, embedding_size), each the same on every cell.
     """
     cells = model.to_tensor(grid.cells)
     actions = torch.full(

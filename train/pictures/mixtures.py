@@ -113,7 +113,7 @@ def draw_mixtures(
         rollout: Greedy meta-episodes on all train tasks.
         test_cells: Goals of the other tasks, (n_test, 2).
         n_mixtures: How many mixtures.
-        samples: Dropout masks that the mean is taken over.
+        samples: Dropout masks that means are taken over, where a run keeps none for a task.
         seed: Seed of tasks, weights and masks.
     """
     assert rollout.tasks is not None
@@ -128,12 +128,11 @@ def draw_mixtures(
         drawn = scheme.sample(rng, 1, config.n_normal, latent_dim)[0]
         latents[index] = (drawn * beliefs[tasks]).sum(0)
         np.add.at(weights[index], tasks, drawn.mean(1))
-    masks, kept = None, ""
+    masks = None
     if config.dropout_per_task and config.p_drop:
         generator = torch.Generator(device=model.device).manual_seed(seed)
         shape = (config.dropout_samples, n_mixtures)
         masks = model.decoder.dropout_mask(*shape, generator=generator)
-        kept = f", {config.dropout_samples} dropout masks per task"
     components = config.mixture_components or config.n_normal
     per = ", weights per latent dimension" if config.mixture_per_dimension else ""
     return Mixtures(
@@ -146,5 +145,5 @@ def draw_mixtures(
         own_maps=reward_maps(model, grid, beliefs),
         own_dropout_maps=reward_maps(model, grid, beliefs, samples=samples, seed=seed),
         p_drop=config.p_drop,
-        scheme=f"{components} of {config.n_normal} workers, β = {config.beta:g}{per}{kept}",
+        scheme=f"{components} of {config.n_normal} workers, β = {config.beta:g}{per}",
     )

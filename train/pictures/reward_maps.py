@@ -37,7 +37,7 @@ def draw_dropout_comparison(runs: list[tuple[str, Mixtures]], path: Path) -> Pat
         first,
         rows,
         path,
-        "the same mixtures, decoders of different dropout rates (means over dropout)",
+        "the same mixtures, decoders of different dropout rates, with their dropout",
     )
 
 
