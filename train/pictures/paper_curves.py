@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from train.result_tables import write_csv
 from train.results import Run, Series, series
 
 Panel = tuple[str, bool]  # split, and whether it shows tasks missed
+_LABEL_WIDTH = 26
 
 
 def draw_paper_curves(
@@ -64,6 +66,7 @@ def draw_paper_curves(
             tidy(axes[row, column])
         axes[1, column].set_xlabel(label)
     handles, labels = axes[0, 0].get_legend_handles_labels()
+    labels = [textwrap.fill(label, _LABEL_WIDTH) for label in labels]
     drawing.legend(handles, labels, fontsize=8, loc="outside right upper", title="seeds in ( )")
     return [save(drawing, path), write_csv(path.with_suffix(".csv"), rows)]
 
