@@ -51,7 +51,8 @@ class Mixtures:
         best = maps.argmax(1)
         train = np.isin(best, self.grid.index(self.train_cells)).mean()
         test = np.isin(best, self.grid.index(self.test_cells)).mean() if len(self.test_cells) else 0
-        return {"train": float(train), "test": float(test), "other": max(0.0, float(1 - train - test))}
+        other = max(0.0, 1.0 - float(train) - float(test))
+        return {"train": float(train), "test": float(test), "other": other}
 
     def coverage(self, maps: Array, paid: float = 0.45) -> float:
         """Effective number of test goals that the maps pay more than ``paid``.
