@@ -24,11 +24,7 @@ _GRID: dict[str, Any] = {
     "vae_buffer_trajectories": 20_000,
 }
 _GRID_METHODS: dict[str, dict[str, Any]] = {
-    "varibad": {
-        "decoder_heads": 49,
-        "p_drop": 0.0,
-        "vae_updates": 12,
-    },
+    "varibad": {"decoder_heads": 49, "p_drop": 0.0, "vae_updates": 12},
 }
 # an average of policies would be shown beliefs of an encoder that most of them never saw; network
 # and entropy were chosen by train returns of the first million steps
