@@ -17,7 +17,7 @@ if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 
-from ldm_wrappers.sb3 import LatentDynamicsCallback
+from ldm_wrappers.sb3 import LatentDynamicsCallback, SingleThreadedRollouts
 from train.artifacts import save_artifacts
 from train.callbacks import (
     BetweenUpdates,
@@ -81,10 +81,10 @@ def _train(config: TrainConfig, learner: Learner, folder: RunFolder, resumed: bo
         checkpoints,
         stop_if_asked,
     ]
-    callbacks: list[BaseCallback] = [statistics, FiniteRollouts()]
+    updates: BaseCallback = SingleThreadedRollouts()
     if learner.trainer is not None:
-        callbacks.append(LatentDynamicsCallback(learner.trainer, config.vae_updates))
-    callbacks.append(BetweenUpdates(hooks))
+        updates = LatentDynamicsCallback(learner.trainer, config.vae_updates)
+    callbacks = [statistics, FiniteRollouts(), updates, BetweenUpdates(hooks)]
 
     try:
         remaining = config.total_timesteps - learner.algorithm.num_timesteps

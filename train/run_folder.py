@@ -62,8 +62,12 @@ class RunFolder:
         path = Path(config.run_dir or f"runs/{env_name}-{config.method}-seed{config.seed}")
         folder = cls(path, config)
         fresh = not path.exists()
-        if not fresh and set(path.iterdir()) - set(stale_temporaries(path)):
-            folder._make_way()
+        if not fresh:
+            stale = stale_temporaries(path)  # of a run that was killed before it had begun
+            if set(path.iterdir()) - set(stale):
+                folder._make_way()
+            for temporary in stale:
+                temporary.unlink(missing_ok=True)
         path.mkdir(parents=True, exist_ok=True)
         try:
             folder._write_config()

@@ -1,6 +1,6 @@
 """Bridges to stable-baselines3 and sb3-contrib."""
 
-from ldm_wrappers.sb3.callbacks import LatentDynamicsCallback
+from ldm_wrappers.sb3.callbacks import LatentDynamicsCallback, SingleThreadedRollouts
 from ldm_wrappers.sb3.mixreg import MixregRecurrentPPO, MixregRolloutBuffer
 from ldm_wrappers.sb3.recurrent_policy import WholeSequenceLstmPolicy
 from ldm_wrappers.sb3.recurrent_ppo import WholeWorkerRecurrentPPO
@@ -11,6 +11,7 @@ __all__ = [
     "LatentDynamicsCallback",
     "MixregRecurrentPPO",
     "MixregRolloutBuffer",
+    "SingleThreadedRollouts",
     "VectorEnvAdapter",
     "WholeSequenceLstmPolicy",
     "WholeWorkerRecurrentPPO",

@@ -1,4 +1,4 @@
-"""sb3-contrib's LSTM policy with whole sequences in one call."""
+"""sb3-contrib's LSTM policy with whole sequences, and single steps, in one call."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ import torch
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
 from torch import nn
+
+
+def _is_plain(lstm: nn.LSTM) -> bool:
+    return lstm.num_layers == 1 and lstm.bias and not (lstm.bidirectional or lstm.proj_size)
 
 
 class WholeSequenceLstmPolicy(RecurrentActorCriticPolicy):
@@ -62,6 +66,10 @@ class WholeSequenceLstmPolicy(RecurrentActorCriticPolicy):
             result = stock(features, lstm_states, episode_starts, lstm)
             return result
         keep = (1.0 - starts[:, 0]).view(1, n_sequences, 1)
+        if starts.shape[1] == 1 and _is_plain(lstm):  # a step of a rollout: half the module's time
+            kept = (keep[0] * lstm_states[0][0], keep[0] * lstm_states[1][0])
+            hidden, cell = torch.lstm_cell(features, kept, *lstm.all_weights[0])
+            return hidden, (hidden[None], cell[None])
         sequences = features.reshape(n_sequences, -1, lstm.input_size).swapaxes(0, 1)
         outputs, states = lstm(sequences, (keep * lstm_states[0], keep * lstm_states[1]))
         return outputs.transpose(0, 1).flatten(end_dim=1), states

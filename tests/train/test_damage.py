@@ -16,6 +16,7 @@ from tiny_runs import train_tiny
 from train import state_file
 from train.artifacts import load_artifacts, load_beliefs, load_latent_dynamics
 from train.atomic_file import atomic_path
+from train.presets import resolve
 from train.recurrent_ppo import main
 from train.run_folder import RunFolder
 from train.state_file import StateFileError, load_state
@@ -128,6 +129,19 @@ def test_leftovers_of_a_killed_writer_are_removed(run: Path, tmp_path: Path) -> 
         file.write_bytes(b"half")
     assert main(["--resume", str(copy)]) == 0
     assert not any(file.exists() for file in leftovers)
+
+
+def test_a_run_killed_before_it_had_begun_leaves_nothing_behind(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    half = run / ".config.json.x.tmp"
+    half.write_bytes(b"half")
+    RunFolder.create(resolve("LDM-GridNavi-v0", "rl2", run_dir=str(run)))
+    assert [path.name for path in run.iterdir()] == ["config.json"]
+    half.write_bytes(b"half")
+    with pytest.raises(FileExistsError, match="--overwrite"):
+        RunFolder.create(resolve("LDM-GridNavi-v0", "rl2", run_dir=str(run)))
+    assert half.exists()
 
 
 class Full:

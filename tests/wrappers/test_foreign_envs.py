@@ -91,8 +91,8 @@ def test_ldm_trains(make: Any) -> None:
     losses: list[float] = []
 
     class Keep(LatentDynamicsCallback):
-        def _on_rollout_end(self) -> None:
-            super()._on_rollout_end()
+        def _on_rollout_start(self) -> None:
+            super()._on_rollout_start()
             losses.append(self.logger.name_to_value.get("latent_dynamics/loss", np.nan))
 
     before = [

@@ -20,6 +20,7 @@ from ldm_wrappers import TrajectoryBuffer, vector
 from ldm_wrappers.latent_dynamics import LatentDynamicsTrainer
 from ldm_wrappers.sb3 import (
     LatentDynamicsCallback,
+    SingleThreadedRollouts,
     VectorEnvAdapter,
     WholeSequenceLstmPolicy,
     WholeWorkerRecurrentPPO,
@@ -142,7 +143,7 @@ class Run:
 
 
 class Count(BaseCallback):
-    """Counts rollouts and keeps what the logger was told."""
+    """Counts rollouts and keeps what the logger was told by the end of each iteration."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -151,8 +152,13 @@ class Count(BaseCallback):
     def _on_step(self) -> bool:
         return True
 
+    def _on_rollout_start(self) -> None:
+        self.logged.append(dict(self.logger.name_to_value))
+
     def _on_rollout_end(self) -> None:
         self.rollouts += 1
+
+    def _on_training_end(self) -> None:
         self.logged.append(dict(self.logger.name_to_value))
 
 
@@ -161,14 +167,87 @@ def test_the_callback_trains_once_per_rollout_and_logs() -> None:
     run.model.learn(8 * 4 * 3, callback=CallbackList([run.callback, count]))
     assert count.rollouts == 3
     assert run.trainer.n_updates == 9
+    assert [logged.get("latent_dynamics/n_updates") for logged in count.logged] == [None, 3, 6, 9]
     names = {"loss", "elbo", "reconstruction", "kl", "n_updates", "n_trajectories"}
     assert {f"latent_dynamics/{name}" for name in names} <= set(count.logged[-1])
-    assert count.logged[-1]["latent_dynamics/n_updates"] == 9
     terms = {name: count.logged[-1][f"latent_dynamics/{name}"] for name in names}
     assert terms["elbo"] == pytest.approx(terms["reconstruction"] - terms["kl"], rel=1e-5)
     assert terms["loss"] == pytest.approx(-terms["elbo"])
     with pytest.raises(ValueError, match="got 0"):
         LatentDynamicsCallback(run.trainer, 0)
+
+
+class OneAfterTheOther(BaseCallback):
+    """The latent dynamics' updates in the main thread, before the policy's."""
+
+    def __init__(self, trainer: LatentDynamicsTrainer, n_updates: int) -> None:
+        super().__init__()
+        self.trainer, self.n_updates = trainer, n_updates
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        self.trainer.update(self.n_updates)
+
+
+def test_updates_beside_the_policys_equal_updates_before_them() -> None:
+    outcomes = []
+    for beside in (True, False):
+        run = Run(0)
+        callback = run.callback if beside else OneAfterTheOther(run.trainer, 2)
+        run.model.learn(8 * 4 * 3, callback=callback)
+        assert run.trainer.n_updates == 6
+        outcomes.append((weights(run.model.policy), weights(run.dynamics)))
+    for mine, theirs in zip(*outcomes, strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_an_error_of_the_latent_dynamics_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(0)
+
+    sample = run.trainer.buffer.sample
+
+    def broken(*arguments: Any) -> Any:
+        batch = sample(*arguments)
+        return batch._replace(rewards=batch.rewards * float("nan"))
+
+    monkeypatch.setattr(run.trainer.buffer, "sample", broken)
+    with pytest.raises(FloatingPointError, match="latent dynamics update 0"):
+        run.model.learn(8 * 4 * 3, callback=run.callback)
+
+
+@pytest.mark.parametrize(("kind", "while_updating"), [("policy only", 4), ("both", 2)])
+def test_rollouts_take_one_thread_and_updates_share_the_others(
+    kind: str, while_updating: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, seen = Run(0), []
+    update = run.trainer.update
+
+    def updated(n_updates: int) -> dict[str, float]:
+        seen.append(("latent dynamics", torch.get_num_threads()))
+        return update(n_updates)
+
+    def trained() -> None:
+        seen.append(("policy", torch.get_num_threads()))
+
+    def on_step(self: BaseCallback) -> bool:
+        seen.append(("rollout", torch.get_num_threads()))
+        return True
+
+    monkeypatch.setattr(run.trainer, "update", updated)
+    monkeypatch.setattr(run.model, "train", trained)
+    monkeypatch.setattr(SingleThreadedRollouts, "_on_step", on_step)
+    callback = run.callback if kind == "both" else SingleThreadedRollouts()
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(4)
+        run.model.learn(8 * 4 * 2, callback=callback)
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(threads)
+    expected = {("rollout", 1), ("policy", while_updating)}
+    assert set(seen) == expected | ({("latent dynamics", 2)} if kind == "both" else set())
 
 
 def test_the_same_seed_gives_identical_weights() -> None:
