@@ -45,6 +45,10 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCo
         reward_threshold: With a Bernoulli likelihood, pay its high reward where it is more likely
             than this, else its low one: rewards that the environment could have paid. ``None``
             pays the expected reward, as the paper has it.
+        threshold_window: If not 0, the threshold is relative: ``reward_threshold`` times the
+            probability of the most likely one of the mixture workers' last ``threshold_window``
+            transitions, taken when a task begins. Then every task pays somewhere, and few
+            transitions.
         seed: Seed of mixture weights and dropout masks; ``reset(seed=…)`` seeds them as well.
 
     Raises:
@@ -62,6 +66,7 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCo
         dropout_per_task: bool = False,
         final_beliefs: bool = False,
         reward_threshold: float | None = None,
+        threshold_window: int = 0,
         seed: int | None = None,
     ) -> None:
         gym.utils.RecordConstructorArgs.__init__(
@@ -73,6 +78,7 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCo
             dropout_per_task=dropout_per_task,
             final_beliefs=final_beliefs,
             reward_threshold=reward_threshold,
+            threshold_window=threshold_window,
             seed=seed,
             _disable_deepcopy=True,
         )
@@ -94,6 +100,7 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCo
             dropout_samples=dropout_samples,
             dropout_per_task=dropout_per_task,
             reward_threshold=reward_threshold,
+            threshold_window=threshold_window,
             seed=seed,
         )
         self.final_beliefs = final_beliefs

@@ -60,6 +60,9 @@ class TrainConfig:
     reward_threshold: float | None = None
     """Pay an imaginary task's high reward where it is more likely than this, else its low one
     (bernoulli); None for the expected reward, as in the paper."""
+    threshold_window: int = 0
+    """Make reward_threshold a share of the highest probability that the task gives to any of the
+    mixture workers' last so many transitions; 0: an absolute probability."""
     num_threads: int | None = None
     """Threads of the batched physics engine (MuJoCo families); None for one per core."""
 
@@ -73,8 +76,9 @@ class TrainConfig:
     """Minibatches of whole workers per pass."""
     learning_rate: float = 7e-4
     """Policy learning rate."""
-    anneal_learning_rate: bool = False
-    """Lower the policy's learning rate linearly to 0 over total_timesteps."""
+    anneal_from: float = 1.0
+    """Share of total_timesteps after which the policy's learning rate falls linearly to 0; 1: it
+    stays as it is."""
     policy_averaging: float = 0.0
     """Decay per update of the running average of the policy's weights that is evaluated and saved
     (Polyak averaging); 0: the newest weights."""
@@ -174,13 +178,13 @@ class TrainConfig:
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name} must be positive, got {value}")
-        for name in ("seed", "ent_coef", "vf_coef", "dropout_samples"):
+        for name in ("seed", "ent_coef", "vf_coef", "dropout_samples", "threshold_window"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} must not be negative, got {value}")
         if self.seed >= 2**32:
             raise ValueError(f"seed must be below 2^32, got {self.seed}")
-        for name in ("gamma", "gae_lambda"):
+        for name in ("gamma", "gae_lambda", "anneal_from"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
         for name in ("p_drop", "policy_averaging"):
@@ -210,6 +214,10 @@ class TrainConfig:
                 raise ValueError(
                     f"reward_threshold must lie in (0, 1) or be None, got {self.reward_threshold}"
                 )
+        if self.threshold_window and self.reward_threshold is None:
+            raise ValueError(
+                f"threshold_window = {self.threshold_window} needs a reward_threshold, got None"
+            )
         if not self.net_arch or min(self.net_arch) < 1:
             raise ValueError(f"net_arch needs at least one positive width, got {self.net_arch}")
         if chosen.imaginary and not 1 <= self.n_mixture < self.n_workers:

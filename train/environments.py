@@ -155,6 +155,7 @@ def training_env(
             dropout_per_task=config.dropout_per_task,
             final_beliefs=config.final_beliefs,
             reward_threshold=config.reward_threshold,
+            threshold_window=config.threshold_window,
             seed=config.seed,
         )
     if chosen.observation == "belief" and model is not None:

@@ -38,23 +38,26 @@ SOLVED = 0.7  # share of the best return that counts as having solved a task
 
 def play(
     learner: Learner, wrapper: ImaginaryRewardWrapper, seed: int
-) -> tuple[Array, Array, torch.Tensor | None]:
+) -> tuple[Array, Array, torch.Tensor | None, Array | None]:
     """Two greedy meta-episodes of all workers, the second one counted.
 
     Returns:
         Return per mixture worker and inner episode, float64 (n_mixture, n_episodes), the latents
-        at the end, float32 (n_mixture, latent_dim), and the dropout masks if the tasks keep any,
-        float32 (dropout_samples, n_mixture, embedding_size).
+        at the end, float32 (n_mixture, latent_dim), the dropout masks if the tasks keep any,
+        float32 (dropout_samples, n_mixture, embedding_size), and the thresholds if the tasks have
+        any, float64 (n_mixture,).
     """
     config, length = learner.config, meta_episode_length(learner.config)
     horizon = length // config.n_episodes
     returns = np.zeros((config.n_mixture, config.n_episodes))
     observations, _ = learner.env.reset(seed=seed)
     state, starts = None, np.ones(config.n_workers, bool)
-    latents, masks = np.zeros(0, np.float32), None
+    latents, masks, thresholds = np.zeros(0, np.float32), None, None
     for step in range(2 * length):
         if step == 2 * length - 1:  # the weights change with the next task
             latents, masks = wrapper.imaginary_latents, wrapper.imagination.masks
+            if wrapper.imagination.thresholds is not None:
+                thresholds = wrapper.imagination.thresholds.copy()
         if learner.normalizer is not None:
             observations = learner.normalizer.normalize_obs(observations)
         actions, state = learner.algorithm.policy.predict(
@@ -64,7 +67,7 @@ def play(
         starts = terminations | truncations
         if step >= length:
             returns[:, (step - length) // horizon] += rewards[wrapper.n_normal :]
-    return returns, latents, masks
+    return returns, latents, masks, thresholds
 
 
 def best_returns(maps: Array, grid: Grid, start: Array, horizon: int) -> tuple[Array, Array]:
@@ -104,10 +107,10 @@ def measure(folder: RunFolder, repeats: int = 8) -> list[dict[str, Any]]:
             train_cells = set(grid.index(train).tolist())
         rows = []
         for repeat in range(repeats):
-            returns, latents, masks = play(learner, layer, seed=repeat)
+            returns, latents, masks, thresholds = play(learner, layer, seed=repeat)
             maps = reward_maps(learner.model, grid, latents, samples=48, seed=repeat, masks=masks)
-            middle = low + (high - low) * (config.reward_threshold or 0.5)
-            paid = maps > middle
+            share = 0.5 if thresholds is None else thresholds[:, None]
+            paid = maps > low + (high - low) * share
             if config.reward_threshold is not None:
                 maps = np.where(paid, high, low)
             best, cell = best_returns(maps, grid, np.zeros(2), horizon)

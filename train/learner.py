@@ -112,13 +112,19 @@ def build(config: TrainConfig) -> Learner:
 
 @dataclasses.dataclass(frozen=True)
 class LinearDecay:
-    """A stable-baselines3 schedule from ``start`` to 0 over the run's total timesteps."""
+    """A stable-baselines3 schedule: ``start`` at first, then linearly to 0 at the run's end.
+
+    Attributes:
+        start: Value until the decay begins.
+        begin: Share of the run's timesteps after which it begins, in [0, 1).
+    """
 
     start: float
+    begin: float
 
     def __call__(self, progress_remaining: float) -> float:
         """The value while ``progress_remaining`` falls from 1 to 0."""
-        return self.start * progress_remaining
+        return self.start * min(1.0, progress_remaining / (1.0 - self.begin))
 
 
 def algorithm(config: TrainConfig, vec_env: VecEnv, device: str) -> OnPolicyAlgorithm:
@@ -131,8 +137,8 @@ def algorithm(config: TrainConfig, vec_env: VecEnv, device: str) -> OnPolicyAlgo
     }
     total = config.n_steps * config.n_workers
     arguments: dict[str, Any] = {
-        "learning_rate": LinearDecay(config.learning_rate)
-        if config.anneal_learning_rate
+        "learning_rate": LinearDecay(config.learning_rate, config.anneal_from)
+        if config.anneal_from < 1.0
         else config.learning_rate,
         "n_steps": config.n_steps,
         "batch_size": total // config.n_minibatches,

@@ -26,9 +26,11 @@ _GRID: dict[str, Any] = {
 _GRID_METHODS: dict[str, dict[str, Any]] = {
     "varibad": {"decoder_heads": 49, "p_drop": 0.0, "vae_updates": 12},
 }
-# an average of policies would be shown beliefs of an encoder that most of them never saw; network
-# and entropy were chosen by train returns of the first million steps
+# Half of LDM's steps are imaginary: with 10 M it sees as many real ones as the others with 5 M. For
+# variBAD, an average of policies would be shown beliefs of an encoder that most of them never saw;
+# its network and entropy were chosen by train returns of the first million steps.
 _GRID_PPO_METHODS: dict[str, dict[str, Any]] = {
+    "ldm": {"total_timesteps": 10_000_000, "anneal_from": 0.5},
     "varibad": {
         **_GRID_METHODS["varibad"],
         "policy_averaging": 0.0,
@@ -36,25 +38,27 @@ _GRID_PPO_METHODS: dict[str, dict[str, Any]] = {
         "ent_coef": 0.02,
     },
 }
-# Made for minutes on two cores: 64 workers of which 16 are mixtures, and VAE updates on a random
-# subset of encoded lengths. PPO reaches the train optimum in a fifth of A2C's steps, and in half
-# of that on normalised observations (cells are numbers up to 6, which saturate an LSTM). Mixtures
-# are drawn over five workers (a Dirichlet over many is nearly their mean), per latent dimension and
-# with β = 2, and each imaginary task keeps a dropout mask: a mean over masks pays few unseen cells
-# once the decoder knows the train goals, single masks three times as many. p_drop 0.5 makes its
-# imaginary goals narrower than 0.7 does.
-# The average over the last hundred or so policies is judged: what a single one does where it finds
-# no reward jumps about.
+# Made for minutes on two cores: 64 workers, and VAE updates on a random subset of encoded lengths.
+# PPO reaches the train optimum in a fifth of A2C's steps, and in half of that on normalised
+# observations (cells are numbers up to 6, which saturate an LSTM). The average over the last
+# hundred or so policies is judged: what a single one does where it finds no reward jumps about.
+# LDM's learning rate falls once the train tasks are learned: a converged policy jumps about too.
+# Imaginary tasks are tasks that the environment could have: each stays the same from its first step
+# to its last (final beliefs, one dropout mask) and pays 1 or -0.1, 1 on the most likely ones of the
+# cells that the mixture workers visited in the last rollout. Mixtures of three random workers: a
+# Dirichlet over many is nearly their mean. Single masks pay three times as many unseen cells as a
+# mean over masks, the more the longer the VAE has not been trained, hence four updates. Half of the
+# workers are mixtures, since only they ever meet a second episode without knowing the goal.
 _GRID_PPO: dict[str, Any] = {
     **_GRID,
     "n_workers": 64,
-    "n_mixture": 16,
-    "mixture_components": 5,
-    "mixture_per_dimension": True,
-    "beta": 2.0,
-    "p_drop": 0.5,
+    "n_mixture": 32,
+    "mixture_components": 3,
     "dropout_samples": 1,
     "dropout_per_task": True,
+    "final_beliefs": True,
+    "reward_threshold": 0.95,
+    "threshold_window": 3840,
     "n_epochs": 4,
     "n_minibatches": 4,
     "optimizer": "adam",
@@ -63,11 +67,25 @@ _GRID_PPO: dict[str, Any] = {
     "ent_coef": 0.05,
     "normalize_advantage": True,
     "normalize_observation": True,
-    "vae_updates": 8,
+    "vae_updates": 4,
     "vae_encoded_lengths": 8,
     "total_timesteps": 5_000_000,
 }
-# the same with the paper's policy learner, A2C
+# imaginary tasks as the paper has them: of present beliefs, so that they change while workers still
+# explore, and with expected rewards
+_GRID_PRESENT_BELIEFS: dict[str, Any] = {
+    **_GRID_PPO,
+    "n_mixture": 16,
+    "mixture_components": 5,
+    "mixture_per_dimension": True,
+    "beta": 2.0,
+    "p_drop": 0.5,
+    "final_beliefs": False,
+    "reward_threshold": None,
+    "threshold_window": 0,
+    "vae_updates": 8,
+}
+# such tasks with the paper's policy learner, A2C
 _GRID_A2C: dict[str, Any] = {
     **_GRID,
     "n_workers": 64,
@@ -155,11 +173,13 @@ class Preset:
 PRESETS: dict[str, dict[str, Preset]] = {
     "LDM-GridNavi-v0": {
         "default": Preset(_GRID_PPO, _GRID_PPO_METHODS),
+        "present-beliefs": Preset(_GRID_PRESENT_BELIEFS, {"varibad": _GRID_PPO_METHODS["varibad"]}),
         "a2c": Preset(_GRID_A2C, _GRID_METHODS),
         "paper": Preset(_GRID_PAPER, {"varibad": {**_GRID_METHODS["varibad"], "vae_updates": 3}}),
     },
     "LDM-GridNaviExtrapolation-v0": {
         "default": Preset(_GRID_PPO, _GRID_PPO_METHODS),
+        "present-beliefs": Preset(_GRID_PRESENT_BELIEFS, {"varibad": _GRID_PPO_METHODS["varibad"]}),
         "a2c": Preset({**_GRID_A2C, "p_drop": 0.5}, _GRID_METHODS),
         "paper": Preset(
             {**_GRID_PAPER, "p_drop": 0.5},

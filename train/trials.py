@@ -44,7 +44,8 @@ SWEEPS: dict[str, tuple[Block, ...]] = {
     # Figure 3 with 8 seeds, then the ablations with 4, as in the paper
     "gridworld": (
         Block(_GRID, ("ldm", "rl2", "varibad", "mixreg", "oracle-rl2", "oracle-varibad"), 8),
-        # means over dropout masks, with the authors' β and p_drop
+        # imaginary tasks as in the paper: the mean over dropout masks with the authors' β and
+        # p_drop, then one mask per task
         Block(
             _GRID,
             ("ldm",),
@@ -55,9 +56,11 @@ SWEEPS: dict[str, tuple[Block, ...]] = {
                 "dropout_samples": (8,),
                 "dropout_per_task": (False,),
             },
+            "present-beliefs",
         ),
+        Block(_GRID, ("ldm",), 8, preset="present-beliefs"),
         Block(_EXTRAPOLATION, ("ldm",), 4, {"beta": (1.0, 1.5, 2.0, 2.5)}),
-        Block(_GRID, ("ldm",), 4, {"p_drop": (0.0, 0.3, 0.5, 0.7, 0.9)}),
+        Block(_GRID, ("ldm",), 4, {"p_drop": (0.0, 0.3, 0.5, 0.6, 0.7, 0.9)}),
         Block(_GRID, ("ldm",), 4, {"n_mixture": (4, 8, 16, 32)}),
     ),
     # design choices are made on these tasks, none of which is a test task
@@ -131,7 +134,7 @@ def unused_settings(config: TrainConfig) -> frozenset[str]:
     names = [field.name for field in dataclasses.fields(config)]
     unused: set[str] = set() if chosen.mixreg else {"mixreg_alpha"}
     if not chosen.imaginary:
-        unused |= {"n_mixture", "beta", "final_beliefs", "reward_threshold"}
+        unused |= {"n_mixture", "beta", "final_beliefs", "reward_threshold", "threshold_window"}
         unused |= {name for name in names if name.startswith("dropout_")}
         unused |= {name for name in names if name.startswith("mixture_")}
     if not chosen.has_latent_dynamics:

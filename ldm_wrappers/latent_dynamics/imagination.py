@@ -19,6 +19,8 @@ class Imagination:
 
     Attributes:
         weights: Mixture weights α, float32 (n_mixture, n_normal, 1 or latent_dim).
+        thresholds: Probability that a reward must exceed to be paid, float64 (n_mixture,); ``None``
+            if expected rewards are paid.
         masks: Kept dropout masks, float32 (dropout_samples, n_mixture, embedding_size of the
             decoder); ``None`` if masks are not kept.
 
@@ -35,6 +37,10 @@ class Imagination:
         reward_threshold: With a Bernoulli likelihood, pay its high reward where it is more likely
             than this, else its low one: rewards that the environment could have paid. ``None``
             pays the expected reward, as the paper has it.
+        threshold_window: If not 0, the threshold is relative: ``reward_threshold`` times the
+            probability of the most likely one of the mixture workers' last ``threshold_window``
+            transitions, taken when a task begins. Then every task pays somewhere, and few
+            transitions.
         seed: Seed of weights and dropout masks.
 
     Raises:
@@ -52,6 +58,7 @@ class Imagination:
         dropout_samples: int = 8,
         dropout_per_task: bool = False,
         reward_threshold: float | None = None,
+        threshold_window: int = 0,
         seed: int | None = None,
     ) -> None:
         if n_mixture < 1 or n_normal < 1:
@@ -74,7 +81,13 @@ class Imagination:
                 )
             if not 0.0 < reward_threshold < 1.0:
                 raise ValueError(f"reward_threshold must lie in (0, 1), got {reward_threshold}")
+        if threshold_window < 0 or (threshold_window and reward_threshold is None):
+            raise ValueError(
+                "threshold_window must be 0, or positive with a reward_threshold, got "
+                f"threshold_window={threshold_window} and reward_threshold={reward_threshold}"
+            )
         self.reward_threshold = reward_threshold
+        self.threshold_window = threshold_window
         self.n_mixture = n_mixture
         self.n_normal = n_normal
         self.mixture = mixture or DirichletMixture()
@@ -84,6 +97,11 @@ class Imagination:
         self.seed(seed)
         self.weights = torch.zeros(0)
         self.masks: torch.Tensor | None = None
+        self.thresholds: np.ndarray[Any, np.dtype[np.float64]] | None = None
+        if reward_threshold is not None:
+            self.thresholds = np.full(n_mixture, reward_threshold)
+        self._window = self._no_transitions()
+        self._new = np.ones(n_mixture, bool)
         self.begin()
 
     def seed(self, seed: int | None) -> None:
@@ -113,6 +131,7 @@ class Imagination:
             raise ValueError(f"{self.mixture} returned weights that do not sum to 1: {drawn}")
         new = torch.from_numpy(drawn).to(self.model.device)
         masks = self._draw_masks(count) if self.dropout_per_task else None
+        self._new[slice(None) if tasks is None else tasks] = True
         if tasks is None:
             self.weights, self.masks = new, masks
             return
@@ -155,23 +174,66 @@ class Imagination:
         if masks is None and self.dropout_samples:
             masks = self._draw_masks(self.n_mixture)
         transition = (observations, actions, next_observations)
-        rewards = self.model.imagine_reward(self.latents(means), *transition, masks)
+        latents = self.latents(means)
+        if self.threshold_window:
+            self._remember(transition)
+            if self._new.any():
+                self._set_thresholds(latents, masks)
+        rewards = self.model.imagine_reward(latents, *transition, masks)
         if masks is not None:
             rewards = rewards.mean(0)
         array = rewards.cpu().numpy().astype(np.float64)
         if not np.isfinite(array).all():
             bad = np.flatnonzero(~np.isfinite(array)).tolist()
             raise FloatingPointError(f"imaginary rewards of mixtures {bad} are not finite: {array}")
-        if self.reward_threshold is None:
+        if self.thresholds is None:
             return array
         low, high = self.model.config.reward_low, self.model.config.reward_high
-        return np.where(array > low + (high - low) * self.reward_threshold, high, low)
+        return np.where(array > low + (high - low) * self.thresholds, high, low)
+
+    def _no_transitions(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        spec, device = self.model.spec, self.model.device
+        sizes = (spec.observation_size, spec.action_columns, spec.observation_size)
+        empty = [torch.zeros(0, size, device=device) for size in sizes]
+        return empty[0], empty[1], empty[2]
+
+    def _remember(self, transition: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> None:
+        joined = [
+            torch.cat([old, new])[-self.threshold_window :]
+            for old, new in zip(self._window, transition, strict=True)
+        ]
+        self._window = joined[0], joined[1], joined[2]
+
+    def _set_thresholds(self, latents: torch.Tensor, masks: torch.Tensor | None) -> None:
+        """Relative thresholds of the tasks that have just begun."""
+        assert self.thresholds is not None and self.reward_threshold is not None
+        chosen = torch.from_numpy(self._new)
+        if masks is not None:
+            masks = masks[:, chosen].unsqueeze(-2)
+        states, actions, next_states = (values.unsqueeze(0) for values in self._window)
+        rewards = self.model.imagine_reward(
+            latents[chosen].unsqueeze(1), states, actions, next_states, masks
+        )
+        if masks is not None:
+            rewards = rewards.mean(0)
+        low, high = self.model.config.reward_low, self.model.config.reward_high
+        peaks = (rewards.amax(-1).cpu().numpy().astype(np.float64) - low) / (high - low)
+        self.thresholds[self._new] = self.reward_threshold * peaks
+        self._new[:] = False
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, kept dropout masks and generators."""
         masks = {} if self.masks is None else {"masks": self.masks.cpu().numpy().copy()}
+        relative: dict[str, Any] = {}
+        if self.threshold_window and self.thresholds is not None:
+            relative = {
+                "thresholds": self.thresholds.copy(),
+                "new": self._new.copy(),
+                "window": [values.cpu().numpy().copy() for values in self._window],
+            }
         return {
             **masks,
+            **relative,
             "weights": self.weights.cpu().numpy().copy(),
             "rng": self.rng.bit_generator.state,
             "generator": self.generator.get_state().cpu().numpy().copy(),
@@ -187,6 +249,14 @@ class Imagination:
         masks = self.masks
         if masks is not None:
             masks = self._saved("dropout masks", state["masks"], masks)
+        if self.threshold_window:
+            self.thresholds = np.array(state["thresholds"], np.float64)
+            self._new = np.array(state["new"], bool)
+            window = [
+                torch.as_tensor(np.array(values, np.float32), device=self.model.device)
+                for values in state["window"]
+            ]
+            self._window = window[0], window[1], window[2]
         self.weights, self.masks = weights, masks
         self.rng.bit_generator.state = state["rng"]
         self.generator.set_state(torch.as_tensor(np.array(state["generator"], dtype=np.uint8)))

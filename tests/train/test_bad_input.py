@@ -77,6 +77,7 @@ TRAINING = {
     "--optimizer sgd": "'sgd'",
     "--optimizer-eps 0": "got 0.0",
     "--gamma 1.5": "got 1.5",
+    "--anneal-from 1.5": "anneal_from must lie in [0, 1], got 1.5",
     "--gae-lambda -0.1": "got -0.1",
     "--clip-range 0": "got 0.0",
     "--ent-coef -1": "got -1.0",
@@ -287,7 +288,7 @@ def test_every_flag_with_a_range_is_tried() -> None:
     tried = {flag for flags in TRAINING for flag in flags.split() if flag.startswith("--")}
     free = {  # any value of the type is good, and tyro checks the type
         "run-dir", "finite-horizon", "mixture-per-dimension", "truncate-backpropagation",
-        "normalize-advantage", "anneal-learning-rate", "value-trains-lstm",
+        "normalize-advantage", "value-trains-lstm",
         "normalize-observation", "normalize-reward", "final-beliefs",
         "encoder-action-size", "encoder-reward-size", "decoder-action-size", "reward-high",
         "vae-decoded-steps",

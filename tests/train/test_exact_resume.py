@@ -22,7 +22,7 @@ NORMALIZED = ["--normalize-observation", "--normalize-reward"]
 CASES: dict[str, tuple[list[str], int]] = {
     "ldm": ([*GRID, "--method", "ldm", "--dropout-samples", "1", "--dropout-per-task"], 1800),
     "rl2": (
-        [*GRID, "--method", "rl2", "--anneal-learning-rate", "--policy-averaging", "0.7"],
+        [*GRID, "--method", "rl2", "--anneal-from", "0.5", "--policy-averaging", "0.7"],
         1800,
     ),
     "varibad": ([*GRID, "--method", "varibad"], 1800),

@@ -38,9 +38,15 @@ def test_presets_resolve_for_every_method(env_id: str, preset: str, method: str)
 def test_what_the_default_presets_stand_for() -> None:
     """The choices that docs/gridworld.md and the results rest on."""
     grid = resolve("LDM-GridNavi-v0", "ldm")
-    assert (grid.n_workers, grid.n_mixture, grid.mixture_components) == (64, 16, 5)
-    assert (grid.beta, grid.p_drop, grid.dropout_samples) == (2.0, 0.5, 1)
+    assert (grid.n_workers, grid.n_mixture, grid.mixture_components) == (64, 32, 3)
+    assert (grid.beta, grid.p_drop, grid.dropout_samples) == (1.0, 0.7, 1)
     assert grid.dropout_per_task and grid.policy_averaging > 0
+    assert grid.final_beliefs and grid.reward_threshold == 0.95
+    mixture_share = grid.n_mixture * grid.n_steps
+    assert grid.threshold_window == mixture_share  # the last rollout
+    # as many real steps as the methods without imaginary tasks
+    real = grid.total_timesteps * grid.n_normal // grid.n_workers
+    assert real == resolve("LDM-GridNavi-v0", "rl2").total_timesteps
     for name in ("varibad", "oracle-varibad"):  # its policy reads an encoder that changes
         config = resolve("LDM-GridNavi-v0", name)
         assert (config.policy_averaging, config.p_drop, config.decoder_heads) == (0.0, 0.0, 49)
@@ -71,7 +77,7 @@ OTHER: dict[str, str] = {
     "gamma": "0.5", "gae_lambda": "0.5", "p_drop": "0.25", "n_minibatches": "2", "n_workers": "8",
     "n_mixture": "3", "reward_low": "-0.5", "reward_high": "2.0", "mixture_components": "3",
     "num_threads": "1", "vae_encoded_lengths": "6", "vae_decoded_steps": "9",
-    "policy_averaging": "0.5", "reward_threshold": "0.5",
+    "policy_averaging": "0.5", "reward_threshold": "0.5", "anneal_from": "0.5",
 }  # fmt: skip
 
 
@@ -186,7 +192,7 @@ IN_THE_LEARNER: dict[str, Any] = {
     "mixture_per_dimension": True, "dropout_samples": 3, "dropout_per_task": True,
     "n_steps": 240, "n_epochs": 3,
     "final_beliefs": True, "reward_threshold": 0.5,
-    "n_minibatches": 2, "learning_rate": 0.5, "anneal_learning_rate": True, "optimizer": "adam",
+    "n_minibatches": 2, "learning_rate": 0.5, "anneal_from": 0.25, "optimizer": "adam",
     "policy_averaging": 0.5, "optimizer_eps": 0.25,
     "gamma": 0.5, "gae_lambda": 0.5, "clip_range": 0.9, "ent_coef": 0.75, "vf_coef": 0.25,
     "max_grad_norm": 3.0, "normalize_advantage": True, "lstm_hidden_size": 16, "net_arch": (8, 8),
