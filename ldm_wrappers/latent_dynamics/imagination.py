@@ -246,6 +246,9 @@ class Imagination:
             theirs = "keep" if "masks" in state else "do not keep"
             ours = "do not keep" if self.masks is None else "keep"
             raise ValueError(f"the saved imaginary tasks {theirs} dropout masks, these {ours} any")
+        if ("thresholds" in state) != bool(self.threshold_window):
+            relative = ("these", "the saved")[not self.threshold_window]
+            raise ValueError(f"only {relative} imaginary tasks have relative thresholds")
         masks = self.masks
         if masks is not None:
             masks = self._saved("dropout masks", state["masks"], masks)

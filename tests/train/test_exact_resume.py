@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 from pathlib import Path
@@ -19,8 +20,11 @@ from train.recurrent_ppo import main
 from train.run_folder import RunFolder
 
 NORMALIZED = ["--normalize-observation", "--normalize-reward"]
+POSSIBLE_TASKS = shlex.split("""
+--final-beliefs --dropout-samples 1 --dropout-per-task --reward-threshold 0.9 --threshold-window 100
+""")
 CASES: dict[str, tuple[list[str], int]] = {
-    "ldm": ([*GRID, "--method", "ldm", "--dropout-samples", "1", "--dropout-per-task"], 1800),
+    "ldm": ([*GRID, "--method", "ldm", *POSSIBLE_TASKS], 1800),
     "rl2": (
         [*GRID, "--method", "rl2", "--anneal-from", "0.5", "--policy-averaging", "0.7"],
         1800,

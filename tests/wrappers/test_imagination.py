@@ -45,6 +45,104 @@ def test_a_decoder_with_nothing_to_drop_pays_each_worker_its_own_reward(
     assert np.ptp(paid) > 1e-4
 
 
+class Walk:
+    """Random transitions of three mixture workers, for a model and its second implementation."""
+
+    def __init__(self, model: LatentDynamics, seed: int) -> None:
+        self.spec = model.spec
+        self.rng = np.random.default_rng(seed)
+        self.seen: list[Transition] = []
+
+    def row(self, size: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+        return self.rng.normal(size=size).astype(np.float32)
+
+    def step(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        rows = [
+            Transition(
+                self.row(self.spec.observation_size),
+                self.row(self.spec.action_columns),
+                0.0,
+                self.row(self.spec.observation_size),
+            )
+            for _ in range(3)
+        ]
+        self.seen += rows
+        observations, actions, _, next_observations = zip(*rows, strict=True)
+        return tuple(
+            torch.from_numpy(np.stack(v)) for v in (observations, actions, next_observations)
+        )
+
+
+def test_relative_thresholds_agree_with_the_second_implementation() -> None:
+    low, high, share, window = -0.1, 2.0, 0.97, 8
+    model = small_model(
+        ScriptedEnv(action="box"), likelihood="bernoulli", reward_low=low, reward_high=high
+    )
+    plain = NumpyModel(model)
+    imagination = Imagination(
+        model, n_mixture=3, n_normal=2, dropout_samples=0, reward_threshold=share,
+        threshold_window=window, seed=0,
+    )  # fmt: skip
+    walk, thresholds = Walk(model, 0), np.zeros(3)
+    means = torch.randn(2, model.config.latent_dim, generator=torch.Generator().manual_seed(0))
+    new, outcomes = np.ones(3, bool), set()
+    for step in range(30):
+        if step in (7, 20):
+            new = np.array([True, False, step == 20])
+            imagination.begin(new)
+        paid = imagination.rewards(means, *walk.step())
+        latents = imagination.latents(means).numpy().astype(float)
+
+        def probability(task: int, transition: Transition) -> float:
+            return (plain.reward(latents[task], transition) - low) / (high - low)  # noqa: B023
+
+        for task in np.flatnonzero(new):
+            thresholds[task] = share * max(probability(task, t) for t in walk.seen[-window:])
+        new = np.zeros(3, bool)
+        np.testing.assert_allclose(imagination.thresholds, thresholds, atol=1e-6)
+        found = np.array([probability(task, walk.seen[-3 + task]) for task in range(3)])
+        clear = np.abs(found - thresholds) > 1e-5
+        expected = np.where(found > thresholds, high, low)
+        np.testing.assert_array_equal(paid[clear], expected[clear])
+        outcomes |= set(paid.tolist())
+    assert outcomes == {low, high}
+
+
+def test_a_saved_imaginary_task_keeps_its_threshold() -> None:
+    model = small_model(ScriptedEnv(action="box"), likelihood="bernoulli", p_drop=0.5)
+
+    def imagination(seed: int, **kwargs: Any) -> Imagination:
+        arguments = {"dropout_per_task": True, "reward_threshold": 0.9, **kwargs}
+        return Imagination(model, n_mixture=3, n_normal=2, seed=seed, **arguments)
+
+    means = torch.randn(2, model.config.latent_dim, generator=torch.Generator().manual_seed(0))
+    whole, later, walk = (
+        imagination(0, threshold_window=20),
+        imagination(1, threshold_window=20),
+        Walk(model, 1),
+    )
+    for _ in range(5):
+        whole.rewards(means, *walk.step())
+    whole.begin(np.array([False, True, False]))
+    later.load_state_dict(whole.state_dict())
+    for step in range(10):
+        if step == 5:
+            whole.begin(np.array([True, True, False]))
+            later.begin(np.array([True, True, False]))
+        transition = walk.step()
+        np.testing.assert_array_equal(
+            whole.rewards(means, *transition), later.rewards(means, *transition)
+        )
+        np.testing.assert_array_equal(whole.thresholds, later.thresholds)
+    with pytest.raises(ValueError, match="only the saved imaginary tasks have relative thresholds"):
+        imagination(0).load_state_dict(whole.state_dict())
+    with pytest.raises(ValueError, match="only these imaginary tasks have relative thresholds"):
+        whole.load_state_dict(imagination(0).state_dict())
+    for window, threshold in ((-1, 0.5), (5, None)):
+        with pytest.raises(ValueError, match=f"threshold_window={window}"):
+            imagination(0, threshold_window=window, reward_threshold=threshold)
+
+
 def test_a_state_that_does_not_fit_leaves_the_imaginary_tasks_as_they_were() -> None:
     model = small_model(ScriptedEnv(), p_drop=0.5)
 
