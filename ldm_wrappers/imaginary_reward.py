@@ -45,10 +45,10 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCo
         reward_threshold: With a Bernoulli likelihood, pay its high reward where it is more likely
             than this, else its low one: rewards that the environment could have paid. ``None``
             pays the expected reward, as the paper has it.
-        threshold_window: If not 0, the threshold is relative: ``reward_threshold`` times the
-            probability of the most likely one of the mixture workers' last ``threshold_window``
-            transitions, taken when a task begins. Then every task pays somewhere, and few
-            transitions.
+        threshold_window: If not 0, the threshold is relative: a reward is paid where its odds come
+            to ``reward_threshold`` times those of the most likely one of the mixture workers' last
+            ``threshold_window`` transitions, taken when a task begins. Then every task pays
+            somewhere, and few transitions.
         seed: Seed of mixture weights and dropout masks; ``reset(seed=…)`` seeds them as well.
 
     Raises:

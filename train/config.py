@@ -61,8 +61,8 @@ class TrainConfig:
     """Pay an imaginary task's high reward where it is more likely than this, else its low one
     (bernoulli); None for the expected reward, as in the paper."""
     threshold_window: int = 0
-    """Make reward_threshold a share of the highest probability that the task gives to any of the
-    mixture workers' last so many transitions; 0: an absolute probability."""
+    """Make reward_threshold a share of the highest odds that the task gives to any of the mixture
+    workers' last so many transitions; 0: an absolute probability."""
     num_threads: int | None = None
     """Threads of the batched physics engine (MuJoCo families); None for one per core."""
 

@@ -57,7 +57,7 @@ _GRID_PPO: dict[str, Any] = {
     "dropout_samples": 1,
     "dropout_per_task": True,
     "final_beliefs": True,
-    "reward_threshold": 0.95,
+    "reward_threshold": 0.7,
     "threshold_window": 3840,
     "n_epochs": 4,
     "n_minibatches": 4,

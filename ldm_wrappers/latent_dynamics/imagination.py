@@ -11,6 +11,9 @@ from ldm_wrappers.latent_dynamics.mixture import DirichletMixture, MixtureScheme
 from ldm_wrappers.latent_dynamics.model import LatentDynamics
 
 
+_CERTAIN = 1.0 - 1e-6  # what float32 can tell from 1
+
+
 class Imagination:
     """The arithmetic that the scalar and the vector ``ImaginaryRewardWrapper`` share.
 
@@ -37,10 +40,10 @@ class Imagination:
         reward_threshold: With a Bernoulli likelihood, pay its high reward where it is more likely
             than this, else its low one: rewards that the environment could have paid. ``None``
             pays the expected reward, as the paper has it.
-        threshold_window: If not 0, the threshold is relative: ``reward_threshold`` times the
-            probability of the most likely one of the mixture workers' last ``threshold_window``
-            transitions, taken when a task begins. Then every task pays somewhere, and few
-            transitions.
+        threshold_window: If not 0, the threshold is relative: a reward is paid where its odds come
+            to ``reward_threshold`` times those of the most likely one of the mixture workers' last
+            ``threshold_window`` transitions, taken when a task begins. Then every task pays
+            somewhere, and few transitions.
         seed: Seed of weights and dropout masks.
 
     Raises:
@@ -218,7 +221,8 @@ class Imagination:
             rewards = rewards.mean(0)
         low, high = self.model.config.reward_low, self.model.config.reward_high
         peaks = (rewards.amax(-1).cpu().numpy().astype(np.float64) - low) / (high - low)
-        self.thresholds[self._new] = self.reward_threshold * peaks
+        share = self.reward_threshold * peaks  # odds p / (1 - p), times the threshold
+        self.thresholds[self._new] = np.minimum(share / (1.0 - peaks + share), _CERTAIN)
         self._new[:] = False
 
     def state_dict(self) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def test_what_the_default_presets_stand_for() -> None:
     assert (grid.n_workers, grid.n_mixture, grid.mixture_components) == (64, 32, 3)
     assert (grid.beta, grid.p_drop, grid.dropout_samples) == (1.0, 0.7, 1)
     assert grid.dropout_per_task and grid.policy_averaging > 0
-    assert grid.final_beliefs and grid.reward_threshold == 0.95
+    assert grid.final_beliefs and grid.reward_threshold == 0.7
     mixture_share = grid.n_mixture * grid.n_steps
     assert grid.threshold_window == mixture_share  # the last rollout
     # as many real steps as the methods without imaginary tasks

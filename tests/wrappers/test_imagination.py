@@ -97,7 +97,9 @@ def test_relative_thresholds_agree_with_the_second_implementation() -> None:
             return (plain.reward(latents[task], transition) - low) / (high - low)  # noqa: B023
 
         for task in np.flatnonzero(new):
-            thresholds[task] = share * max(probability(task, t) for t in walk.seen[-window:])
+            peak = max(probability(task, t) for t in walk.seen[-window:])
+            odds = share * peak / (1.0 - peak)
+            thresholds[task] = odds / (1.0 + odds)
         new = np.zeros(3, bool)
         np.testing.assert_allclose(imagination.thresholds, thresholds, atol=1e-6)
         found = np.array([probability(task, walk.seen[-3 + task]) for task in range(3)])
