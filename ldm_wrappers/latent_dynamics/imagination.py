@@ -10,7 +10,6 @@ import torch
 from ldm_wrappers.latent_dynamics.mixture import DirichletMixture, MixtureScheme
 from ldm_wrappers.latent_dynamics.model import LatentDynamics
 
-
 _CERTAIN = 1.0 - 1e-6  # what float32 can tell from 1
 
 

@@ -110,6 +110,19 @@ def test_relative_thresholds_agree_with_the_second_implementation() -> None:
     assert outcomes == {low, high}
 
 
+def test_a_decoder_that_is_certain_still_pays() -> None:
+    model = small_model(ScriptedEnv(action="box"), likelihood="bernoulli")
+    with torch.no_grad():
+        model.decoder.layers[-1].bias.fill_(80.0)
+    imagination = Imagination(
+        model, n_mixture=3, n_normal=2, reward_threshold=0.9, threshold_window=5, seed=0
+    )
+    means, walk = torch.zeros(2, model.config.latent_dim), Walk(model, 0)
+    for _ in range(3):
+        paid = imagination.rewards(means, *walk.step())
+        assert paid.tolist() == [model.config.reward_high] * 3
+
+
 def test_a_saved_imaginary_task_keeps_its_threshold() -> None:
     model = small_model(ScriptedEnv(action="box"), likelihood="bernoulli", p_drop=0.5)
 
