@@ -60,7 +60,7 @@ SWEEPS: dict[str, tuple[Block, ...]] = {
         ),
         Block(_GRID, ("ldm",), 8, preset="present-beliefs"),
         Block(_EXTRAPOLATION, ("ldm",), 4, {"beta": (1.0, 1.5, 2.0, 2.5)}),
-        Block(_GRID, ("ldm",), 4, {"p_drop": (0.0, 0.3, 0.5, 0.6, 0.7, 0.9)}),
+        Block(_GRID, ("ldm",), 4, {"p_drop": (0.0, 0.3, 0.5, 0.7, 0.9)}),
         Block(_GRID, ("ldm",), 4, {"n_mixture": (4, 8, 16, 32)}),
     ),
     # design choices are made on these tasks, none of which is a test task

@@ -54,8 +54,12 @@ def hand_played(path: Path, task: np.ndarray) -> tuple[list[float], list[bool]]:
         while not over:
             shown = np.concatenate([observation, previous, [reward, start]]).astype(np.float32)
             first = np.array([episode == 0 and start == 1.0])
+            seen = shown[None]
+            if learner.normalizer is not None:
+                moments = learner.normalizer.obs_rms
+                seen = np.clip((seen - moments.mean) / np.sqrt(moments.var + 1e-8), -10, 10)
             action, state = learner.algorithm.policy.predict(
-                shown[None], state, first, deterministic=True
+                seen.astype(np.float32), state, first, deterministic=True
             )
             observation, step_reward, terminated, truncated, info = env.step(action[0])
             previous, reward, start = (
@@ -114,7 +118,7 @@ def test_each_run_gets_the_pictures_it_can_have(evaluated: dict[str, Any]) -> No
             picture(file)
             assert str(file) in evaluated["text"]
     assert "no reward maps: method rl2 has no latent dynamics model" in evaluated["text"]
-    assert "1000 mixtures of 3 of 3 workers, β = 2" in evaluated["text"]
+    assert "1000 mixtures of 3 of 3 workers, β = 1" in evaluated["text"]
 
 
 def test_several_runs_share_a_table_and_figures(evaluated: dict[str, Any]) -> None:

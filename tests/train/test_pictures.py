@@ -290,7 +290,7 @@ def test_runs_are_grouped_by_what_differs(tmp_path: Path) -> None:
         run("d", "rl2"),
     ]
     names = {key: len(group) for key, group in group_runs(folders).items()}
-    assert names == {"ldm p_drop 0.5": 2, "ldm p_drop 0": 1, "rl2": 1}
+    assert names == {"ldm p_drop 0.7": 2, "ldm p_drop 0": 1, "rl2": 1}
 
 
 # ------------------------------------------------------------------ MuJoCo and videos

@@ -55,8 +55,8 @@ def test_the_gridworld_sweep_is_the_one_of_the_issue() -> None:
     beta = [t for t in trials if t.config.env_id == "LDM-GridNaviExtrapolation-v0"]
     assert {t.config.beta for t in beta} == {1.0, 1.5, 2.0, 2.5}
     assert len(beta) == 16
-    assert {t.config.p_drop for t in default} == {0.0, 0.3, 0.5, 0.6, 0.7, 0.9}
-    assert "LDM-GridNavi-v0-ldm-p_drop=0.6-seed0" not in names  # the preset's own
+    assert {t.config.p_drop for t in default} == {0.0, 0.3, 0.5, 0.7, 0.9}
+    assert "LDM-GridNavi-v0-ldm-p_drop=0.7-seed0" not in names  # the preset's own
     present = [t.config for t in trials if t.config.preset == "present-beliefs"]
     assert [(c.dropout_per_task, c.final_beliefs, c.reward_threshold) for c in present] == (
         [(False, False, None)] * 8 + [(True, False, None)] * 8
@@ -78,7 +78,7 @@ def test_a_plan_is_a_product_and_names_what_differs() -> None:
 
 def test_settings_that_a_method_does_not_use_make_no_group() -> None:
     changes: dict[str, Any] = {
-        "beta": 1.5, "mixture_components": 3, "final_beliefs": False, "p_drop": 0.1,
+        "beta": 1.5, "mixture_components": 4, "final_beliefs": False, "p_drop": 0.1,
         "vae_updates": 3, "mixreg_alpha": 0.5, "lstm_hidden_size": 64, "gamma": 0.9,
     }  # fmt: skip
     groups = {
@@ -87,7 +87,7 @@ def test_settings_that_a_method_does_not_use_make_no_group() -> None:
     assert groups["rl2"] == "gamma=0.9 lstm_hidden_size=64"
     assert groups["varibad"] == "gamma=0.9 p_drop=0.1 vae_updates=3"
     assert set(groups["ldm"].split()) == {
-        "beta=1.5", "mixture_components=3", "final_beliefs=False", "p_drop=0.1", "vae_updates=3",
+        "beta=1.5", "mixture_components=4", "final_beliefs=False", "p_drop=0.1", "vae_updates=3",
         "lstm_hidden_size=64", "gamma=0.9",
     }  # fmt: skip
     assert group_text(resolve(GRID, "mixreg", **changes)) == (
@@ -129,7 +129,7 @@ def test_a_dry_run_lists_and_writes_nothing(tmp_path: Path, capsys: Any) -> None
     out = tmp_path / "new"
     assert main(["gridworld", "--out", str(out), "--dry-run"]) == 0
     text = capsys.readouterr().out
-    assert "0 of 112 trials finished" in text and "LDM-GridNavi-v0-mixreg-seed7" in text
+    assert "0 of 108 trials finished" in text and "LDM-GridNavi-v0-mixreg-seed7" in text
     assert not out.exists()
 
 
