@@ -9,7 +9,7 @@ SEED   ?= 0
 ARGS   ?=
 PYTEST_ARGS ?=
 
-RUN    := runs/$(ENV_ID)-$(METHOD)-seed$(SEED)
+RUN    ?= runs/$(ENV_ID)-$(METHOD)-seed$(SEED)
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 USABLE  = $(BIN)/python -c 'import sys, pip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null
