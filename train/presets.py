@@ -46,9 +46,9 @@ _GRID_PPO_METHODS: dict[str, dict[str, Any]] = {
 # Imaginary tasks are tasks that the environment could have: each stays the same from its first step
 # to its last (final beliefs, one dropout mask) and pays 1 or -0.1, 1 on the most likely ones of the
 # cells that the mixture workers visited in the last rollout. Mixtures of three random workers: a
-# Dirichlet over many is nearly their mean. Single masks pay three times as many unseen cells as a
-# mean over masks, the more the longer the VAE has not been trained, hence four updates. Half of the
-# workers are mixtures, since only they ever meet a second episode without knowing the goal.
+# Dirichlet over many is nearly their mean. Single masks pay more unseen cells than a mean over
+# masks; both pay fewer the longer the VAE is trained, hence four updates. Half of the workers are
+# mixtures, since only they ever meet a second episode without knowing the goal.
 _GRID_PPO: dict[str, Any] = {
     **_GRID,
     "n_workers": 64,

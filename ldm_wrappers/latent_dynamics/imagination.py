@@ -102,7 +102,9 @@ class Imagination:
         self.thresholds: np.ndarray[Any, np.dtype[np.float64]] | None = None
         if reward_threshold is not None:
             self.thresholds = np.full(n_mixture, reward_threshold)
-        self._window = self._no_transitions()
+        spec = model.spec
+        self._columns = [spec.observation_size, spec.action_columns, spec.observation_size]
+        self._window = torch.zeros(0, sum(self._columns), device=model.device)
         self._new = np.ones(n_mixture, bool)
         self.begin()
 
@@ -178,7 +180,8 @@ class Imagination:
         transition = (observations, actions, next_observations)
         latents = self.latents(means)
         if self.threshold_window:
-            self._remember(transition)
+            recent = torch.cat([self._window, torch.cat(transition, -1)])
+            self._window = recent[-self.threshold_window :]
             if self._new.any():
                 self._set_thresholds(latents, masks)
         rewards = self.model.imagine_reward(latents, *transition, masks)
@@ -193,26 +196,13 @@ class Imagination:
         low, high = self.model.config.reward_low, self.model.config.reward_high
         return np.where(array > low + (high - low) * self.thresholds, high, low)
 
-    def _no_transitions(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        spec, device = self.model.spec, self.model.device
-        sizes = (spec.observation_size, spec.action_columns, spec.observation_size)
-        empty = [torch.zeros(0, size, device=device) for size in sizes]
-        return empty[0], empty[1], empty[2]
-
-    def _remember(self, transition: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> None:
-        joined = [
-            torch.cat([old, new])[-self.threshold_window :]
-            for old, new in zip(self._window, transition, strict=True)
-        ]
-        self._window = joined[0], joined[1], joined[2]
-
     def _set_thresholds(self, latents: torch.Tensor, masks: torch.Tensor | None) -> None:
         """Relative thresholds of the tasks that have just begun."""
         assert self.thresholds is not None and self.reward_threshold is not None
         chosen = torch.from_numpy(self._new)
         if masks is not None:
             masks = masks[:, chosen].unsqueeze(-2)
-        states, actions, next_states = (values.unsqueeze(0) for values in self._window)
+        states, actions, next_states = self._window.unsqueeze(0).split(self._columns, -1)
         rewards = self.model.imagine_reward(
             latents[chosen].unsqueeze(1), states, actions, next_states, masks
         )
@@ -232,7 +222,7 @@ class Imagination:
             relative = {
                 "thresholds": self.thresholds.copy(),
                 "new": self._new.copy(),
-                "window": [values.cpu().numpy().copy() for values in self._window],
+                "window": self._window.cpu().numpy().copy(),
             }
         return {
             **masks,
@@ -250,7 +240,7 @@ class Imagination:
             ours = "do not keep" if self.masks is None else "keep"
             raise ValueError(f"the saved imaginary tasks {theirs} dropout masks, these {ours} any")
         if ("thresholds" in state) != bool(self.threshold_window):
-            relative = ("these", "the saved")[not self.threshold_window]
+            relative = "these" if self.threshold_window else "the saved"
             raise ValueError(f"only {relative} imaginary tasks have relative thresholds")
         masks = self.masks
         if masks is not None:
@@ -258,11 +248,8 @@ class Imagination:
         if self.threshold_window:
             self.thresholds = np.array(state["thresholds"], np.float64)
             self._new = np.array(state["new"], bool)
-            window = [
-                torch.as_tensor(np.array(values, np.float32), device=self.model.device)
-                for values in state["window"]
-            ]
-            self._window = window[0], window[1], window[2]
+            window = np.array(state["window"], np.float32)
+            self._window = torch.as_tensor(window, device=self.model.device)
         self.weights, self.masks = weights, masks
         self.rng.bit_generator.state = state["rng"]
         self.generator.set_state(torch.as_tensor(np.array(state["generator"], dtype=np.uint8)))

@@ -17,15 +17,12 @@ class SingleThreadedRollouts(BaseCallback):
     cores from those that step the environments.
 
     Attributes:
-        n_threads: PyTorch's number of threads outside ``learn``.
+        n_threads: PyTorch's number of threads outside ``learn``; known when training starts.
         side_by_side: Number of updates that run at once and share them.
     """
 
+    n_threads: int
     side_by_side = 1
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.n_threads = torch.get_num_threads()
 
     def _on_training_start(self) -> None:
         self.n_threads = torch.get_num_threads()
