@@ -5,6 +5,7 @@ from ldm_wrappers.imaginary_reward import BeliefPublisherWrapper, ImaginaryRewar
 from ldm_wrappers.latent_dynamics import (
     BeliefPool,
     DirichletMixture,
+    ImaginationConfig,
     LatentDynamics,
     LatentDynamicsConfig,
     SavedBeliefs,
@@ -19,6 +20,7 @@ __all__ = [
     "BeliefPublisherWrapper",
     "DirichletMixture",
     "ImaginaryRewardWrapper",
+    "ImaginationConfig",
     "LatentDynamics",
     "LatentDynamicsConfig",
     "MultiEpisodeWrapper",

@@ -12,6 +12,7 @@ from ldm_wrappers.latent_dynamics import (
     BeliefSource,
     BeliefTracker,
     Imagination,
+    ImaginationConfig,
     LatentDynamics,
     MixtureScheme,
     TrajectoryBuffer,
@@ -35,20 +36,7 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCo
         latent_dynamics: The model; training it between steps takes effect at once.
         beliefs: Source of the beliefs to mix.
         mixture: Mixture scheme, Eq. 1 with β = 1 by default.
-        dropout_samples: Dropout masks that an imaginary reward is averaged over; 1 is the authors'
-            code, 0 switches dropout off. Off, the decoder sees inputs it was never trained on.
-        dropout_per_task: Draw the masks when an imaginary task begins and keep them for it, instead
-            of new ones at every step. The task then has one reward function, a sample of what
-            dropout leaves open, and tasks differ in more than their mixture.
-        final_beliefs: Mix the beliefs from the end of finished tasks instead of those from this
-            step of the task, so that an imaginary task is the same from its first step to its last.
-        reward_threshold: With a Bernoulli likelihood, pay its high reward where it is more likely
-            than this, else its low one: rewards that the environment could have paid. ``None``
-            pays the expected reward, as the paper has it.
-        threshold_window: If not 0, the threshold is relative: a reward is paid where its odds come
-            to ``reward_threshold`` times those of the most likely one of the mixture workers' last
-            ``threshold_window`` transitions, taken when a task begins. Then every task pays
-            somewhere, and few transitions.
+        config: What an imaginary task is beside its mixture; the paper's tasks by default.
         seed: Seed of mixture weights and dropout masks; ``reset(seed=…)`` seeds them as well.
 
     Raises:
@@ -62,11 +50,7 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCo
         beliefs: BeliefSource,
         *,
         mixture: MixtureScheme | None = None,
-        dropout_samples: int = 8,
-        dropout_per_task: bool = False,
-        final_beliefs: bool = False,
-        reward_threshold: float | None = None,
-        threshold_window: int = 0,
+        config: ImaginationConfig | None = None,
         seed: int | None = None,
     ) -> None:
         gym.utils.RecordConstructorArgs.__init__(
@@ -74,11 +58,7 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCo
             latent_dynamics=latent_dynamics,
             beliefs=beliefs,
             mixture=mixture,
-            dropout_samples=dropout_samples,
-            dropout_per_task=dropout_per_task,
-            final_beliefs=final_beliefs,
-            reward_threshold=reward_threshold,
-            threshold_window=threshold_window,
+            config=config,
             seed=seed,
             _disable_deepcopy=True,
         )
@@ -94,16 +74,12 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCo
         self.beliefs = beliefs
         self.imagination = Imagination(
             latent_dynamics,
+            config,
             n_mixture=1,
             n_normal=beliefs.n_beliefs,
             mixture=mixture,
-            dropout_samples=dropout_samples,
-            dropout_per_task=dropout_per_task,
-            reward_threshold=reward_threshold,
-            threshold_window=threshold_window,
             seed=seed,
         )
-        self.final_beliefs = final_beliefs
         self._observation: FloatArray = np.zeros(
             (1, latent_dynamics.spec.observation_size), np.float32
         )
@@ -124,7 +100,8 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCo
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Step and pay the imaginary reward."""
         # taken first: publishers that step later must not leak what this step has not seen
-        means = self.beliefs.final_means() if self.final_beliefs else self.beliefs.means(self._step)
+        final = self.imagination.config.final_beliefs
+        means = self.beliefs.final_means() if final else self.beliefs.means(self._step)
         observation, reward, terminated, truncated, info = self.env.step(action)
         spec, to_tensor = self.latent_dynamics.spec, self.latent_dynamics.to_tensor
         paid = self.imagination.rewards(

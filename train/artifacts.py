@@ -12,7 +12,7 @@ import torch
 from stable_baselines3.common.vec_env import VecNormalize
 
 from ldm_wrappers.latent_dynamics import LatentDynamics, SavedBeliefs
-from train.environments import env_spec, latent_dynamics_config
+from train.environments import env_spec
 from train.learner import Learner, build
 from train.methods import method
 from train.run_folder import RunFolder, versions
@@ -80,7 +80,7 @@ def load_latent_dynamics(
         model = LatentDynamics(
             source.observation_space,
             source.action_space,
-            latent_dynamics_config(config),
+            config.latent_dynamics,
             seed=config.seed,
             device=device,
         )

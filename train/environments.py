@@ -14,7 +14,6 @@ import ldm_envs  # noqa: F401  registers the LDM ids
 from ldm_wrappers.latent_dynamics import (
     DirichletMixture,
     LatentDynamics,
-    LatentDynamicsConfig,
     TrajectoryBuffer,
     TransitionSpec,
 )
@@ -105,12 +104,6 @@ def meta_episode_length(config: TrainConfig) -> int:
     return config.n_episodes * horizon
 
 
-def latent_dynamics_config(config: TrainConfig) -> LatentDynamicsConfig:
-    """The VAE's part of a run's configuration."""
-    shared = LatentDynamicsConfig.__dataclass_fields__
-    return LatentDynamicsConfig(**{name: getattr(config, name) for name in shared})
-
-
 def make_latent_dynamics(
     config: TrainConfig, env: AnyVectorEnv, device: str
 ) -> tuple[LatentDynamics, TrajectoryBuffer]:
@@ -118,7 +111,7 @@ def make_latent_dynamics(
     model = LatentDynamics(
         env.single_observation_space,
         env.single_action_space,
-        latent_dynamics_config(config),
+        config.latent_dynamics,
         seed=config.seed,
         device=device,
     )
@@ -147,15 +140,11 @@ def training_env(
             env,
             model,
             n_mixture=config.n_mixture,
+            config=config.imagination,
             mixture=DirichletMixture(
                 config.beta, config.mixture_components, config.mixture_per_dimension
             ),
             buffer=buffer,
-            dropout_samples=config.dropout_samples,
-            dropout_per_task=config.dropout_per_task,
-            final_beliefs=config.final_beliefs,
-            reward_threshold=config.reward_threshold,
-            threshold_window=config.threshold_window,
             seed=config.seed,
         )
     if chosen.observation == "belief" and model is not None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ldm_wrappers.latent_dynamics import LatentDynamicsConfig
+from ldm_wrappers.latent_dynamics import ImaginationConfig, LatentDynamicsConfig
 from train.config import TrainConfig
 from train.methods import METHODS, method
 from train.presets import resolve
@@ -134,8 +134,7 @@ def unused_settings(config: TrainConfig) -> frozenset[str]:
     names = [field.name for field in dataclasses.fields(config)]
     unused: set[str] = set() if chosen.mixreg else {"mixreg_alpha"}
     if not chosen.imaginary:
-        unused |= {"n_mixture", "beta", "final_beliefs", "reward_threshold", "threshold_window"}
-        unused |= {name for name in names if name.startswith("dropout_")}
+        unused |= {"n_mixture", "beta", *ImaginationConfig.__dataclass_fields__}
         unused |= {name for name in names if name.startswith("mixture_")}
     if not chosen.has_latent_dynamics:
         unused |= set(LatentDynamicsConfig.__dataclass_fields__)

@@ -11,6 +11,7 @@ from ldm_wrappers.latent_dynamics.config import LatentDynamicsConfig
 from ldm_wrappers.latent_dynamics.elbo import ElboTerms, TrajectoryBatch, elbo
 from ldm_wrappers.latent_dynamics.encoder import Posterior
 from ldm_wrappers.latent_dynamics.imagination import Imagination
+from ldm_wrappers.latent_dynamics.imagination_config import ImaginationConfig
 from ldm_wrappers.latent_dynamics.mixture import DirichletMixture, MixtureScheme
 from ldm_wrappers.latent_dynamics.model import LatentDynamics
 from ldm_wrappers.latent_dynamics.tracker import BeliefTracker
@@ -25,6 +26,7 @@ __all__ = [
     "DirichletMixture",
     "ElboTerms",
     "Imagination",
+    "ImaginationConfig",
     "LatentDynamics",
     "LatentDynamicsConfig",
     "LatentDynamicsTrainer",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 DecoderInput = Literal["observation", "action", "next_observation"]
 Likelihood = Literal["bernoulli", "gaussian"]
+Config = TypeVar("Config", bound="LatentDynamicsConfig")
 
 
 @dataclass(frozen=True)
@@ -121,14 +122,12 @@ class LatentDynamicsConfig:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> LatentDynamicsConfig:
+    def from_dict(cls: type[Config], values: dict[str, Any]) -> Config:
         """Inverse of :meth:`to_dict`; an unknown key is a ``ValueError``."""
         known = set(cls.__dataclass_fields__)
         unknown = sorted(set(values) - known)
         if unknown:
-            raise ValueError(
-                f"unknown latent dynamics settings {unknown}, expected {sorted(known)}"
-            )
+            raise ValueError(f"unknown settings {unknown}, expected some of {sorted(known)}")
         fixed: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
         }

@@ -12,6 +12,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from ldm_wrappers.latent_dynamics import (
     BeliefTracker,
     Imagination,
+    ImaginationConfig,
     LatentDynamics,
     MixtureScheme,
     TrajectoryBuffer,
@@ -26,7 +27,7 @@ class ImaginaryRewardWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
     The other ones are the paper's normal workers: their rewards stay, the encoder filters their
     true transitions into the beliefs m⁽ⁱ⁾, and their finished trajectories go into ``buffer``.
     A mixture worker's transitions do neither. The beliefs mixed at a step are those from before
-    its transitions (or final ones, see ``final_beliefs``). Weights are drawn when a mixture
+    its transitions (or final ones, see ``config``). Weights are drawn when a mixture
     worker's task begins and kept for that task.
     Source: paper, section 3.3 and Figure 2.
 
@@ -39,21 +40,7 @@ class ImaginaryRewardWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
         n_mixture: Number n̂ of mixture workers, 1 to ``num_envs − 1``.
         mixture: Mixture scheme, Eq. 1 with β = 1 by default.
         buffer: Where trajectories of the normal workers go; ``None`` keeps none.
-        dropout_samples: Dropout masks that an imaginary reward is averaged over; 1 is the authors'
-            code, 0 switches dropout off. Off, the decoder sees inputs it was never trained on.
-        dropout_per_task: Draw the masks when an imaginary task begins and keep them for it, instead
-            of new ones at every step. The task then has one reward function, a sample of what
-            dropout leaves open, and tasks differ in more than their mixture.
-        final_beliefs: Mix the beliefs that the normal workers held at the end of their latest
-            finished tasks instead of their current ones m_t. An imaginary task is then the same
-            from its first step to its last, and not vague until the normal workers know theirs.
-        reward_threshold: With a Bernoulli likelihood, pay its high reward where it is more likely
-            than this, else its low one: rewards that the environment could have paid. ``None``
-            pays the expected reward, as the paper has it.
-        threshold_window: If not 0, the threshold is relative: a reward is paid where its odds come
-            to ``reward_threshold`` times those of the most likely one of the mixture workers' last
-            ``threshold_window`` transitions, taken when a task begins. Then every task pays
-            somewhere, and few transitions.
+        config: What an imaginary task is beside its mixture; the paper's tasks by default.
         seed: Seed of mixture weights and dropout masks; ``reset(seed=…)`` seeds the environments
             only.
 
@@ -69,11 +56,7 @@ class ImaginaryRewardWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
         n_mixture: int,
         mixture: MixtureScheme | None = None,
         buffer: TrajectoryBuffer | None = None,
-        dropout_samples: int = 8,
-        dropout_per_task: bool = False,
-        final_beliefs: bool = False,
-        reward_threshold: float | None = None,
-        threshold_window: int = 0,
+        config: ImaginationConfig | None = None,
         seed: int | None = None,
     ) -> None:
         gym.utils.RecordConstructorArgs.__init__(
@@ -82,11 +65,7 @@ class ImaginaryRewardWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
             n_mixture=n_mixture,
             mixture=mixture,
             buffer=buffer,
-            dropout_samples=dropout_samples,
-            dropout_per_task=dropout_per_task,
-            final_beliefs=final_beliefs,
-            reward_threshold=reward_threshold,
-            threshold_window=threshold_window,
+            config=config,
             seed=seed,
             _disable_deepcopy=True,
         )
@@ -104,16 +83,12 @@ class ImaginaryRewardWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
         self.tracker = BeliefTracker(latent_dynamics, self.n_normal, buffer)
         self.imagination = Imagination(
             latent_dynamics,
+            config,
             n_mixture=n_mixture,
             n_normal=self.n_normal,
             mixture=mixture,
-            dropout_samples=dropout_samples,
-            dropout_per_task=dropout_per_task,
-            reward_threshold=reward_threshold,
-            threshold_window=threshold_window,
             seed=seed,
         )
-        self.final_beliefs = final_beliefs
         self._observations: FloatArray = np.zeros(
             (self.num_envs, latent_dynamics.spec.observation_size), np.float32
         )
@@ -129,7 +104,9 @@ class ImaginaryRewardWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
         return self.imagination.latents(self._means_to_mix()).cpu().numpy()
 
     def _means_to_mix(self) -> torch.Tensor:
-        return self.tracker.final_means() if self.final_beliefs else self.tracker.posterior().mean
+        if self.imagination.config.final_beliefs:
+            return self.tracker.final_means()
+        return self.tracker.posterior().mean
 
     def reset(
         self,

@@ -175,10 +175,7 @@ def seen(config: TrainConfig) -> list[str]:
             shown.append(getattr(layer, name, None) if name != "imagination" else None)
         imagination = getattr(layer, "imagination", None)
         if imagination is not None:
-            shown += [imagination.mixture, imagination.dropout_samples]
-            shown += [imagination.dropout_per_task]
-            shown += [imagination.reward_threshold, layer.final_beliefs]
-            shown += [imagination.threshold_window]
+            shown += [imagination.mixture, imagination.config]
         layer = getattr(layer, "env", None)
     if learner.model is not None and learner.trainer is not None:
         trainer = learner.trainer

@@ -41,7 +41,7 @@ class ClosedFormModel:
         observation_space = getattr(env, "single_observation_space", env.observation_space)
         action_space = getattr(env, "single_action_space", env.action_space)
         self.spec = TransitionSpec.from_spaces(observation_space, action_space)
-        self.config = SimpleNamespace(latent_dim=3, p_drop=0.0)
+        self.config = SimpleNamespace(latent_dim=3, p_drop=0.0, likelihood=likelihood)
         self.device = torch.device("cpu")
         self.likelihood = likelihood
         self.encoder = self

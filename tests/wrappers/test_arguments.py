@@ -16,6 +16,7 @@ from ldm_wrappers import (
     BeliefPool,
     BeliefPublisherWrapper,
     DirichletMixture,
+    ImaginationConfig,
     LatentDynamicsConfig,
     TrajectoryBuffer,
     vector,
@@ -139,10 +140,10 @@ def rewards(n_steps: int = 20, **kwargs: Any) -> Any:
         {"mixture": DirichletMixture(beta=2.0)},
         {"mixture": DirichletMixture(n_components=1)},
         {"mixture": DirichletMixture(per_dimension=True)},
-        {"dropout_samples": 0},
-        {"dropout_samples": 1},
-        {"dropout_per_task": True},
-        {"final_beliefs": True},
+        {"config": ImaginationConfig(dropout_samples=0)},
+        {"config": ImaginationConfig(dropout_samples=1)},
+        {"config": ImaginationConfig(dropout_per_task=True)},
+        {"config": ImaginationConfig(final_beliefs=True)},
         {"seed": 1},
         {"n_episodes": 1},
     ],
@@ -162,8 +163,26 @@ def test_numbers_of_mixture_workers_out_of_range_are_refused(n_mixture: int) -> 
 
 
 def test_a_threshold_needs_a_likelihood_with_two_outcomes() -> None:
-    with pytest.raises(ValueError, match=r"'bernoulli', got reward_threshold=0.5 and 'gaussian'"):
-        rewards(reward_threshold=0.5)
+    tasks = ImaginationConfig(reward_threshold=0.5)
+    with pytest.raises(ValueError, match=r"= 0.5 needs likelihood bernoulli, got gaussian"):
+        rewards(config=tasks)
+
+
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        ({"dropout_samples": -1}, "-1"),
+        ({"dropout_samples": 0, "dropout_per_task": True}, "at least 1, got 0"),
+        ({"reward_threshold": 0.0}, "0.0"),
+        ({"reward_threshold": 1.0}, "1.0"),
+        ({"reward_threshold": np.nan}, "nan"),
+        ({"reward_threshold": 0.5, "threshold_window": -1}, "-1"),
+        ({"threshold_window": 5}, "threshold_window = 5 needs a reward_threshold, got None"),
+    ],
+)
+def test_bad_settings_of_imaginary_tasks_are_refused(changes: dict[str, Any], shown: str) -> None:
+    with pytest.raises(ValueError, match=shown):
+        ImaginationConfig(**changes)
 
 
 def losses(n_updates: int = 3, **kwargs: Any) -> tuple[Any, ...]:

@@ -22,6 +22,7 @@ from ldm_wrappers import (
     BeliefPublisherWrapper,
     DirichletMixture,
     ImaginaryRewardWrapper,
+    ImaginationConfig,
     MultiEpisodeWrapper,
     SavedBeliefs,
     TrajectoryBuffer,
@@ -109,7 +110,8 @@ def test_pool_pays_by_the_beliefs_from_before_the_step() -> None:
 
 def test_reset_with_a_seed_repeats_weights_and_dropout() -> None:
     model = small_model(ScriptedEnv(), p_drop=0.5)
-    env = ImaginaryRewardWrapper(ScriptedEnv((9,)), model, SavedBeliefs(saved()), dropout_samples=1)
+    one = ImaginationConfig(dropout_samples=1)
+    env = ImaginaryRewardWrapper(ScriptedEnv((9,)), model, SavedBeliefs(saved()), config=one)
 
     def episode(seed: int | None) -> list[float]:
         env.unwrapped.episode = -1
@@ -132,18 +134,17 @@ def test_arguments_have_an_effect() -> None:
 
     plain = rewards(seed=0)
     assert rewards(seed=0) == plain != rewards(seed=1)
-    assert rewards(seed=0, dropout_samples=1) != plain
-    assert rewards(seed=0, dropout_per_task=True) != plain
+    assert rewards(seed=0, config=ImaginationConfig(dropout_samples=1)) != plain
+    assert rewards(seed=0, config=ImaginationConfig(dropout_per_task=True)) != plain
     assert rewards(seed=0, mixture=DirichletMixture(beta=3.0)) != plain
     assert rewards(saved() + 1.0, seed=0) != plain
-    assert rewards(seed=0, final_beliefs=True) != plain
+    assert rewards(seed=0, config=ImaginationConfig(final_beliefs=True)) != plain
 
 
 def test_kept_dropout_masks_begin_and_end_with_a_reset() -> None:
     model = small_model(ScriptedEnv(), p_drop=0.5)
-    env = ImaginaryRewardWrapper(
-        ScriptedEnv((9,)), model, SavedBeliefs(saved()), dropout_samples=2, dropout_per_task=True
-    )
+    kept = ImaginationConfig(dropout_samples=2, dropout_per_task=True)
+    env = ImaginaryRewardWrapper(ScriptedEnv((9,)), model, SavedBeliefs(saved()), config=kept)
     imagination = env.imagination
 
     def masks(seed: int | None) -> Any:
@@ -172,7 +173,8 @@ def test_final_beliefs_of_saved_tasks_are_the_last_ones() -> None:
         env.reset(options={"task": 0.5})
         return [env.step(1)[1] for _ in range(5)]
 
-    assert rewards(saved(), final_beliefs=True) == rewards(constant) != rewards(saved())
+    final = ImaginationConfig(final_beliefs=True)
+    assert rewards(saved(), config=final) == rewards(constant) != rewards(saved())
 
 
 def test_a_pool_keeps_the_beliefs_of_finished_tasks() -> None:

@@ -17,6 +17,7 @@ import ldm_envs  # noqa: F401
 from ldm_wrappers import (
     BeliefObservationWrapper,
     ImaginaryRewardWrapper,
+    ImaginationConfig,
     MultiEpisodeWrapper,
     RL2ObservationWrapper,
     SavedBeliefs,
@@ -132,7 +133,8 @@ def test_gymnasium_checks_the_scalar_chain(env_id: str) -> None:
     base = MultiEpisodeWrapper(gym.make(env_id, max_episode_steps=20), 2)
     model = small_model(base, p_drop=0.5)
     beliefs = SavedBeliefs(np.random.default_rng(0).normal(size=(3, 9, 3)))
-    imagined = ImaginaryRewardWrapper(base, model, beliefs, dropout_samples=1)
+    one = ImaginationConfig(dropout_samples=1)
+    imagined = ImaginaryRewardWrapper(base, model, beliefs, config=one)
     check_env(imagined, skip_render_check=True)
     check_env(RL2ObservationWrapper(imagined), skip_render_check=True)
     check_env(BeliefObservationWrapper(base, model), skip_render_check=True)

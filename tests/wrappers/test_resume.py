@@ -15,7 +15,13 @@ from reference_models import small_model
 from wrapper_stubs import ScriptedEnv, actions_for
 
 import ldm_envs  # noqa: F401
-from ldm_wrappers import DirichletMixture, LatentDynamics, TrajectoryBuffer, vector
+from ldm_wrappers import (
+    DirichletMixture,
+    ImaginationConfig,
+    LatentDynamics,
+    TrajectoryBuffer,
+    vector,
+)
 from ldm_wrappers.latent_dynamics import LatentDynamicsTrainer
 
 
@@ -36,8 +42,9 @@ class Chain:
                 n_mixture=2,
                 mixture=DirichletMixture(2.0, n_components=2, per_dimension=True),
                 buffer=self.buffer,
-                dropout_samples=1,
-                dropout_per_task=wrapper == "imaginary, kept dropout",
+                config=ImaginationConfig(
+                    dropout_samples=1, dropout_per_task=wrapper == "imaginary, kept dropout"
+                ),
                 seed=seed,
             )
         else:

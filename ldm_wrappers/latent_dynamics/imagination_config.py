@@ -1,0 +1,66 @@
+"""What an imaginary task is, beside its mixture, as data that is saved with a run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ldm_wrappers.latent_dynamics.config import Likelihood
+
+
+@dataclass(frozen=True)
+class ImaginationConfig:
+    """Choices of :class:`~ldm_wrappers.ImaginaryRewardWrapper` (paper, section 3.3).
+
+    The defaults are the paper's imaginary tasks: mixtures of what workers believe at this moment,
+    which pay the decoder's expected reward.
+
+    Attributes:
+        dropout_samples: Dropout masks that an imaginary reward is averaged over; 1 is the authors'
+            code, 0 switches dropout off. Off, the decoder sees inputs it was never trained on.
+        dropout_per_task: Draw the masks when an imaginary task begins and keep them for it, instead
+            of new ones at every step. The task then has one reward function, a sample of what
+            dropout leaves open, and tasks differ in more than their mixture.
+        final_beliefs: Mix what workers believed at the end of their latest finished tasks instead
+            of their current beliefs m_t. An imaginary task is then the same from its first step to
+            its last, and not vague until the normal workers know theirs.
+        reward_threshold: With a Bernoulli likelihood, pay its high reward where it is more likely
+            than this, else its low one: rewards that the environment could have paid. ``None``
+            pays the expected reward.
+        threshold_window: If not 0, the threshold is relative: a reward is paid where its odds come
+            to ``reward_threshold`` times those of the most likely one of the mixture workers' last
+            ``threshold_window`` transitions, taken when a task begins. Then every task pays
+            somewhere, and few transitions.
+    """
+
+    dropout_samples: int = 8
+    dropout_per_task: bool = False
+    final_beliefs: bool = False
+    reward_threshold: float | None = None
+    threshold_window: int = 0
+
+    def __post_init__(self) -> None:
+        if self.dropout_samples < 0:
+            raise ValueError(f"dropout_samples must not be negative, got {self.dropout_samples}")
+        if self.dropout_per_task and not self.dropout_samples:
+            raise ValueError(
+                "dropout_per_task needs dropout masks to keep: expected dropout_samples of at "
+                "least 1, got 0"
+            )
+        threshold = self.reward_threshold
+        if threshold is not None and not (math.isfinite(threshold) and 0.0 < threshold < 1.0):
+            raise ValueError(f"reward_threshold must lie in (0, 1) or be None, got {threshold}")
+        if self.threshold_window < 0:
+            raise ValueError(f"threshold_window must not be negative, got {self.threshold_window}")
+        if self.threshold_window and threshold is None:
+            raise ValueError(
+                f"threshold_window = {self.threshold_window} needs a reward_threshold, got None"
+            )
+
+    def check_likelihood(self, likelihood: Likelihood) -> None:
+        """Raise a ``ValueError`` if a decoder of this likelihood has no two rewards to pay."""
+        if self.reward_threshold is not None and likelihood != "bernoulli":
+            raise ValueError(
+                f"reward_threshold = {self.reward_threshold} needs likelihood bernoulli, got "
+                f"{likelihood}"
+            )
