@@ -67,6 +67,7 @@ class Imagination:
             self._thresholds = RewardThresholds(
                 model, n_mixture, self.config.reward_threshold, self.config.threshold_window
             )
+        self._new = np.ones(n_mixture, bool)  # tasks without a relative threshold yet
         self.seed(seed)
         self.weights = torch.zeros(0)
         self.masks: torch.Tensor | None = None
@@ -91,7 +92,12 @@ class Imagination:
         """Draw new imaginary tasks for those of a bool mask (n_mixture,), or for all."""
         if tasks is not None and not tasks.any():
             return
-        count = self.n_mixture if tasks is None else int(tasks.sum())
+        chosen = np.ones(self.n_mixture, bool) if tasks is None else tasks
+        self._new |= chosen
+        self._replace(chosen, *self._draw(int(chosen.sum())))
+
+    def _draw(self, count: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Weights, and masks that are kept, of ``count`` imaginary tasks."""
         latent_dim = self.model.config.latent_dim
         drawn = np.asarray(
             self.mixture.sample(self.rng, count, self.n_normal, latent_dim), np.float32
@@ -105,16 +111,19 @@ class Imagination:
         tolerance = 1e-4 * max(1.0, float(np.abs(drawn).max()))  # float32 rounds large weights
         if not np.allclose(drawn.sum(1), 1.0, atol=tolerance):
             raise ValueError(f"{self.mixture} returned weights that do not sum to 1: {drawn}")
-        new = torch.from_numpy(drawn).to(self.model.device)
         masks = self._draw_masks(count) if self._keep_masks else None
-        if self._thresholds is not None:
-            self._thresholds.begin(tasks)
-        if tasks is None:
-            self.weights, self.masks = new, masks
+        return torch.from_numpy(drawn).to(self.model.device), masks
+
+    def _replace(
+        self, tasks: np.ndarray[Any, Any], weights: torch.Tensor, masks: torch.Tensor | None
+    ) -> None:
+        """Give the tasks of a bool mask (n_mixture,) these weights and kept masks."""
+        if tasks.all():
+            self.weights, self.masks = weights, masks
             return
         chosen = torch.from_numpy(tasks)
         self.weights = self.weights.clone()
-        self.weights[chosen] = new
+        self.weights[chosen] = weights
         if masks is not None and self.masks is not None:
             self.masks = self.masks.clone()
             self.masks[:, chosen] = masks
@@ -147,10 +156,14 @@ class Imagination:
         Raises:
             FloatingPointError: A reward is not finite; the message names the mixture.
         """
+        transition = (observations, actions, next_observations)
+        if self._relative_thresholds is not None:
+            self._relative_thresholds.remember(*transition)
+            if self._new.any():
+                self._settle(self._relative_thresholds, means)
         masks = self.masks
         if masks is None and self._samples:
             masks = self._draw_masks(self.n_mixture)
-        transition = (observations, actions, next_observations)
         latents = self.latents(means)
         rewards = self.model.imagine_reward(latents, *transition, masks)
         if masks is not None:
@@ -161,13 +174,42 @@ class Imagination:
             raise FloatingPointError(f"imaginary rewards of mixtures {bad} are not finite: {array}")
         if self._thresholds is None:
             return array
-        return self._thresholds.pay(array, latents, transition, masks)
+        return self._thresholds.pay(array)
+
+    def _settle(self, thresholds: RewardThresholds, means: torch.Tensor) -> None:
+        """Choose the tasks that have just begun among candidates, and their thresholds."""
+        count = int(self._new.sum())
+        chosen = torch.from_numpy(self._new)
+        weights = self.weights[chosen]
+        masks = None if self.masks is None else self.masks[:, chosen]
+        if self.config.task_candidates > 1:
+            more, more_masks = self._draw(count * (self.config.task_candidates - 1))
+            weights = torch.cat([weights, more])
+            if masks is not None and more_masks is not None:
+                masks = torch.cat([masks, more_masks], 1)
+        dropped = masks
+        if masks is None and self._samples:
+            dropped = self._draw_masks(len(weights))
+        values, paid = thresholds.measure((weights * means).sum(1), dropped)
+        if self.config.task_candidates > 1:
+            # Gumbel's trick: a draw without replacement, with probabilities ∝ 1 / commonness
+            commonness = np.ones(len(paid))  # of tasks that pay nothing, too
+            np.divide(paid @ paid.mean(0), paid.sum(1), out=commonness, where=paid.any(1))
+            keys = self.rng.gumbel(size=len(paid)) - np.log(commonness)
+            kept = np.argsort(-keys, kind="stable")[:count]
+            weights, values = weights[kept], values[kept]
+            masks = None if masks is None else masks[:, kept]
+            self._replace(self._new, weights, masks)
+        thresholds.values[self._new] = values
+        self._new = np.zeros(self.n_mixture, bool)
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, kept dropout masks and generators."""
         masks = {} if self.masks is None else {"masks": self.masks.cpu().numpy().copy()}
         relative = self._relative_thresholds
-        thresholds = {} if relative is None else {"thresholds": relative.state_dict()}
+        thresholds: dict[str, Any] = {}
+        if relative is not None:
+            thresholds = {"thresholds": relative.state_dict(), "new": self._new.copy()}
         return {
             **masks,
             **thresholds,
@@ -192,6 +234,7 @@ class Imagination:
             masks = self._saved("dropout masks", state["masks"], masks)
         if thresholds is not None:
             thresholds.load_state_dict(state["thresholds"])
+            self._new = np.array(state["new"], bool)
         self.weights, self.masks = weights, masks
         self.rng.bit_generator.state = state["rng"]
         self.generator.set_state(torch.as_tensor(np.array(state["generator"], dtype=np.uint8)))

@@ -31,6 +31,10 @@ class ImaginationConfig:
             to ``reward_threshold`` times those of the most likely one of the mixture workers' last
             ``threshold_window`` transitions, taken when a task begins. Then every task pays
             somewhere, and few transitions.
+        task_candidates: Draw so many mixtures for each imaginary task. Of those that are drawn at
+            a time, one is the likelier to be kept the fewer of the others pay the transitions of
+            the ``threshold_window`` that it pays, so that imaginary tasks differ. 1 keeps what is
+            drawn.
     """
 
     dropout_samples: int = 8
@@ -38,6 +42,7 @@ class ImaginationConfig:
     final_beliefs: bool = False
     reward_threshold: float | None = None
     threshold_window: int = 0
+    task_candidates: int = 1
 
     def __post_init__(self) -> None:
         if self.dropout_samples < 0:
@@ -55,6 +60,13 @@ class ImaginationConfig:
         if self.threshold_window and threshold is None:
             raise ValueError(
                 f"threshold_window = {self.threshold_window} needs a reward_threshold, got None"
+            )
+
+        if self.task_candidates < 1:
+            raise ValueError(f"task_candidates must be at least 1, got {self.task_candidates}")
+        if self.task_candidates > 1 and not self.threshold_window:
+            raise ValueError(
+                f"task_candidates = {self.task_candidates} needs a threshold_window, got 0"
             )
 
     def check_likelihood(self, likelihood: Likelihood) -> None:

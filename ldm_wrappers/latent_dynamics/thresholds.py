@@ -32,65 +32,63 @@ class RewardThresholds:
         self.values = np.full(n_mixture, share)
         self._share = share
         self._window = window
-        spec = model.spec
+        spec, seen = model.spec, model.config.decoder_inputs
         self._columns = [spec.observation_size, spec.action_columns, spec.observation_size]
+        names = ("observation", "action", "next_observation")
+        self._seen = torch.tensor(
+            [
+                float(name in seen)
+                for name, n in zip(names, self._columns, strict=True)
+                for _ in range(n)
+            ],
+            device=model.device,
+        )
         self._recent = torch.zeros(0, sum(self._columns), device=model.device)
-        self._new = np.ones(n_mixture, bool)
 
-    def begin(self, tasks: Array | None = None) -> None:
-        """New imaginary tasks begin: those of a bool mask (n_mixture,), or all."""
-        self._new[slice(None) if tasks is None else tasks] = True
-
-    def pay(
-        self,
-        rewards: Array,
-        latents: torch.Tensor,
-        transition: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
-        masks: torch.Tensor | None,
-    ) -> Array:
-        """The reward of one transition per task, float64 (n_mixture,).
-
-        Args:
-            rewards: Expected rewards, float64 (n_mixture,).
-            latents: Mixture beliefs, float32 (n_mixture, latent_dim).
-            transition: Observations, actions and next observations, float32 (n_mixture, columns).
-            masks: Dropout masks, float32 (dropout_samples, n_mixture, embedding_size), or ``None``.
-        """
-        if self._window:
-            self._recent = torch.cat([self._recent, torch.cat(transition, -1)])[-self._window :]
-            if self._new.any():
-                self._measure(latents, masks)
+    def pay(self, rewards: Array) -> Array:
+        """The high or the low reward for each expected one, float64 (n_mixture,)."""
         low, high = self.model.config.reward_low, self.model.config.reward_high
         return np.where(rewards > low + (high - low) * self.values, high, low)
 
-    def _measure(self, latents: torch.Tensor, masks: torch.Tensor | None) -> None:
-        """Relative thresholds of the tasks that have just begun."""
-        chosen = torch.from_numpy(self._new)
+    def remember(self, *transition: torch.Tensor) -> None:
+        """Add (n_mixture,) transitions (s, a, s') to those that thresholds are relative to."""
+        recent = torch.cat([self._recent, torch.cat(transition, -1)])
+        self._recent = recent[-self._window :]
+
+    def measure(self, latents: torch.Tensor, masks: torch.Tensor | None) -> tuple[Array, Array]:
+        """Relative thresholds of tasks, and what they pay.
+
+        Args:
+            latents: float32 (n, latent_dim).
+            masks: Dropout masks, float32 (dropout_samples, n, embedding_size), or ``None``.
+
+        Returns:
+            The thresholds, float64 (n,), and whether each task pays the high reward for each of
+            the different transitions that are remembered, bool (n, n_transitions).
+        """
+        # transitions that the decoder cannot tell apart are decoded once
+        recent = torch.unique(self._recent * self._seen, dim=0)
+        states, actions, next_states = recent.unsqueeze(0).split(self._columns, -1)
         if masks is not None:
-            masks = masks[:, chosen].unsqueeze(-2)
-        states, actions, next_states = self._recent.unsqueeze(0).split(self._columns, -1)
+            masks = masks.unsqueeze(-2)
         rewards = self.model.imagine_reward(
-            latents[chosen].unsqueeze(1), states, actions, next_states, masks
+            latents.unsqueeze(1), states, actions, next_states, masks
         )
         if masks is not None:
             rewards = rewards.mean(0)
         low, high = self.model.config.reward_low, self.model.config.reward_high
-        peaks = (rewards.amax(-1).cpu().numpy().astype(np.float64) - low) / (high - low)
+        probabilities = (rewards.cpu().numpy().astype(np.float64) - low) / (high - low)
+        peaks = probabilities.max(-1)
         scaled = self._share * peaks  # odds p / (1 - p), times the share
-        self.values[self._new] = np.minimum(scaled / (1.0 - peaks + scaled), _CERTAIN)
-        self._new[:] = False
+        thresholds = np.minimum(scaled / (1.0 - peaks + scaled), _CERTAIN)
+        return thresholds, probabilities > thresholds[:, None]
 
     def state_dict(self) -> dict[str, Array]:
-        """Thresholds and the transitions that the next ones are relative to."""
-        return {
-            "values": self.values.copy(),
-            "new": self._new.copy(),
-            "recent": self._recent.cpu().numpy().copy(),
-        }
+        """Thresholds, and the transitions that the next ones are relative to."""
+        return {"values": self.values.copy(), "recent": self._recent.cpu().numpy().copy()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`."""
         self.values = np.array(state["values"], np.float64)
-        self._new = np.array(state["new"], bool)
         recent = np.array(state["recent"], np.float32)
         self._recent = torch.as_tensor(recent, device=self.model.device)
