@@ -78,6 +78,8 @@ TRAINING = {
     "--optimizer-eps 0": "got 0.0",
     "--gamma 1.5": "got 1.5",
     "--threshold-window -1": "threshold_window must not be negative, got -1",
+    "--task-candidates 0": "task_candidates must be at least 1, got 0",
+    "--task-candidates 2 --threshold-window 0": "task_candidates = 2 needs a threshold_window",
     "--threshold-window 9 --reward-threshold None": "needs a reward_threshold, got None",
     "--anneal-from 1.5": "anneal_from must lie in [0, 1], got 1.5",
     "--gae-lambda -0.1": "got -0.1",

@@ -84,8 +84,10 @@ OTHER: dict[str, str] = {
 @pytest.mark.parametrize("name", FIELDS)
 def test_every_flag_reaches_the_configuration(name: str) -> None:
     base = [] if name == "preset" else ["--preset", "paper"]
-    if name == "threshold_window":
+    if name in ("threshold_window", "task_candidates"):
         base += ["--reward-threshold", "0.5"]  # that it is relative to
+    if name == "task_candidates":
+        base += ["--threshold-window", "9"]  # that tells candidates apart
     default, _ = parse(base)
     before = getattr(default, name)
     flag = "--" + name.replace("_", "-")
@@ -191,7 +193,7 @@ IN_THE_LEARNER: dict[str, Any] = {
     "finite_horizon": False, "n_workers": 6, "n_mixture": 2, "beta": 2.0, "mixture_components": 2,
     "mixture_per_dimension": True, "dropout_samples": 3, "dropout_per_task": True,
     "n_steps": 240, "n_epochs": 3,
-    "final_beliefs": True, "reward_threshold": 0.5, "threshold_window": 12,
+    "final_beliefs": True, "reward_threshold": 0.5, "threshold_window": 12, "task_candidates": 3,
     "n_minibatches": 2, "learning_rate": 0.5, "anneal_from": 0.25, "optimizer": "adam",
     "policy_averaging": 0.5, "optimizer_eps": 0.25,
     "gamma": 0.5, "gae_lambda": 0.5, "clip_range": 0.9, "ent_coef": 0.75, "vf_coef": 0.25,
@@ -209,8 +211,9 @@ IN_THE_LEARNER: dict[str, Any] = {
 @pytest.mark.parametrize("name", IN_THE_LEARNER)
 def test_settings_that_reach_the_learner(name: str) -> None:
     base = resolve("LDM-GridNavi-v0", "ldm", "paper", device="cpu", **SMALL)
-    if name == "threshold_window":
-        base = dataclasses.replace(base, reward_threshold=0.25)  # that it is relative to
+    if name in ("threshold_window", "task_candidates"):
+        window = 9 if name == "task_candidates" else 0
+        base = dataclasses.replace(base, reward_threshold=0.25, threshold_window=window)
     assert getattr(base, name) != IN_THE_LEARNER[name]
     assert seen(dataclasses.replace(base, **{name: IN_THE_LEARNER[name]})) != seen(base)
 

@@ -177,6 +177,8 @@ def test_a_threshold_needs_a_likelihood_with_two_outcomes() -> None:
         ({"reward_threshold": 1.0}, "1.0"),
         ({"reward_threshold": np.nan}, "nan"),
         ({"reward_threshold": 0.5, "threshold_window": -1}, "-1"),
+        ({"task_candidates": 0}, "0"),
+        ({"task_candidates": 3}, "task_candidates = 3 needs a threshold_window, got 0"),
         ({"threshold_window": 5}, "threshold_window = 5 needs a reward_threshold, got None"),
     ],
 )

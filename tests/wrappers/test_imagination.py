@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from reference_models import NumpyModel, small_model
 from wrapper_stubs import ScriptedEnv, Transition
 
@@ -18,7 +20,7 @@ from ldm_wrappers import (
     LatentDynamics,
     LatentDynamicsConfig,
 )
-from ldm_wrappers.latent_dynamics import Imagination
+from ldm_wrappers.latent_dynamics import Imagination, TransitionSpec
 
 
 @pytest.mark.parametrize("kept", [False, True])
@@ -124,7 +126,87 @@ def test_a_decoder_that_is_certain_still_pays() -> None:
         assert paid.tolist() == [model.config.reward_high] * 3
 
 
-def test_a_saved_imaginary_task_keeps_its_threshold() -> None:
+class TwoPlaces:
+    """Duck-typed LatentDynamics: latent +1 pays at place +1, latent −1 at place −1."""
+
+    config = SimpleNamespace(
+        latent_dim=1, p_drop=0.0, likelihood="bernoulli", reward_low=0.0, reward_high=1.0,
+        decoder_inputs=("next_observation",),
+    )  # fmt: skip
+    spec = TransitionSpec.from_spaces(spaces.Box(-1, 1, (1,)), spaces.Discrete(2))
+    device = torch.device("cpu")
+
+    def imagine_reward(self, m: Any, s: Any, a: Any, s2: Any, mask: None) -> torch.Tensor:
+        return torch.sigmoid(5.0 * (m * s2).squeeze(-1))
+
+
+class Rarely:
+    """Mixtures of the first of two beliefs, and with probability ``p`` of the second."""
+
+    def __init__(self, p: float) -> None:
+        self.p = p
+
+    def sample(self, rng: Any, n_mixture: int, n_normal: int, latent_dim: int) -> Any:
+        second = rng.random(n_mixture) < self.p
+        return np.stack([~second, second], 1).astype(np.float32)[:, :, None]
+
+
+def drawn_without_replacement(p: float, n_tasks: int, candidates: int, repeats: int) -> float:
+    """Share of rare tasks among those that are kept, drawn one after the other."""
+    rng, kept = np.random.default_rng(5), 0
+    for _ in range(repeats):
+        pool = (rng.random(n_tasks * candidates) < p).tolist()
+        common = {True: np.mean(pool), False: 1.0 - np.mean(pool)}
+        for _ in range(n_tasks):
+            chances = np.array([1.0 / common[rare] for rare in pool])
+            kept += pool.pop(rng.choice(len(pool), p=chances / chances.sum()))
+    return kept / (n_tasks * repeats)
+
+
+@pytest.mark.parametrize("candidates", [1, 2, 8])
+def test_of_the_candidates_rare_tasks_are_kept_as_often_as_common_ones(candidates: int) -> None:
+    n_tasks, p, repeats = 6, 0.1, 400
+    tasks = ImaginationConfig(
+        reward_threshold=0.9, threshold_window=2 * n_tasks, task_candidates=candidates
+    )
+    model: Any = TwoPlaces()
+    imagination = Imagination(
+        model, tasks, n_mixture=n_tasks, n_normal=2, mixture=Rarely(p), seed=0
+    )
+    means, nothing = torch.tensor([[1.0], [-1.0]]), torch.zeros(n_tasks, 1)
+    places = torch.tensor([[1.0], [-1.0]]).repeat(n_tasks // 2, 1)
+    rare = 0
+    for _ in range(repeats):
+        imagination.begin()
+        paid = imagination.rewards(means, nothing, nothing, places)
+        latents = imagination.latents(means)
+        np.testing.assert_array_equal(paid, (latents == places).numpy()[:, 0])
+        rare += int((latents < 0).sum())
+    expected = drawn_without_replacement(p, n_tasks, candidates, repeats)
+    assert abs(rare / (n_tasks * repeats) - expected) < 0.03
+    assert {1: 0.09, 2: 0.16, 8: 0.38}[candidates] < expected < 0.5
+
+
+def test_candidates_replace_only_the_tasks_that_begin() -> None:
+    model = small_model(ScriptedEnv(action="box"), likelihood="bernoulli", p_drop=0.5)
+    tasks = ImaginationConfig(
+        dropout_per_task=True, reward_threshold=0.9, threshold_window=12, task_candidates=5
+    )
+    imagination = Imagination(model, tasks, n_mixture=3, n_normal=2, seed=0)
+    means = torch.randn(2, model.config.latent_dim, generator=torch.Generator().manual_seed(0))
+    walk, begun = Walk(model, 0), np.array([True, False, True])
+    imagination.rewards(means, *walk.step())
+    before = imagination.weights, imagination.masks, imagination.thresholds.copy()
+    imagination.begin(begun)
+    imagination.rewards(means, *walk.step())
+    after = imagination.weights, imagination.masks.swapaxes(0, 1), imagination.thresholds
+    for old, new in zip((before[0], before[1].swapaxes(0, 1), before[2]), after, strict=True):
+        same = [np.array_equal(a, b) for a, b in zip(old, new, strict=True)]
+        assert same == [False, True, False]
+
+
+@pytest.mark.parametrize("candidates", [1, 4])
+def test_a_saved_imaginary_task_keeps_its_threshold(candidates: int) -> None:
     model = small_model(ScriptedEnv(action="box"), likelihood="bernoulli", p_drop=0.5)
 
     def imagination(seed: int, **kwargs: Any) -> Imagination:
@@ -133,8 +215,8 @@ def test_a_saved_imaginary_task_keeps_its_threshold() -> None:
 
     means = torch.randn(2, model.config.latent_dim, generator=torch.Generator().manual_seed(0))
     whole, later, walk = (
-        imagination(0, threshold_window=20),
-        imagination(1, threshold_window=20),
+        imagination(0, threshold_window=20, task_candidates=candidates),
+        imagination(1, threshold_window=20, task_candidates=candidates),
         Walk(model, 1),
     )
     for _ in range(5):
