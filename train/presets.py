@@ -9,6 +9,15 @@ from ldm_wrappers.latent_dynamics import LatentDynamicsConfig
 from train.config import TrainConfig
 from train.methods import METHODS, method
 
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """Values for every method, and what single methods change."""
+
+    values: dict[str, Any]
+    methods: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+
+
 # VAE and discounting of the authors' gridworld runs
 _GRID: dict[str, Any] = {
     "n_episodes": 4,
@@ -107,6 +116,7 @@ _GRID_PAPER: dict[str, Any] = {
     "vae_buffer_trajectories": 100_000,
     "total_timesteps": 100_000_000,
 }
+_GRID_PAPER_METHODS = {"varibad": {**_GRID_METHODS["varibad"], "vae_updates": 3}}
 
 # the authors' MuJoCo runs: PPO, normalised observations and rewards for the policy
 _MUJOCO: dict[str, Any] = {
@@ -162,36 +172,22 @@ _CHEETAH_VEL_64 = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Preset:
-    """Values for every method, and what single methods change."""
-
-    values: dict[str, Any]
-    methods: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+def _grid_presets(p_drop: float) -> dict[str, Preset]:
+    """The presets of a grid for which the authors drop out this much."""
+    rate = {"p_drop": p_drop}
+    return {
+        "default": Preset(_GRID_PPO, _GRID_PPO_METHODS),
+        "present-beliefs": Preset(_GRID_PRESENT_BELIEFS, {"varibad": _GRID_PPO_METHODS["varibad"]}),
+        "a2c": Preset({**_GRID_A2C, **rate}, _GRID_METHODS),
+        "paper": Preset({**_GRID_PAPER, **rate}, _GRID_PAPER_METHODS),
+    }
 
 
 PRESETS: dict[str, dict[str, Preset]] = {
-    "LDM-GridNavi-v0": {
-        "default": Preset(_GRID_PPO, _GRID_PPO_METHODS),
-        "present-beliefs": Preset(_GRID_PRESENT_BELIEFS, {"varibad": _GRID_PPO_METHODS["varibad"]}),
-        "a2c": Preset(_GRID_A2C, _GRID_METHODS),
-        "paper": Preset(_GRID_PAPER, {"varibad": {**_GRID_METHODS["varibad"], "vae_updates": 3}}),
-    },
-    "LDM-GridNaviExtrapolation-v0": {
-        "default": Preset(_GRID_PPO, _GRID_PPO_METHODS),
-        "present-beliefs": Preset(_GRID_PRESENT_BELIEFS, {"varibad": _GRID_PPO_METHODS["varibad"]}),
-        "a2c": Preset({**_GRID_A2C, "p_drop": 0.5}, _GRID_METHODS),
-        "paper": Preset(
-            {**_GRID_PAPER, "p_drop": 0.5},
-            {"varibad": {**_GRID_METHODS["varibad"], "vae_updates": 3}},
-        ),
-    },
+    "LDM-GridNavi-v0": _grid_presets(p_drop=0.7),
+    "LDM-GridNaviExtrapolation-v0": _grid_presets(p_drop=0.5),
     # GridNavi's train tasks, some held out: design choices are made here
-    "LDM-GridNaviValidation-v0": {
-        "default": Preset(_GRID_PPO, _GRID_PPO_METHODS),
-        "a2c": Preset(_GRID_A2C, _GRID_METHODS),
-        "paper": Preset(_GRID_PAPER, {"varibad": {**_GRID_METHODS["varibad"], "vae_updates": 3}}),
-    },
+    "LDM-GridNaviValidation-v0": _grid_presets(p_drop=0.7),
     "LDM-AntDir-v0": {
         "default": Preset({**_ANT_DIR, **_CHEAP_VAE}),
         "paper": Preset(_ANT_DIR, {"ldm": {"n_minibatches": 1}}),

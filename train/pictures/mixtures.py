@@ -136,6 +136,8 @@ def draw_mixtures(
         masks = model.decoder.dropout_mask(*shape, generator=generator)
     components = config.mixture_components or config.n_normal
     per = ", weights per latent dimension" if config.mixture_per_dimension else ""
+    if config.task_candidates > 1:
+        per += f" (candidates, of which training keeps one in {config.task_candidates})"
     return Mixtures(
         grid=grid,
         train_cells=rollout.tasks,
