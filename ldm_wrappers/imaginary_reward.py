@@ -40,7 +40,8 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCo
         seed: Seed of mixture weights and dropout masks; ``reset(seed=…)`` seeds them as well.
 
     Raises:
-        ValueError: The environment's spaces or the beliefs do not fit the model.
+        ValueError: The environment's spaces or the beliefs do not fit the model, or a threshold
+            meets a Gaussian likelihood.
     """
 
     def __init__(

@@ -16,6 +16,8 @@ from train.methods import method
 from train.setting_types import check_types
 
 Section = TypeVar("Section", ImaginationConfig, LatentDynamicsConfig)
+# settings that are younger than runs, with the value that those had
+_YOUNGER = {"task_candidates": 1}
 
 
 # dataclasses collect fields from the last base to the first: --help begins with RunSettings
@@ -100,6 +102,7 @@ class TrainConfig(LatentDynamicsConfig, PolicySettings, ImaginationConfig, RunSe
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
         """Inverse of :meth:`to_dict`; unknown or missing settings are a ``ValueError``."""
+        values = {**_YOUNGER, **values}
         known, given = set(cls.__dataclass_fields__), set(values)
         if known != given:
             unknown, missing = sorted(given - known), sorted(known - given)

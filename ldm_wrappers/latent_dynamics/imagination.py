@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from ldm_wrappers.latent_dynamics.candidates import keep_rare
 from ldm_wrappers.latent_dynamics.imagination_config import ImaginationConfig
 from ldm_wrappers.latent_dynamics.mixture import DirichletMixture, MixtureScheme
 from ldm_wrappers.latent_dynamics.model import LatentDynamics
-from ldm_wrappers.latent_dynamics.thresholds import RewardThresholds
+from ldm_wrappers.latent_dynamics.relative_thresholds import RelativeThresholds
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -19,12 +20,16 @@ class Imagination:
     """The arithmetic that the scalar and the vector ``ImaginaryRewardWrapper`` share.
 
     m̂ = Σ α⁽ⁱ⁾ m⁽ⁱ⁾ with weights that are drawn when an imaginary task begins and kept for it;
-    r̂ = decoder(m̂, s, a, s').
+    r̂ = decoder(m̂, s, a, s'). With several candidates per task, which of them it is, and with a
+    relative threshold, what it pays, is decided at the task's first transition; weights, masks
+    and thresholds are its own from then on.
 
     Attributes:
         weights: Mixture weights α, float32 (n_mixture, n_normal, 1 or latent_dim).
         masks: Kept dropout masks, float32 (dropout_samples, n_mixture, embedding_size of the
             decoder); ``None`` if masks are not kept.
+        thresholds: Probability that a reward must exceed to be paid, float64 (n_mixture,);
+            ``None`` if expected rewards are paid.
 
     Args:
         model: The latent dynamics model; its current weights are used.
@@ -62,31 +67,26 @@ class Imagination:
         droppable = model.config.p_drop > 0.0 and model.decoder.embedding_size > 0
         self._samples = self.config.dropout_samples if droppable else 0
         self._keep_masks = self.config.dropout_per_task and droppable
-        self._thresholds: RewardThresholds | None = None
-        if self.config.reward_threshold is not None:
-            self._thresholds = RewardThresholds(
-                model, n_mixture, self.config.reward_threshold, self.config.threshold_window
-            )
-        self._new = np.ones(n_mixture, bool)  # tasks without a relative threshold yet
+        self.thresholds: Array | None = None
+        self._relative: RelativeThresholds | None = None
+        share, window = self.config.reward_threshold, self.config.threshold_window
+        if share is not None:
+            self.thresholds = np.full(n_mixture, share)
+            self._relative = RelativeThresholds(model, share, window) if window else None
+        self._new = np.ones(n_mixture, bool)  # tasks before their first transition
         self.seed(seed)
         self.weights = torch.zeros(0)
         self.masks: torch.Tensor | None = None
         self.begin()
 
-    @property
-    def thresholds(self) -> Array | None:
-        """Probability that a reward must exceed to be paid, float64 (n_mixture,).
-
-        ``None`` if expected rewards are paid.
-        """
-        return None if self._thresholds is None else self._thresholds.values
-
     def seed(self, seed: int | None) -> None:
-        """Restart the generators of weights and dropout masks."""
+        """Restart the generators of weights and dropout masks, and forget transitions."""
         weights_seed, dropout_seed = np.random.SeedSequence(seed).spawn(2)
         self.rng = np.random.default_rng(weights_seed)
         self.generator = torch.Generator(device=self.model.device)
         self.generator.manual_seed(int(dropout_seed.generate_state(1)[0]))
+        if self._relative is not None:
+            self._relative.forget()
 
     def begin(self, tasks: np.ndarray[Any, np.dtype[np.bool_]] | None = None) -> None:
         """Draw new imaginary tasks for those of a bool mask (n_mixture,), or for all."""
@@ -157,10 +157,10 @@ class Imagination:
             FloatingPointError: A reward is not finite; the message names the mixture.
         """
         transition = (observations, actions, next_observations)
-        if self._relative_thresholds is not None:
-            self._relative_thresholds.remember(*transition)
+        if self._relative is not None:
+            self._relative.remember(*transition)
             if self._new.any():
-                self._settle(self._relative_thresholds, means)
+                self._settle(self._relative, means)
         masks = self.masks
         if masks is None and self._samples:
             masks = self._draw_masks(self.n_mixture)
@@ -172,77 +172,78 @@ class Imagination:
         if not np.isfinite(array).all():
             bad = np.flatnonzero(~np.isfinite(array)).tolist()
             raise FloatingPointError(f"imaginary rewards of mixtures {bad} are not finite: {array}")
-        if self._thresholds is None:
+        if self.thresholds is None:
             return array
-        return self._thresholds.pay(array)
+        low, high = self.model.config.reward_low, self.model.config.reward_high
+        return np.where(array > low + (high - low) * self.thresholds, high, low)
 
-    def _settle(self, thresholds: RewardThresholds, means: torch.Tensor) -> None:
-        """Choose the tasks that have just begun among candidates, and their thresholds."""
-        count = int(self._new.sum())
+    def _settle(self, relative: RelativeThresholds, means: torch.Tensor) -> None:
+        """Choose the tasks that have just begun among candidates, and what they pay.
+
+        Args:
+            relative: Where thresholds come from.
+            means: float32 (n_normal, latent_dim).
+        """
+        assert self.thresholds is not None
         chosen = torch.from_numpy(self._new)
         weights = self.weights[chosen]
         masks = None if self.masks is None else self.masks[:, chosen]
-        if self.config.task_candidates > 1:
-            more, more_masks = self._draw(count * (self.config.task_candidates - 1))
+        count, candidates = len(weights), self.config.task_candidates
+        if candidates > 1:  # as many as if all tasks had just begun: a judgement of few is coarse
+            more, more_masks = self._draw(self.n_mixture * candidates - count)
             weights = torch.cat([weights, more])
             if masks is not None and more_masks is not None:
                 masks = torch.cat([masks, more_masks], 1)
         dropped = masks
         if masks is None and self._samples:
-            dropped = self._draw_masks(len(weights))
-        values, paid = thresholds.measure((weights * means).sum(1), dropped)
-        if self.config.task_candidates > 1:
-            # Gumbel's trick: a draw without replacement, with probabilities ∝ 1 / commonness
-            commonness = np.ones(len(paid))  # of tasks that pay nothing, too
-            np.divide(paid @ paid.mean(0), paid.sum(1), out=commonness, where=paid.any(1))
-            keys = self.rng.gumbel(size=len(paid)) - np.log(commonness)
-            kept = np.argsort(-keys, kind="stable")[:count]
-            weights, values = weights[kept], values[kept]
-            masks = None if masks is None else masks[:, kept]
-            self._replace(self._new, weights, masks)
-        thresholds.values[self._new] = values
+            dropped = self._draw_masks(count)
+        thresholds, paid = relative.measure((weights * means).sum(1), dropped)
+        if candidates > 1:
+            kept = keep_rare(paid, count, self.rng)
+            thresholds = thresholds[kept]
+            self._replace(self._new, weights[kept], None if masks is None else masks[:, kept])
+        self.thresholds[self._new] = thresholds
         self._new = np.zeros(self.n_mixture, bool)
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, kept dropout masks and generators."""
-        masks = {} if self.masks is None else {"masks": self.masks.cpu().numpy().copy()}
-        relative = self._relative_thresholds
-        thresholds: dict[str, Any] = {}
-        if relative is not None:
-            thresholds = {"thresholds": relative.state_dict(), "new": self._new.copy()}
-        return {
-            **masks,
-            **thresholds,
+        """Weights, kept masks, relative thresholds and what they depend on, and generators."""
+        state: dict[str, Any] = {
             "weights": self.weights.cpu().numpy().copy(),
             "rng": self.rng.bit_generator.state,
             "generator": self.generator.get_state().cpu().numpy().copy(),
         }
+        if self.masks is not None:
+            state["masks"] = self.masks.cpu().numpy().copy()
+        if self._relative is not None and self.thresholds is not None:
+            state["relative"] = self._relative.state_dict()
+            state["thresholds"] = self.thresholds.copy()
+            state["new"] = self._new.copy()
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Inverse of :meth:`state_dict`."""
+        """Inverse of :meth:`state_dict`; what does not fit is a ``ValueError``, before any change.
+
+        Raises:
+            ValueError: The state is of imaginary tasks of another kind or number.
+        """
         weights = self._saved("mixture weights", state["weights"], self.weights)
         if ("masks" in state) != (self.masks is not None):
             theirs = "keep" if "masks" in state else "do not keep"
             ours = "do not keep" if self.masks is None else "keep"
             raise ValueError(f"the saved imaginary tasks {theirs} dropout masks, these {ours} any")
-        thresholds = self._relative_thresholds
-        if ("thresholds" in state) != (thresholds is not None):
-            which = "the saved" if thresholds is None else "these"
+        if ("relative" in state) != (self._relative is not None):
+            which = "the saved" if self._relative is None else "these"
             raise ValueError(f"only {which} imaginary tasks have relative thresholds")
         masks = self.masks
         if masks is not None:
             masks = self._saved("dropout masks", state["masks"], masks)
-        if thresholds is not None:
-            thresholds.load_state_dict(state["thresholds"])
+        if self._relative is not None:
+            self._relative.load_state_dict(state["relative"])
+            self.thresholds = np.array(state["thresholds"], np.float64)
             self._new = np.array(state["new"], bool)
         self.weights, self.masks = weights, masks
         self.rng.bit_generator.state = state["rng"]
         self.generator.set_state(torch.as_tensor(np.array(state["generator"], dtype=np.uint8)))
-
-    @property
-    def _relative_thresholds(self) -> RewardThresholds | None:
-        """Thresholds that are more than a setting."""
-        return self._thresholds if self.config.threshold_window else None
 
     def _saved(self, name: str, values: Any, like: torch.Tensor) -> torch.Tensor:
         tensor = torch.as_tensor(np.array(values, dtype=np.float32))

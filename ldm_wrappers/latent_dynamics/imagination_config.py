@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from numbers import Integral
 
 from ldm_wrappers.latent_dynamics.config import Likelihood
 
@@ -28,13 +28,14 @@ class ImaginationConfig:
             than this, else its low one: rewards that the environment could have paid. ``None``
             pays the expected reward.
         threshold_window: If not 0, the threshold is relative: a reward is paid where its odds come
-            to ``reward_threshold`` times those of the most likely one of the mixture workers' last
-            ``threshold_window`` transitions, taken when a task begins. Then every task pays
-            somewhere, and few transitions.
-        task_candidates: Draw so many mixtures for each imaginary task. Of those that are drawn at
-            a time, one is the likelier to be kept the fewer of the others pay the transitions of
-            the ``threshold_window`` that it pays, so that imaginary tasks differ. 1 keeps what is
-            drawn.
+            to ``reward_threshold`` times those of the most likely one of the last
+            ``threshold_window`` transitions of all mixture workers together, taken at a task's
+            first transition. Then every task pays somewhere, and few transitions. Needs
+            ``final_beliefs``, with which a task is known that early.
+        task_candidates: Draw so many mixtures for each imaginary task, and keep those that pay
+            where few of them do (:func:`~ldm_wrappers.latent_dynamics.candidates.keep_rare`), so
+            that imaginary tasks differ. Judged by the transitions of the ``threshold_window``.
+            1 keeps what is drawn.
     """
 
     dropout_samples: int = 8
@@ -45,28 +46,32 @@ class ImaginationConfig:
     task_candidates: int = 1
 
     def __post_init__(self) -> None:
-        if self.dropout_samples < 0:
-            raise ValueError(f"dropout_samples must not be negative, got {self.dropout_samples}")
+        least_values = {"dropout_samples": 0, "threshold_window": 0, "task_candidates": 1}
+        for name, least in least_values.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+                raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
         if self.dropout_per_task and not self.dropout_samples:
             raise ValueError(
                 "dropout_per_task needs dropout masks to keep: expected dropout_samples of at "
                 "least 1, got 0"
             )
         threshold = self.reward_threshold
-        if threshold is not None and not (math.isfinite(threshold) and 0.0 < threshold < 1.0):
+        if threshold is not None and not 0.0 < threshold < 1.0:
             raise ValueError(f"reward_threshold must lie in (0, 1) or be None, got {threshold}")
-        if self.threshold_window < 0:
-            raise ValueError(f"threshold_window must not be negative, got {self.threshold_window}")
-        if self.threshold_window and threshold is None:
+        if self.threshold_window and (threshold is None or not self.final_beliefs):
             raise ValueError(
-                f"threshold_window = {self.threshold_window} needs a reward_threshold, got None"
+                f"threshold_window = {self.threshold_window} needs a reward_threshold and "
+                f"final_beliefs, got {threshold} and {self.final_beliefs}; without relative "
+                "thresholds: threshold_window = 0 and task_candidates = 1"
             )
-
-        if self.task_candidates < 1:
-            raise ValueError(f"task_candidates must be at least 1, got {self.task_candidates}")
-        if self.task_candidates > 1 and not self.threshold_window:
+        kept = self.dropout_per_task or not self.dropout_samples
+        if self.task_candidates > 1 and not (self.threshold_window and kept):
             raise ValueError(
-                f"task_candidates = {self.task_candidates} needs a threshold_window, got 0"
+                f"task_candidates = {self.task_candidates} needs a threshold_window, and "
+                "dropout_per_task or no dropout_samples, got threshold_window = "
+                f"{self.threshold_window}, dropout_per_task = {self.dropout_per_task} and "
+                f"dropout_samples = {self.dropout_samples}"
             )
 
     def check_likelihood(self, likelihood: Likelihood) -> None:

@@ -45,7 +45,8 @@ class ImaginaryRewardWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
             only.
 
     Raises:
-        ValueError: ``n_mixture`` is out of range, or the spaces do not fit the model.
+        ValueError: ``n_mixture`` is out of range, the spaces do not fit the model, or a threshold
+            meets a Gaussian likelihood.
     """
 
     def __init__(

@@ -22,6 +22,7 @@ from train.run_folder import RunFolder
 NORMALIZED = ["--normalize-observation", "--normalize-reward"]
 POSSIBLE_TASKS = shlex.split("""
 --final-beliefs --dropout-samples 1 --dropout-per-task --reward-threshold 0.9 --threshold-window 100
+--task-candidates 4
 """)
 CASES: dict[str, tuple[list[str], int]] = {
     "ldm": ([*GRID, "--method", "ldm", *POSSIBLE_TASKS], 1800),

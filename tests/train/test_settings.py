@@ -44,6 +44,7 @@ def test_what_the_default_presets_stand_for() -> None:
     assert grid.final_beliefs and grid.reward_threshold == 0.7
     mixture_share = grid.n_mixture * grid.n_steps
     assert grid.threshold_window == mixture_share  # the last rollout
+    assert grid.task_candidates == 32
     # as many real steps as the methods without imaginary tasks
     real = grid.total_timesteps * grid.n_normal // grid.n_workers
     assert real == resolve("LDM-GridNavi-v0", "rl2").total_timesteps
@@ -61,6 +62,18 @@ def test_what_the_default_presets_stand_for() -> None:
     assert updates_per_step(resolve(cheetah, "rl2")) == updates_per_step(
         resolve(cheetah, "rl2", "paper")
     )
+
+
+def test_sections_of_the_settings_do_not_overlap() -> None:
+    own = [set(vars(kind).get("__annotations__", {})) for kind in TrainConfig.__mro__[:-1]]
+    assert sum(map(len, own)) == len(set().union(*own)) == len(FIELDS)
+
+
+def test_settings_that_are_younger_than_a_run_have_the_value_it_had() -> None:
+    config = resolve("LDM-GridNavi-v0", "ldm", "present-beliefs")
+    values = config.to_dict()
+    del values["task_candidates"]
+    assert TrainConfig.from_dict(values) == config
 
 
 def test_a_foreign_environment_starts_from_the_defaults() -> None:
@@ -85,9 +98,9 @@ OTHER: dict[str, str] = {
 def test_every_flag_reaches_the_configuration(name: str) -> None:
     base = [] if name == "preset" else ["--preset", "paper"]
     if name in ("threshold_window", "task_candidates"):
-        base += ["--reward-threshold", "0.5"]  # that it is relative to
+        base += ["--reward-threshold", "0.5", "--final-beliefs"]  # that it is relative to
     if name == "task_candidates":
-        base += ["--threshold-window", "9"]  # that tells candidates apart
+        base += ["--threshold-window", "9", "--dropout-per-task"]  # that tells candidates apart
     default, _ = parse(base)
     before = getattr(default, name)
     flag = "--" + name.replace("_", "-")
@@ -212,8 +225,9 @@ IN_THE_LEARNER: dict[str, Any] = {
 def test_settings_that_reach_the_learner(name: str) -> None:
     base = resolve("LDM-GridNavi-v0", "ldm", "paper", device="cpu", **SMALL)
     if name in ("threshold_window", "task_candidates"):
-        window = 9 if name == "task_candidates" else 0
-        base = dataclasses.replace(base, reward_threshold=0.25, threshold_window=window)
+        base = dataclasses.replace(base, reward_threshold=0.25, final_beliefs=True)
+    if name == "task_candidates":
+        base = dataclasses.replace(base, threshold_window=9, dropout_per_task=True)
     assert getattr(base, name) != IN_THE_LEARNER[name]
     assert seen(dataclasses.replace(base, **{name: IN_THE_LEARNER[name]})) != seen(base)
 

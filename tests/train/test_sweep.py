@@ -78,7 +78,7 @@ def test_a_plan_is_a_product_and_names_what_differs() -> None:
 
 def test_settings_that_a_method_does_not_use_make_no_group() -> None:
     changes: dict[str, Any] = {
-        "beta": 1.5, "mixture_components": 4, "final_beliefs": False, "p_drop": 0.1,
+        "beta": 1.5, "mixture_components": 4, "reward_threshold": 0.8, "p_drop": 0.1,
         "vae_updates": 3, "mixreg_alpha": 0.5, "lstm_hidden_size": 64, "gamma": 0.9,
     }  # fmt: skip
     groups = {
@@ -87,7 +87,7 @@ def test_settings_that_a_method_does_not_use_make_no_group() -> None:
     assert groups["rl2"] == "gamma=0.9 lstm_hidden_size=64"
     assert groups["varibad"] == "gamma=0.9 p_drop=0.1 vae_updates=3"
     assert set(groups["ldm"].split()) == {
-        "beta=1.5", "mixture_components=4", "final_beliefs=False", "p_drop=0.1", "vae_updates=3",
+        "beta=1.5", "mixture_components=4", "reward_threshold=0.8", "p_drop=0.1", "vae_updates=3",
         "lstm_hidden_size=64", "gamma=0.9",
     }  # fmt: skip
     assert group_text(resolve(GRID, "mixreg", **changes)) == (

@@ -126,7 +126,7 @@ def test_an_encoder_must_see_something_and_keys_must_be_known() -> None:
 def rewards(n_steps: int = 20, **kwargs: Any) -> Any:
     """What a vector chain pays; p_drop 0.5."""
     meta = vector.MultiEpisodeWrapper(scripted_vector(*LENGTHS), kwargs.pop("n_episodes", 2))
-    model = small_model(meta, p_drop=0.5)
+    model = small_model(meta, p_drop=0.5, likelihood=kwargs.pop("likelihood", "gaussian"))
     settings = {"n_mixture": 1, "seed": 0, **kwargs}
     env = vector.ImaginaryRewardWrapper(meta, model, **settings)
     env.reset(seed=0)
@@ -156,6 +156,21 @@ def test_every_argument_of_the_vector_wrapper_has_an_effect(changes: dict[str, A
         np.testing.assert_array_equal(plain[:, :2], changed[:, :2])
 
 
+def test_every_setting_of_thresholds_has_an_effect() -> None:
+    def paid(**changes: Any) -> Any:
+        config = ImaginationConfig(final_beliefs=True, dropout_per_task=True, **changes)
+        return rewards(60, config=config, likelihood="bernoulli", n_mixture=2)[:, -2:]
+
+    probabilities = paid()
+    absolute = [float(q) for q in np.quantile(probabilities, [0.3, 0.7])]
+    outcomes = [paid(reward_threshold=threshold) for threshold in absolute]
+    for window, candidates in ((12, 1), (3, 1), (12, 9)):
+        relative = {"threshold_window": window, "task_candidates": candidates}
+        outcomes.append(paid(reward_threshold=0.98, **relative))
+    assert len({array.tobytes() for array in outcomes}) == len(outcomes)
+    assert all(set(np.unique(array)) == {0.0, 1.0} for array in outcomes)
+
+
 @pytest.mark.parametrize("n_mixture", [0, 4, 5, -1])
 def test_numbers_of_mixture_workers_out_of_range_are_refused(n_mixture: int) -> None:
     with pytest.raises(ValueError, match=rf"expected 1 to 3, got {n_mixture}"):
@@ -168,18 +183,25 @@ def test_a_threshold_needs_a_likelihood_with_two_outcomes() -> None:
         rewards(config=tasks)
 
 
+RELATIVE = {"reward_threshold": 0.5, "threshold_window": 5, "final_beliefs": True}
+
+
 @pytest.mark.parametrize(
     ("changes", "shown"),
     [
         ({"dropout_samples": -1}, "-1"),
+        ({"dropout_samples": 1.5}, "1.5"),
+        ({"task_candidates": True}, "True"),
         ({"dropout_samples": 0, "dropout_per_task": True}, "at least 1, got 0"),
         ({"reward_threshold": 0.0}, "0.0"),
         ({"reward_threshold": 1.0}, "1.0"),
         ({"reward_threshold": np.nan}, "nan"),
         ({"reward_threshold": 0.5, "threshold_window": -1}, "-1"),
         ({"task_candidates": 0}, "0"),
-        ({"task_candidates": 3}, "task_candidates = 3 needs a threshold_window, got 0"),
-        ({"threshold_window": 5}, "threshold_window = 5 needs a reward_threshold, got None"),
+        ({"task_candidates": 3}, "task_candidates = 3 needs .* got threshold_window = 0"),
+        ({"task_candidates": 3, **RELATIVE}, "dropout_per_task = False and dropout_samples = 8"),
+        ({**RELATIVE, "final_beliefs": False}, "got 0.5 and False"),
+        ({"threshold_window": 5}, "threshold_window = 5 needs .* got None and False"),
     ],
 )
 def test_bad_settings_of_imaginary_tasks_are_refused(changes: dict[str, Any], shown: str) -> None:

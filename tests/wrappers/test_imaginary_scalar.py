@@ -108,10 +108,19 @@ def test_pool_pays_by_the_beliefs_from_before_the_step() -> None:
     assert len(buffer) == sum(len(w.finished) for w in workers[:2])
 
 
-def test_reset_with_a_seed_repeats_weights_and_dropout() -> None:
-    model = small_model(ScriptedEnv(), p_drop=0.5)
-    one = ImaginationConfig(dropout_samples=1)
-    env = ImaginaryRewardWrapper(ScriptedEnv((9,)), model, SavedBeliefs(saved()), config=one)
+CANDIDATES = ImaginationConfig(
+    dropout_per_task=True,
+    final_beliefs=True,
+    reward_threshold=0.9999,
+    threshold_window=20,
+    task_candidates=4,
+)
+
+
+@pytest.mark.parametrize("config", [ImaginationConfig(dropout_samples=1), CANDIDATES])
+def test_reset_with_a_seed_repeats_weights_and_dropout(config: ImaginationConfig) -> None:
+    model = small_model(ScriptedEnv(), p_drop=0.5, likelihood="bernoulli")
+    env = ImaginaryRewardWrapper(ScriptedEnv((9,)), model, SavedBeliefs(saved()), config=config)
 
     def episode(seed: int | None) -> list[float]:
         env.unwrapped.episode = -1

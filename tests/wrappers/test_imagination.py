@@ -20,7 +20,9 @@ from ldm_wrappers import (
     LatentDynamics,
     LatentDynamicsConfig,
 )
-from ldm_wrappers.latent_dynamics import Imagination, TransitionSpec
+from ldm_wrappers.latent_dynamics import Imagination, TransitionSpec, relative_thresholds
+from ldm_wrappers.latent_dynamics.candidates import keep_rare
+from ldm_wrappers.latent_dynamics.relative_thresholds import RelativeThresholds
 
 
 @pytest.mark.parametrize("kept", [False, True])
@@ -51,6 +53,17 @@ def test_a_decoder_with_nothing_to_drop_pays_each_worker_its_own_reward(
     assert np.ptp(paid) > 1e-4
 
 
+def relative(share: float, window: int, candidates: int = 1, **kwargs: Any) -> ImaginationConfig:
+    """Relative thresholds; dropout off unless said otherwise."""
+    return ImaginationConfig(
+        final_beliefs=True,
+        reward_threshold=share,
+        threshold_window=window,
+        task_candidates=candidates,
+        **{"dropout_samples": 0, **kwargs},
+    )
+
+
 class Walk:
     """Random transitions of three mixture workers, for a model and its second implementation."""
 
@@ -79,13 +92,22 @@ class Walk:
         )
 
 
-def test_relative_thresholds_agree_with_the_second_implementation() -> None:
+@pytest.mark.parametrize(
+    ("samples", "kept", "candidates"), [(0, False, 1), (2, True, 1), (2, True, 5), (0, False, 5)]
+)
+def test_relative_thresholds_agree_with_the_second_implementation(
+    samples: int, kept: bool, candidates: int
+) -> None:
     low, high, share, window = -0.1, 2.0, 0.97, 8
     model = small_model(
-        ScriptedEnv(action="box"), likelihood="bernoulli", reward_low=low, reward_high=high
+        ScriptedEnv(action="box"),
+        likelihood="bernoulli",
+        reward_low=low,
+        reward_high=high,
+        p_drop=0.5,
     )
     plain = NumpyModel(model)
-    tasks = ImaginationConfig(dropout_samples=0, reward_threshold=share, threshold_window=window)
+    tasks = relative(share, window, candidates, dropout_samples=samples, dropout_per_task=kept)
     imagination = Imagination(model, tasks, n_mixture=3, n_normal=2, seed=0)
     walk, thresholds = Walk(model, 0), np.zeros(3)
     means = torch.randn(2, model.config.latent_dim, generator=torch.Generator().manual_seed(0))
@@ -96,9 +118,12 @@ def test_relative_thresholds_agree_with_the_second_implementation() -> None:
             imagination.begin(new)
         paid = imagination.rewards(means, *walk.step())
         latents = imagination.latents(means).numpy().astype(float)
+        masks: Any = [1.0] if imagination.masks is None else imagination.masks.numpy()
 
         def probability(task: int, transition: Transition) -> float:
-            return (plain.reward(latents[task], transition) - low) / (high - low)  # noqa: B023
+            own = [mask if imagination.masks is None else mask[task] for mask in masks]  # noqa: B023
+            found = [plain.reward(latents[task], transition, mask) for mask in own]  # noqa: B023
+            return float((np.mean(found) - low) / (high - low))
 
         for task in np.flatnonzero(new):
             peak = max(probability(task, t) for t in walk.seen[-window:])
@@ -114,11 +139,54 @@ def test_relative_thresholds_agree_with_the_second_implementation() -> None:
     assert outcomes == {low, high}
 
 
+def test_masks_of_thresholds_are_drawn_where_none_are_kept() -> None:
+    model = small_model(ScriptedEnv(action="box"), likelihood="bernoulli", p_drop=0.5)
+    means = torch.randn(2, model.config.latent_dim, generator=torch.Generator().manual_seed(0))
+    found, generator = [], torch.Generator().manual_seed(7)
+    for samples in (0, 2000):
+        tasks = relative(0.97, 9, dropout_samples=samples)
+        imagination = Imagination(model, tasks, n_mixture=3, n_normal=2, seed=0)
+        walk = Walk(model, 0)
+        transitions = walk.step()
+        imagination.rewards(means, *transitions)
+        expected = np.zeros((3, 3))
+        for _ in range(samples):
+            mask = model.decoder.dropout_mask(3, 1, generator=generator)
+            expected += model.imagine_reward(
+                imagination.latents(means)[:, None], *transitions, mask
+            ).numpy()
+        if samples:
+            peaks = (expected / samples).max(1)
+            odds = 0.97 * peaks / (1.0 - peaks)
+            np.testing.assert_allclose(imagination.thresholds, odds / (1.0 + odds), atol=0.02)
+        found.append(imagination.thresholds.copy())
+    assert not np.allclose(*found, atol=1e-4)
+
+
+def test_what_a_decoder_cannot_tell_apart_is_measured_once(monkeypatch: Any) -> None:
+    model = small_model(
+        ScriptedEnv(action="box"), likelihood="bernoulli", decoder_inputs=("next_observation",)
+    )
+    thresholds = RelativeThresholds(model, 0.9, 12)
+    walk = Walk(model, 0)
+    first, second, third = (list(walk.step()) for _ in range(3))
+    second[2] = first[2]
+    third[0] = torch.full_like(third[0], torch.inf)
+    for transition in (first, second, third):
+        thresholds.remember(*transition)
+    latents = torch.randn(5, model.config.latent_dim, generator=torch.Generator().manual_seed(0))
+    values, paid = thresholds.measure(latents, None)
+    assert values.shape == (5,) and paid.shape == (5, 6)
+    monkeypatch.setattr(relative_thresholds, "_ROWS", 13)
+    for whole, parts in zip((values, paid), thresholds.measure(latents, None), strict=True):
+        np.testing.assert_allclose(whole, parts, atol=1e-6)
+
+
 def test_a_decoder_that_is_certain_still_pays() -> None:
     model = small_model(ScriptedEnv(action="box"), likelihood="bernoulli")
     with torch.no_grad():
         model.decoder.layers[-1].bias.fill_(80.0)
-    tasks = ImaginationConfig(reward_threshold=0.9, threshold_window=5)
+    tasks = relative(0.9, 5)
     imagination = Imagination(model, tasks, n_mixture=3, n_normal=2, seed=0)
     means, walk = torch.zeros(2, model.config.latent_dim), Walk(model, 0)
     for _ in range(3):
@@ -151,58 +219,68 @@ class Rarely:
         return np.stack([~second, second], 1).astype(np.float32)[:, :, None]
 
 
-def drawn_without_replacement(p: float, n_tasks: int, candidates: int, repeats: int) -> float:
-    """Share of rare tasks among those that are kept, drawn one after the other."""
-    rng, kept = np.random.default_rng(5), 0
+def one_after_the_other(paid: Any, count: int, rng: Any) -> list[int]:
+    """Draw without replacement by the chances 1 / commonness of those that are left."""
+    shares = [float(np.mean(column)) for column in paid.T]
+    chances = []
+    for row in paid:
+        own = [share for share, pays in zip(shares, row, strict=True) if pays]
+        chances.append(1.0 / (sum(own) / len(own)) if own else 1.0)
+    left, kept = list(range(len(paid))), []
+    for _ in range(count):
+        p = np.array([chances[i] for i in left])
+        kept.append(left.pop(rng.choice(len(left), p=p / p.sum())))
+    return kept
+
+
+def test_candidates_are_kept_by_how_rare_the_places_are_that_they_pay() -> None:
+    pays = ["1000", "1000", "1100", "0011", "0000", "1000", "0111"]
+    paid = np.array([[int(c) for c in row] for row in pays], bool)
+    repeats, rng, other = 6000, np.random.default_rng(0), np.random.default_rng(1)
+    ours, theirs = np.zeros(len(paid)), np.zeros(len(paid))
     for _ in range(repeats):
-        pool = (rng.random(n_tasks * candidates) < p).tolist()
-        common = {True: np.mean(pool), False: 1.0 - np.mean(pool)}
-        for _ in range(n_tasks):
-            chances = np.array([1.0 / common[rare] for rare in pool])
-            kept += pool.pop(rng.choice(len(pool), p=chances / chances.sum()))
-    return kept / (n_tasks * repeats)
+        kept = keep_rare(paid, 2, rng)
+        assert len(set(kept.tolist())) == 2
+        ours[kept] += 1.0 / repeats
+        theirs[one_after_the_other(paid, 2, other)] += 1.0 / repeats
+    np.testing.assert_allclose(ours, theirs, atol=0.025)
+    assert np.ptp(theirs) > 0.2
 
 
+@pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize("candidates", [1, 2, 8])
-def test_of_the_candidates_rare_tasks_are_kept_as_often_as_common_ones(candidates: int) -> None:
+def test_rare_tasks_are_kept_more_often(candidates: int, together: bool) -> None:
     n_tasks, p, repeats = 6, 0.1, 400
-    tasks = ImaginationConfig(
-        reward_threshold=0.9, threshold_window=2 * n_tasks, task_candidates=candidates
-    )
     model: Any = TwoPlaces()
     imagination = Imagination(
-        model, tasks, n_mixture=n_tasks, n_normal=2, mixture=Rarely(p), seed=0
+        model,
+        relative(0.9, 2 * n_tasks, candidates),
+        n_mixture=n_tasks,
+        n_normal=2,
+        mixture=Rarely(p),
+        seed=0,
     )
     means, nothing = torch.tensor([[1.0], [-1.0]]), torch.zeros(n_tasks, 1)
     places = torch.tensor([[1.0], [-1.0]]).repeat(n_tasks // 2, 1)
+    begins = [np.ones(n_tasks, bool)] if together else list(np.eye(n_tasks, dtype=bool))
     rare = 0
     for _ in range(repeats):
-        imagination.begin()
-        paid = imagination.rewards(means, nothing, nothing, places)
-        latents = imagination.latents(means)
-        np.testing.assert_array_equal(paid, (latents == places).numpy()[:, 0])
+        for begin in begins:
+            imagination.begin(begin)
+            paid = imagination.rewards(means, nothing, nothing, places)
+            latents = imagination.latents(means)
+            np.testing.assert_array_equal(paid, (latents == places).numpy()[:, 0])
         rare += int((latents < 0).sum())
-    expected = drawn_without_replacement(p, n_tasks, candidates, repeats)
+    rng, count, found = np.random.default_rng(5), n_tasks if together else 1, []
+    for _ in range(repeats * n_tasks // count):
+        pool = rng.random(n_tasks * candidates) < p
+        kept = one_after_the_other(np.stack([pool, ~pool], 1), count, rng)
+        found.append(pool[kept].mean())
+    expected = float(np.mean(found))
+    if candidates == 1 and not together:
+        expected = p  # nothing to choose from
     assert abs(rare / (n_tasks * repeats) - expected) < 0.03
-    assert {1: 0.09, 2: 0.16, 8: 0.38}[candidates] < expected < 0.5
-
-
-def test_candidates_replace_only_the_tasks_that_begin() -> None:
-    model = small_model(ScriptedEnv(action="box"), likelihood="bernoulli", p_drop=0.5)
-    tasks = ImaginationConfig(
-        dropout_per_task=True, reward_threshold=0.9, threshold_window=12, task_candidates=5
-    )
-    imagination = Imagination(model, tasks, n_mixture=3, n_normal=2, seed=0)
-    means = torch.randn(2, model.config.latent_dim, generator=torch.Generator().manual_seed(0))
-    walk, begun = Walk(model, 0), np.array([True, False, True])
-    imagination.rewards(means, *walk.step())
-    before = imagination.weights, imagination.masks, imagination.thresholds.copy()
-    imagination.begin(begun)
-    imagination.rewards(means, *walk.step())
-    after = imagination.weights, imagination.masks.swapaxes(0, 1), imagination.thresholds
-    for old, new in zip((before[0], before[1].swapaxes(0, 1), before[2]), after, strict=True):
-        same = [np.array_equal(a, b) for a, b in zip(old, new, strict=True)]
-        assert same == [False, True, False]
+    assert candidates == 1 or expected > p + 0.05
 
 
 @pytest.mark.parametrize("candidates", [1, 4])
@@ -210,7 +288,8 @@ def test_a_saved_imaginary_task_keeps_its_threshold(candidates: int) -> None:
     model = small_model(ScriptedEnv(action="box"), likelihood="bernoulli", p_drop=0.5)
 
     def imagination(seed: int, **kwargs: Any) -> Imagination:
-        tasks = ImaginationConfig(dropout_per_task=True, reward_threshold=0.9, **kwargs)
+        settings = {"dropout_per_task": True, "final_beliefs": True, "reward_threshold": 0.9}
+        tasks = ImaginationConfig(**{**settings, **kwargs})
         return Imagination(model, tasks, n_mixture=3, n_normal=2, seed=seed)
 
     means = torch.randn(2, model.config.latent_dim, generator=torch.Generator().manual_seed(0))
@@ -232,6 +311,13 @@ def test_a_saved_imaginary_task_keeps_its_threshold(candidates: int) -> None:
             whole.rewards(means, *transition), later.rewards(means, *transition)
         )
         np.testing.assert_array_equal(whole.thresholds, later.thresholds)
+    state = whole.state_dict()
+    state["relative"]["recent"] = state["relative"]["recent"][:, 1:]
+    before = later.state_dict()
+    with pytest.raises(ValueError, match=r"shape \(20, 9\), expected at most 20 rows of 10"):
+        later.load_state_dict(state)
+    for name in ("weights", "thresholds", "masks"):
+        np.testing.assert_array_equal(before[name], later.state_dict()[name])
     with pytest.raises(ValueError, match="only the saved imaginary tasks have relative thresholds"):
         imagination(0).load_state_dict(whole.state_dict())
     with pytest.raises(ValueError, match="only these imaginary tasks have relative thresholds"):

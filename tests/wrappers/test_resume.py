@@ -24,6 +24,18 @@ from ldm_wrappers import (
 )
 from ldm_wrappers.latent_dynamics import LatentDynamicsTrainer
 
+TASKS = {
+    "imaginary": ImaginationConfig(dropout_samples=1),
+    "imaginary, kept dropout": ImaginationConfig(dropout_samples=1, dropout_per_task=True),
+    "imaginary, candidates": ImaginationConfig(
+        dropout_per_task=True,
+        final_beliefs=True,
+        reward_threshold=0.999,
+        threshold_window=7,
+        task_candidates=4,
+    ),
+}
+
 
 class Chain:
     """Environment, wrappers, buffer and trainer of a run."""
@@ -33,7 +45,7 @@ class Chain:
             "LDM-GridNavi-v0", 5, max_episode_steps=3, autoreset_mode=AutoresetMode.DISABLED
         )
         self.meta = vector.MultiEpisodeWrapper(self.base, 2)
-        self.model = small_model(self.meta, seed=seed, p_drop=0.5)
+        self.model = small_model(self.meta, seed=seed, p_drop=0.5, likelihood="bernoulli")
         self.buffer = TrajectoryBuffer(self.model.spec, capacity=9, max_length=6, seed=seed)
         if wrapper.startswith("imaginary"):
             self.top: Any = vector.ImaginaryRewardWrapper(
@@ -42,9 +54,7 @@ class Chain:
                 n_mixture=2,
                 mixture=DirichletMixture(2.0, n_components=2, per_dimension=True),
                 buffer=self.buffer,
-                config=ImaginationConfig(
-                    dropout_samples=1, dropout_per_task=wrapper == "imaginary, kept dropout"
-                ),
+                config=TASKS[wrapper],
                 seed=seed,
             )
         else:
@@ -80,7 +90,7 @@ class Chain:
         return seen
 
 
-@pytest.mark.parametrize("wrapper", ["imaginary", "imaginary, kept dropout", "belief"])
+@pytest.mark.parametrize("wrapper", [*TASKS, "belief"])
 @pytest.mark.parametrize("n_steps", [5, 14])
 def test_going_on_is_bit_for_bit(wrapper: str, n_steps: int) -> None:
     first, second = Chain(wrapper, seed=0), Chain(wrapper, seed=1)

@@ -107,6 +107,8 @@ def draw_mixtures(
 ) -> Mixtures:
     """Mix final beliefs as training does: normal workers on random train tasks, then Eq. 1.
 
+    Where training chooses among candidates (``task_candidates``), these are the candidates.
+
     Args:
         config: The run's configuration, whose mixture scheme is used.
         model: Its latent dynamics model.
@@ -136,8 +138,9 @@ def draw_mixtures(
         masks = model.decoder.dropout_mask(*shape, generator=generator)
     components = config.mixture_components or config.n_normal
     per = ", weights per latent dimension" if config.mixture_per_dimension else ""
+    kept = ""
     if config.task_candidates > 1:
-        per += f" (candidates, of which training keeps one in {config.task_candidates})"
+        kept = f" (candidates: training keeps one in {config.task_candidates}, the rare ones)"
     return Mixtures(
         grid=grid,
         train_cells=rollout.tasks,
@@ -148,5 +151,5 @@ def draw_mixtures(
         own_maps=reward_maps(model, grid, beliefs),
         own_dropout_maps=reward_maps(model, grid, beliefs, samples=samples, seed=seed),
         p_drop=config.p_drop,
-        scheme=f"{components} of {config.n_normal} workers, β = {config.beta:g}{per}",
+        scheme=f"{components} of {config.n_normal} workers, β = {config.beta:g}{per}{kept}",
     )
