@@ -119,6 +119,8 @@ def test_relative_thresholds_agree_with_the_second_implementation(
         paid = imagination.rewards(means, *walk.step())
         latents = imagination.latents(means).numpy().astype(float)
         masks: Any = [1.0] if imagination.masks is None else imagination.masks.numpy()
+        if imagination.masks is not None:  # every candidate has masks of its own
+            assert len(np.unique(masks, axis=1).swapaxes(0, 1)) == 3
 
         def probability(task: int, transition: Transition) -> float:
             own = [mask if imagination.masks is None else mask[task] for mask in masks]  # noqa: B023
@@ -165,7 +167,10 @@ def test_masks_of_thresholds_are_drawn_where_none_are_kept() -> None:
 
 def test_what_a_decoder_cannot_tell_apart_is_measured_once(monkeypatch: Any) -> None:
     model = small_model(
-        ScriptedEnv(action="box"), likelihood="bernoulli", decoder_inputs=("next_observation",)
+        ScriptedEnv(action="box"),
+        likelihood="bernoulli",
+        decoder_inputs=("next_observation",),
+        p_drop=0.5,
     )
     thresholds = RelativeThresholds(model, 0.9, 12)
     walk = Walk(model, 0)
@@ -175,11 +180,15 @@ def test_what_a_decoder_cannot_tell_apart_is_measured_once(monkeypatch: Any) -> 
     for transition in (first, second, third):
         thresholds.remember(*transition)
     latents = torch.randn(5, model.config.latent_dim, generator=torch.Generator().manual_seed(0))
-    values, paid = thresholds.measure(latents, None)
-    assert values.shape == (5,) and paid.shape == (5, 6)
-    monkeypatch.setattr(relative_thresholds, "_ROWS", 13)
-    for whole, parts in zip((values, paid), thresholds.measure(latents, None), strict=True):
-        np.testing.assert_allclose(whole, parts, atol=1e-6)
+    masks = model.decoder.dropout_mask(2, 5, generator=torch.Generator().manual_seed(0))
+    for dropped, rows in ((None, 13), (masks, 26)):
+        values, paid = thresholds.measure(latents, dropped)
+        assert values.shape == (5,) and paid.shape == (5, 6)
+        with monkeypatch.context() as patch:
+            patch.setattr(relative_thresholds, "_ROWS", rows)  # two tasks at a time
+            parts = thresholds.measure(latents, dropped)
+        np.testing.assert_allclose(values, parts[0], atol=1e-6)
+        np.testing.assert_array_equal(paid, parts[1])
 
 
 def test_a_decoder_that_is_certain_still_pays() -> None:
