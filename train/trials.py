@@ -59,6 +59,7 @@ SWEEPS: dict[str, tuple[Block, ...]] = {
             "present-beliefs",
         ),
         Block(_GRID, ("ldm",), 8, preset="present-beliefs"),
+        Block(_GRID, ("ldm",), 8, {"task_candidates": (1,)}),
         Block(_EXTRAPOLATION, ("ldm",), 4, {"beta": (1.0, 1.5, 2.0, 2.5)}),
         Block(_GRID, ("ldm",), 4, {"p_drop": (0.0, 0.3, 0.5, 0.7, 0.9)}),
         Block(_GRID, ("ldm",), 4, {"n_mixture": (4, 8, 16, 32)}),
