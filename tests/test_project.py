@@ -48,7 +48,7 @@ def requirements(*extras: str) -> list[Requirement]:
     while todo:
         requirement = Requirement(todo.pop())
         if canonicalize_name(requirement.name) == project()["name"]:
-            todo += [r for extra in requirement.extras for r in optional[extra]]
+            todo += [r for extra in sorted(requirement.extras) for r in optional[extra]]
         else:
             done.append(requirement)
     return done
