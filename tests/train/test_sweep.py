@@ -129,7 +129,7 @@ def test_a_dry_run_lists_and_writes_nothing(tmp_path: Path, capsys: Any) -> None
     out = tmp_path / "new"
     assert main(["gridworld", "--out", str(out), "--dry-run"]) == 0
     text = capsys.readouterr().out
-    assert "0 of 108 trials finished" in text and "LDM-GridNavi-v0-mixreg-seed7" in text
+    assert "0 of 116 trials finished" in text and "LDM-GridNavi-v0-mixreg-seed7" in text
     assert not out.exists()
 
 
