@@ -35,11 +35,11 @@ _GRID: dict[str, Any] = {
 _GRID_METHODS: dict[str, dict[str, Any]] = {
     "varibad": {"decoder_heads": 49, "p_drop": 0.0, "vae_updates": 12},
 }
-# Half of LDM's steps are imaginary: with 6 M it sees fewer real ones than the others with 5 M. For
+# Half of LDM's steps are imaginary: with 10 M it sees as many real ones as the others with 5 M. For
 # variBAD, an average of policies would be shown beliefs of an encoder that most of them never saw;
 # its network and entropy were chosen by train returns of the first million steps.
 _GRID_PPO_METHODS: dict[str, dict[str, Any]] = {
-    "ldm": {"total_timesteps": 6_000_000, "anneal_from": 0.5},
+    "ldm": {"total_timesteps": 10_000_000, "anneal_from": 0.5},
     "varibad": {
         **_GRID_METHODS["varibad"],
         "policy_averaging": 0.0,
