@@ -112,6 +112,8 @@ class PolicySettings:
     """Width of the policy's LSTM (recurrent methods)."""
     net_arch: tuple[int, ...] = (32,)
     """Hidden layers of the policy and of the value head, tanh."""
+    log_std_init: float = 0.0
+    """Logarithm of the actions' standard deviation at the start (continuous actions)."""
     value_trains_lstm: bool = True
     """Let the value loss train the shared LSTM, as RL² does."""
     normalize_observation: bool = False
@@ -134,6 +136,8 @@ class PolicySettings:
         for name in ("gamma", "gae_lambda", "anneal_from"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
+        if not math.isfinite(self.log_std_init):
+            raise ValueError(f"log_std_init must be finite, got {self.log_std_init}")
         if not 0.0 <= self.policy_averaging < 1.0:
             raise ValueError(f"policy_averaging must lie in [0, 1), got {self.policy_averaging}")
         if not self.net_arch or min(self.net_arch) < 1:

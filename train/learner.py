@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import torch
+from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
@@ -129,9 +130,15 @@ class LinearDecay:
 
 def algorithm(config: TrainConfig, vec_env: VecEnv, device: str) -> OnPolicyAlgorithm:
     """RecurrentPPO on whole workers (mixreg: on mixtures), or PPO where the policy sees beliefs."""
+    if config.log_std_init and not isinstance(vec_env.action_space, spaces.Box):
+        raise ValueError(
+            f"log_std_init = {config.log_std_init} needs continuous actions, got "
+            f"{vec_env.action_space}"
+        )
     rmsprop = config.optimizer == "rmsprop"
     policy_kwargs: dict[str, Any] = {
         "net_arch": list(config.net_arch),
+        "log_std_init": config.log_std_init,
         "optimizer_class": torch.optim.RMSprop if rmsprop else torch.optim.Adam,
         "optimizer_kwargs": {"eps": config.optimizer_eps, **({"alpha": 0.99} if rmsprop else {})},
     }

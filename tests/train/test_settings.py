@@ -238,6 +238,10 @@ def test_settings_of_single_methods_and_families() -> None:
     ant = resolve("LDM-AntGoal-v0", "rl2", eval_tasks=3)
     sizes = {k: len(v) for k, v in evaluation_tasks(ant).items() if v is not None}
     assert sizes == {"train": 3, "test": 3, "eval": 4}
+    for method in ("rl2", "varibad"):
+        wide: Any = build(dataclasses.replace(ant, method=method, log_std_init=-1.5)).algorithm
+        assert wide.policy.log_std.tolist() == [-1.5] * 8
+        wide.get_env().close()
     split = resolve("LDM-GridNavi-v0", "rl2", n_steps=60)
     with pytest.raises(ValueError, match="n_steps = 60 splits"):
         check_steps(split)
@@ -279,7 +283,7 @@ def test_settings_of_the_course_of_a_run(tmp_path: Path) -> None:
 ELSEWHERE = {
     "preset", "device", "run_dir", "overwrite", "total_timesteps", "log_interval", "eval_interval",
     "checkpoint_interval", "vae_updates", "mixreg_alpha", "eval_tasks", "num_threads",
-    "truncate_backpropagation",
+    "truncate_backpropagation", "log_std_init",
 }  # fmt: skip
 
 
