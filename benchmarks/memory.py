@@ -10,16 +10,16 @@ resident set size is read every few seconds. The buffers' stated size is the tra
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from benchmarks.result_file import write_result
 from train.command_line import parse
 from train.csv_file import read_csv
 from train.learner import build
-from train.run_folder import RunFolder, commit, versions
+from train.run_folder import RunFolder
 
 
 def resident_mib(pid: int) -> float | None:
@@ -67,17 +67,13 @@ def main() -> None:
     print(
         f"  growth {growth:,.0f} MiB; buffers' stated size {stated:,.0f} MiB, + 5 %: {allowed:,.0f}"
     )
-    if given.json is not None:
-        result = {
-            "benchmark": "memory",
-            "config": config.to_dict(),
-            "stated_mib": stated,
-            "seconds_and_rss_mib": [[round(t, 1), round(m, 1)] for t, m in readings],
-            "growth_mib": growth,
-            "versions": versions(),
-            "commit": commit(),
-        }
-        given.json.write_text(json.dumps(result) + "\n")
+    figures = {
+        "config": config.to_dict(),
+        "stated_mib": stated,
+        "seconds_and_rss_mib": [[round(t, 1), round(m, 1)] for t, m in readings],
+        "growth_mib": growth,
+    }
+    write_result(given.json, "memory", figures)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import os
-import platform
 import statistics
 import time
 from pathlib import Path
@@ -24,13 +22,13 @@ import torch
 from sb3_contrib import RecurrentPPO
 from stable_baselines3.common.vec_env import VecNormalize
 
+from benchmarks.result_file import write_result
 from benchmarks.stepping import MODELS, raw_rate
 from ldm_wrappers.sb3 import LatentDynamicsCallback, VectorEnvAdapter
 from train.config import TrainConfig
 from train.environments import training_env
 from train.learner import build
 from train.presets import resolve
-from train.run_folder import commit, versions
 from train.trials import parse_overrides
 
 
@@ -138,19 +136,13 @@ def main() -> None:
         limit = statistics.median(physics) * cores
         print(f"  raw physics × {cores} cores: {limit:,.0f} steps/s")
         print(f"  ratio LDM / raw physics: {ldm / limit:.2f} (bar B4: AntGoal 0.25, cheetah 0.10)")
-    if arguments.json is not None:
-        result = {
-            "benchmark": "training",
-            "config": config.to_dict(),
-            "steps_per_second": rates,
-            "raw_physics_per_core": physics,
-            "cores": cores,
-            "torch_threads": torch.get_num_threads(),
-            "machine": platform.processor() or platform.machine(),
-            "versions": versions(),
-            "commit": commit(),
-        }
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+    figures = {
+        "config": config.to_dict(),
+        "steps_per_second": rates,
+        "raw_physics_per_core": physics,
+        "cores": cores,
+    }
+    write_result(arguments.json, "training", figures)
 
 
 if __name__ == "__main__":

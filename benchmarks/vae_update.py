@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
-import platform
 import statistics
 import time
 from pathlib import Path
@@ -26,6 +24,7 @@ from gymnasium.vector import AutoresetMode
 from torch import nn
 
 import ldm_envs  # noqa: F401  registers the ids
+from benchmarks.result_file import write_result
 from ldm_wrappers.latent_dynamics import (
     LatentDynamics,
     LatentDynamicsConfig,
@@ -38,7 +37,6 @@ from ldm_wrappers.latent_dynamics import (
 from ldm_wrappers.latent_dynamics.encoder import Posterior, kl_divergence, sample
 from ldm_wrappers.vector import MultiEpisodeWrapper
 from train.presets import resolve
-from train.run_folder import commit, versions
 
 PUBLISHED_LENGTHS = 50
 
@@ -162,18 +160,8 @@ def main() -> None:
     print(f"  {faster:.1f} times faster (bar B5: >= 4)")
     print(f"held-out ELBO per encoded length after {arguments.updates} updates: {elbos}")
     print(f"  {100 * worse:+.1f} % worse after than before (bar B5: within 2 %)")
-    if arguments.json is not None:
-        result = {
-            "benchmark": "vae_update",
-            "updates": arguments.updates,
-            "seconds": times,
-            "elbo": elbos,
-            "torch_threads": torch.get_num_threads(),
-            "machine": platform.processor() or platform.machine(),
-            "versions": versions(),
-            "commit": commit(),
-        }
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+    figures = {"updates": arguments.updates, "seconds": times, "elbo": elbos}
+    write_result(arguments.json, "vae_update", figures)
 
 
 if __name__ == "__main__":
