@@ -86,20 +86,19 @@ _GRID_PPO: dict[str, Any] = {
     "vae_encoded_lengths": 8,
     "total_timesteps": 5_000_000,
 }
-# imaginary tasks as the paper has them: of present beliefs, so that they change while workers still
-# explore, and with expected rewards
+# The same learner on imaginary tasks as the paper has them: of present beliefs, so that they change
+# while workers still explore, with weights per latent dimension as in the authors' code, and paying
+# the decoder's expected rewards, a mean over dropout masks.
 _GRID_PRESENT_BELIEFS: dict[str, Any] = {
     **_GRID_PPO,
-    "n_mixture": 16,
     "mixture_components": 5,
     "mixture_per_dimension": True,
-    "beta": 2.0,
-    "p_drop": 0.5,
+    "dropout_samples": 8,
+    "dropout_per_task": False,
     "final_beliefs": False,
     "reward_threshold": None,
     "threshold_window": 0,
     "task_candidates": 1,
-    "vae_updates": 8,
 }
 # such tasks with the paper's policy learner, A2C
 _GRID_A2C: dict[str, Any] = {
@@ -184,7 +183,7 @@ def _grid_presets(authors_p_drop: float) -> dict[str, Preset]:
     rate = {"p_drop": authors_p_drop}
     return {
         "default": Preset(_GRID_PPO, _GRID_PPO_METHODS),
-        "present-beliefs": Preset(_GRID_PRESENT_BELIEFS, {"varibad": _GRID_PPO_METHODS["varibad"]}),
+        "present-beliefs": Preset(_GRID_PRESENT_BELIEFS, _GRID_PPO_METHODS),
         "a2c": Preset({**_GRID_A2C, **rate}, _GRID_METHODS),
         "paper": Preset({**_GRID_PAPER, **rate}, _GRID_PAPER_METHODS),
     }

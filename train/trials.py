@@ -44,21 +44,15 @@ SWEEPS: dict[str, tuple[Block, ...]] = {
     # Figure 3 with 8 seeds, then the ablations with 4, as in the paper
     "gridworld": (
         Block(_GRID, ("ldm", "rl2", "varibad", "mixreg", "oracle-rl2", "oracle-varibad"), 8),
-        # imaginary tasks as in the paper: the mean over dropout masks with the authors' β and
-        # p_drop, then one mask per task
+        # imaginary tasks as in the paper, then with one dropout mask per task
+        Block(_GRID, ("ldm",), 8, preset="present-beliefs"),
         Block(
             _GRID,
             ("ldm",),
             8,
-            {
-                "beta": (1.0,),
-                "p_drop": (0.7,),
-                "dropout_samples": (8,),
-                "dropout_per_task": (False,),
-            },
+            {"dropout_samples": (1,), "dropout_per_task": (True,)},
             "present-beliefs",
         ),
-        Block(_GRID, ("ldm",), 8, preset="present-beliefs"),
         Block(_GRID, ("ldm",), 8, {"task_candidates": (1,)}),
         Block(_EXTRAPOLATION, ("ldm",), 4, {"beta": (1.0, 1.5, 2.0, 2.5)}),
         Block(_GRID, ("ldm",), 4, {"p_drop": (0.0, 0.3, 0.5, 0.7, 0.9)}),
