@@ -1,0 +1,67 @@
+"""Ceilings, learning curves and groups of runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import ldm_envs
+from train.csv_file import CsvFile
+from train.environments import evaluation_tasks
+from train.pictures.ceilings import best_returns
+from train.pictures.curves import read_curves
+from train.presets import resolve
+from train.result_tables import group_runs
+from train.run_folder import RunFolder
+
+
+def test_ceilings_follow_from_tasks_and_rewards() -> None:
+    tasks = evaluation_tasks(resolve("LDM-GridNavi-v0", "rl2"))
+    train = best_returns("LDM-GridNavi-v0", tasks["train"])
+    test = best_returns("LDM-GridNavi-v0", tasks["test"])
+    assert train is not None and train.mean() == pytest.approx(23.28, abs=5e-3)
+    assert test is not None and test.mean() == pytest.approx(24.50, abs=5e-3)
+    env = gym.make("LDM-GridNavi-v0")
+    env.reset(options={"task": [3, 5]})
+    walk = [2] * 3 + [1] * 5 + [0] * 22
+    played = sum(float(env.step(np.int64(action))[1]) for action in walk)
+    best = best_returns("LDM-GridNavi-v0", np.array([[3, 5]]))
+    assert best is not None and best[0] == pytest.approx(played)
+    env.close()
+
+
+@pytest.mark.parametrize("env_id", [i for i in ldm_envs.ENV_IDS if "GridNavi" not in i])
+def test_families_without_a_formula_have_no_ceiling(env_id: str) -> None:
+    assert best_returns(env_id, np.zeros((1, 2))) is None
+
+
+def test_curves_are_means_over_tasks(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, resolve("LDM-GridNavi-v0", "rl2"))
+    rows = [
+        {"timesteps": t, "split": "test", "task": task, "episode": e, "return": t + e + task,
+         "reached": int(task == e)}
+        for t in (10, 20) for task in (1, 2, 3) for e in (1, 2)
+    ]  # fmt: skip
+    CsvFile(folder.evaluations).append(rows)
+    curve = read_curves(folder)["test"]
+    assert curve.steps.tolist() == [10, 20] and curve.n_tasks == 3
+    assert np.allclose(curve.returns, [[13, 14], [23, 24]])
+    assert curve.missed is not None and np.allclose(curve.missed, 2)
+
+
+def test_runs_are_grouped_by_what_differs(tmp_path: Path) -> None:
+    def run(name: str, method: str, **changes: float) -> RunFolder:
+        config = resolve("LDM-GridNavi-v0", method, run_dir=name, **changes)
+        return RunFolder(tmp_path / name, config)
+
+    folders = [
+        run("a", "ldm", seed=0),
+        run("b", "ldm", seed=1),
+        run("c", "ldm", p_drop=0.0),
+        run("d", "rl2"),
+    ]
+    names = {key: len(group) for key, group in group_runs(folders).items()}
+    assert names == {"ldm p_drop 0.7": 2, "ldm p_drop 0": 1, "rl2": 1}
