@@ -50,7 +50,12 @@ SWEEPS: dict[str, tuple[Block, ...]] = {
             _GRID,
             ("ldm",),
             8,
-            {"dropout_samples": (1,), "dropout_per_task": (True,)},
+            {
+                "dropout_samples": (1,),
+                "dropout_per_task": (True,),
+                "beta": (2.0,),
+                "p_drop": (0.5,),
+            },
             "present-beliefs",
         ),
         Block(_GRID, ("ldm",), 8, {"task_candidates": (1,)}),

@@ -10,6 +10,8 @@ from train.learner import check_steps
 from train.methods import METHODS
 from train.presets import PRESETS, resolve
 
+IMAGINATION = ImaginationConfig.__dataclass_fields__
+
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(
@@ -59,11 +61,9 @@ def test_a_foreign_environment_starts_from_the_defaults() -> None:
         resolve("Pendulum-v1", "rl2", "paper")
 
 
-def test_present_beliefs_differ_from_the_default_in_imaginary_tasks_alone() -> None:
-    default = resolve("LDM-GridNavi-v0", "ldm").to_dict()
-    present = resolve("LDM-GridNavi-v0", "ldm", "present-beliefs").to_dict()
-    different = {name for name in default if default[name] != present[name]}
-    imagination = set(ImaginationConfig.__dataclass_fields__)
-    assert different <= imagination | {"mixture_components", "mixture_per_dimension", "preset"}
-    assert (present["beta"], present["p_drop"], present["dropout_samples"]) == (1.0, 0.7, 8)
-    assert not present["final_beliefs"] and present["reward_threshold"] is None
+def test_present_beliefs_are_what_the_paper_mixes() -> None:
+    present = resolve("LDM-GridNavi-v0", "ldm", "present-beliefs")
+    assert ImaginationConfig(**{name: getattr(present, name) for name in IMAGINATION}) == (
+        ImaginationConfig()
+    )
+    assert (present.beta, present.p_drop, present.mixture_per_dimension) == (1.0, 0.7, True)
