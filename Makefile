@@ -63,7 +63,7 @@ benchmark: install  ## env and training steps per second, against the stock libr
 	$(BIN)/python -m benchmarks.stepping
 	$(BIN)/python -m benchmarks.training
 
-figures: install  ## draw the figures of results/ again from its CSV files
+figures: install  ## draw the figures of results/gridworld again from its CSV files
 	$(BIN)/python -m train.figures $(ARGS)
 
 clean:  ## remove caches and builds; runs/ and the virtual environment stay

@@ -194,6 +194,6 @@ def mjbatch_available() -> bool:
 def _say_how_to_get_mjbatch() -> None:
     warnings.warn(
         "mjbatch is not installed, so MuJoCo batches step one simulation after the other; "
-        'for several times the speed: pip install "ldm[fast]"',
+        "for several times the speed: pip install mjbatch",
         stacklevel=2,
     )

@@ -1,12 +1,10 @@
 """Geoms that show a hidden task in a MuJoCo scene.
 
-A `Marker` holds what `mjv_initGeom` wants and what Gymnasium's viewers take through
-`add_marker`; `draw` puts markers into any scene without a viewer.
+A `Marker` holds what Gymnasium's viewers take through `add_marker`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TypedDict
 
 import mujoco
@@ -46,26 +44,6 @@ def arrow(
     cos, sin = np.cos(heading), np.sin(heading)
     rotation = np.array([[0.0, -sin, cos], [0.0, cos, sin], [-1.0, 0.0, 0.0]])
     return _marker(mujoco.mjtGeom.mjGEOM_ARROW, (0.04, 0.04, length), start, rotation, colour)
-
-
-def draw(scene: mujoco.MjvScene, markers: Iterable[Marker]) -> None:
-    """Append the markers to the scene.
-
-    Raises:
-        RuntimeError: If the scene has no room for another geom.
-    """
-    for marker in markers:
-        if scene.ngeom >= scene.maxgeom:
-            raise RuntimeError(f"The scene is full: it holds {scene.maxgeom} geoms")
-        mujoco.mjv_initGeom(
-            scene.geoms[scene.ngeom],
-            marker["type"],
-            size=marker["size"],
-            pos=marker["pos"],
-            mat=marker["mat"],
-            rgba=marker["rgba"],
-        )
-        scene.ngeom += 1
 
 
 def _marker(

@@ -43,7 +43,7 @@ class MujocoVectorEnv(TaskVectorEnv):
         autoreset_mode: Gymnasium's `AutoresetMode`, or its value as a string.
         num_threads: Worker threads; None for the cores this process may use, at most num_envs.
             Results do not depend on it.
-        backend: "mjbatch" (threads; extra `ldm[fast]`), "serial" (one simulation after the
+        backend: "mjbatch" (threads; extra `fast`), "serial" (one simulation after the
             other), or "auto": mjbatch if installed, else serial with a warning.
         render_mode: None; the scalar environments render.
 

@@ -54,7 +54,7 @@ def evaluate(folder: RunFolder, learner: Learner) -> list[SplitResult]:
 
 
 def chosen_tasks(config: TrainConfig, texts: list[str]) -> Array | None:
-    """Tasks that ``--tasks`` names: indexes of the eval split, or components as in ``3,4``.
+    """Tasks that ``--tasks`` names: indexes of the eval split, or components as in ``3,4``, ``2,``.
 
     Raises:
         ValueError: An index out of range, or a task outside the family.
@@ -79,7 +79,7 @@ def chosen_tasks(config: TrainConfig, texts: list[str]) -> Array | None:
             tasks.append(known[int(text)])
             continue
         try:
-            values = [float(value) for value in text.split(",")]
+            values = [float(value) for value in text.removesuffix(",").split(",")]
         except ValueError:
             raise ValueError(
                 f"--tasks {text!r} is neither an index nor components like 1.5,0.2"
@@ -161,7 +161,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--video", action="store_true", help="film the chosen tasks as MP4")
     flags.add_argument(
         "--tasks", nargs="+", default=[], metavar="TASK",
-        help="tasks to show: indexes of the eval split, or components like 3,4 or 1.25,",
+        help="tasks to show: indexes of the eval split, or components: 3,4 or 2.5 or 2,",
     )  # fmt: skip
     flags.add_argument(
         "--out", type=Path, default=None, metavar="DIR",

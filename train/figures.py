@@ -54,6 +54,8 @@ def draw(source: Path, out: Path) -> list[Path]:
         )
         compared = {name: r for name, r in groups(own).items() if not ablated(r[0])}
         ablations = {setting: ablation(own, setting) for setting in ABLATIONS}
+        if not compared and not any(ablations.values()):  # but one value of an ablation
+            compared = groups(own)
         if len(compared) > 1 or not any(ablations.values()):
             path = out / f"figure3{suffix}.png"
             title = "Figure 3: the methods"
@@ -114,6 +116,8 @@ def collect_runs(paths: list[Path], out: Path) -> list[Path]:
     mixtures = collect_mixtures(list(zip(names, folders, strict=True)))
     if mixtures:
         written.append(write_csv(out / "mixtures.csv", mixtures))
+    else:  # of an earlier collection
+        (out / "mixtures.csv").unlink(missing_ok=True)
     return written
 
 
@@ -158,6 +162,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     source = options.source or _DEFAULT
     with report_errors():
+        if options.check and options.out and not options.collect:
+            raise ValueError("--check compares within one folder: expected no --out beside it")
         if options.collect:
             source = options.out or source
             for path in collect_runs(options.collect, source):

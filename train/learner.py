@@ -125,7 +125,8 @@ class LinearDecay:
 
     def __call__(self, progress_remaining: float) -> float:
         """The value while ``progress_remaining`` falls from 1 to 0."""
-        return self.start * min(1.0, progress_remaining / (1.0 - self.begin))
+        # the last rollout may end behind the run's end
+        return self.start * min(1.0, max(0.0, progress_remaining) / (1.0 - self.begin))
 
 
 def algorithm(config: TrainConfig, vec_env: VecEnv, device: str) -> OnPolicyAlgorithm:

@@ -63,6 +63,12 @@ def _train(config: TrainConfig, learner: Learner, folder: RunFolder, resumed: bo
     checkpoints = Checkpoints(folder, learner, statistics, evaluation, metrics)
     if resumed:
         checkpoints.resume()
+        done = learner.algorithm.num_timesteps
+        if config != folder.config and config.total_timesteps < done:
+            raise ValueError(
+                f"{folder.path} has trained {done:,} steps already, expected --total-timesteps of "
+                f"at least that, got {config.total_timesteps:,}"
+            )
         folder.update(config)
     progress = Progress(learner, evaluation)
     stop = StopRequest()

@@ -22,6 +22,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 FORMAT = "ldm-run-1"
+_FORMATS = "ldm-run-"  # how every version's begins
 _PACKAGES = (
     "gymnasium", "mujoco", "mjbatch", "numpy", "torch", "stable-baselines3", "sb3-contrib",
 )  # fmt: skip
@@ -84,10 +85,10 @@ class RunFolder:
                 f"run folder {self.path} exists; go on with --resume {self.path}, or start over "
                 "with --overwrite"
             )
-        if not (self.path / "config.json").is_file():
+        if not _describes_a_run(self.path / "config.json"):
             raise FileExistsError(
-                f"{self.path} is no run folder (it has no config.json), so --overwrite leaves it "
-                "alone; name another --run-dir"
+                f"{self.path} is no run folder (it has no config.json of one), so --overwrite "
+                "leaves it alone; name another --run-dir"
             )
         with self.lock():
             shutil.rmtree(self.path)
@@ -103,10 +104,12 @@ class RunFolder:
         write_json(self.path / "config.json", values)
 
     def update(self, config: TrainConfig) -> None:
-        """Keep what ``--resume`` changed, for the next one."""
+        """Keep what ``--resume`` changed, for the next one; versions and commit stay the first."""
         if config != self.config:
+            file = self.path / "config.json"
+            values = json.loads(file.read_text(encoding="utf-8"))
+            write_json(file, {**values, "config": config.to_dict()})
             self.config = config
-            self._write_config()
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -156,6 +159,15 @@ class RunFolder:
             return cls(path, config)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise StateFileError(f"{file} does not describe a run: {error}") from None
+
+
+def _describes_a_run(file: Path) -> bool:
+    """Whether a ``config.json`` is a run's, of this version or another one."""
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(values, dict) and str(values.get("format", "")).startswith(_FORMATS)
 
 
 def check_module(env_id: str) -> None:

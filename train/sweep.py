@@ -5,8 +5,8 @@
         --override beta=1,2 --out runs/ant-goal --cpus-per-trial 2
 
 The same command again goes on: finished trials are left alone, others begin at their last
-checkpoint. Needs the extra ``sweep`` (``pip install 'ldm[sweep]'``). Ray schedules; a trial asks
-it for ``--cpus-per-trial`` cores and ``--gpus-per-trial`` GPUs, on this machine or, with
+checkpoint. Needs the extra ``sweep`` (``pip install ray``). Ray schedules; a trial asks it for
+``--cpus-per-trial`` cores and ``--gpus-per-trial`` GPUs, on this machine or, with
 ``--address``, on a cluster that shares the folder ``--out``.
 """
 
@@ -27,7 +27,7 @@ if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
 from train.command_line import report_errors
 from train.run_folder import RunFolder
 from train.sweep_table import SweepTable
-from train.trial_runner import check_settings, read_state, run_trial, trial_lock
+from train.trial_runner import check_settings, is_finished, run_trial, trial_lock
 from train.trials import SWEEPS, Trial, blocks_of, parse_overrides, plan
 
 
@@ -45,7 +45,7 @@ def sweep(trials: list[Trial], out: Path, options: argparse.Namespace) -> int:
         if (Path(config.run_dir) / "config.json").exists():
             check_settings(config, RunFolder.open(config.run_dir))
     table = SweepTable(trials, out)
-    waiting = [trial for trial in trials if read_state(out, trial.name).finished is None]
+    waiting = [trial for trial in trials if not is_finished(out, trial)]
     done = len(trials) - len(waiting)
     print(f"{len(trials)} trials in {out}: {done} finished before, {len(waiting)} to run")
     table.update()
@@ -107,7 +107,7 @@ def _ray() -> Any:
     try:
         return importlib.import_module("ray")
     except ImportError:
-        raise ValueError("sweeps run on Ray, which is missing: pip install 'ldm[sweep]'") from None
+        raise ValueError("sweeps run on Ray, which is missing: pip install ray") from None
 
 
 @contextlib.contextmanager
@@ -127,8 +127,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("sweep", nargs="?", help="a named sweep, instead of --methods, --env-ids, --seeds")
     add("--methods", nargs="+", default=[], metavar="METHOD")
-    add("--env-ids", nargs="+", default=["LDM-GridNavi-v0"], metavar="ID")
-    add("--seeds", type=int, default=8, help="number of seeds, counted from 0")
+    add("--env-ids", nargs="+", default=[], metavar="ID", help="default LDM-GridNavi-v0")
+    add("--seeds", type=int, default=None, help="number of seeds, counted from 0; default 8")
     add(
         "--override",
         nargs="+",
@@ -161,14 +161,18 @@ def planned(options: argparse.Namespace) -> list[Trial]:
     grid = parse_overrides(options.override)
     changes: dict[str, Any] = {}
     if options.sweep is not None:
-        if options.methods:
-            raise ValueError(f"either the sweep {options.sweep!r} or --methods, not both")
+        own = {"--methods": options.methods, "--env-ids": options.env_ids, "--seeds": options.seeds}
+        given = [flag for flag, value in own.items() if value not in ([], None)]
+        if given:
+            raise ValueError(f"either the sweep {options.sweep!r} or {given[0]}, not both")
         several = sorted(name for name, values in grid.items() if len(values) != 1)
         if several:
             raise ValueError(f"a named sweep takes one value per override, got several: {several}")
         changes = {name: values[0] for name, values in grid.items()}
         grid = {}
-    blocks = blocks_of(options.sweep, options.env_ids, options.methods, options.seeds, grid)
+    env_ids = options.env_ids or ["LDM-GridNavi-v0"]
+    seeds = 8 if options.seeds is None else options.seeds
+    blocks = blocks_of(options.sweep, env_ids, options.methods, seeds, grid)
     return plan(blocks, preset=options.preset, changes=changes)
 
 

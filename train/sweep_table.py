@@ -16,7 +16,7 @@ from train.condense import Rows, curve_rows, evaluations
 from train.result_tables import write_csv
 from train.run_folder import RunFolder
 from train.state_file import StateFileError
-from train.trial_runner import TrialState, is_running, newest_checkpoint, read_state
+from train.trial_runner import TrialState, is_finished, is_running, newest_checkpoint, read_state
 from train.trials import Trial, group_text
 
 _SHOWN = ("trial", "status", "attempts", "timesteps", "train_return", "test_return", "test_reached")
@@ -46,7 +46,8 @@ class SweepTable:
         write_csv(self.out / "sweep.csv", self._rows)
         if len(self._curves) != before or (final and self._curves):
             results = [row for trial in self.trials for row in self._curves.get(trial.name, [])]
-            write_csv(self.out / "results.csv", results)
+            if results:
+                write_csv(self.out / "results.csv", results)
         if self._live is not None:
             self._live.update(self._table())
         else:
@@ -99,7 +100,7 @@ class SweepTable:
         }
 
     def _status(self, trial: Trial, state: TrialState, final: bool) -> str:
-        if state.finished is not None:
+        if is_finished(self.out, trial):
             return "finished"
         if not final and is_running(self.out, trial.name):
             return "running"

@@ -19,7 +19,7 @@ from train.atomic_file import write_json
 from train.config import TrainConfig
 from train.run_folder import RunFolder
 from train.signals import TrainingStopped
-from train.trials import PLACE, Trial
+from train.trials import PLACE, Trial, unused_settings
 
 try:
     import fcntl
@@ -68,6 +68,12 @@ def read_state(out: Path, name: str) -> TrialState:
         return TrialState()
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{path} is damaged: {error}; delete it to run the trial anew") from None
+
+
+def is_finished(out: Path, trial: Trial) -> bool:
+    """Whether a trial has finished and its run is still there; a deleted one is run again."""
+    finished = read_state(out, trial.name).finished is not None
+    return finished and (Path(trial.placed(out).run_dir) / "config.json").exists()
 
 
 def write_state(out: Path, name: str, state: TrialState) -> None:
@@ -129,7 +135,8 @@ def check_settings(config: TrainConfig, folder: RunFolder) -> None:
         ValueError: What differs.
     """
     mine, theirs = config.to_dict(), folder.config.to_dict()
-    differing = [k for k in mine if k not in PLACE and mine[k] != theirs[k]]
+    indifferent = PLACE | unused_settings(config)
+    differing = [k for k in mine if k not in indifferent and mine[k] != theirs[k]]
     if differing:
         raise ValueError(
             f"{folder.path} was begun with other settings: "
@@ -152,9 +159,10 @@ def run_trial(trial: Trial, out: Path, device: str = "auto", num_threads: int = 
     config = trial.placed(out, device=device, num_threads=num_threads)
     log = state_path(out, trial.name).with_suffix(".log")
     with trial_lock(out, trial.name):
-        state = read_state(out, trial.name)
-        if state.finished is not None:
+        if is_finished(out, trial):
             return "finished"
+        state = read_state(out, trial.name)
+        state.finished = None
         started = time.time()
         state.attempts.append(
             {

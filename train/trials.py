@@ -88,7 +88,10 @@ class Trial:
 def plan(
     blocks: Iterable[Block], *, preset: str = "default", changes: dict[str, Any] | None = None
 ) -> list[Trial]:
-    """All trials in order, each once: an ablation's value that is the preset's own is no new run.
+    """All trials in order, each once.
+
+    An ablation's value that is the preset's own is no new run, nor is one of a setting that the
+    method does not use.
 
     Args:
         blocks: What to run.
@@ -107,7 +110,7 @@ def plan(
         ):
             settings = {**(changes or {}), **dict(zip(names, chosen, strict=True))}
             config = resolve(env_id, name_of_method, chosen_preset, **{**settings, "seed": seed})
-            differing = override_text(config, PLACE | {"seed"})
+            differing = override_text(config, PLACE | {"seed"} | unused_settings(config))
             parts = [env_id.replace(":", "-").replace("/", "-"), name_of_method]
             parts += [chosen_preset] if chosen_preset != "default" else []
             parts += [differing.replace(" ", "-").replace("/", "-")] if differing else []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -118,9 +117,3 @@ def sample(posterior: Posterior, generator: torch.Generator | None) -> torch.Ten
         posterior.mean.shape, generator=generator, device=posterior.mean.device, dtype=torch.float32
     )
     return posterior.mean + noise * torch.exp(0.5 * posterior.logvar)
-
-
-def entropy(posterior: Posterior) -> torch.Tensor:
-    """Differential entropy in nats, summed over the latent: (…,)."""
-    constant = 0.5 * (1.0 + math.log(2.0 * math.pi))
-    return (constant + 0.5 * posterior.logvar).sum(dim=-1)

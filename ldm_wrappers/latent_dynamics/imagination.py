@@ -22,7 +22,8 @@ class Imagination:
     m̂ = Σ α⁽ⁱ⁾ m⁽ⁱ⁾ with weights that are drawn when an imaginary task begins and kept for it;
     r̂ = decoder(m̂, s, a, s'). With several candidates per task, which of them it is, and with a
     relative threshold, what it pays, is decided at the task's first transition; weights, masks
-    and thresholds are its own from then on.
+    and thresholds are its own from then on. With final beliefs so is m̂, though other workers
+    finish tasks meanwhile.
 
     Attributes:
         weights: Mixture weights α, float32 (n_mixture, n_normal, 1 or latent_dim).
@@ -73,6 +74,9 @@ class Imagination:
         if share is not None:
             self.thresholds = np.full(n_mixture, share)
             self._relative = RelativeThresholds(model, share, window) if window else None
+        self._held: torch.Tensor | None = None  # m̂ of running tasks, with final beliefs
+        if self.config.final_beliefs:
+            self._held = torch.zeros(n_mixture, model.config.latent_dim, device=model.device)
         self._new = np.ones(n_mixture, bool)  # tasks before their first transition
         self.seed(seed)
         self.weights = torch.zeros(0)
@@ -136,7 +140,11 @@ class Imagination:
     @torch.no_grad()
     def latents(self, means: torch.Tensor) -> torch.Tensor:
         """Mixture beliefs m̂ (n_mixture, latent_dim) of belief means (n_normal, latent_dim)."""
-        return (self.weights * means).sum(1)
+        latents = (self.weights * means).sum(1)
+        if self._held is None:
+            return latents
+        new = torch.from_numpy(self._new).to(latents.device)
+        return torch.where(new[:, None], latents, self._held)
 
     def rewards(
         self,
@@ -148,7 +156,8 @@ class Imagination:
         """Imaginary rewards of one transition per imaginary task.
 
         Args:
-            means: float32 (n_normal, latent_dim), beliefs from before the transition.
+            means: float32 (n_normal, latent_dim), beliefs from before the transition; of a running
+                task with final beliefs, those from before its first one count.
             observations: float32 (n_mixture, observation_size).
             actions: float32 (n_mixture, action_columns).
             next_observations: float32 (n_mixture, observation_size).
@@ -165,6 +174,9 @@ class Imagination:
         if masks is None and self._samples:
             masks = self._draw_masks(self.n_mixture)
         latents = self.latents(means)
+        if self._held is not None:
+            self._held = latents
+        self._new = np.zeros(self.n_mixture, bool)
         rewards = self.model.imagine_reward(latents, *transition, masks)
         if masks is not None:
             rewards = rewards.mean(0)
@@ -203,10 +215,9 @@ class Imagination:
             thresholds = thresholds[kept]
             self._replace(self._new, weights[kept], None if masks is None else masks[:, kept])
         self.thresholds[self._new] = thresholds
-        self._new = np.zeros(self.n_mixture, bool)
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, kept masks, relative thresholds and what they depend on, and generators."""
+        """Weights, what running tasks keep, what thresholds depend on, and generators."""
         state: dict[str, Any] = {
             "weights": self.weights.cpu().numpy().copy(),
             "rng": self.rng.bit_generator.state,
@@ -217,6 +228,8 @@ class Imagination:
         if self._relative is not None and self.thresholds is not None:
             state["relative"] = self._relative.state_dict()
             state["thresholds"] = self.thresholds.copy()
+        if self._held is not None:
+            state["latents"] = self._held.cpu().numpy().copy()
             state["new"] = self._new.copy()
         return state
 
@@ -234,13 +247,20 @@ class Imagination:
         if ("relative" in state) != (self._relative is not None):
             which = "the saved" if self._relative is None else "these"
             raise ValueError(f"only {which} imaginary tasks have relative thresholds")
+        if ("latents" in state) != (self._held is not None):
+            which = "the saved" if self._held is None else "these"
+            raise ValueError(f"only {which} imaginary tasks keep their latents (final_beliefs)")
         masks = self.masks
         if masks is not None:
             masks = self._saved("dropout masks", state["masks"], masks)
+        held = self._held
+        if held is not None:
+            held = self._saved("latents", state["latents"], held)
         if self._relative is not None:
             self._relative.load_state_dict(state["relative"])
             self.thresholds = np.array(state["thresholds"], np.float64)
-            self._new = np.array(state["new"], bool)
+        if held is not None:
+            self._held, self._new = held, np.array(state["new"], bool)
         self.weights, self.masks = weights, masks
         self.rng.bit_generator.state = state["rng"]
         self.generator.set_state(torch.as_tensor(np.array(state["generator"], dtype=np.uint8)))

@@ -22,8 +22,9 @@ class ImaginationConfig:
             of new ones at every step. The task then has one reward function, a sample of what
             dropout leaves open, and tasks differ in more than their mixture.
         final_beliefs: Mix what workers believed at the end of their latest finished tasks instead
-            of their current beliefs m_t. An imaginary task is then the same from its first step to
-            its last, and not vague until the normal workers know theirs.
+            of their current beliefs m_t, as they were at the imaginary task's first step. It is
+            then the same from its first step to its last, and not vague until the normal workers
+            know theirs.
         reward_threshold: With a Bernoulli likelihood, pay its high reward where it is more likely
             than this, else its low one: rewards that the environment could have paid. ``None``
             pays the expected reward.

@@ -24,12 +24,17 @@ def autoreset_mode(env: VectorEnv[Any, Any, Any]) -> AutoresetMode:
 def require_autoreset_mode(
     env: VectorEnv[Any, Any, Any], expected: AutoresetMode, wrapper: str
 ) -> None:
-    """Raise a ``ValueError`` unless ``env`` resets its ended environments as ``expected``."""
+    """Raise a ``ValueError`` unless ``env`` resets its ended environments as ``expected``.
+
+    Nor may its next step overwrite the observations of the last one, which wrappers keep.
+    """
     mode = autoreset_mode(env)
     if mode is not expected:
         raise ValueError(
             f"{wrapper} needs an environment with autoreset_mode={expected.name}, got {mode.name}"
         )
+    if getattr(env.unwrapped, "copy", True) is False:
+        raise ValueError(f"{wrapper} needs an environment that returns copies, got copy=False")
 
 
 def merge_rows(infos: Infos, new: Infos, rows: BoolArray) -> Infos:

@@ -165,6 +165,20 @@ def test_a_run_folder_that_exists(
     with pytest.raises(SystemExit):
         train_tiny(home, "rl2", "--overwrite")
     assert f"{home} is no run folder" in capsys.readouterr().err and (home / "letters").exists()
+    for text in ("{}", '{"name": "mine"}', "[]", "no JSON"):  # somebody else's config.json
+        (home / "config.json").write_text(text)
+        with pytest.raises(SystemExit):
+            train_tiny(home, "rl2", "--overwrite")
+        assert (home / "config.json").read_text() == text and (home / "letters").exists()
+
+
+def test_a_run_does_not_go_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = train_tiny(tmp_path / "run", "rl2")
+    before = (run / "config.json").read_bytes()
+    with pytest.raises(SystemExit):
+        main(["--resume", str(run), "--total-timesteps", "480"])
+    assert "has trained 960 steps already" in capsys.readouterr().err
+    assert (run / "config.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("arguments", [[], ["nowhere", "--video", "--device", "gpu"], ["."]])
@@ -263,6 +277,14 @@ API: dict[str, tuple[Callable[[], Any], str]] = {
     "pool": (lambda: BeliefPool(0, 2), "0 and 2"),
     "pool row": (lambda: BeliefPublisherWrapper(grid(), model(), BeliefPool(2, 2), 2), "got 2"),
     "buffer": (lambda: buffer(capacity=0), "got 0"),
+    "borrowed observations": (
+        lambda: vector.MultiEpisodeWrapper(
+            gym.vector.SyncVectorEnv(
+                [grid], copy=False, autoreset_mode=AutoresetMode.DISABLED
+            ), 2
+        ),
+        "copy=False",
+    ),
     "empty buffer": (lambda: buffer().sample(1), "empty"),
     "latent_dim": (lambda: model(latent_dim=0), "got 0"),
     "heads": (lambda: model(decoder_heads=5), "decoder_heads=5"),

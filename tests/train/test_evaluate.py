@@ -16,7 +16,8 @@ from tiny_runs import train_tiny
 import ldm_envs  # noqa: F401
 from train.artifacts import load_artifacts
 from train.csv_file import read_csv
-from train.evaluate import main
+from train.evaluate import chosen_tasks, main
+from train.presets import resolve
 from train.run_folder import RunFolder
 
 
@@ -199,6 +200,7 @@ def test_a_broken_run_is_one_line(
 @pytest.mark.parametrize(
     ("tasks", "message"),
     [
+        (["1,"], "shape"),
         (["27"], "--tasks 27 is out of range: split 'test' of LDM-GridNavi-v0 has tasks 0 to 26"),
         (["1,1"], "outside the set"),
         (["3,4,5"], "shape"),
@@ -218,3 +220,9 @@ def test_bad_tasks_are_one_line(
     error = capsys.readouterr().err
     assert stopped.value.code == 1 and message in error and error.count("\n") == 1
     assert not (run / "evaluation").exists() and not (run / "pictures").exists()
+
+
+def test_tasks_of_one_component_end_with_a_comma() -> None:
+    config = resolve("LDM-HalfCheetahVel-v0", "rl2")
+    tasks = chosen_tasks(config, ["2,", "1.25,", "2.5"])
+    assert tasks is not None and tasks.tolist() == [[2.0], [1.25], [2.5]]

@@ -172,6 +172,17 @@ def test_c6_the_committed_files_alone_give_every_figure_again(
         assert (few / name).read_bytes() == first[name], "--check must not write"
 
 
+def test_one_value_of_an_ablation_is_shown_as_a_method_is(tmp_path: Path) -> None:
+    run = made_up(tmp_path, GRID, "ldm", 0, 20.0, beta=2.0)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mixtures.csv").write_text("of an earlier collection")
+    assert main(["--collect", str(run), "--out", str(out)]) == 0
+    assert (out / "figure3.png").exists() and not (out / "mixtures.csv").exists()
+    with pytest.raises(SystemExit):
+        main([str(out), "--check", "--out", str(tmp_path / "other")])
+
+
 def test_results_are_compact(made: dict[str, Any]) -> None:
     """30 kB a run at most, of 50 evaluations each: the 92 runs of the sweep stay under 3 MB."""
     size = sum((made["out"] / f"{n}.csv").stat().st_size for n in ("runs", "curves", "tasks"))

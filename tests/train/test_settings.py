@@ -14,7 +14,7 @@ from train.command_line import parse
 from train.config import TrainConfig
 from train.csv_file import read_csv
 from train.environments import evaluation_tasks
-from train.learner import build, check_steps
+from train.learner import LinearDecay, build, check_steps
 from train.presets import resolve
 from train.run_folder import RunFolder
 
@@ -86,6 +86,12 @@ def test_flags_choose_the_preset_they_belong_to() -> None:
     assert config == resolve("LDM-AntGoal-v0", "rl2", n_steps=400)
     same, _ = parse(["--env_id=LDM-AntGoal-v0", "--method=rl2", "--n_steps=400"])
     assert same == config
+
+
+def test_an_annealed_learning_rate_never_turns_round() -> None:
+    decay = LinearDecay(1e-3, 0.5)
+    shares = {1.0: 1e-3, 0.5: 1e-3, 0.25: 5e-4, 0.0: 0.0, -0.5: 0.0}  # remaining: rate
+    assert {share: pytest.approx(decay(share)) for share in shares} == shares
 
 
 def test_a_run_folder_keeps_its_configuration(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -67,7 +68,7 @@ def test_a_plan_is_a_product_and_names_what_differs() -> None:
     grid = parse_overrides(["beta=1,2.5", "net_arch=(8,8)"])
     assert grid == {"beta": (1.0, 2.5), "net_arch": ((8, 8),)}
     trials = plan([Block((GRID,), ("ldm", "rl2"), 2, grid)], changes={"total_timesteps": 960})
-    assert len(trials) == 8
+    assert len(trials) == 6  # RL² has no beta
     assert trials[2].name == ("LDM-GridNavi-v0-ldm-total_timesteps=960-beta=2.5-net_arch=8x8-seed0")
     config = trials[2].config
     assert (config.beta, config.net_arch, config.total_timesteps) == (2.5, (8, 8), 960)
@@ -95,11 +96,21 @@ def test_settings_that_a_method_does_not_use_make_no_group() -> None:
     )
 
 
+def test_settings_that_a_method_does_not_use_make_no_trial() -> None:
+    trials = plan([Block((GRID,), ("ldm", "rl2"), 2, parse_overrides(["beta=1,2"]))])
+    assert [t.name.removeprefix(GRID) for t in trials] == [
+        "-ldm-seed0", "-ldm-seed1", "-ldm-beta=2-seed0", "-ldm-beta=2-seed1",
+        "-rl2-seed0", "-rl2-seed1",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["nonsense"], "unknown sweep 'nonsense'"),
-        (["gridworld", "--methods", "ldm"], "not both"),
+        (["gridworld", "--methods", "ldm"], "--methods, not both"),
+        (["gridworld", "--env-ids", "LDM-AntGoal-v0"], "--env-ids, not both"),
+        (["gridworld", "--seeds", "2"], "--seeds, not both"),
         (["gridworld", "--override", "beta=1,2"], r"several: \['beta'\]"),
         ([], "needs environments, seeds and methods"),
         (["--methods", "ldm", "nonsense"], "needs environments, seeds and methods"),
@@ -139,7 +150,7 @@ def test_without_ray_a_sweep_says_how_to_get_it(
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(SystemExit):
         main(["--methods", "rl2", "--out", str(tmp_path)])
-    assert "pip install 'ldm[sweep]'" in capsys.readouterr().err
+    assert "pip install ray" in capsys.readouterr().err
 
 
 def test_a_finished_trial_is_not_run_again(tmp_path: Path, monkeypatch: Any) -> None:
@@ -162,6 +173,18 @@ def test_a_finished_trial_is_not_run_again(tmp_path: Path, monkeypatch: Any) -> 
     ]
     assert len(ends) == 1 and ends[0]["return"] == rows[0]["test_return"]
     assert ends[0]["tasks"] == "27"
+
+
+def test_a_trial_whose_run_was_deleted_is_run_again(tmp_path: Path) -> None:
+    trial = tiny()[0]
+    assert run_trial(trial, tmp_path, "cpu") == "finished"
+    run = Path(trial.placed(tmp_path).run_dir)
+    shutil.rmtree(run)
+    table = SweepTable([trial], tmp_path)
+    assert table.update(final=True) == 1 and not (tmp_path / "results.csv").exists()
+    assert run_trial(trial, tmp_path, "cpu") == "finished"
+    assert (run / "policy.safetensors").exists() and table.update(final=True) == 0
+    assert [one["from_timesteps"] for one in read_state(tmp_path, trial.name).attempts] == [0, 0]
 
 
 def test_a_stopped_trial_goes_on_and_ends_like_an_unbroken_one(

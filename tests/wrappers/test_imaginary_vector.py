@@ -51,6 +51,7 @@ class Reference:
         self.table = mixture.table
         self.drawn = mixture.drawn  # the reset of the wrapper was the last to draw
         self.weights = list(self.table[self.drawn - N_MIXTURE : self.drawn])
+        self.kept: list[Any] = [None] * N_MIXTURE  # with final beliefs, each task keeps its own
 
     def step(self, actions: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         beliefs = [
@@ -65,12 +66,15 @@ class Reference:
                 paid.append(transition.reward)
                 continue
             which = index - self.n_normal
-            m = np.zeros(len(beliefs[0]))
-            for weight, belief in zip(self.weights[which], beliefs, strict=True):
-                m = m + weight.astype(float) * belief
+            m = self.kept[which]
+            if m is None:
+                m = np.zeros(len(beliefs[0]))
+                for weight, belief in zip(self.weights[which], beliefs, strict=True):
+                    m = m + weight.astype(float) * belief
             paid.append(self.pay(m, transition))
+            self.kept[which] = m if self.final_beliefs else None
             if ended:
-                self.weights[which] = self.table[self.drawn]
+                self.weights[which], self.kept[which] = self.table[self.drawn], None
                 self.drawn += 1
         return np.array(paid), np.array(true)
 

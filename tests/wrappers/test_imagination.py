@@ -241,6 +241,52 @@ def test_a_saved_imaginary_task_keeps_its_threshold(candidates: int) -> None:
         whole.load_state_dict(imagination(0).state_dict())
 
 
+def test_with_final_beliefs_a_task_keeps_the_latent_it_began_with() -> None:
+    """Other workers finish tasks in the middle of it, and change what would be mixed."""
+    model = small_model(ScriptedEnv(action="box"))
+    settings = ImaginationConfig(final_beliefs=True, dropout_samples=0)
+    whole, later = (
+        Imagination(model, settings, n_mixture=3, n_normal=3, seed=seed) for seed in (0, 1)
+    )
+    generator = torch.Generator().manual_seed(0)
+    old, new, other = torch.randn(3, 3, model.config.latent_dim, generator=generator)
+    walk, numbers = Walk(model, 1), NumpyModel(model)
+
+    def mixed(row: int, means: torch.Tensor) -> np.ndarray[Any, Any]:
+        return (whole.weights[row] * means).sum(0).numpy()
+
+    def check(means: torch.Tensor, *expected: np.ndarray[Any, Any]) -> None:
+        transition = walk.step()
+        np.testing.assert_allclose(whole.latents(means), expected, atol=1e-6)
+        paid = whole.rewards(means, *transition)
+        observations, actions, following = (array.numpy() for array in transition)
+        rewards = [
+            numbers.reward(
+                expected[k].astype(float),
+                Transition(observations[k], actions[k], 0.0, following[k]),
+            )
+            for k in range(3)
+        ]
+        np.testing.assert_allclose(paid, rewards, atol=1e-5)
+
+    first, last = mixed(0, old), mixed(2, old)
+    check(old, first, mixed(1, old), last)
+    check(new, first, mixed(1, old), last)
+    whole.begin(np.array([False, True, False]))
+    check(new, first, mixed(1, new), last)
+    check(other, first, mixed(1, new), last)
+    later.load_state_dict(whole.state_dict())
+    transition = walk.step()
+    np.testing.assert_array_equal(
+        whole.rewards(other, *transition), later.rewards(other, *transition)
+    )
+    present = Imagination(model, ImaginationConfig(dropout_samples=0), n_mixture=3, n_normal=3)
+    with pytest.raises(ValueError, match="only the saved imaginary tasks keep their latents"):
+        present.load_state_dict(whole.state_dict())
+    with pytest.raises(ValueError, match="only these imaginary tasks keep their latents"):
+        whole.load_state_dict(present.state_dict())
+
+
 def test_a_state_that_does_not_fit_leaves_the_imaginary_tasks_as_they_were() -> None:
     model = small_model(ScriptedEnv(), p_drop=0.5)
 

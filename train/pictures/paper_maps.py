@@ -22,15 +22,17 @@ _MIXTURES = 50
 def collect_mixtures(runs: list[tuple[str, RunFolder]]) -> list[dict[str, Any]]:
     """Mixtures of one finished LDM run per dropout rate (the lowest seed), one row per number.
 
-    Runs must be on the grid and differ from their preset in nothing but dropout and budget.
+    Runs must be on the grid and differ from the default preset in nothing but dropout and budget,
+    so that all rows show one kind of mixture.
     """
     from train.trials import overrides
 
     chosen: dict[float, tuple[str, RunFolder]] = {}
     for name, folder in sorted(runs, key=lambda run: run[1].config.seed):
         config = folder.config
+        kind = (config.env_id, config.method, config.preset)
         usual = set(overrides(config)) <= {"p_drop", "total_timesteps"}
-        if (config.env_id, config.method) == ("LDM-GridNavi-v0", "ldm") and usual:
+        if kind == ("LDM-GridNavi-v0", "ldm", "default") and usual:
             finished = folder.latent_dynamics.exists() and folder.policy.exists()
             if finished:
                 chosen.setdefault(config.p_drop, (name, folder))
