@@ -19,7 +19,6 @@ import torch
 from train.atomic_file import atomic_path
 
 FORMAT = "ldm-state-2"
-_LEGACY = "ldm-state-1"  # without a checksum of its own; read, no longer written
 _START = b'{"__metadata__":{"sha256":"'
 _NO_DIGEST = b"0" * 64
 _DTYPES = {
@@ -82,7 +81,7 @@ def load_state(path: Path, sha256: str | None = None) -> Any:
             structure, arrays, found = _read(path, file)
         if sha256 is not None and found != sha256:
             raise StateFileError(
-                f"{path} is not the file that was saved: its checksum is {str(found)[:12]}…, "
+                f"{path} is not the file that was saved: its checksum is {found[:12]}…, "
                 f"expected {sha256[:12]}…"
             )
         return _unpack(structure, arrays)
@@ -114,18 +113,19 @@ def _header(structure: Any, arrays: dict[str, Array]) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
-def _read(path: Path, file: BinaryIO) -> tuple[Any, dict[str, Array], str | None]:
+def _read(path: Path, file: BinaryIO) -> tuple[Any, dict[str, Array], str]:
     """Structure, arrays and checksum of an open file."""
     size = os.fstat(file.fileno()).st_size
     length = int.from_bytes(file.read(8), "little")
     if not 2 <= length <= min(size - 8, _LARGEST_HEADER):
         raise ValueError(f"its header claims {length} of {size} bytes")
     header = bytearray(file.read(length))
-    held, digest = None, hashlib.sha256(length.to_bytes(8, "little"))
-    if header.startswith(_START):
-        place = slice(len(_START), len(_START) + len(_NO_DIGEST))
-        held = header[place].decode("ascii", "replace")
-        header[place] = _NO_DIGEST
+    if not header.startswith(_START):
+        raise ValueError("its header does not begin with a checksum")
+    place = slice(len(_START), len(_START) + len(_NO_DIGEST))
+    held = header[place].decode("ascii", "replace")
+    header[place] = _NO_DIGEST
+    digest = hashlib.sha256(length.to_bytes(8, "little"))
     digest.update(header)
     entries = json.loads(header)
     metadata = entries.pop("__metadata__")
@@ -150,8 +150,6 @@ def _read(path: Path, file: BinaryIO) -> tuple[Any, dict[str, Array], str | None
     if position != size - 8 - length:
         raise ValueError(f"{size - 8 - length - position} bytes belong to no array")
 
-    if held is None:
-        return _legacy_structure(path, metadata), arrays, None
     if held != digest.hexdigest():
         raise StateFileError(
             f"{path} is damaged: its checksum is {digest.hexdigest()[:12]}…, not {held[:12]}…"
@@ -159,14 +157,6 @@ def _read(path: Path, file: BinaryIO) -> tuple[Any, dict[str, Array], str | None
     if metadata["format"] != FORMAT:
         raise StateFileError(f"{path} has format {metadata['format']!r}, expected {FORMAT!r}")
     return json.loads(metadata["structure"]), arrays, held
-
-
-def _legacy_structure(path: Path, metadata: Any) -> Any:
-    values = json.loads(metadata["ldm"]) if "ldm" in metadata else metadata
-    if values["format"] != _LEGACY:
-        raise StateFileError(f"{path} is damaged, or has format {values['format']!r} in disorder")
-    structure = values["structure"]
-    return json.loads(structure) if isinstance(structure, str) else structure
 
 
 def _bytes(array: Array) -> memoryview:
