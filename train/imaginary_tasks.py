@@ -106,6 +106,7 @@ def measure(folder: RunFolder, repeats: int = 8) -> list[dict[str, Any]]:
         if train is not None and grid.holds(train):
             train_cells = set(grid.index(train).tolist())
         rows = []
+        play(learner, layer, seed=repeats)  # final beliefs and visited cells, of what runs then
         for repeat in range(repeats):
             returns, latents, masks, thresholds = play(learner, layer, seed=repeat)
             maps = reward_maps(learner.model, grid, latents, samples=48, seed=repeat, masks=masks)
