@@ -22,7 +22,6 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 FORMAT = "ldm-run-1"
-_FORMATS = "ldm-run-"  # how every version's begins
 _PACKAGES = (
     "gymnasium", "mujoco", "mjbatch", "numpy", "torch", "stable-baselines3", "sb3-contrib",
 )  # fmt: skip
@@ -162,12 +161,12 @@ class RunFolder:
 
 
 def _describes_a_run(file: Path) -> bool:
-    """Whether a ``config.json`` is a run's, of this version or another one."""
+    """Whether a ``config.json`` is a run's, whatever its settings."""
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return False
-    return isinstance(values, dict) and str(values.get("format", "")).startswith(_FORMATS)
+    return isinstance(values, dict) and values.get("format") == FORMAT
 
 
 def check_module(env_id: str) -> None:

@@ -27,7 +27,7 @@ if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
 from train.command_line import report_errors
 from train.run_folder import RunFolder
 from train.sweep_table import SweepTable
-from train.trial_runner import check_settings, is_finished, run_trial, trial_lock
+from train.trial_runner import check_settings, read_state, run_trial, trial_lock
 from train.trials import SWEEPS, Trial, blocks_of, parse_overrides, plan
 
 
@@ -45,7 +45,7 @@ def sweep(trials: list[Trial], out: Path, options: argparse.Namespace) -> int:
         if (Path(config.run_dir) / "config.json").exists():
             check_settings(config, RunFolder.open(config.run_dir))
     table = SweepTable(trials, out)
-    waiting = [trial for trial in trials if not is_finished(out, trial)]
+    waiting = [trial for trial in trials if read_state(out, trial.name).finished is None]
     done = len(trials) - len(waiting)
     print(f"{len(trials)} trials in {out}: {done} finished before, {len(waiting)} to run")
     table.update()

@@ -16,7 +16,7 @@ from train.condense import Rows, curve_rows, evaluations
 from train.result_tables import write_csv
 from train.run_folder import RunFolder
 from train.state_file import StateFileError
-from train.trial_runner import TrialState, is_finished, is_running, newest_checkpoint, read_state
+from train.trial_runner import TrialState, is_running, newest_checkpoint, read_state
 from train.trials import Trial, group_text
 
 _SHOWN = ("trial", "status", "attempts", "timesteps", "train_return", "test_return", "test_reached")
@@ -100,7 +100,7 @@ class SweepTable:
         }
 
     def _status(self, trial: Trial, state: TrialState, final: bool) -> str:
-        if is_finished(self.out, trial):
+        if state.finished is not None:
             return "finished"
         if not final and is_running(self.out, trial.name):
             return "running"

@@ -19,7 +19,7 @@ from train.atomic_file import write_json
 from train.config import TrainConfig
 from train.run_folder import RunFolder
 from train.signals import TrainingStopped
-from train.trials import PLACE, Trial, unused_settings
+from train.trials import PLACE, Trial, run_path, unused_settings
 
 try:
     import fcntl
@@ -55,6 +55,8 @@ def state_path(out: Path, name: str) -> Path:
 def read_state(out: Path, name: str) -> TrialState:
     """The state of a trial; an empty one if it has never begun.
 
+    One whose run was deleted is not finished.
+
     Raises:
         ValueError: The file is not a trial's state.
     """
@@ -63,17 +65,14 @@ def read_state(out: Path, name: str) -> TrialState:
         values = json.loads(path.read_text(encoding="utf-8"))
         if values.pop("format") != FORMAT:
             raise ValueError(f"its format is not {FORMAT}")
-        return TrialState(**values)
+        state = TrialState(**values)
+        if not (run_path(out, name) / "config.json").exists():
+            state.finished = None
+        return state
     except FileNotFoundError:
         return TrialState()
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{path} is damaged: {error}; delete it to run the trial anew") from None
-
-
-def is_finished(out: Path, trial: Trial) -> bool:
-    """Whether a trial has finished and its run is still there; a deleted one is run again."""
-    finished = read_state(out, trial.name).finished is not None
-    return finished and (Path(trial.placed(out).run_dir) / "config.json").exists()
 
 
 def write_state(out: Path, name: str, state: TrialState) -> None:
@@ -159,10 +158,9 @@ def run_trial(trial: Trial, out: Path, device: str = "auto", num_threads: int = 
     config = trial.placed(out, device=device, num_threads=num_threads)
     log = state_path(out, trial.name).with_suffix(".log")
     with trial_lock(out, trial.name):
-        if is_finished(out, trial):
-            return "finished"
         state = read_state(out, trial.name)
-        state.finished = None
+        if state.finished is not None:
+            return "finished"
         started = time.time()
         state.attempts.append(
             {

@@ -68,6 +68,11 @@ SWEEPS: dict[str, tuple[Block, ...]] = {
 }
 
 
+def run_path(out: Path, name: str) -> Path:
+    """The run folder of a trial in the sweep's folder ``out``."""
+    return out / "runs" / name
+
+
 @dataclasses.dataclass(frozen=True)
 class Trial:
     """One run of a sweep.
@@ -82,7 +87,7 @@ class Trial:
 
     def placed(self, out: Path, **changes: Any) -> TrainConfig:
         """The configuration with its run folder in the sweep's folder ``out``."""
-        return dataclasses.replace(self.config, run_dir=str(out / "runs" / self.name), **changes)
+        return dataclasses.replace(self.config, run_dir=str(run_path(out, self.name)), **changes)
 
 
 def plan(
