@@ -52,6 +52,11 @@ def test_what_the_default_presets_stand_for() -> None:
     assert updates_per_step(resolve(cheetah, "rl2")) == updates_per_step(
         resolve(cheetah, "rl2", "paper")
     )
+    for env_id in ("LDM-AntGoal-v0", "LDM-AntDir-v0"):
+        default, paper = resolve(env_id, "ldm"), resolve(env_id, "ldm", "paper")
+        assert updates_per_step(default)[1] == updates_per_step(paper)[1]
+        assert default.n_mixture / default.n_workers == paper.n_mixture / paper.n_workers
+        assert default.mixture_components == paper.n_normal  # weights as spread out as the paper's
 
 
 def test_a_foreign_environment_starts_from_the_defaults() -> None:
