@@ -37,7 +37,8 @@ _GRID_METHODS: dict[str, dict[str, Any]] = {
 }
 # Half of LDM's steps are imaginary: with 10 M it sees as many real ones as the others with 5 M. For
 # variBAD, an average of policies would be shown beliefs of an encoder that most of them never saw;
-# its network and entropy were chosen by train returns of the first million steps.
+# its network and entropy were chosen by train returns of the first million steps. Single policies
+# jump about, hence its falling learning rate.
 _GRID_PPO_METHODS: dict[str, dict[str, Any]] = {
     "ldm": {"total_timesteps": 10_000_000, "anneal_from": 0.5},
     "varibad": {
@@ -45,6 +46,7 @@ _GRID_PPO_METHODS: dict[str, dict[str, Any]] = {
         "policy_averaging": 0.0,
         "net_arch": (64, 64),
         "ent_coef": 0.02,
+        "anneal_from": 0.5,
     },
 }
 # Made for minutes on two cores: 64 workers, and VAE updates on a random subset of encoded lengths.
