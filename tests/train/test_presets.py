@@ -38,6 +38,9 @@ def test_what_the_default_presets_stand_for() -> None:
     # as many real steps as the methods without imaginary tasks
     real = grid.total_timesteps * grid.n_normal // grid.n_workers
     assert real == resolve("LDM-GridNavi-v0", "rl2").total_timesteps
+    for name in ("oracle", "oracle-rl2", "oracle-varibad"):  # 45 goals instead of 18
+        config = resolve("LDM-GridNavi-v0", name)
+        assert (config.total_timesteps, config.anneal_from) == (10_000_000, 0.5)
     for name in ("varibad", "oracle-varibad"):  # its policy reads an encoder that changes
         config = resolve("LDM-GridNavi-v0", name)
         assert (config.policy_averaging, config.p_drop, config.decoder_heads) == (0.0, 0.0, 49)
