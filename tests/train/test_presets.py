@@ -57,7 +57,8 @@ def test_what_the_default_presets_stand_for() -> None:
     )
     for env_id in ("LDM-AntGoal-v0", "LDM-AntDir-v0"):
         default, paper = resolve(env_id, "ldm"), resolve(env_id, "ldm", "paper")
-        assert updates_per_step(default)[1] == updates_per_step(paper)[1]
+        ratio = updates_per_step(default)[1] / updates_per_step(paper)[1]
+        assert 1.0 <= ratio <= 1.25  # whole VAE updates per rollout
         assert default.n_mixture / default.n_workers == paper.n_mixture / paper.n_workers
         assert default.mixture_components == paper.n_normal  # weights as spread out as the paper's
 
