@@ -17,7 +17,7 @@ from train.setting_types import check_types
 
 Section = TypeVar("Section", ImaginationConfig, LatentDynamicsConfig)
 # settings that are younger than runs, with the value that those had
-_YOUNGER = {"task_candidates": 1, "log_std_init": 0.0}
+_YOUNGER = {"task_candidates": 1, "log_std_init": 0.0, "target_kl": None}
 
 
 # dataclasses collect fields from the last base to the first: --help begins with RunSettings

@@ -100,6 +100,9 @@ class PolicySettings:
     """λ of generalised advantage estimation."""
     clip_range: float = 0.2
     """PPO's clip range; without effect at one epoch of one minibatch (A2C)."""
+    target_kl: float | None = None
+    """An update ends early once the policy is 1.5 times this KL divergence away from the one that
+    collected the rollout; None: never."""
     ent_coef: float = 0.01
     """Entropy coefficient."""
     vf_coef: float = 0.5
@@ -133,6 +136,8 @@ class PolicySettings:
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} must not be negative, got {value}")
+        if self.target_kl is not None:
+            check_positive(self, "target_kl")
         for name in ("gamma", "gae_lambda", "anneal_from"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")

@@ -154,6 +154,7 @@ def algorithm(config: TrainConfig, vec_env: VecEnv, device: str) -> OnPolicyAlgo
         "gamma": config.gamma,
         "gae_lambda": config.gae_lambda,
         "clip_range": config.clip_range,
+        "target_kl": config.target_kl,
         "ent_coef": config.ent_coef,
         "vf_coef": config.vf_coef,
         "max_grad_norm": config.max_grad_norm,

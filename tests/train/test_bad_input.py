@@ -54,6 +54,8 @@ TRAINING = {
     "--run-dir /dev/null": "/dev/null",
     "--overwrite maybe": "maybe",
     "--log-std-init nan": "got nan",
+    "--target-kl 0": "got 0.0",
+    "--target-kl inf": "got inf",
     "--log-std-init -1": "log_std_init = -1.0 needs continuous actions, got Discrete(5)",
     "--n-episodes 0": "got 0",
     "--n-episodes 1.5": "'1.5'",

@@ -30,7 +30,8 @@ def test_sections_of_the_settings_do_not_overlap() -> None:
 def test_settings_that_are_younger_than_a_run_have_the_value_it_had() -> None:
     config = resolve("LDM-GridNavi-v0", "ldm", "present-beliefs")
     values = config.to_dict()
-    assert (values.pop("task_candidates"), values.pop("log_std_init")) == (1, 0.0)
+    for name, value in {"task_candidates": 1, "log_std_init": 0.0, "target_kl": None}.items():
+        assert values.pop(name) == value
     assert TrainConfig.from_dict(values) == config
 
 
@@ -42,6 +43,7 @@ OTHER: dict[str, str] = {
     "n_mixture": "3", "reward_low": "-0.5", "reward_high": "2.0", "mixture_components": "3",
     "num_threads": "1", "vae_encoded_lengths": "6", "vae_decoded_steps": "9",
     "policy_averaging": "0.5", "reward_threshold": "0.5", "anneal_from": "0.5",
+    "target_kl": "0.02",
 }  # fmt: skip
 
 
@@ -118,6 +120,7 @@ def seen(config: TrainConfig) -> list[str]:
         "ent_coef",
         "vf_coef",
         "max_grad_norm",
+        "target_kl",
         "normalize_advantage",
         "seed",
         "n_envs",
@@ -166,7 +169,7 @@ IN_THE_LEARNER: dict[str, Any] = {
     "final_beliefs": True, "reward_threshold": 0.5, "threshold_window": 12, "task_candidates": 3,
     "n_minibatches": 2, "learning_rate": 0.5, "anneal_from": 0.25, "optimizer": "adam",
     "policy_averaging": 0.5, "optimizer_eps": 0.25,
-    "gamma": 0.5, "gae_lambda": 0.5, "clip_range": 0.9, "ent_coef": 0.75, "vf_coef": 0.25,
+    "gamma": 0.5, "gae_lambda": 0.5, "clip_range": 0.9, "target_kl": 0.02, "ent_coef": 0.75, "vf_coef": 0.25,
     "max_grad_norm": 3.0, "normalize_advantage": True, "lstm_hidden_size": 16, "net_arch": (8, 8),
     "value_trains_lstm": False, "normalize_observation": True, "normalize_reward": True,
     "latent_dim": 3, "encoder_observation_size": 3, "encoder_action_size": 3,
