@@ -38,12 +38,13 @@ _GRID: dict[str, Any] = {
 _GRID_METHODS: dict[str, dict[str, Any]] = {
     "varibad": {"decoder_heads": 49, "p_drop": 0.0, "vae_updates": 12},
 }
-# Half of LDM's steps are imaginary: with 10 M it sees as many real ones as the others with 5 M. For
-# variBAD, an average of policies would be shown beliefs of an encoder that most of them never saw;
-# its network and entropy were chosen by train returns of the first million steps. Single policies
-# jump about, hence its falling learning rate. The oracles have 45 goals to learn instead of 18.
+# Half of LDM's steps are imaginary: with 10 M it sees as many real ones as the others with 5 M. The
+# oracles have 45 goals to learn instead of 18.
+_GRID_LONG: dict[str, Any] = {"total_timesteps": 10_000_000, "anneal_from": 0.5}
+# For variBAD, an average of policies would be shown beliefs of an encoder that most of them never
+# saw; its network and entropy were chosen by train returns of the first million steps. Single
+# policies jump about, hence its falling learning rate.
 _GRID_PPO_METHODS: dict[str, dict[str, Any]] = {
-    "ldm": {"total_timesteps": 10_000_000, "anneal_from": 0.5},
     "varibad": {
         **_GRID_METHODS["varibad"],
         "policy_averaging": 0.0,
@@ -51,8 +52,8 @@ _GRID_PPO_METHODS: dict[str, dict[str, Any]] = {
         "ent_coef": 0.02,
         "anneal_from": 0.5,
     },
-    "oracle-rl2": {"total_timesteps": 10_000_000, "anneal_from": 0.5},
-    "oracle-varibad": {"total_timesteps": 10_000_000},
+    "oracle-rl2": _GRID_LONG,
+    "oracle-varibad": _GRID_LONG,
 }
 # Made for minutes on two cores: 64 workers, and VAE updates on a random subset of encoded lengths.
 # PPO reaches the train optimum in a fifth of A2C's steps, and in half of that on normalised
@@ -215,11 +216,8 @@ def _grid_presets(authors_p_drop: float) -> dict[str, Preset]:
     """The presets of a grid; two of them drop out as much as the authors do on it."""
     rate = {"p_drop": authors_p_drop}
     return {
-        "default": Preset(_GRID_PPO, _GRID_PPO_METHODS),
-        "present-beliefs": Preset(
-            _GRID_PRESENT_BELIEFS,
-            {name: values for name, values in _GRID_PPO_METHODS.items() if name != "ldm"},
-        ),
+        "default": Preset(_GRID_PPO, {"ldm": _GRID_LONG, **_GRID_PPO_METHODS}),
+        "present-beliefs": Preset(_GRID_PRESENT_BELIEFS, _GRID_PPO_METHODS),
         "a2c": Preset({**_GRID_A2C, **rate}, _GRID_METHODS),
         "paper": Preset({**_GRID_PAPER, **rate}, _GRID_PAPER_METHODS),
     }
@@ -253,7 +251,7 @@ def resolve(env_id: str, method_name: str, preset: str = "default", **changes: A
     Raises:
         ValueError: Unknown method, preset or setting.
     """
-    method(method_name)
+    chosen_method = method(method_name)
     presets = PRESETS.get(env_id, {"default": Preset({})})
     if preset not in presets:
         raise ValueError(
@@ -264,8 +262,8 @@ def resolve(env_id: str, method_name: str, preset: str = "default", **changes: A
     if unknown:
         raise ValueError(f"unknown settings {unknown}, expected some of {sorted(known)}")
     chosen = presets[preset]
-    base = "varibad" if METHODS[method_name].observation == "belief" else ""
-    own = "oracle-rl2" if method_name == "oracle" else method_name
+    base = "varibad" if chosen_method.observation == "belief" else ""
+    own = next(name for name in METHODS if METHODS[name] is chosen_method)  # not its shorter name
     values: dict[str, Any] = {
         **chosen.values,
         **chosen.methods.get(base, {}),
