@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,33 @@ from train.run_folder import commit, versions
 
 
 def write_result(path: Path | None, benchmark: str, figures: dict[str, Any]) -> None:
-    """Write ``figures`` with threads, machine, versions and commit; nothing for no path."""
+    """Write ``figures`` with date, threads, machine, versions and commit; nothing for no path."""
     if path is None:
         return
     place = {
+        "date": time.strftime("%Y-%m-%d"),
         "torch_threads": torch.get_num_threads(),
-        "machine": platform.processor() or platform.machine(),
+        "machine": _processor(),
+        "cores": usable_cores(),
+        "system": platform.platform(),
         "versions": versions(),
         "commit": commit(),
     }
     write_json(path, {"benchmark": benchmark, **figures, **place})
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on, where the system can tell."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _processor() -> str:
+    """Name of the processor; only its architecture where the system does not say more."""
+    table = Path("/proc/cpuinfo")
+    if table.exists():
+        for line in table.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

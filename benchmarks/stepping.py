@@ -1,6 +1,6 @@
 """How fast environments step: our batches against what the machine and others can do.
 
-    python benchmarks/stepping.py [--envpool-python PATH] [--json OUT]
+    python -m benchmarks.stepping [--envpool-python PATH] [--json OUT]
 
 Prints the medians of repeated measurements, and the ratios that the bars are about:
 
@@ -20,15 +20,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.metadata
 import itertools
-import json
 import multiprocessing
-import os
-import platform
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -40,6 +35,7 @@ import mujoco
 import numpy as np
 
 import ldm_envs  # noqa: F401  (registers the ids)
+from benchmarks.result_file import write_result
 from ldm_envs.ant import ANT_DIR
 from ldm_envs.half_cheetah import HALF_CHEETAH_VEL
 from ldm_envs.mujoco_family import MujocoFamily
@@ -207,36 +203,6 @@ def ratios(args: argparse.Namespace, rates: dict[str, float]) -> dict[str, float
     return found
 
 
-def machine() -> dict[str, Any]:
-    """Where and with what this ran."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(Path(__file__).parent), *arguments]
-        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
-
-    cpu = platform.processor() or platform.machine()
-    if os.path.exists("/proc/cpuinfo"):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        cpu = next((line.split(":")[1].strip() for line in lines if "model name" in line), cpu)
-    names = ("ldm", "gymnasium", "mujoco", "mjbatch", "numpy")
-    versions = {"python": platform.python_version()}
-    for name in names:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = "not installed as a distribution"
-    return {
-        "cpu": cpu,
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
-        "system": platform.platform(),
-        "commit": git("rev-parse", "HEAD"),
-        "uncommitted changes": bool(git("status", "--porcelain", "--untracked-files=no")),
-        "versions": versions,
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--repeats", type=int, default=9)
@@ -272,21 +238,17 @@ def main() -> None:
     for name, value in figures.items():
         bar = next(bar for key, bar in BARS.items() if name.lstrip("(").startswith(key))
         print(f"{name:<50}{value:>12.2f}{best[name]:>12.2f}{bar:>12.2f}")
-    if args.json:
-        result = {
-            "benchmark": "stepping",
-            "command": " ".join(["python", *sys.argv]),
-            "date": time.strftime("%Y-%m-%d"),
-            **machine(),
-            "envpool": pools[0].version if pools else None,
-            "steps_per_second": samples,
-            "median_steps_per_second": rates,
-            "median_ratios": figures,
-            "ratios_of_bests": best,
-            "bars": BARS,
-        }
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(result, indent=2) + "\n")
+    result = {
+        "threads": args.threads,
+        "seconds": args.seconds,
+        "envpool": pools[0].version if pools else None,
+        "steps_per_second": samples,
+        "median_steps_per_second": rates,
+        "median_ratios": figures,
+        "ratios_of_bests": best,
+        "bars": BARS,
+    }
+    write_result(args.json, "stepping", result)
     for pool in pools:
         pool.close()
 

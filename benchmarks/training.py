@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import statistics
 import time
 from pathlib import Path
@@ -22,7 +21,7 @@ import torch
 from sb3_contrib import RecurrentPPO
 from stable_baselines3.common.vec_env import VecNormalize
 
-from benchmarks.result_file import write_result
+from benchmarks.result_file import usable_cores, write_result
 from benchmarks.stepping import MODELS, raw_rate
 from ldm_wrappers.sb3 import LatentDynamicsCallback, VectorEnvAdapter
 from train.config import TrainConfig
@@ -131,7 +130,7 @@ def main() -> None:
     for name, value in medians.items():
         print(f"  {name}: {value:,.0f} steps/s")
     print(f"  ratio LDM / stock: {ldm / stock:.2f} (bar A4: >= 1.0 on GridNavi)")
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     if physics:
         limit = statistics.median(physics) * cores
         print(f"  raw physics × {cores} cores: {limit:,.0f} steps/s")
@@ -140,7 +139,6 @@ def main() -> None:
         "config": config.to_dict(),
         "steps_per_second": rates,
         "raw_physics_per_core": physics,
-        "cores": cores,
     }
     write_result(arguments.json, "training", figures)
 
