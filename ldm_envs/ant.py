@@ -111,7 +111,6 @@ def ant_dir_terminated(physics: Physics) -> Array:
 ANT_DIR = MujocoFamily(
     model_file="ant.xml",
     frame_skip=FRAME_SKIP,
-    tasks=ANT_DIR_TASKS,
     observation_dim=27,
     observation=ant_dir_observation,
     tracked=torso_xy,
@@ -123,7 +122,6 @@ ANT_DIR = MujocoFamily(
 ANT_GOAL = MujocoFamily(
     model_file="ant.xml",
     frame_skip=FRAME_SKIP,
-    tasks=ANT_GOAL_TASKS,
     observation_dim=29,
     observation=ant_goal_observation,
     tracked=torso_xy,
@@ -165,7 +163,9 @@ class AntDirEnv(MujocoTaskEnv):
     `x_velocity` and `y_velocity` (m/s) at step.
 
     **Source.** Paper, section 5.2 and Table 1. **Deviations.** No contact forces in observation
-    or reward: they were identically zero in the MuJoCo version of the published runs.
+    or reward: they were identically zero in the MuJoCo version of the published runs. A state
+    that is not finite is an error, where the published AntDir ends the episode: it is a fault of
+    the physics, not a way to fall.
 
     `reset` options and arguments: see `TaskEnv` and `MujocoTaskEnv`.
     """

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
@@ -267,11 +268,18 @@ class GridNaviVectorEnv(TaskVectorEnv):
         self._positions = np.zeros((self.num_envs, 2), dtype=np.int64)
 
     def render(self) -> tuple[Any, ...]:
-        """One string (ansi) or uint8 (height, width, 3) array (rgb_array) per environment."""
+        """One string (ansi) or uint8 (height, width, 3) array (rgb_array) per environment.
+
+        Raises:
+            ValueError: There is no render_mode.
+            gymnasium.error.ResetNeeded: Before the first `reset`.
+        """
         if self.render_mode is None:
             raise ValueError(
                 f"render() needs a render_mode, one of {self.metadata['render_modes']}; got None"
             )
+        if not self._ready:
+            raise ResetNeeded("Call reset() before render()")
         draw: Any = draw_ansi if self.render_mode == "ansi" else draw_rgb
         pairs = zip(self._positions, self._tasks, strict=True)
         return tuple(draw(position, goal, GRID_SIZE) for position, goal in pairs)

@@ -66,7 +66,6 @@ def half_cheetah_vel_reward_terms(transition: Transition) -> dict[str, Array]:
 HALF_CHEETAH_VEL = MujocoFamily(
     model_file="half_cheetah.xml",
     frame_skip=FRAME_SKIP,
-    tasks=HALF_CHEETAH_VEL_TASKS,
     observation_dim=20,
     observation=half_cheetah_observation,
     tracked=root_x,

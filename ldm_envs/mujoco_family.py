@@ -17,8 +17,6 @@ from gymnasium import spaces
 from gymnasium.envs.mujoco.mujoco_env import expand_model_path
 from numpy.typing import NDArray
 
-from ldm_envs.tasks import TaskDistribution
-
 Array = NDArray[Any]
 TORSO = 1  # body 0 is the world; the torso is the first body of both models
 # MuJoCo answers these by silently resetting the simulation to its initial state.
@@ -72,7 +70,6 @@ class MujocoFamily:
     Attributes:
         model_file: XML file among Gymnasium's MuJoCo assets.
         frame_skip: Substeps per environment step.
-        tasks: The task distribution.
         observation_dim: Length of an observation.
         observation: State -> observation, float64 (..., observation_dim), a fresh array.
         tracked: State -> positions (..., k) whose velocity the reward uses (may be a view).
@@ -86,7 +83,6 @@ class MujocoFamily:
 
     model_file: str
     frame_skip: int
-    tasks: TaskDistribution
     observation_dim: int
     observation: Callable[[Physics], Array]
     tracked: Callable[[Physics], Array]

@@ -35,7 +35,11 @@ class TaskSet(ABC):
 
     @abstractmethod
     def sample(self, rng: np.random.Generator, n: int) -> FloatArray:
-        """Draw `n` independent tasks from `rng`: float32 (n, task_dim), every row in the set."""
+        """Draw `n` independent tasks from `rng`.
+
+        Returns:
+            A fresh float32 array (n, task_dim), every row in the set.
+        """
 
     @abstractmethod
     def _contains(self, tasks: NDArray[np.float64]) -> BoolArray:
@@ -96,7 +100,7 @@ class FiniteTaskSet(TaskSet):
 
     def sample(self, rng: np.random.Generator, n: int) -> FloatArray:
         if n == 1:  # what every reset asks for: a scalar draw takes a third of the time
-            return self._tasks[rng.integers(len(self._tasks)), None]
+            return self._tasks[rng.integers(len(self._tasks)), None].copy()
         return self._tasks[rng.integers(len(self._tasks), size=n)]
 
     def _contains(self, tasks: NDArray[np.float64]) -> BoolArray:
@@ -114,6 +118,9 @@ class IntervalTaskSet(TaskSet):
     Args:
         intervals: (low, high) pairs, disjoint.
         weights: Probability of each interval, summing to 1; None draws uniformly by length.
+
+    Raises:
+        ValueError: For intervals or weights of another kind; the message shows them.
     """
 
     task_dim = 1
@@ -122,7 +129,15 @@ class IntervalTaskSet(TaskSet):
         self, intervals: Sequence[tuple[float, float]], weights: Sequence[float] | None = None
     ) -> None:
         self._low, self._high = _bounds(intervals)
-        self._edges = _cumulative(self._high - self._low if weights is None else weights)
+        mass = self._high - self._low
+        if weights is not None:
+            mass = np.asarray(weights, dtype=np.float64)
+            positive = np.isfinite(mass).all() and (mass > 0).all()
+            if mass.shape != self._low.shape or not positive or not np.isclose(mass.sum(), 1.0):
+                raise ValueError(
+                    f"Expected {len(self._low)} positive weights that sum to 1, got {weights!r}"
+                )
+        self._edges = _cumulative(mass)
 
     def sample(self, rng: np.random.Generator, n: int) -> FloatArray:
         which = np.searchsorted(self._edges, rng.random(n), side="right")
@@ -140,6 +155,9 @@ class AnnulusTaskSet(TaskSet):
 
     Args:
         intervals: (inner, outer) radii, disjoint, in metres.
+
+    Raises:
+        ValueError: For intervals of another kind; the message shows them.
     """
 
     task_dim = 2
@@ -258,15 +276,18 @@ class TaskDistribution(Mapping[str, TaskSet]):
 def _bounds(
     intervals: Sequence[tuple[float, float]],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    low, high = np.array(intervals, dtype=np.float64).T
-    if not (low < high).all():
-        raise ValueError(f"Expected intervals with low < high, got {intervals!r}")
+    pairs = np.array(intervals, dtype=np.float64)
+    if pairs.ndim != 2 or pairs.shape[1] != 2 or not len(pairs) or not np.isfinite(pairs).all():
+        raise ValueError(f"Expected (low, high) pairs of finite numbers, got {intervals!r}")
+    low, high = pairs.T
+    ordered = pairs[low.argsort()].ravel()
+    if not (low < high).all() or (ordered[1:] < ordered[:-1]).any():
+        raise ValueError(f"Expected disjoint intervals with low < high, got {intervals!r}")
     return low, high
 
 
-def _cumulative(weights: ArrayLike) -> NDArray[np.float64]:
+def _cumulative(mass: NDArray[np.float64]) -> NDArray[np.float64]:
     """Upper edges of the weights on [0, 1), without the last one, which is 1."""
-    mass = np.asarray(weights, dtype=np.float64)
     return np.cumsum(mass / mass.sum())[:-1]
 
 

@@ -10,6 +10,7 @@ from gymnasium import spaces
 
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.transition import FloatArray
+from ldm_wrappers.live_arguments import RecordLiveArguments
 
 
 def belief_observation_space(
@@ -24,7 +25,7 @@ def belief_observation_space(
     )
 
 
-class BeliefObservationWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
+class BeliefObservationWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArguments):
     """Observation ``[s, posterior mean, posterior log-variance]``, float32.
 
     The belief has seen the transition that led to s; at a reset it is the prior. Source: variBAD,
@@ -47,9 +48,7 @@ class BeliefObservationWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.Record
         *,
         buffer: TrajectoryBuffer | None = None,
     ) -> None:
-        gym.utils.RecordConstructorArgs.__init__(
-            self, latent_dynamics=latent_dynamics, buffer=buffer, _disable_deepcopy=True
-        )
+        RecordLiveArguments.__init__(self, latent_dynamics=latent_dynamics, buffer=buffer)
         super().__init__(env)
         latent_dynamics.spec.check_spaces(env.observation_space, env.action_space)
         self.latent_dynamics = latent_dynamics

@@ -18,9 +18,10 @@ from ldm_wrappers.latent_dynamics import (
     TrajectoryBuffer,
 )
 from ldm_wrappers.latent_dynamics.transition import FloatArray
+from ldm_wrappers.live_arguments import RecordLiveArguments
 
 
-class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
+class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArguments):
     """Pays r̂ = decoder(Σ α⁽ⁱ⁾ m⁽ⁱ⁾, s, a, s') instead of the environment's reward.
 
     The environment becomes the paper's mixture worker (section 3.3). Its beliefs m⁽ⁱ⁾ come from
@@ -54,14 +55,13 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCo
         config: ImaginationConfig | None = None,
         seed: int | None = None,
     ) -> None:
-        gym.utils.RecordConstructorArgs.__init__(
+        RecordLiveArguments.__init__(
             self,
             latent_dynamics=latent_dynamics,
             beliefs=beliefs,
             mixture=mixture,
             config=config,
             seed=seed,
-            _disable_deepcopy=True,
         )
         super().__init__(env)
         latent_dynamics.spec.check_spaces(env.observation_space, env.action_space)
@@ -117,7 +117,7 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCo
         return observation, float(paid[0]), terminated, truncated, info
 
 
-class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
+class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArguments):
     """A normal worker: publishes its belief to a pool and its trajectories to a buffer.
 
     Args:
@@ -141,13 +141,8 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCo
         *,
         buffer: TrajectoryBuffer | None = None,
     ) -> None:
-        gym.utils.RecordConstructorArgs.__init__(
-            self,
-            latent_dynamics=latent_dynamics,
-            pool=pool,
-            index=index,
-            buffer=buffer,
-            _disable_deepcopy=True,
+        RecordLiveArguments.__init__(
+            self, latent_dynamics=latent_dynamics, pool=pool, index=index, buffer=buffer
         )
         super().__init__(env)
         latent_dynamics.spec.check_spaces(env.observation_space, env.action_space)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ldm_wrappers.latent_dynamics.candidates import keep_rare
+from ldm_wrappers.latent_dynamics.generator_state import check_generator_state
 from ldm_wrappers.latent_dynamics.imagination_config import ImaginationConfig
 from ldm_wrappers.latent_dynamics.mixture import DirichletMixture, MixtureScheme
 from ldm_wrappers.latent_dynamics.model import LatentDynamics
@@ -256,13 +257,24 @@ class Imagination:
         held = self._held
         if held is not None:
             held = self._saved("latents", state["latents"], held)
+        each = {"thresholds": np.float64, "new": bool}
+        per_task = {
+            name: np.array(state[name], kind) for name, kind in each.items() if name in state
+        }
+        for name, values in per_task.items():
+            if values.shape != (self.n_mixture,):
+                raise ValueError(
+                    f"saved {name} have shape {values.shape}, expected ({self.n_mixture},)"
+                )
+        check_generator_state(state["generator"], self.generator)
+        rng = np.random.default_rng()
+        rng.bit_generator.state = state["rng"]
         if self._relative is not None:
             self._relative.load_state_dict(state["relative"])
-            self.thresholds = np.array(state["thresholds"], np.float64)
+            self.thresholds = per_task["thresholds"]
         if held is not None:
-            self._held, self._new = held, np.array(state["new"], bool)
-        self.weights, self.masks = weights, masks
-        self.rng.bit_generator.state = state["rng"]
+            self._held, self._new = held, per_task["new"]
+        self.weights, self.masks, self.rng = weights, masks, rng
         self.generator.set_state(torch.as_tensor(np.array(state["generator"], dtype=np.uint8)))
 
     def _saved(self, name: str, values: Any, like: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,8 @@ class ImaginationConfig:
     """Choices of :class:`~ldm_wrappers.ImaginaryRewardWrapper` (paper, section 3.3).
 
     The defaults are the paper's imaginary tasks: mixtures of what workers believe at this moment,
-    which pay the decoder's expected reward.
+    which pay the decoder's expected reward; over several dropout masks, of which the authors' code
+    draws one.
 
     Attributes:
         dropout_samples: Dropout masks that an imaginary reward is averaged over; 1 is the authors'

@@ -8,6 +8,7 @@ import torch
 
 from ldm_wrappers.latent_dynamics.buffer import TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.elbo import ElboTerms, TrajectoryBatch, elbo
+from ldm_wrappers.latent_dynamics.generator_state import check_generator_state
 from ldm_wrappers.latent_dynamics.model import LatentDynamics
 
 
@@ -117,7 +118,12 @@ class LatentDynamicsTrainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Inverse of :meth:`state_dict`."""
+        """Inverse of :meth:`state_dict`.
+
+        Raises:
+            ValueError: The generator is one of another kind of device; nothing has changed then.
+        """
+        check_generator_state(state["generator"], self.generator)
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"].cpu())
         self.n_updates = int(state["n_updates"])

@@ -68,8 +68,11 @@ class TransitionSpec:
         return self.n_actions or self.action_columns
 
     def observations(self, observations: Any) -> FloatArray:
-        """Flatten a batch of observations: (batch, …) to float32 (batch, observation_size)."""
-        array = np.asarray(observations, dtype=np.float32)
+        """Flatten a batch of observations: (batch, …) to float32 (batch, observation_size).
+
+        A fresh array, since wrappers keep it until the next step.
+        """
+        array = np.array(observations, dtype=np.float32)
         return array.reshape(array.shape[0], self.observation_size)
 
     def actions(self, actions: Any) -> FloatArray:

@@ -17,15 +17,19 @@ class SingleThreadedRollouts(BaseCallback):
     cores from those that step the environments.
 
     Attributes:
-        n_threads: PyTorch's number of threads outside ``learn``; known when training starts.
+        n_threads: PyTorch's number of threads outside ``learn``; known when training starts. A
+            training that an exception ended leaves its own behind, and the next one corrects it.
         side_by_side: Number of updates that run at once and share them.
     """
 
     n_threads: int
     side_by_side = 1
+    _interrupted = False
 
     def _on_training_start(self) -> None:
-        self.n_threads = torch.get_num_threads()
+        if not self._interrupted:
+            self.n_threads = torch.get_num_threads()
+        self._interrupted = True  # until its end is reached
 
     def _on_rollout_start(self) -> None:
         torch.set_num_threads(1)
@@ -38,6 +42,7 @@ class SingleThreadedRollouts(BaseCallback):
 
     def _on_training_end(self) -> None:
         torch.set_num_threads(self.n_threads)
+        self._interrupted = False
 
 
 class LatentDynamicsCallback(SingleThreadedRollouts):

@@ -105,9 +105,17 @@ class WholeWorkerRolloutBuffer(RecurrentRolloutBuffer):
         Args:
             batch_size: Transitions per minibatch, a multiple of ``buffer_size``; ``None`` for all
                 workers at once.
+
+        Raises:
+            ValueError: The rollout is not full, or ``batch_size`` is no such multiple.
         """
         if not self.full:
             raise ValueError(f"the rollout has {self.pos} of {self.buffer_size} steps")
+        if batch_size is not None and (batch_size < 1 or batch_size % self.buffer_size):
+            raise ValueError(
+                f"batch_size must be a positive multiple of buffer_size = {self.buffer_size}, got "
+                f"{batch_size}"
+            )
         workers = self.n_envs if batch_size is None else batch_size // self.buffer_size
         order = self.rng.permutation(self.n_envs)
         for start in range(0, self.n_envs, workers):

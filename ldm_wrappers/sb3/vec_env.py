@@ -47,8 +47,11 @@ class VectorEnvAdapter(VecEnv):
         """Reset all workers with the seeds and options set before; observations (n, …)."""
         seed = None if all(s is None for s in self._seeds) else list(self._seeds)
         options = self._options[0] or None
-        if any(other != self._options[0] for other in self._options[1:]):
-            raise ValueError("a vector environment is reset with one options dict for all workers")
+        if not all(_same(other, self._options[0]) for other in self._options[1:]):
+            raise ValueError(
+                "a vector environment is reset with one options dict for all workers, got "
+                f"{self._options}"
+            )
         observations, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
         self.reset_infos = self._rows(infos)
         self._reset_seeds()
@@ -129,6 +132,13 @@ class VectorEnvAdapter(VecEnv):
         """One rendered frame per worker."""
         frames: Any = self.env.render()
         return [None] * self.num_envs if frames is None else list(frames)
+
+
+def _same(options: dict[str, Any], others: dict[str, Any]) -> bool:
+    """Whether two dicts of options, whose values may be arrays, say the same."""
+    return options.keys() == others.keys() and all(
+        np.array_equal(value, others[key]) for key, value in options.items()
+    )
 
 
 def _row(infos: dict[str, Any], index: int) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
@@ -12,6 +11,7 @@ from gymnasium.vector.utils import batch_space
 from ldm_wrappers.belief_observation import belief_observation_space
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.transition import FloatArray
+from ldm_wrappers.live_arguments import RecordLiveArguments
 from ldm_wrappers.vector.infos import (
     object_rows,
     require_autoreset_mode,
@@ -20,7 +20,7 @@ from ldm_wrappers.vector.infos import (
 )
 
 
-class BeliefObservationWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
+class BeliefObservationWrapper(VectorWrapper, RecordLiveArguments):
     """Observation ``[s, posterior mean, posterior log-variance]``, float32.
 
     The belief has seen the transition that led to s; at the start of a task it is the prior. All
@@ -43,9 +43,7 @@ class BeliefObservationWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
         *,
         buffer: TrajectoryBuffer | None = None,
     ) -> None:
-        gym.utils.RecordConstructorArgs.__init__(
-            self, latent_dynamics=latent_dynamics, buffer=buffer, _disable_deepcopy=True
-        )
+        RecordLiveArguments.__init__(self, latent_dynamics=latent_dynamics, buffer=buffer)
         super().__init__(env)
         require_autoreset_mode(env, AutoresetMode.SAME_STEP, "BeliefObservationWrapper")
         latent_dynamics.spec.check_spaces(env.single_observation_space, env.single_action_space)

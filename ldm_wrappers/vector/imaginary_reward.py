@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
@@ -18,10 +17,11 @@ from ldm_wrappers.latent_dynamics import (
     TrajectoryBuffer,
 )
 from ldm_wrappers.latent_dynamics.transition import FloatArray
+from ldm_wrappers.live_arguments import RecordLiveArguments
 from ldm_wrappers.vector.infos import require_autoreset_mode, require_full_reset, successors
 
 
-class ImaginaryRewardWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
+class ImaginaryRewardWrapper(VectorWrapper, RecordLiveArguments):
     """The last ``n_mixture`` environments earn r̂ = decoder(Σ α⁽ⁱ⁾ m⁽ⁱ⁾, s, a, s') instead of r.
 
     The other ones are the paper's normal workers: their rewards stay, the encoder filters their
@@ -41,8 +41,8 @@ class ImaginaryRewardWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
         mixture: Mixture scheme, Eq. 1 with β = 1 by default.
         buffer: Where trajectories of the normal workers go; ``None`` keeps none.
         config: What an imaginary task is beside its mixture; the paper's tasks by default.
-        seed: Seed of mixture weights and dropout masks; ``reset(seed=…)`` seeds the environments
-            only.
+        seed: Seed of mixture weights and dropout masks. ``reset(seed=…)`` seeds the environments
+            only: its seeds may be one per environment, and none of them is of all mixtures.
 
     Raises:
         ValueError: ``n_mixture`` is out of range, the spaces do not fit the model, or a threshold
@@ -60,7 +60,7 @@ class ImaginaryRewardWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
         config: ImaginationConfig | None = None,
         seed: int | None = None,
     ) -> None:
-        gym.utils.RecordConstructorArgs.__init__(
+        RecordLiveArguments.__init__(
             self,
             latent_dynamics=latent_dynamics,
             n_mixture=n_mixture,
@@ -68,7 +68,6 @@ class ImaginaryRewardWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
             buffer=buffer,
             config=config,
             seed=seed,
-            _disable_deepcopy=True,
         )
         super().__init__(env)
         require_autoreset_mode(env, AutoresetMode.SAME_STEP, "ImaginaryRewardWrapper")
@@ -168,6 +167,6 @@ class ImaginaryRewardWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`get_state`."""
-        self._observations = np.array(state["observations"], dtype=np.float32)
         self.tracker.load_state_dict(state["tracker"])
         self.imagination.load_state_dict(state["imagination"])
+        self._observations = np.array(state["observations"], dtype=np.float32)

@@ -58,6 +58,25 @@ def merge_rows(infos: Infos, new: Infos, rows: BoolArray) -> Infos:
     return merged
 
 
+def clear_rows(infos: Infos, rows: BoolArray) -> Infos:
+    """``infos`` without what masks (``_key``) say to be there in ``rows``; the argument stays.
+
+    Gymnasium's ``SAME_STEP``: of an environment that ended, infos tell how its new episode begins,
+    and ``final_info`` how the old one ended.
+    """
+    cleared = dict(infos)
+    for key, value in infos.items():
+        mask = infos.get(f"_{key}")
+        if isinstance(mask, np.ndarray) and mask.shape == rows.shape:
+            cleared[f"_{key}"] = mask & ~rows
+            if isinstance(value, np.ndarray) and value.shape[:1] == rows.shape:
+                cleared[key] = value.copy()
+                cleared[key][rows] = None if value.dtype == object else 0
+        if isinstance(value, dict):
+            cleared[key] = clear_rows(value, rows)
+    return cleared
+
+
 def final_observations(infos: Infos, rows: BoolArray) -> np.ndarray[Any, Any]:
     """Stack ``infos["final_obs"]`` of the environments in ``rows``: (rows.sum(), …)."""
     return np.stack([infos["final_obs"][index] for index in np.flatnonzero(rows)])

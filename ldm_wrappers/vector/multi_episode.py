@@ -9,7 +9,13 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
 from ldm_wrappers.multi_episode import check_n_episodes
-from ldm_wrappers.vector.infos import BoolArray, merge_rows, object_rows, require_autoreset_mode
+from ldm_wrappers.vector.infos import (
+    BoolArray,
+    clear_rows,
+    merge_rows,
+    object_rows,
+    require_autoreset_mode,
+)
 
 
 class MultiEpisodeWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
@@ -78,7 +84,8 @@ class MultiEpisodeWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
         observations, rewards, terminations, truncations, infos = self.env.step(actions)
         self._returns[self._rows, self._episode] += rewards
         self._lengths[self._rows, self._episode] += 1
-        infos = {**infos, "next_obs": observations}
+        next_obs = observations.copy()  # what is shown is the caller's, who may scale it in place
+        infos = {**infos, "next_obs": next_obs}
         ended = terminations | truncations
         if not ended.any():
             return observations, rewards, terminations, truncations, self._position(infos, ended)
@@ -91,7 +98,7 @@ class MultiEpisodeWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
             options = {"reset_mask": inner.copy(), "keep_task": True}
             shown, reset_infos = self.env.reset(options=options)
             shown = np.where(_column(inner, shown), shown, observations)
-            infos = {**merge_rows(infos, reset_infos, inner), "next_obs": observations}
+            infos = {**merge_rows(infos, reset_infos, inner), "next_obs": next_obs}
         if last.any():
             final_info = {key: value for key, value in infos.items() if not key.startswith("_")}
             final_info = self._position(final_info, np.zeros_like(last))
@@ -101,9 +108,9 @@ class MultiEpisodeWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
             fresh, reset_infos = self.env.reset(options={"reset_mask": last.copy()})
             shown = np.where(_column(last, fresh), fresh, shown)
             self._begin(last)
-            infos = merge_rows(infos, reset_infos, last)
+            infos = merge_rows(clear_rows(infos, last), reset_infos, last)
             infos |= {
-                "next_obs": observations,
+                "next_obs": next_obs,
                 "final_obs": object_rows(observations, last),
                 "_final_obs": last,
                 "final_info": final_info,

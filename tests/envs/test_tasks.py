@@ -205,6 +205,35 @@ def test_rounding_to_float32_stays_inside_half_open_intervals(task_set):
     assert drawn.dtype == np.float32
 
 
+@pytest.mark.parametrize("n", [1, 2])
+def test_what_is_sampled_is_the_callers(n):
+    task_set = FiniteTaskSet([[0.0, 2.0], [3.0, 1.0], [4.0, 4.0]])
+    before = task_set.tasks
+    for _ in range(20):
+        drawn = task_set.sample(np.random.default_rng(0), n)
+        drawn += 0.5
+    np.testing.assert_array_equal(task_set.tasks, before)
+
+
+@pytest.mark.parametrize(
+    "weights", [(1.0,), (2.0, -1.0), (0.5, 0.6), (0.0, 1.0), (np.nan, 1.0), (0.2, 0.3, 0.5)]
+)
+def test_weights_that_are_no_probabilities_of_the_intervals(weights):
+    with pytest.raises(ValueError, match=r"2 positive weights that sum to 1, got"):
+        IntervalTaskSet([(0.0, 1.0), (2.0, 3.0)], weights=weights)
+
+
+@pytest.mark.parametrize("kind", [IntervalTaskSet, AnnulusTaskSet])
+@pytest.mark.parametrize(
+    "intervals",
+    [[(0.0, 2.0), (1.0, 3.0)], [(2.0, 3.0), (0.0, 2.5)], [(1.0, 1.0)], [(0.0, np.inf)], [], [1.0]],
+)
+def test_intervals_that_are_not_disjoint_and_finite(kind, intervals):
+    with pytest.raises(ValueError, match=r"Expected (disjoint intervals|\(low, high\) pairs)"):
+        kind(intervals)
+    kind([(2.0, 3.0), (0.0, 2.0)])  # neighbours, in any order
+
+
 def test_interval_ends():
     task_set = IntervalTaskSet([(0.0, 0.5), (3.0, 3.5)])
     values = np.array([[0.0], [0.5], [2.999], [3.0], [3.5], [-0.1], [np.nan], [np.inf]])

@@ -19,7 +19,12 @@ from reference_models import (
 from wrapper_stubs import PlainWorker, ScriptedEnv, actions_for, scripted_vector
 
 import ldm_envs  # noqa: F401
-from ldm_wrappers import ImaginationConfig, TrajectoryBuffer
+from ldm_wrappers import (
+    BeliefPool,
+    BeliefPublisherWrapper,
+    ImaginationConfig,
+    TrajectoryBuffer,
+)
 from ldm_wrappers.vector import ImaginaryRewardWrapper, MultiEpisodeWrapper
 
 LENGTHS = [(3, 5, 2), (4,), (1, 2), (6, 3), (2, 7)]
@@ -266,3 +271,34 @@ def test_kept_dropout_masks_last_for_a_task_and_are_what_the_decoder_uses(sample
     kept = drawn[drawn > 0]
     np.testing.assert_allclose(kept, 1.0 / 0.6, rtol=1e-6)
     assert abs(kept.size / drawn.size - 0.6) < 0.1
+
+
+@pytest.mark.parametrize("scalar", [True, False])
+def test_what_callers_do_to_an_observation_does_not_reach_the_buffer(scalar: bool) -> None:
+    """With float32 observations, which need no conversion."""
+    model = small_model(gym.make("LDM-GridNavi-v0"))
+
+    def stored(spoil: bool) -> Any:
+        buffer = TrajectoryBuffer(model.spec, capacity=20, max_length=20)
+        if scalar:
+            pool = BeliefPool(1, model.config.latent_dim)
+            inner = gym.make("LDM-GridNavi-v0", max_episode_steps=3)
+            env: Any = BeliefPublisherWrapper(inner, model, pool, 0, buffer=buffer)
+        else:
+            batch = gym.make_vec(
+                "LDM-GridNavi-v0", 2, max_episode_steps=3, autoreset_mode="Disabled"
+            )
+            env = MultiEpisodeWrapper(batch, 1)
+            env = ImaginaryRewardWrapper(env, model, n_mixture=1, buffer=buffer, seed=0)
+        observation, _ = env.reset(seed=0)
+        for _ in range(3):
+            if spoil:
+                observation += 100.0
+            observation, *_ = env.step(1 if scalar else [1, 1])
+        assert len(buffer) == 1
+        return buffer.state_dict()["data"]
+
+    clean, spoilt = stored(False), stored(True)
+    assert clean["observations"].any()
+    for name, value in clean.items():
+        np.testing.assert_array_equal(value, spoilt[name], err_msg=name)

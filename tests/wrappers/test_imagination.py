@@ -307,3 +307,28 @@ def test_a_state_that_does_not_fit_leaves_the_imaginary_tasks_as_they_were() -> 
         with pytest.raises(ValueError, match=message):
             ours.load_state_dict(theirs.state_dict())
         assert torch.equal(ours.weights, weights) and ours.masks is masks
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("generator", np.zeros(16, np.uint8), "saved on another kind of device"),
+        ("thresholds", np.zeros(3), r"saved thresholds have shape \(3,\), expected \(2,\)"),
+        ("new", np.zeros(1, bool), r"saved new have shape \(1,\), expected \(2,\)"),
+        ("rng", {"bit_generator": "MT19937"}, "PCG64"),
+    ],
+)
+def test_each_part_of_a_state_is_checked_before_any_changes(
+    name: str, value: Any, message: str
+) -> None:
+    model = small_model(ScriptedEnv(), p_drop=0.5, likelihood="bernoulli")
+    ours, theirs = (
+        Imagination(model, relative(0.5, 8), n_mixture=2, n_normal=3, seed=seed) for seed in (0, 1)
+    )
+    before = ours.state_dict()
+    with pytest.raises(ValueError, match=message):
+        ours.load_state_dict({**theirs.state_dict(), name: value})
+    after = ours.state_dict()
+    assert after["rng"] == before["rng"]
+    for key in ("weights", "generator", "thresholds", "new", "latents"):
+        np.testing.assert_array_equal(after[key], before[key])

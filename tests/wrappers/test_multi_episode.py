@@ -155,6 +155,43 @@ def test_returned_arrays_are_the_callers() -> None:
         np.testing.assert_array_equal(true, true_then)
 
 
+def test_what_callers_do_to_an_observation_leaves_the_true_next_state() -> None:
+    env = vector.MultiEpisodeWrapper(scripted_vector((2,), (3,)), 2)
+    env.reset(seed=0)
+    for _ in range(6):
+        observations, *_, infos = env.step([1, 1])
+        true = infos["next_obs"].copy()
+        observations += 100
+        np.testing.assert_array_equal(infos["next_obs"], true)
+
+
+def test_where_a_task_ended_infos_are_those_of_the_new_one() -> None:
+    """As our own environments do with Gymnasium's SAME_STEP, of which each episode is a task."""
+    kwargs: dict[str, Any] = {"num_envs": 3, "max_episode_steps": 4}
+    disabled = gym.make_vec("LDM-HalfCheetahVel-v0", autoreset_mode="Disabled", **kwargs)
+    ours = vector.MultiEpisodeWrapper(disabled, 1)
+    theirs = gym.make_vec("LDM-HalfCheetahVel-v0", autoreset_mode="SameStep", **kwargs)
+    ours.reset(seed=3)
+    theirs.reset(seed=3)
+    extra = {"next_obs", "episode_start", "episode_index"}
+    n_ends = 0
+    for _ in range(9):
+        actions = np.full((3, 6), 0.3, np.float32)
+        *_, terminations, truncations, infos = ours.step(actions)
+        *_, expected = theirs.step(actions)
+        n_ends += int((terminations | truncations).sum())
+        shown = {
+            key for key in infos if f"_{key}" in infos and np.asarray(infos[f"_{key}"]).any()
+        } - extra
+        wanted = {key for key in expected if f"_{key}" in expected and expected[f"_{key}"].any()}
+        assert shown == wanted
+        for key in wanted - {"final_obs", "final_info"}:
+            np.testing.assert_array_equal(infos[f"_{key}"], expected[f"_{key}"])
+            mask = expected[f"_{key}"]
+            np.testing.assert_array_equal(infos[key][mask], expected[key][mask])
+    assert n_ends == 6
+
+
 @pytest.mark.parametrize("n_episodes", [0, -1, 2.0, True, "2"])
 def test_bad_numbers_of_episodes_are_refused(n_episodes: Any) -> None:
     for make in (

@@ -16,6 +16,8 @@ from wrapper_stubs import PlainWorker, ScriptedEnv, actions_for, scripted_vector
 import ldm_envs  # noqa: F401
 from ldm_wrappers import (
     BeliefObservationWrapper,
+    BeliefPool,
+    BeliefPublisherWrapper,
     ImaginaryRewardWrapper,
     ImaginationConfig,
     MultiEpisodeWrapper,
@@ -140,23 +142,23 @@ def test_gymnasium_checks_the_scalar_chain(env_id: str) -> None:
     check_env(BeliefObservationWrapper(base, model), skip_render_check=True)
 
 
-def test_constructor_arguments_are_recorded() -> None:
+def test_a_spec_makes_the_chain_again_around_the_same_live_objects() -> None:
     base = gym.make("LDM-GridNavi-v0")
     model = small_model(base)
-    beliefs = SavedBeliefs(np.zeros((2, 3, 3)))
+    pool = BeliefPool(2, model.config.latent_dim)
     meta = MultiEpisodeWrapper(base, 2)
-    env = RL2ObservationWrapper(ImaginaryRewardWrapper(meta, model, beliefs, seed=4))
+    env = RL2ObservationWrapper(ImaginaryRewardWrapper(meta, model, pool, seed=4))
     spec = env.spec
     assert spec is not None
     names = [one.name for one in spec.additional_wrappers]
     assert names == ["MultiEpisodeWrapper", "ImaginaryRewardWrapper", "RL2ObservationWrapper"]
-    kwargs = spec.additional_wrappers[1].kwargs
-    assert kwargs is not None and kwargs["seed"] == 4
-    # Gymnasium copies the spec once per wrapper above: equal objects, not the same
-    np.testing.assert_array_equal(kwargs["beliefs"].means(1), beliefs.means(1))
-    assert kwargs["latent_dynamics"].config == model.config
     again = gym.make(spec)
     assert again.reset(seed=0)[0].shape == env.observation_space.shape
+    assert again.get_wrapper_attr("latent_dynamics") is model
+    assert again.get_wrapper_attr("beliefs") is pool
+    publisher = BeliefPublisherWrapper(meta, model, pool, 1)
+    remade = gym.make(RL2ObservationWrapper(publisher).spec)
+    assert remade.get_wrapper_attr("pool") is pool and remade.get_wrapper_attr("index") == 1
 
 
 def test_spaces_and_modes_that_do_not_fit_are_refused() -> None:

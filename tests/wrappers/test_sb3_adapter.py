@@ -92,6 +92,13 @@ def test_seeds_and_options_reach_the_environment_once() -> None:
     ours.set_options([{"task": np.array([6.0, 2.0])}, {}, {}])
     with pytest.raises(ValueError, match="one options dict"):
         ours.reset()
+    goals = [np.array([6.0, 2.0]), np.array([2.0, 6.0])]
+    ours.set_options([{"task": goals[0]}, {"task": goals[0]}, {"task": goals[1]}])
+    with pytest.raises(ValueError, match="one options dict"):
+        ours.reset()
+    ours.set_options([{"task": goals[0].copy()} for _ in range(3)])
+    ours.reset()
+    assert [info["task"].tolist() for info in ours.reset_infos] == [[6.0, 2.0]] * 3
 
 
 def test_info_keys_choose_what_every_step_says() -> None:

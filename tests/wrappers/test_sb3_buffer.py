@@ -166,3 +166,10 @@ def test_it_is_used_again_after_a_reset() -> None:
     with pytest.raises(ValueError, match="0 of 8 steps"):
         next(buffer.get(None))
     assert buffer.pos == 0 and not buffer.full
+
+
+@pytest.mark.parametrize("batch_size", [0, -8, 4, 12])
+def test_a_batch_that_splits_workers_is_refused(batch_size: int) -> None:
+    buffer = filled(WholeWorkerRolloutBuffer)
+    with pytest.raises(ValueError, match=f"buffer_size = {T}, got {batch_size}"):
+        next(buffer.get(batch_size))

@@ -275,3 +275,22 @@ def test_a_model_file_loads_and_goes_on(tmp_path: Path) -> None:
         np.testing.assert_array_equal(mine, theirs)
     again.learn(64)
     assert not torch.equal(weights(again.policy), weights(model.policy))
+
+
+def test_after_an_interrupted_training_the_next_one_has_all_threads_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupt(self: BaseCallback) -> bool:
+        raise KeyboardInterrupt
+
+    run = Run(0)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(4)
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(SingleThreadedRollouts, "_on_step", interrupt)
+            run.model.learn(8 * 4, callback=run.callback)
+        run.model.learn(8 * 4, callback=run.callback)
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(threads)
