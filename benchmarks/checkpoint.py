@@ -1,6 +1,6 @@
 """What a checkpoint costs: its time with a full buffer over the training time of its interval.
 
-    python -m benchmarks.checkpoint --env-id LDM-AntGoal-v0
+    python -m benchmarks.checkpoint --env-id LDM-AntGoal-v0 [--preset paper] [--json OUT]
 
 One process measures both: iterations without a checkpoint, then checkpoints of the same learner,
 whose trajectory buffer is full, as it is for most of a run.
@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from stable_baselines3.common.logger import Logger
 
+from benchmarks.result_file import write_result
 from ldm_wrappers.sb3 import LatentDynamicsCallback
 from train.learner import Learner, build
 from train.presets import resolve
@@ -45,12 +46,14 @@ def main() -> None:
     """Measure and print one line per quantity."""
     flags = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     flags.add_argument("--env-id", default="LDM-GridNavi-v0")
+    flags.add_argument("--preset", default="default")
     flags.add_argument("--iterations", type=int, default=10)
     flags.add_argument("--checkpoints", type=int, default=3)
     flags.add_argument("--dir", type=Path, default=None, help="where to write (default: /tmp)")
+    flags.add_argument("--json", type=Path, default=None)
     given = flags.parse_args()
 
-    config = resolve(given.env_id, "ldm", device="cpu")
+    config = resolve(given.env_id, "ldm", given.preset, device="cpu")
     learner = build(config)
     fill(learner)
     algorithm, trainer = learner.algorithm, learner.trainer
@@ -84,6 +87,15 @@ def main() -> None:
     )
     print(f"loading and checking it: {loading:.2f} s")
     print(f"one per {config.checkpoint_interval:,} steps = {interval:.0f} s: {save / interval:.2%}")
+    figures = {
+        "config": config.to_dict(),
+        "steps_per_second": rate,
+        "checkpoint_megabytes": size / 1e6,
+        "checkpoint_seconds": seconds,
+        "loading_seconds": loading,
+        "share_of_interval": save / interval,
+    }
+    write_result(given.json, "checkpoint", figures)
 
 
 if __name__ == "__main__":

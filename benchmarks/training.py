@@ -25,7 +25,7 @@ from benchmarks.result_file import usable_cores, write_result
 from benchmarks.stepping import MODELS, raw_rate
 from ldm_wrappers.sb3 import LatentDynamicsCallback, VectorEnvAdapter
 from train.config import TrainConfig
-from train.environments import training_env
+from train.environments import meta_episode_length, training_env
 from train.learner import build
 from train.presets import resolve
 from train.trials import parse_overrides
@@ -55,7 +55,12 @@ class StockTraining:
         env, _, _ = training_env(dataclasses.replace(config, method="rl2"), config.device)
         vec_env: VectorEnvAdapter | VecNormalize = VectorEnvAdapter(env, info_keys=())
         if config.normalize_observation or config.normalize_reward:
-            vec_env = VecNormalize(vec_env, gamma=config.gamma)
+            vec_env = VecNormalize(
+                vec_env,
+                norm_obs=config.normalize_observation,
+                norm_reward=config.normalize_reward,
+                gamma=config.gamma,
+            )
         rmsprop = config.optimizer == "rmsprop"
         self.algorithm = RecurrentPPO(
             "MlpLstmPolicy",
@@ -67,16 +72,21 @@ class StockTraining:
             gamma=config.gamma,
             gae_lambda=config.gae_lambda,
             clip_range=config.clip_range,
+            target_kl=config.target_kl,
             ent_coef=config.ent_coef,
+            vf_coef=config.vf_coef,
+            max_grad_norm=config.max_grad_norm,
             normalize_advantage=config.normalize_advantage,
             device=config.device,
             seed=config.seed,
             policy_kwargs={
                 "net_arch": list(config.net_arch),
+                "log_std_init": config.log_std_init,
                 "lstm_hidden_size": config.lstm_hidden_size,
                 "shared_lstm": True,
                 "enable_critic_lstm": False,
                 "optimizer_class": torch.optim.RMSprop if rmsprop else torch.optim.Adam,
+                "optimizer_kwargs": {"eps": config.optimizer_eps},
             },
         )
 
@@ -111,8 +121,9 @@ def main() -> None:
     timesteps = arguments.iterations * config.n_steps * config.n_workers
     learners: list[LdmTraining | StockTraining] = [LdmTraining(config), StockTraining(config)]
     for learner in learners:
-        # one meta-episode at least, so that the VAE has something to learn from
-        learner.run(max(timesteps // 3, 2 * config.n_steps * config.n_workers))
+        # a meta-episode of every worker, so that the VAE has something to learn from
+        steps = max(config.n_steps * arguments.iterations // 3, meta_episode_length(config) + 1)
+        learner.run(steps * config.n_workers)
     rates: dict[str, list[float]] = {learner.name: [] for learner in learners}
     physics: list[float] = []
     for _ in range(arguments.repeats):

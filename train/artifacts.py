@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +13,29 @@ import torch
 from stable_baselines3.common.vec_env import VecNormalize
 
 from ldm_wrappers.latent_dynamics import LatentDynamics, SavedBeliefs
+from train.csv_file import read_csv
 from train.environments import env_spec
 from train.learner import Learner, build
 from train.methods import method
-from train.run_folder import RunFolder, versions
+from train.run_folder import RunFolder
 from train.state_check import check_like, load_weights
 from train.state_file import StateFileError, load_state, save_state
 
 
 def save_artifacts(folder: RunFolder, learner: Learner) -> None:
     """Write policy, VAE, normalisation statistics and sample beliefs into the run folder."""
-    save_state(folder.policy, _header(folder, learner.judged_policy.state_dict()))
+
+    def save(path: Path, content: Any) -> None:
+        save_state(path, {**_header(folder), "timesteps": steps, "content": content})
+
+    steps = learner.algorithm.num_timesteps
+    save(folder.policy, learner.judged_policy.state_dict())
     if learner.normalizer is not None:
-        save_state(folder.normalization, _header(folder, normalization_state(learner.normalizer)))
+        save(folder.normalization, normalization_state(learner.normalizer))
     if learner.model is not None and learner.trainer is not None:
-        save_state(folder.latent_dynamics, _header(folder, learner.model.state_dict()))
+        save(folder.latent_dynamics, learner.model.state_dict())
         if len(learner.trainer.buffer):
-            beliefs = sample_beliefs(learner)
-            save_state(folder.beliefs, _header(folder, {"means": beliefs}))
+            save(folder.beliefs, {"means": sample_beliefs(learner)})
 
 
 def load_artifacts(folder: RunFolder, device: str = "cpu") -> Learner:
@@ -115,23 +121,33 @@ def load_beliefs(run: RunFolder | str | Path) -> SavedBeliefs:
         raise StateFileError(f"{folder.beliefs}: {error}") from None
 
 
-def _header(folder: RunFolder, content: Any) -> dict[str, Any]:
-    config = folder.config
-    belongs = {"env_id": config.env_id, "method": config.method, "versions": versions()}
-    return {**belongs, "content": content}
+def _header(folder: RunFolder) -> dict[str, Any]:
+    """What a file must share with the run that it is read with."""
+    return {"env_id": folder.config.env_id, "method": folder.config.method}
 
 
 def _content(folder: RunFolder, path: Path) -> Any:
-    """The content of one of a run's files, which must belong to its environment and method."""
+    """The content of one of a run's files, which must belong to its environment and method.
+
+    Where the run has gone on since the file was written (it was made longer, and has not reached
+    its new end), a warning says so.
+    """
     state = load_state(path)
     if not isinstance(state, dict) or "content" not in state:
         raise StateFileError(f"{path} holds no file of a run")
-    for name in ("env_id", "method"):
-        expected = getattr(folder.config, name)
+    for name, expected in _header(folder).items():
         if state.get(name) != expected:
             raise StateFileError(
                 f"{path} belongs to {name} {state.get(name)!r}, expected {expected!r}"
             )
+    written = state.get("timesteps")  # older runs do not say it
+    metrics = read_csv(folder.metrics) if folder.metrics.exists() else []
+    if isinstance(written, int) and metrics and int(metrics[-1]["timesteps"]) > written:
+        print(
+            f"warning: {path} is of {written:,} steps, the run has gone on to "
+            f"{int(metrics[-1]['timesteps']):,}: --resume {folder.path} to its end",
+            file=sys.stderr,
+        )
     return state["content"]
 
 

@@ -2,9 +2,10 @@
 
 python -m train.export runs/LDM-GridNavi-v0-ldm-seed0 policy.zip
 
-The file is for programs that know stable-baselines3 only. It holds pickles, as all of its files
-do: whoever loads one runs what is in it, so load none that you did not make yourself. A run that
-normalises observations needs its ``VecNormalize`` statistics too; they are written beside it.
+The file is for programs that use stable-baselines3's ``load``; of a recurrent policy it names our
+class, so this package has to be installed there. It holds pickles, as all such files do: whoever
+loads one runs what is in it, so load none that you did not make yourself. A run that normalises
+observations needs its ``VecNormalize`` statistics too; they are written beside it.
 """
 
 from __future__ import annotations

@@ -63,12 +63,8 @@ def _train(config: TrainConfig, learner: Learner, folder: RunFolder, resumed: bo
     checkpoints = Checkpoints(folder, learner, statistics, evaluation, metrics)
     if resumed:
         checkpoints.resume()
-        done = learner.algorithm.num_timesteps
-        if config != folder.config and config.total_timesteps < done:
-            raise ValueError(
-                f"{folder.path} has trained {done:,} steps already, expected --total-timesteps of "
-                f"at least that, got {config.total_timesteps:,}"
-            )
+        if config.total_timesteps != folder.config.total_timesteps:
+            _check_new_total(config, folder, learner.algorithm.num_timesteps)
         folder.update(config)
     progress = Progress(learner, evaluation)
     stop = StopRequest()
@@ -111,6 +107,22 @@ def _train(config: TrainConfig, learner: Learner, folder: RunFolder, resumed: bo
         learner.vec_env.close()
         evaluator.close()
         learner.algorithm.logger.close()
+
+
+def _check_new_total(config: TrainConfig, folder: RunFolder, done: int) -> None:
+    """Refuse a total that is behind the run; say what another one does to a falling rate."""
+    if config.total_timesteps < done:
+        raise ValueError(
+            f"{folder.path} has trained {done:,} steps already, expected --total-timesteps of "
+            f"at least that, got {config.total_timesteps:,}"
+        )
+    if config.anneal_from < 1.0:
+        print(
+            f"warning: the learning rate falls from {config.anneal_from:.0%} of "
+            f"{config.total_timesteps:,} steps on, no longer of {folder.config.total_timesteps:,}; "
+            "where it had fallen further, it rises again",
+            file=sys.stderr,
+        )
 
 
 def main(arguments: list[str] | None = None) -> int:

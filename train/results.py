@@ -214,11 +214,20 @@ def summary_rows(runs: list[Run]) -> list[dict[str, Any]]:
 
 
 def _estimates(name: str, scores: Array) -> dict[str, str]:
-    """Mean, standard deviation and interquartile mean with their intervals, empty if unknown."""
+    """Mean, sample standard deviation and interquartile mean, each with its interval.
+
+    What so few runs cannot tell is empty: below two the deviation, below three the intervals.
+    """
     columns = ("mean", "mean_low", "mean_high", "std", "iqm", "iqm_low", "iqm_high")
-    if not len(scores):
-        return {f"{name}_{column}": "" for column in columns}
-    average = bootstrap_interval(scores, mean, rng=np.random.default_rng(0))
-    middle = bootstrap_interval(scores, rng=np.random.default_rng(0))
-    values = (*average, float(scores.std()), *middle)
-    return {f"{name}_{c}": f"{v:.6g}" for c, v in zip(columns, values, strict=True)}
+    estimates = dict.fromkeys(columns, "")
+    if len(scores):
+        average = bootstrap_interval(scores, mean, rng=np.random.default_rng(0))
+        middle = bootstrap_interval(scores, rng=np.random.default_rng(0))
+        estimates |= {"mean": f"{average.value:.6g}", "iqm": f"{middle.value:.6g}"}
+        if len(scores) > 1:
+            estimates["std"] = f"{scores.std(ddof=1):.6g}"
+        if len(scores) > 2:
+            for column, interval in (("mean", average), ("iqm", middle)):
+                estimates[f"{column}_low"] = f"{interval.low:.6g}"
+                estimates[f"{column}_high"] = f"{interval.high:.6g}"
+    return {f"{name}_{column}": value for column, value in estimates.items()}

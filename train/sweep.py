@@ -134,7 +134,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         nargs="+",
         default=[],
         metavar="NAME=VALUE",
-        help="values of a setting, separated by commas; for a named sweep one value each",
+        help="values of a setting, separated by commas; for a named sweep one value each, which "
+        "its blocks that vary this very setting do not take",
     )
     add("--preset", default="default")
     add("--out", type=Path, required=True, help="folder of the sweep; the same one goes on")

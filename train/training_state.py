@@ -34,7 +34,7 @@ def collect(learner: Learner) -> dict[str, Any]:
             "last_episode_starts": np.asarray(algorithm._last_episode_starts),
         },
         "env": env_state(learner.env),
-        "random": random_state(),
+        "random": random_state(algorithm.device),
         "logger": {name: float(value) for name, value in algorithm.logger.name_to_value.items()},
     }
     if isinstance(algorithm, WholeWorkerRecurrentPPO):
@@ -95,7 +95,7 @@ def restore(learner: Learner, state: dict[str, Any]) -> bool:
             )
             # declared as None in sb3-contrib
             setattr(algorithm, "_last_lstm_states", RNNStates(pi, vf))  # noqa: B010
-    restore_random_state(state["random"])
+    restore_random_state(state["random"], algorithm.device)
     return complete
 
 
@@ -145,8 +145,8 @@ def restore_env(env: AnyVectorEnv, states: list[dict[str, Any]]) -> None:
         layer.set_state(state)
 
 
-def random_state() -> dict[str, Any]:
-    """States of the global generators that stable-baselines3 and PyTorch draw from."""
+def random_state(device: torch.device) -> dict[str, Any]:
+    """States of the global generators that a training on ``device`` draws from."""
     version, words, gauss = random.getstate()
     kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     state = {
@@ -154,19 +154,19 @@ def random_state() -> dict[str, Any]:
         "numpy": [str(kind), np.asarray(keys), int(position), int(has_gauss), float(cached)],
         "torch": torch.get_rng_state(),
     }
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state_all()
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
     return state
 
 
-def restore_random_state(state: dict[str, Any]) -> None:
-    """Inverse of :func:`random_state`."""
+def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """Inverse of :func:`random_state`; on another kind of device what that has of it."""
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
     np.random.set_state(tuple(state["numpy"]))
     torch.set_rng_state(torch.from_numpy(state["torch"]))
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([torch.from_numpy(array) for array in state["cuda"]])
+    if "cuda" in state and device.type == "cuda":
+        torch.cuda.set_rng_state(torch.from_numpy(state["cuda"]), device)
 
 
 def _tensors(value: Any) -> Any:

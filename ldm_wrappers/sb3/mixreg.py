@@ -145,12 +145,19 @@ class MixregRecurrentPPO(WholeWorkerRecurrentPPO):
         kwargs: As :class:`WholeWorkerRecurrentPPO`.
 
     Raises:
-        ValueError: ``mixreg_alpha`` is not positive, or as the parent.
+        ValueError: ``mixreg_alpha`` is not positive, ``target_kl`` is given (the ratio is not 1
+            before the first step, so that it would end nearly every update at once), or as the
+            parent.
     """
 
     def __init__(self, *args: Any, mixreg_alpha: float = 0.2, **kwargs: Any) -> None:
         self.mixreg_alpha = mixreg_alpha
         super().__init__(*args, **kwargs)
+        if self.target_kl is not None:
+            raise ValueError(
+                "mixreg compares policies with mixtures of log probabilities, whose KL divergence "
+                f"is large before the first step: expected target_kl = None, got {self.target_kl}"
+            )
 
     def _setup_model(self) -> None:
         super()._setup_model()

@@ -15,6 +15,7 @@ from tiny_runs import train_tiny
 
 from ldm_envs import mujoco_batch
 from train import checkpoint, recurrent_ppo
+from train.artifacts import load_artifacts
 from train.csv_file import read_csv
 from train.recurrent_ppo import main
 from train.run_folder import RunFolder
@@ -139,6 +140,36 @@ def test_a_finished_run_can_go_further(tmp_path: Path) -> None:
     assert main(["--resume", str(run), "--total-timesteps", "1800"]) == 0
     assert_same_run(run, whole)
     assert RunFolder.open(run).config.total_timesteps == 1800
+
+
+def test_a_finished_run_moves_to_another_device_and_writes_its_files_again(tmp_path: Path) -> None:
+    flags = [*GRID, "--method", "rl2", "--device", "auto"]
+    run = train(tmp_path / "run", flags, 1000)  # trains 1,200: whole rollouts
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    (copy / "policy.safetensors").unlink()
+    assert RunFolder.open(run).config.device == "auto"
+    assert main(["--resume", str(copy), "--device", "cpu"]) == 0
+    assert (copy / "policy.safetensors").read_bytes() == (run / "policy.safetensors").read_bytes()
+    assert main(["--resume", str(copy), "--device", "cpu", "--total-timesteps", "1000"]) == 0
+
+
+def test_a_longer_run_says_what_becomes_of_its_learning_rate_and_of_old_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = [*GRID, "--method", "rl2", "--anneal-from", "0.5", "--log-interval", "1"]
+    run = train(tmp_path / "run", flags, 1200)
+    load_artifacts(RunFolder.open(run)).vec_env.close()
+    old = (run / "policy.safetensors").read_bytes()
+    assert capsys.readouterr().err.count("warning") == 0
+    assert main(["--resume", str(run), "--total-timesteps", "1800"]) == 0
+    message = "falls from 50% of 1,800 steps on, no longer of 1,200"
+    assert message in capsys.readouterr().err
+    (run / "policy.safetensors").write_bytes(old)  # as if it had been stopped on the way
+    load_artifacts(RunFolder.open(run)).vec_env.close()
+    said = capsys.readouterr().err
+    assert "policy.safetensors is of 1,200 steps, the run has gone on to 1,800" in said
+    assert said.count("warning") == 1
 
 
 def test_a_run_without_a_checkpoint_begins_at_its_beginning(tmp_path: Path) -> None:

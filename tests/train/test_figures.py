@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from train.csv_file import read_csv
 from train.environments import task_distribution
 from train.figures import main
 from train.presets import resolve
-from train.results import final_scores, groups, read_runs, series
+from train.results import _estimates, final_scores, groups, read_runs, series
 from train.trials import override_text
 
 GRID, OUTER = "LDM-GridNavi-v0", "LDM-GridNaviExtrapolation-v0"
@@ -128,6 +129,16 @@ def test_the_summary_is_of_the_last_five_evaluations(made: dict[str, Any]) -> No
     assert (row["runs"], row["tasks"]) == ("3", "18")
     runs = groups(r for r in read_runs(made["out"]) if r.row["env_id"] == GRID)["rl2"]
     np.testing.assert_allclose(final_scores(runs, "train", 4), values[:, 0], rtol=1e-4)
+
+
+def test_few_runs_have_no_interval() -> None:
+    full = {"mean", "mean_low", "mean_high", "std", "iqm", "iqm_low", "iqm_high"}
+    for n, known in enumerate(([], ["mean", "iqm"], ["mean", "iqm", "std"], full)):
+        scores = np.arange(float(n)) ** 2
+        found = _estimates("return", scores)
+        assert set(found) == {f"return_{name}" for name in full}
+        assert {name for name in full if found[f"return_{name}"]} == set(known)
+    assert float(found["return_std"]) == pytest.approx(statistics.stdev([0.0, 1.0, 4.0]), rel=1e-5)
 
 
 def test_figure_6_shows_the_mean_return_of_every_task(made: dict[str, Any]) -> None:

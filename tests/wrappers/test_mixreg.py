@@ -252,6 +252,15 @@ def test_a_model_file_keeps_alpha(tmp_path: Path) -> None:
     assert again.rollout_buffer.alpha == 0.9
 
 
+def test_a_kl_limit_is_refused_since_no_update_would_be_made() -> None:
+    with pytest.raises(ValueError, match=r"expected target_kl = None, got 0\.03"):
+        learner(target_kl=0.03)
+    # what it would have compared with it: far from 0, though the policy has not moved yet
+    model = learner(action="box", n_epochs=2, learning_rate=0.0, mixreg_alpha=5.0)
+    model.learn(STEPS * WORKERS)
+    assert model.logger.name_to_value["train/approx_kl"] > 0.03
+
+
 @pytest.mark.parametrize("alpha", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_bad_alpha_is_refused(alpha: float) -> None:
     with pytest.raises(ValueError, match="alpha must be positive, got"):
