@@ -75,7 +75,8 @@ class PolicySettings:
     """How the policy learns, and its network."""
 
     n_steps: int = 128
-    """Steps per worker and update; whole meta-episodes unless truncate_backpropagation."""
+    """Steps per worker and update; whole meta-episodes of a recurrent policy unless
+    truncate_backpropagation."""
     truncate_backpropagation: bool = False
     """Allow n_steps to split meta-episodes; gradients then end at the rollout's edges."""
     n_epochs: int = 1

@@ -178,7 +178,12 @@ def algorithm(config: TrainConfig, vec_env: VecEnv, device: str) -> OnPolicyAlgo
 
 
 def check_steps(config: TrainConfig) -> None:
-    """Refuse rollouts that split meta-episodes, unless the configuration asks for it."""
+    """Refuse rollouts that split meta-episodes, unless the configuration asks for it.
+
+    A feed-forward policy has nothing to lose by it: its memory is the belief it observes.
+    """
+    if method(config.method).observation == "belief":
+        return
     length = meta_episode_length(config)
     if config.n_steps % length and not config.truncate_backpropagation:
         raise ValueError(

@@ -148,7 +148,7 @@ def unused_settings(config: TrainConfig) -> frozenset[str]:
         unused |= set(LatentDynamicsConfig.__dataclass_fields__)
         unused |= {name for name in names if name.startswith("vae_")}
     if chosen.observation == "belief":
-        unused |= {"lstm_hidden_size", "value_trains_lstm"}
+        unused |= {"lstm_hidden_size", "value_trains_lstm", "truncate_backpropagation"}
     return frozenset(unused)
 
 

@@ -207,6 +207,7 @@ def test_settings_of_single_methods_and_families() -> None:
     with pytest.raises(ValueError, match="n_steps = 60 splits"):
         check_steps(split)
     check_steps(dataclasses.replace(split, truncate_backpropagation=True))
+    check_steps(dataclasses.replace(split, method="varibad"))  # no gradient goes back in time
 
 
 def test_threads_reach_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
