@@ -68,7 +68,7 @@ def main() -> None:
         f"  growth {growth:,.0f} MiB; buffers' stated size {stated:,.0f} MiB, + 5 %: {allowed:,.0f}"
     )
     figures = {
-        "config": config.to_dict(),
+        "config": {**config.to_dict(), "run_dir": ""},
         "stated_mib": stated,
         "seconds_and_rss_mib": [[round(t, 1), round(m, 1)] for t, m in readings],
         "growth_mib": growth,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import time
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ldm_envs.mujoco_vector import available_cores
 from train.atomic_file import write_json
 from train.run_folder import commit, versions
 
@@ -22,19 +22,12 @@ def write_result(path: Path | None, benchmark: str, figures: dict[str, Any]) -> 
         "date": time.strftime("%Y-%m-%d"),
         "torch_threads": torch.get_num_threads(),
         "machine": _processor(),
-        "cores": usable_cores(),
+        "cores": available_cores(),
         "system": platform.platform(),
         "versions": versions(),
         "commit": commit(),
     }
     write_json(path, {"benchmark": benchmark, **figures, **place})
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on, where the system can tell."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _processor() -> str:

@@ -21,8 +21,9 @@ import torch
 from sb3_contrib import RecurrentPPO
 from stable_baselines3.common.vec_env import VecNormalize
 
-from benchmarks.result_file import usable_cores, write_result
+from benchmarks.result_file import write_result
 from benchmarks.stepping import MODELS, raw_rate
+from ldm_envs.mujoco_vector import available_cores
 from ldm_wrappers.sb3 import LatentDynamicsCallback, VectorEnvAdapter
 from train.config import TrainConfig
 from train.environments import meta_episode_length, training_env
@@ -141,7 +142,7 @@ def main() -> None:
     for name, value in medians.items():
         print(f"  {name}: {value:,.0f} steps/s")
     print(f"  ratio LDM / stock: {ldm / stock:.2f} (bar A4: >= 1.0 on GridNavi)")
-    cores = usable_cores()
+    cores = available_cores()
     if physics:
         limit = statistics.median(physics) * cores
         print(f"  raw physics × {cores} cores: {limit:,.0f} steps/s")

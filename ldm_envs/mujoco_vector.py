@@ -81,7 +81,7 @@ class MujocoVectorEnv(TaskVectorEnv):
         )
         self.backend = backend
         self._requested_threads = num_threads
-        self.num_threads = min(num_threads or _available_cores(), self.num_envs)
+        self.num_threads = min(num_threads or available_cores(), self.num_envs)
         self.dt = self._model.opt.timestep * self.family.frame_skip
         self._start_qpos = self._model.qpos0.copy()
         self._start_qvel = np.zeros(self._model.nv)
@@ -180,7 +180,7 @@ def _own(values: dict[str, Array]) -> dict[str, Array]:
     return {name: np.array(value) for name, value in values.items()}
 
 
-def _available_cores() -> int:
+def available_cores() -> int:
     """Cores that this process may run on, where the system can tell."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -22,4 +22,4 @@ class RecordLiveArguments(RecordConstructorArgs):
 
 class _ByReference(dict[str, Any]):
     def __deepcopy__(self, memo: dict[int, Any]) -> _ByReference:
-        return self
+        return _ByReference(self)

@@ -46,7 +46,7 @@ def load_artifacts(folder: RunFolder, device: str = "cpu") -> Learner:
     """
     learner = build(dataclasses.replace(folder.config, device=device))
     try:
-        policy = _content(folder, folder.policy)
+        policy = _content(folder, folder.policy, warn_if_old=True)
         load_weights(learner.algorithm.policy, policy, str(folder.policy))
         learner.average = None  # the saved weights are the average
         if learner.model is not None:
@@ -79,7 +79,7 @@ def load_latent_dynamics(
     config = folder.config
     if not method(config.method).has_latent_dynamics:
         raise ValueError(f"{folder.path}: method {config.method} has no latent dynamics model")
-    weights = _content(folder, folder.latent_dynamics)
+    weights = _content(folder, folder.latent_dynamics, warn_if_old=True)
     env_spec(config.env_id)
     source = gym.make(config.env_id) if env is None else env
     try:
@@ -104,7 +104,7 @@ def load_beliefs(run: RunFolder | str | Path) -> SavedBeliefs:
         StateFileError: The file is missing, damaged, or does not fit the configuration.
     """
     folder = run if isinstance(run, RunFolder) else RunFolder.open(run)
-    content = _content(folder, folder.beliefs)
+    content = _content(folder, folder.beliefs, warn_if_old=True)
     means = content.get("means") if isinstance(content, dict) else None
     dim = folder.config.latent_dim
     if not (
@@ -126,12 +126,8 @@ def _header(folder: RunFolder) -> dict[str, Any]:
     return {"env_id": folder.config.env_id, "method": folder.config.method}
 
 
-def _content(folder: RunFolder, path: Path) -> Any:
-    """The content of one of a run's files, which must belong to its environment and method.
-
-    Where the run has gone on since the file was written (it was made longer, and has not reached
-    its new end), a warning says so.
-    """
+def _content(folder: RunFolder, path: Path, *, warn_if_old: bool = False) -> Any:
+    """The content of one of a run's files, which must belong to its environment and method."""
     state = load_state(path)
     if not isinstance(state, dict) or "content" not in state:
         raise StateFileError(f"{path} holds no file of a run")
@@ -140,15 +136,25 @@ def _content(folder: RunFolder, path: Path) -> Any:
             raise StateFileError(
                 f"{path} belongs to {name} {state.get(name)!r}, expected {expected!r}"
             )
-    written = state.get("timesteps")  # older runs do not say it
-    metrics = read_csv(folder.metrics) if folder.metrics.exists() else []
-    if isinstance(written, int) and metrics and int(metrics[-1]["timesteps"]) > written:
+    if warn_if_old:
+        _compare_age(folder, path, state.get("timesteps"))
+    return state["content"]
+
+
+def _compare_age(folder: RunFolder, path: Path, written: Any) -> None:
+    """Warn where a run that was made longer has left a file of its old end behind."""
+    if not isinstance(written, int):  # files of older versions do not say it
+        return
+    try:
+        reached = int(read_csv(folder.metrics)[-1]["timesteps"])
+    except (OSError, LookupError, TypeError, ValueError):
+        return  # no metrics, or a last row that a power cut has cut short
+    if reached > written:
         print(
-            f"warning: {path} is of {written:,} steps, the run has gone on to "
-            f"{int(metrics[-1]['timesteps']):,}: --resume {folder.path} to its end",
+            f"warning: {path} is of {written:,} steps, the run has gone on to {reached:,}: "
+            f"--resume {folder.path} to its end",
             file=sys.stderr,
         )
-    return state["content"]
 
 
 def normalization_state(normalizer: VecNormalize) -> dict[str, Any]:

@@ -36,6 +36,9 @@ def export(folder: RunFolder, target: Path) -> list[Path]:
             raise FileExistsError(f"{file} exists; name another file")
     learner = load_artifacts(folder)
     try:
+        # a plain number: the schedule of a rate that falls is a class of ours
+        learner.algorithm.learning_rate = folder.config.learning_rate
+        learner.algorithm._setup_lr_schedule()
         with atomic_path(target) as temporary, temporary.open("wb") as stream:
             learner.algorithm.save(stream)
         if learner.normalizer is None:

@@ -8,6 +8,7 @@ evaluations. :func:`collect` writes them from run folders; everything else reads
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,7 +21,13 @@ from train.csv_file import read_csv
 from train.result_tables import write_csv
 from train.run_folder import RunFolder
 from train.state_file import StateFileError
-from train.statistics import bootstrap_interval, mean, moving_average
+from train.statistics import (
+    interquartile_mean,
+    interval_over_runs,
+    mean,
+    moving_average,
+    sample_deviation,
+)
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Key = tuple[str, int]  # split and episode
@@ -78,9 +85,9 @@ class Series:
         steps: Environment steps.
         runs: Runs that were evaluated there.
         mean: Mean over runs of moving averages.
-        std: Their standard deviation.
+        std: Their standard deviation; NaN for fewer than two runs.
         iqm: Their interquartile mean.
-        low: Lower end of its 95 % bootstrap interval.
+        low: Lower end of its 95 % bootstrap interval; NaN for fewer than three runs.
         high: Upper end.
     """
 
@@ -175,9 +182,8 @@ def series(runs: list[Run], split: str, episode: int, *, missed: bool = False) -
     rows = []
     for step in steps:
         scores = np.array([curve[step] for curve in curves if step in curve])
-        rows.append(
-            (len(scores), scores.mean(), scores.std(), *bootstrap_interval(scores, rng=rng))
-        )
+        interval = interval_over_runs(scores, interquartile_mean, rng)
+        rows.append((len(scores), scores.mean(), sample_deviation(scores), *interval))
     return Series(np.array(steps), *(np.array(column) for column in zip(*rows, strict=True)))
 
 
@@ -206,28 +212,27 @@ def summary_rows(runs: list[Run]) -> list[dict[str, Any]]:
                         "runs": len(members),
                         "tasks": members[0].tasks[split],
                     }
-                    row |= _estimates("return", final_scores(members, split, episode))
+                    row |= estimates("return", final_scores(members, split, episode))
                     missed = final_scores(members, split, episode, missed=True)
-                    row |= _estimates("reached", members[0].tasks[split] - missed)
+                    row |= estimates("reached", members[0].tasks[split] - missed)
                     rows.append(row)
     return rows
 
 
-def _estimates(name: str, scores: Array) -> dict[str, str]:
-    """Mean, sample standard deviation and interquartile mean, each with its interval.
+def estimates(name: str, scores: Array) -> dict[str, str]:
+    """Columns of a table: mean, standard deviation and interquartile mean of runs.
 
-    What so few runs cannot tell is empty: below two the deviation, below three the intervals.
+    What no run, or so few of them, cannot tell is empty.
     """
     columns = ("mean", "mean_low", "mean_high", "std", "iqm", "iqm_low", "iqm_high")
-    estimates = dict.fromkeys(columns, "")
+    values = [math.nan] * len(columns)
     if len(scores):
-        average = bootstrap_interval(scores, mean, rng=np.random.default_rng(0))
-        middle = bootstrap_interval(scores, rng=np.random.default_rng(0))
-        estimates |= {"mean": f"{average.value:.6g}", "iqm": f"{middle.value:.6g}"}
-        if len(scores) > 1:
-            estimates["std"] = f"{scores.std(ddof=1):.6g}"
-        if len(scores) > 2:
-            for column, interval in (("mean", average), ("iqm", middle)):
-                estimates[f"{column}_low"] = f"{interval.low:.6g}"
-                estimates[f"{column}_high"] = f"{interval.high:.6g}"
-    return {f"{name}_{column}": value for column, value in estimates.items()}
+        average = interval_over_runs(scores, mean, np.random.default_rng(0))
+        middle = interval_over_runs(scores, interquartile_mean, np.random.default_rng(0))
+        values = [*average, sample_deviation(scores), *middle]
+    return {f"{name}_{c}": number(v) for c, v in zip(columns, values, strict=True)}
+
+
+def number(value: float) -> str:
+    """A number in a table, empty if unknown (NaN)."""
+    return "" if math.isnan(value) else f"{value:.6g}"

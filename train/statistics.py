@@ -6,6 +6,7 @@ the Statistical Precipice" (NeurIPS 2021), section 4; https://github.com/google-
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -81,6 +82,23 @@ def bootstrap_interval(
     tail = 100 * (1.0 - confidence) / 2
     low, high = np.percentile(resampled, [tail, 100 - tail])
     return Interval(float(statistic(table)), float(low), float(high))
+
+
+def sample_deviation(scores: Array) -> float:
+    """Standard deviation over runs (n - 1 in the denominator), NaN for fewer than two."""
+    return float(np.std(scores, ddof=1)) if len(scores) > 1 else math.nan
+
+
+def interval_over_runs(
+    scores: Array, statistic: Callable[[Array], Array], rng: np.random.Generator
+) -> Interval:
+    """:func:`bootstrap_interval`, with NaN for the ends where fewer than three runs tell none.
+
+    Resamples of two runs know four outcomes, of one run a single one: their percentiles would
+    look like an interval without being one.
+    """
+    found = bootstrap_interval(scores, statistic, rng=rng)
+    return found if len(scores) > 2 else Interval(found.value, math.nan, math.nan)
 
 
 def moving_average(values: Any, window: int = 5) -> Array:

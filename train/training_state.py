@@ -166,7 +166,10 @@ def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
     np.random.set_state(tuple(state["numpy"]))
     torch.set_rng_state(torch.from_numpy(state["torch"]))
     if "cuda" in state and device.type == "cuda":
-        torch.cuda.set_rng_state(torch.from_numpy(state["cuda"]), device)
+        saved = state["cuda"]
+        if isinstance(saved, list):  # checkpoints of before held the states of all GPUs
+            saved = saved[device.index or 0]
+        torch.cuda.set_rng_state(torch.from_numpy(saved), device)
 
 
 def _tensors(value: Any) -> Any:

@@ -251,6 +251,9 @@ class Imagination:
         if ("latents" in state) != (self._held is not None):
             which = "the saved" if self._held is None else "these"
             raise ValueError(f"only {which} imaginary tasks keep their latents (final_beliefs)")
+        missing = sorted(self.state_dict().keys() - state.keys())
+        if missing:
+            raise ValueError(f"the saved imaginary tasks lack {missing}")
         masks = self.masks
         if masks is not None:
             masks = self._saved("dropout masks", state["masks"], masks)

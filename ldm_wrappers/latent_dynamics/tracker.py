@@ -107,8 +107,11 @@ class BeliefTracker:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Inverse of :meth:`state_dict`."""
-        self._filter.load_state_dict(state["filter"])
+        """Inverse of :meth:`state_dict`.
+
+        Raises:
+            ValueError: The state is of another number of workers or another model.
+        """
         for name, own in (("final_means", self._final_means), ("finished", self._finished)):
             saved = torch.from_numpy(np.array(state[name]))
             if saved.shape != own.shape or saved.dtype != own.dtype:
@@ -116,6 +119,8 @@ class BeliefTracker:
                     f"saved {name} are {tuple(saved.shape)} {saved.dtype}, expected "
                     f"{tuple(own.shape)} {own.dtype}"
                 )
-            own.copy_(saved)
+        self._filter.load_state_dict(state["filter"])
+        for name, own in (("final_means", self._final_means), ("finished", self._finished)):
+            own.copy_(torch.from_numpy(np.array(state[name])))
         if self._recorder is not None:
             self._recorder.load_state_dict(state["recorder"])

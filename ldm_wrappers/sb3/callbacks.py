@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import ClassVar
 
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
@@ -18,31 +19,37 @@ class SingleThreadedRollouts(BaseCallback):
 
     Attributes:
         n_threads: PyTorch's number of threads outside ``learn``; known when training starts. A
-            training that an exception ended leaves its own behind, and the next one corrects it.
+            training that an exception ended leaves its own behind, and the next one mends that.
         side_by_side: Number of updates that run at once and share them.
     """
 
     n_threads: int
     side_by_side = 1
-    _interrupted = False
+    # Outside and inside of the training that runs, or that an exception ended; of the process, as
+    # PyTorch's number is.
+    _numbers: ClassVar[tuple[int, int] | None] = None
 
     def _on_training_start(self) -> None:
-        if not self._interrupted:
-            self.n_threads = torch.get_num_threads()
-        self._interrupted = True  # until its end is reached
+        self.n_threads = torch.get_num_threads()
+        if self._numbers is not None and self._numbers[1] == self.n_threads:
+            self.n_threads = self._numbers[0]
 
     def _on_rollout_start(self) -> None:
-        torch.set_num_threads(1)
+        self._take(1)
 
     def _on_step(self) -> bool:
         return True
 
     def _on_rollout_end(self) -> None:
-        torch.set_num_threads(max(1, self.n_threads // self.side_by_side))
+        self._take(max(1, self.n_threads // self.side_by_side))
 
     def _on_training_end(self) -> None:
         torch.set_num_threads(self.n_threads)
-        self._interrupted = False
+        SingleThreadedRollouts._numbers = None
+
+    def _take(self, n_threads: int) -> None:
+        SingleThreadedRollouts._numbers = (self.n_threads, n_threads)
+        torch.set_num_threads(n_threads)
 
 
 class LatentDynamicsCallback(SingleThreadedRollouts):

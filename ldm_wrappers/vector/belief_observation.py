@@ -94,5 +94,5 @@ class BeliefObservationWrapper(VectorWrapper, RecordLiveArguments):
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`get_state`."""
-        self._observations = np.array(state["observations"], dtype=np.float32)
         self.tracker.load_state_dict(state["tracker"])
+        self._observations = np.array(state["observations"], dtype=np.float32)

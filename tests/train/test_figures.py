@@ -17,7 +17,7 @@ from train.csv_file import read_csv
 from train.environments import task_distribution
 from train.figures import main
 from train.presets import resolve
-from train.results import _estimates, final_scores, groups, read_runs, series
+from train.results import estimates, final_scores, groups, read_runs, series
 from train.trials import override_text
 
 GRID, OUTER = "LDM-GridNavi-v0", "LDM-GridNaviExtrapolation-v0"
@@ -107,9 +107,14 @@ def test_series_are_means_over_seeds_of_moving_averages(made: dict[str, Any]) ->
         np.testing.assert_array_equal(found.steps, STEPS)
         np.testing.assert_array_equal(found.runs, 3)
         np.testing.assert_allclose(found.mean, expected.mean(0), rtol=1e-4)
-        np.testing.assert_allclose(found.std, expected.std(0), atol=1e-4)
+        np.testing.assert_allclose(found.std, expected.std(0, ddof=1), atol=1e-4)
         np.testing.assert_allclose(found.iqm, expected.mean(0), rtol=1e-4)  # 3 // 4 = 0 cut
         assert (found.low <= found.iqm).all() and (found.iqm <= found.high).all()
+    one = series(runs[:1], "test", 4)
+    two = series(runs[:2], "test", 4)
+    assert one is not None and two is not None
+    assert np.isnan([one.std, one.low, one.high, two.low, two.high]).all()
+    assert np.isfinite([one.mean, one.iqm, two.mean, two.std, two.iqm]).all()
     rows = read_csv(made["out"] / "figure3.csv")
     last = [r for r in rows if (r["group"], r["split"], r["quantity"]) == ("ldm", "test", "missed")]
     assert float(last[-1]["mean"]) == pytest.approx(27 - smooth[:, -1, 1].mean(), rel=1e-4)
@@ -135,7 +140,7 @@ def test_few_runs_have_no_interval() -> None:
     full = {"mean", "mean_low", "mean_high", "std", "iqm", "iqm_low", "iqm_high"}
     for n, known in enumerate(([], ["mean", "iqm"], ["mean", "iqm", "std"], full)):
         scores = np.arange(float(n)) ** 2
-        found = _estimates("return", scores)
+        found = estimates("return", scores)
         assert set(found) == {f"return_{name}" for name in full}
         assert {name for name in full if found[f"return_{name}"]} == set(known)
     assert float(found["return_std"]) == pytest.approx(statistics.stdev([0.0, 1.0, 4.0]), rel=1e-5)

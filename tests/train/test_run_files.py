@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -222,3 +224,18 @@ def test_the_export_acts_as_the_run(
     with pytest.raises(SystemExit):
         export.main([str(normalized), str(target)])
     assert f"{target} exists" in capsys.readouterr().err
+
+
+def test_an_exported_feed_forward_policy_needs_stable_baselines3_only(tmp_path: Path) -> None:
+    run = train_tiny(tmp_path / "run", "varibad", "--anneal-from", "0.5")
+    target = tmp_path / "policy.zip"
+    assert export.main([str(run), str(target)]) == 0
+    program = f"""
+import sys
+sys.modules.update(train=None, ldm_wrappers=None, ldm_envs=None)  # as if not installed
+from stable_baselines3 import PPO
+print(PPO.load({str(target)!r}, device="cpu").learning_rate)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) == RunFolder.open(run).config.learning_rate

@@ -290,7 +290,8 @@ def test_after_an_interrupted_training_the_next_one_has_all_threads_again(
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(SingleThreadedRollouts, "_on_step", interrupt)
             run.model.learn(8 * 4, callback=run.callback)
-        run.model.learn(8 * 4, callback=run.callback)
+        assert torch.get_num_threads() == 1
+        run.model.learn(8 * 4, callback=LatentDynamicsCallback(run.trainer, 1))
         assert torch.get_num_threads() == 4
     finally:
         torch.set_num_threads(threads)

@@ -12,7 +12,7 @@ from train.environments import task_distribution
 from train.pictures.ceilings import best_returns
 from train.pictures.style import figure, group_colours, save, step_unit, tidy
 from train.result_tables import write_csv
-from train.results import Run, Series, series
+from train.results import Run, Series, number, series
 
 Panel = tuple[str, bool]  # split, and whether it shows tasks missed
 _LABEL_WIDTH = 26
@@ -95,7 +95,7 @@ def _rows(name: str, split: str, episode: int, missed: bool, curve: Series) -> l
             "quantity": "missed" if missed else "return",
             "timesteps": int(curve.steps[index]),
             "runs": int(curve.runs[index]),
-            **{column: f"{getattr(curve, column)[index]:.6g}" for column in columns},
+            **{column: number(getattr(curve, column)[index]) for column in columns},
         }
         for index in range(len(curve.steps))
     ]
