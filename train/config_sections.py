@@ -34,7 +34,8 @@ class RunSettings:
     method: MethodName = "ldm"
     """ldm, rl2, varibad, mixreg, oracle-rl2 (also called oracle) or oracle-varibad."""
     preset: str = "default"
-    """Preset of the environment; ``default`` is made for minutes, ``paper`` is the authors'."""
+    """Preset of the environment: ``default`` is made for minutes, ``paper`` is the authors'; the
+    grids also have ``present-beliefs`` (the paper's imaginary tasks) and ``a2c``."""
     seed: int = 0
     """Seed of everything random."""
     total_timesteps: int = 1_000_000
