@@ -34,8 +34,8 @@ class PhysicsBatch(Protocol):
     def step(self, control: Array, active: NDArray[np.bool_] | None, substeps: int) -> None:
         """Apply controls (num_sims, nu) to the active simulations (None: all)."""
 
-    def diverged(self) -> NDArray[np.bool_]:
-        """(num_sims,): MuJoCo met a non-finite or huge state since the last start."""
+    def diverged(self) -> NDArray[np.bool_] | None:
+        """(num_sims,): MuJoCo met a non-finite or huge state since its start; None: nowhere."""
 
     def get_state(self) -> Array:
         """Integration states (num_sims, nstate), a fresh array."""
@@ -86,9 +86,9 @@ class MjbatchPhysics:
             self._control[active] = control[active]
             self._batch.step(active, nstep=substeps)
 
-    def diverged(self) -> NDArray[np.bool_]:
+    def diverged(self) -> NDArray[np.bool_] | None:
         if not np.count_nonzero(self._warning_numbers):  # nearly always, at every step
-            return np.zeros(len(self._warning_numbers), np.bool_)
+            return None
         return np.asarray(self._warning_numbers.any(axis=1))
 
     def get_state(self) -> Array:
@@ -142,10 +142,9 @@ class SerialPhysics:
                 mujoco.mj_step(self._model, data, nstep=substeps)
                 self._copy_out(i)
 
-    def diverged(self) -> NDArray[np.bool_]:
-        return np.array(
-            [any(d.warning[kind].number for kind in DIVERGENCE_WARNINGS) for d in self._data]
-        )
+    def diverged(self) -> NDArray[np.bool_] | None:
+        bad = [any(d.warning[kind].number for kind in DIVERGENCE_WARNINGS) for d in self._data]
+        return np.array(bad) if any(bad) else None
 
     def get_state(self) -> Array:
         states = np.empty((len(self._data), mujoco.mj_stateSize(self._model, _STATE)))

@@ -134,8 +134,9 @@ class TaskVectorEnv(TaskVectorState):
         if active is not None:
             rewards[~active] = 0.0
             terminated = terminated & active
-        truncated = np.zeros(self.num_envs, np.bool_)
-        if self.max_episode_steps is not None:
+        if self.max_episode_steps is None:
+            truncated = np.zeros(self.num_envs, np.bool_)
+        else:
             # An environment begun in this very step has elapsed 0 and cannot be truncated.
             truncated = self._elapsed >= self.max_episode_steps
 
