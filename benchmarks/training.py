@@ -21,6 +21,7 @@ import torch
 from sb3_contrib import RecurrentPPO
 from stable_baselines3.common.vec_env import VecNormalize
 
+from benchmarks.overrides import add_override, single_overrides
 from benchmarks.result_file import write_result
 from benchmarks.stepping import MODELS, raw_rate
 from ldm_envs.mujoco_vector import available_cores
@@ -29,7 +30,6 @@ from train.config import TrainConfig
 from train.environments import meta_episode_length, training_env
 from train.learner import build
 from train.presets import resolve
-from train.trials import parse_overrides
 
 
 class LdmTraining:
@@ -102,20 +102,14 @@ def main() -> None:
     parser.add_argument("--env-id", default="LDM-GridNavi-v0")
     parser.add_argument("--preset", default="default")
     parser.add_argument("--n-workers", type=int, default=None)
-    parser.add_argument(
-        "--override", nargs="+", default=[], metavar="NAME=VALUE", help="settings to change"
-    )
+    add_override(parser)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--iterations", type=int, default=6, help="rollouts per measurement")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path, default=None)
     arguments = parser.parse_args()
 
-    overrides = parse_overrides(arguments.override)
-    several = [name for name, values in overrides.items() if len(values) > 1]
-    if several:
-        parser.error(f"--override takes one value per setting, got several for {several}")
-    changes = {name: values[0] for name, values in overrides.items()}
+    changes = single_overrides(parser, arguments.override)
     if arguments.n_workers is not None:
         changes["n_workers"] = arguments.n_workers
     config = resolve(arguments.env_id, "ldm", arguments.preset, device=arguments.device, **changes)

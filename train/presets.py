@@ -163,8 +163,11 @@ _MUJOCO: dict[str, Any] = {
     "vae_buffer_trajectories": 10_000,
     "eval_interval": 500_000,
 }
-# random subsets of encoded lengths and decoded steps keep the ELBO unbiased and cost a tenth
-_CHEAP_VAE: dict[str, Any] = {"vae_encoded_lengths": 10, "vae_decoded_steps": 100}
+# A random subset of the encoded lengths keeps the ELBO unbiased: 7 times as fast as the published
+# update, and held-out ELBOs within 2 % of its own after as many updates. A quarter of the decoded
+# steps on top (vae_decoded_steps=100) is 10 times as fast, and 3 to 5 % worse (see
+# benchmarks/vae_update.py).
+_CHEAP_VAE: dict[str, Any] = {"vae_encoded_lengths": 10}
 
 _ANT_DIR = {**_MUJOCO, "latent_dim": 5, "total_timesteps": 200_000_000}
 _ANT_GOAL = {**_MUJOCO, "latent_dim": 10, "beta": 2.0, "total_timesteps": 200_000_000}
