@@ -18,6 +18,7 @@ from ldm_wrappers.vector.infos import (
     require_full_reset,
     successors,
 )
+from ldm_wrappers.vector.saved_state import load_all_or_nothing, saved_observations
 
 
 class BeliefObservationWrapper(VectorWrapper, RecordLiveArguments):
@@ -93,6 +94,14 @@ class BeliefObservationWrapper(VectorWrapper, RecordLiveArguments):
         return {"observations": self._observations.copy(), "tracker": self.tracker.state_dict()}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Inverse of :meth:`get_state`."""
+        """Inverse of :meth:`get_state`; after an error everything is as it was.
+
+        Raises:
+            ValueError: The state is of other sizes or another model.
+            KeyError: A part of the state is missing.
+        """
+        load_all_or_nothing(self._load, state, self.get_state())
+
+    def _load(self, state: dict[str, Any]) -> None:
         self.tracker.load_state_dict(state["tracker"])
-        self._observations = np.array(state["observations"], dtype=np.float32)
+        self._observations = saved_observations(state, self._observations)

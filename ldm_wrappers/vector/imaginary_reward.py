@@ -19,6 +19,7 @@ from ldm_wrappers.latent_dynamics import (
 from ldm_wrappers.latent_dynamics.transition import FloatArray
 from ldm_wrappers.live_arguments import RecordLiveArguments
 from ldm_wrappers.vector.infos import require_autoreset_mode, require_full_reset, successors
+from ldm_wrappers.vector.saved_state import load_all_or_nothing, saved_observations
 
 
 class ImaginaryRewardWrapper(VectorWrapper, RecordLiveArguments):
@@ -166,7 +167,15 @@ class ImaginaryRewardWrapper(VectorWrapper, RecordLiveArguments):
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Inverse of :meth:`get_state`."""
+        """Inverse of :meth:`get_state`; after an error everything is as it was.
+
+        Raises:
+            ValueError: The state is of other sizes, another model or other imaginary tasks.
+            KeyError: A part of the state is missing.
+        """
+        load_all_or_nothing(self._load, state, self.get_state())
+
+    def _load(self, state: dict[str, Any]) -> None:
         self.tracker.load_state_dict(state["tracker"])
         self.imagination.load_state_dict(state["imagination"])
-        self._observations = np.array(state["observations"], dtype=np.float32)
+        self._observations = saved_observations(state, self._observations)

@@ -135,6 +135,33 @@ def test_states_of_other_sizes_are_refused() -> None:
         env.set_state(state)
 
 
+@pytest.mark.parametrize(
+    ("wrapper", "part"),
+    [
+        ("imaginary", "imagination"),
+        ("imaginary", "observations"),
+        ("imaginary", "recorder"),
+        ("belief", "observations"),
+        ("belief", "recorder"),
+    ],
+)
+def test_a_state_that_fails_half_way_changes_nothing(wrapper: str, part: str) -> None:
+    chain, other = Chain(wrapper, 0), Chain(wrapper, 1)
+    chain.go_on(5, 2)
+    other.go_on(9, 3)
+    states, broken = chain.save(), other.top.get_state()
+    if part == "recorder":
+        broken["tracker"]["recorder"]["lengths"] = np.zeros(4, np.int64)
+    elif part == "observations":
+        broken["observations"] = broken["observations"][:2]
+    else:
+        del broken[part]
+    with pytest.raises((KeyError, ValueError)):
+        chain.top.set_state(broken)
+    expected, found = states["top"], chain.save()["top"]
+    assert pickle.dumps(expected) == pickle.dumps(found)
+
+
 def test_a_model_is_rebuilt_from_its_config() -> None:
     model = small_model(ScriptedEnv(), likelihood="bernoulli")
     config = type(model.config).from_dict(model.config.to_dict())
