@@ -133,10 +133,11 @@ class MujocoVectorEnv(TaskVectorEnv):
         bad = batch.diverged()
         # A step that spoils qpos spoils qvel too: positions integrate velocities. A sum of squares
         # this small leaves no entry beyond the limit, in half the time; NaN compares false.
-        if bad is None and np.vdot(physics.qvel, physics.qvel) <= mujoco.mjMAXVAL**2:
-            return
-        insane = ~(is_sane(physics.qpos) & is_sane(physics.qvel))
-        bad = insane if bad is None else bad | insane
+        if bad is None:
+            if np.vdot(physics.qvel, physics.qvel) <= mujoco.mjMAXVAL**2:
+                return
+            bad = np.zeros(self.num_envs, np.bool_)
+        bad |= ~(is_sane(physics.qpos) & is_sane(physics.qvel))
         if not bad.any():
             return
         where = ", ".join(

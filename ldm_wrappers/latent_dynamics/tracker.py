@@ -112,15 +112,21 @@ class BeliefTracker:
         Raises:
             ValueError: The state is of another number of workers or another model.
         """
-        for name, own in (("final_means", self._final_means), ("finished", self._finished)):
-            saved = torch.from_numpy(np.array(state[name]))
-            if saved.shape != own.shape or saved.dtype != own.dtype:
-                raise ValueError(
-                    f"saved {name} are {tuple(saved.shape)} {saved.dtype}, expected "
-                    f"{tuple(own.shape)} {own.dtype}"
-                )
+        final_means = _fitting("final_means", state, self._final_means)
+        finished = _fitting("finished", state, self._finished)
         self._filter.load_state_dict(state["filter"])
-        for name, own in (("final_means", self._final_means), ("finished", self._finished)):
-            own.copy_(torch.from_numpy(np.array(state[name])))
+        self._final_means.copy_(final_means)
+        self._finished.copy_(finished)
         if self._recorder is not None:
             self._recorder.load_state_dict(state["recorder"])
+
+
+def _fitting(name: str, state: dict[str, Any], own: torch.Tensor) -> torch.Tensor:
+    """An entry of a saved state, or a ValueError if it cannot be copied to ``own``."""
+    saved = torch.from_numpy(np.array(state[name]))
+    if saved.shape != own.shape or saved.dtype != own.dtype:
+        raise ValueError(
+            f"saved {name} are {tuple(saved.shape)} {saved.dtype}, expected "
+            f"{tuple(own.shape)} {own.dtype}"
+        )
+    return saved
