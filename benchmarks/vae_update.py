@@ -40,7 +40,7 @@ from ldm_wrappers.latent_dynamics import (
 )
 from ldm_wrappers.latent_dynamics.encoder import Posterior, kl_divergence, sample
 from ldm_wrappers.vector import MultiEpisodeWrapper
-from train.presets import resolve
+from train.config.presets import resolve
 
 PUBLISHED_LENGTHS = 50
 

@@ -13,10 +13,10 @@ import torch
 from stable_baselines3.common.vec_env import VecNormalize
 
 from ldm_wrappers.latent_dynamics import LatentDynamics, SavedBeliefs
+from train.config.methods import method
 from train.csv_file import read_csv
 from train.environments import env_spec
 from train.learner import Learner, build
-from train.methods import method
 from train.run_folder import RunFolder
 from train.state_check import check_like, load_weights
 from train.state_file import StateFileError, load_state, save_state

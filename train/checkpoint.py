@@ -11,7 +11,7 @@ from typing import Any
 
 from train.atomic_file import stale_temporaries, write_json
 from train.callbacks import MetaEpisodeStatistics, MetricsLog, PeriodicEvaluation
-from train.config import TrainConfig
+from train.config.settings import TrainConfig
 from train.learner import Learner
 from train.run_folder import RunFolder, versions
 from train.state_check import check

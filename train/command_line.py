@@ -13,9 +13,9 @@ from typing import Any
 
 import tyro
 
-from train.config import TrainConfig
+from train.config.presets import resolve
+from train.config.settings import TrainConfig
 from train.finite import WorkerError
-from train.presets import resolve
 from train.run_folder import RunFolder
 from train.signals import TrainingStopped
 

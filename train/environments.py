@@ -23,9 +23,9 @@ from ldm_wrappers.vector import (
     MultiEpisodeWrapper,
     RL2ObservationWrapper,
 )
-from train.config import TrainConfig
+from train.config.methods import method
+from train.config.settings import TrainConfig
 from train.finite import Guard
-from train.methods import method
 
 AnyVectorEnv = VectorEnv[Any, Any, Any]
 

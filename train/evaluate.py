@@ -18,7 +18,7 @@ import numpy as np
 
 from train.artifacts import load_artifacts
 from train.command_line import report_errors
-from train.config import TrainConfig
+from train.config.settings import TrainConfig
 from train.environments import evaluation_tasks, task_distribution
 from train.evaluation import Evaluator, SplitResult, evaluation_rows
 from train.learner import Learner

@@ -24,9 +24,9 @@ import torch
 from ldm_wrappers.vector import ImaginaryRewardWrapper
 from train.artifacts import load_artifacts
 from train.command_line import report_errors
+from train.config.methods import method
 from train.environments import env_spec, evaluation_tasks, meta_episode_length
 from train.learner import Learner
-from train.methods import method
 from train.pictures.ceilings import straight_returns
 from train.pictures.grid import Grid, reward_maps
 from train.result_tables import write_csv

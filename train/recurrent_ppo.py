@@ -2,7 +2,8 @@
 
     python train/recurrent_ppo.py --env-id LDM-GridNavi-v0 --method ldm --seed 0
 
-Settings come from the environment's preset (``train/presets.py``); every one of them is a flag.
+Settings come from the environment's preset (``train/config/presets.py``); every one of them is a
+flag.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from train.callbacks import (
 )
 from train.checkpoint import Checkpoints
 from train.command_line import parse, report_errors
-from train.config import TrainConfig
+from train.config.settings import TrainConfig
 from train.csv_file import CsvFile
 from train.evaluation import Evaluator
 from train.finite import FiniteRollouts, where

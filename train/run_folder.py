@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 from train.atomic_file import stale_temporaries, write_json
-from train.config import TrainConfig
+from train.config.settings import TrainConfig
 from train.state_file import StateFileError
 
 try:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from train.atomic_file import write_json
-from train.config import TrainConfig
+from train.config.settings import TrainConfig
 from train.run_folder import RunFolder
 from train.signals import TrainingStopped
 from train.trials import PLACE, Trial, run_path, unused_settings

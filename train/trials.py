@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ldm_wrappers.latent_dynamics import ImaginationConfig, LatentDynamicsConfig
-from train.config import TrainConfig
-from train.methods import METHODS, method
-from train.presets import resolve
+from train.config.methods import METHODS, method
+from train.config.presets import resolve
+from train.config.settings import TrainConfig
 
 # settings that say where and how a run is made, not what it is
 PLACE = frozenset({"run_dir", "overwrite", "device", "num_threads"})

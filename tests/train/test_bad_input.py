@@ -28,7 +28,7 @@ from ldm_wrappers import (
     vector,
 )
 from train import evaluate
-from train.presets import resolve
+from train.config.presets import resolve
 from train.recurrent_ppo import main
 
 BASE = """--run-dir out --total-timesteps 480 --n-workers 4 --n-mixture 1 --device cpu

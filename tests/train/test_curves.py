@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import ldm_envs
+from train.config.presets import resolve
 from train.csv_file import CsvFile
 from train.environments import evaluation_tasks
 from train.pictures.ceilings import best_returns
 from train.pictures.curves import read_curves
-from train.presets import resolve
 from train.result_tables import group_runs
 from train.run_folder import RunFolder
 

@@ -16,7 +16,7 @@ from tiny_runs import train_tiny
 from train import state_file
 from train.artifacts import load_artifacts, load_beliefs, load_latent_dynamics
 from train.atomic_file import atomic_path
-from train.presets import resolve
+from train.config.presets import resolve
 from train.recurrent_ppo import main
 from train.run_folder import RunFolder
 from train.state_file import StateFileError, load_state

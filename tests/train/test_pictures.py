@@ -16,6 +16,7 @@ from gymnasium import spaces
 from matplotlib.image import imread
 
 from ldm_wrappers.latent_dynamics import LatentDynamics, LatentDynamicsConfig
+from train.config.presets import resolve
 from train.environments import evaluation_tasks, task_distribution
 from train.learner import Learner, build
 from train.pictures.grid import Grid, reward_maps
@@ -23,7 +24,6 @@ from train.pictures.mixtures import Mixtures, draw_mixtures
 from train.pictures.mujoco_paths import draw_paths, draw_speed, step_seconds
 from train.pictures.rollout import record
 from train.pictures.video import RenderingError, choose_renderer, record_video
-from train.presets import resolve
 
 SEVEN = spaces.Box(0.0, 6.0, (2,), dtype=np.float32)
 GRID = Grid((0, 0), (6, 6))

@@ -11,11 +11,11 @@ import pytest
 from tiny_runs import train_tiny
 
 from train.command_line import parse
-from train.config import TrainConfig
+from train.config.presets import resolve
+from train.config.settings import TrainConfig
 from train.csv_file import read_csv
 from train.environments import evaluation_tasks
 from train.learner import LinearDecay, build, check_steps
-from train.presets import resolve
 from train.run_folder import RunFolder
 
 FIELDS = {field.name: field for field in dataclasses.fields(TrainConfig)}

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ldm_wrappers.latent_dynamics import DirichletMixture, LatentDynamics
-from train.config import TrainConfig
+from train.config.settings import TrainConfig
 from train.pictures.grid import Grid, reward_maps
 from train.pictures.rollout import Rollout
 

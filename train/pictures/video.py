@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 
 from ldm_wrappers import BeliefObservationWrapper, MultiEpisodeWrapper, RL2ObservationWrapper
 from train.atomic_file import atomic_path
+from train.config.methods import method
 from train.learner import Learner
-from train.methods import method
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _BACKENDS = ("egl", "osmesa", "glfw")

@@ -6,8 +6,8 @@ import dataclasses
 from typing import Any
 
 from ldm_wrappers.latent_dynamics import LatentDynamicsConfig
-from train.config import TrainConfig
-from train.methods import METHODS, method
+from train.config.methods import METHODS, method
+from train.config.settings import TrainConfig
 
 
 @dataclasses.dataclass(frozen=True)

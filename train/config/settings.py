@@ -6,14 +6,14 @@ import dataclasses
 from typing import Any, TypeVar
 
 from ldm_wrappers.latent_dynamics import ImaginationConfig, LatentDynamicsConfig
-from train.config_sections import (
+from train.config.methods import method
+from train.config.sections import (
     PolicySettings,
     RunSettings,
     check_at_least_one,
     check_positive,
 )
-from train.methods import method
-from train.setting_types import check_types
+from train.config.types import check_types
 
 Section = TypeVar("Section", ImaginationConfig, LatentDynamicsConfig)
 # settings that are younger than runs, with the value that those had
@@ -25,7 +25,7 @@ _YOUNGER = {"task_candidates": 1, "log_std_init": 0.0, "target_kl": None}
 class TrainConfig(LatentDynamicsConfig, PolicySettings, ImaginationConfig, RunSettings):
     """Settings of one run; each is a flag of ``train/recurrent_ppo.py``.
 
-    The defaults that a run starts from are its preset's (``train/presets.py``).
+    The defaults that a run starts from are its preset's (``train/config/presets.py``).
     """
 
     vae_learning_rate: float = 1e-3

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import Any, Literal
 
-from train.methods import MethodName
+from train.config.methods import MethodName
 
 
 def check_positive(settings: Any, names: str) -> None:

@@ -1,0 +1,1 @@
+"""Methods, settings and presets of a training: data that imports nothing else of train."""
