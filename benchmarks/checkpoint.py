@@ -21,7 +21,7 @@ from benchmarks.result_file import write_result
 from ldm_wrappers.sb3 import LatentDynamicsCallback
 from train.config.presets import resolve
 from train.learner import Learner, build
-from train.state_file import load_state, save_state
+from train.persistence.state_file import load_state, save_state
 from train.training_state import collect
 
 

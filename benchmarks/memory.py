@@ -17,9 +17,9 @@ from pathlib import Path
 
 from benchmarks.result_file import write_result
 from train.command_line import parse
-from train.csv_file import read_csv
 from train.learner import build
-from train.run_folder import RunFolder
+from train.persistence.csv_file import read_csv
+from train.persistence.run_folder import RunFolder
 
 
 def resident_mib(pid: int) -> float | None:

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from ldm_envs.mujoco_vector import available_cores
-from train.atomic_file import write_json
-from train.run_folder import commit, versions
+from train.persistence.files import write_json
+from train.persistence.run_folder import commit, versions
 
 
 def write_result(path: Path | None, benchmark: str, figures: dict[str, Any]) -> None:

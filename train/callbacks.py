@@ -11,10 +11,10 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 from tqdm import tqdm
 
-from train.csv_file import CsvFile
 from train.evaluation import Evaluator, evaluation_rows, summary
 from train.finite import check_weights
 from train.learner import Learner
+from train.persistence.csv_file import CsvFile
 
 
 class MetaEpisodeStatistics(BaseCallback):

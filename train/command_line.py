@@ -16,7 +16,7 @@ import tyro
 from train.config.presets import resolve
 from train.config.settings import TrainConfig
 from train.finite import WorkerError
-from train.run_folder import RunFolder
+from train.persistence.run_folder import RunFolder
 from train.signals import TrainingStopped
 
 PROGRAM = "python -m train.recurrent_ppo"

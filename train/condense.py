@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from train.csv_file import read_csv
-from train.run_folder import RunFolder
-from train.state_file import StateFileError
+from train.persistence.csv_file import read_csv
+from train.persistence.run_folder import RunFolder
+from train.persistence.state_file import StateFileError
 from train.trials import group_text
 
 LAST = 5

@@ -22,6 +22,7 @@ from train.config.settings import TrainConfig
 from train.environments import evaluation_tasks, task_distribution
 from train.evaluation import Evaluator, SplitResult, evaluation_rows
 from train.learner import Learner
+from train.persistence.run_folder import RunFolder
 from train.pictures.draw import Drawn, draw_run, judged
 from train.pictures.joint_curves import draw_joint_curves
 from train.pictures.mixtures import Mixtures
@@ -34,7 +35,6 @@ from train.result_tables import (
     summary_rows,
     write_csv,
 )
-from train.run_folder import RunFolder
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -18,9 +18,9 @@ if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from train.artifacts import load_artifacts
-from train.atomic_file import atomic_path
 from train.command_line import report_errors
-from train.run_folder import RunFolder
+from train.persistence.files import atomic_path
+from train.persistence.run_folder import RunFolder
 
 
 def export(folder: RunFolder, target: Path) -> list[Path]:

@@ -27,10 +27,10 @@ from train.command_line import report_errors
 from train.config.methods import method
 from train.environments import env_spec, evaluation_tasks, meta_episode_length
 from train.learner import Learner
+from train.persistence.run_folder import RunFolder
 from train.pictures.ceilings import straight_returns
 from train.pictures.grid import Grid, reward_maps
 from train.result_tables import write_csv
-from train.run_folder import RunFolder
 
 Array = np.ndarray[Any, np.dtype[Any]]
 SOLVED = 0.7  # share of the best return that counts as having solved a task

@@ -29,14 +29,14 @@ from train.callbacks import (
     PolicyAveraging,
     Progress,
 )
-from train.checkpoint import Checkpoints
 from train.command_line import parse, report_errors
 from train.config.settings import TrainConfig
-from train.csv_file import CsvFile
 from train.evaluation import Evaluator
 from train.finite import FiniteRollouts, where
 from train.learner import Learner, build
-from train.run_folder import RunFolder
+from train.persistence.checkpoint import Checkpoints
+from train.persistence.csv_file import CsvFile
+from train.persistence.run_folder import RunFolder
 from train.signals import StopRequest, TrainingStopped
 
 

@@ -7,9 +7,9 @@ import io
 from pathlib import Path
 from typing import Any
 
-from train.atomic_file import write_text
 from train.evaluation import SplitResult
-from train.run_folder import RunFolder
+from train.persistence.files import write_text
+from train.persistence.run_folder import RunFolder
 
 
 def summary_rows(results: list[SplitResult]) -> list[dict[str, Any]]:

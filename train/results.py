@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from train.condense import LAST, curve_rows, evaluations, run_row, task_rows
-from train.csv_file import read_csv
+from train.persistence.csv_file import read_csv
+from train.persistence.run_folder import RunFolder
+from train.persistence.state_file import StateFileError
 from train.result_tables import write_csv
-from train.run_folder import RunFolder
-from train.state_file import StateFileError
 from train.statistics import (
     interquartile_mean,
     interval_over_runs,

@@ -11,7 +11,7 @@ from torch import nn
 from ldm_wrappers.latent_dynamics import TrajectoryBuffer
 from ldm_wrappers.sb3 import WholeWorkerRecurrentPPO
 from train.learner import Learner
-from train.state_file import StateFileError
+from train.persistence.state_file import StateFileError
 
 
 def check(learner: Learner, state: Any) -> None:

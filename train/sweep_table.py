@@ -13,9 +13,9 @@ from rich.live import Live
 from rich.table import Table
 
 from train.condense import Rows, curve_rows, evaluations
+from train.persistence.run_folder import RunFolder
+from train.persistence.state_file import StateFileError
 from train.result_tables import write_csv
-from train.run_folder import RunFolder
-from train.state_file import StateFileError
 from train.trial_runner import TrialState, is_running, newest_checkpoint, read_state
 from train.trials import Trial, group_text
 

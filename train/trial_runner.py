@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from train.atomic_file import write_json
 from train.config.settings import TrainConfig
-from train.run_folder import RunFolder
+from train.persistence.files import write_json
+from train.persistence.run_folder import RunFolder
 from train.signals import TrainingStopped
 from train.trials import PLACE, Trial, run_path, unused_settings
 

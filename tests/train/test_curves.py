@@ -10,12 +10,12 @@ import pytest
 
 import ldm_envs
 from train.config.presets import resolve
-from train.csv_file import CsvFile
 from train.environments import evaluation_tasks
+from train.persistence.csv_file import CsvFile
+from train.persistence.run_folder import RunFolder
 from train.pictures.ceilings import best_returns
 from train.pictures.curves import read_curves
 from train.result_tables import group_runs
-from train.run_folder import RunFolder
 
 
 def test_ceilings_follow_from_tasks_and_rewards() -> None:

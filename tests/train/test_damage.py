@@ -13,13 +13,13 @@ import pytest
 from fault_runs import GRID, assert_same_run, last_state
 from tiny_runs import train_tiny
 
-from train import state_file
 from train.artifacts import load_artifacts, load_beliefs, load_latent_dynamics
-from train.atomic_file import atomic_path
 from train.config.presets import resolve
+from train.persistence import state_file
+from train.persistence.files import atomic_path
+from train.persistence.run_folder import RunFolder
+from train.persistence.state_file import StateFileError, load_state
 from train.recurrent_ppo import main
-from train.run_folder import RunFolder
-from train.state_file import StateFileError, load_state
 
 FLAGS = [*GRID, "--method", "ldm", "--n-workers", "3", "--n-mixture", "1"]
 FLAGS += ["--checkpoint-interval", "360"]
@@ -54,7 +54,7 @@ def head_flip(content: bytes, rng: random.Random) -> bytes:
 def test_fifty_damages_of_a_checkpoint_are_all_found(
     kind: str, damage: Damage, run: Path, tmp_path: Path
 ) -> None:
-    from train import checkpoint
+    from train.persistence import checkpoint
 
     good = sorted((run / "checkpoints").glob(f"*.{kind}"))[-1]
     content, rng = good.read_bytes(), random.Random(f"{kind} {damage.__name__}")

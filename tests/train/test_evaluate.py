@@ -16,9 +16,9 @@ from tiny_runs import train_tiny
 import ldm_envs  # noqa: F401
 from train.artifacts import load_artifacts
 from train.config.presets import resolve
-from train.csv_file import read_csv
 from train.evaluate import chosen_tasks, main
-from train.run_folder import RunFolder
+from train.persistence.csv_file import read_csv
+from train.persistence.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")

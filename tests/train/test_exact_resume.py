@@ -16,9 +16,9 @@ from tiny_runs import train_tiny
 from ldm_envs import mujoco_batch
 from train import checkpoint, recurrent_ppo
 from train.artifacts import load_artifacts
-from train.csv_file import read_csv
+from train.persistence.csv_file import read_csv
+from train.persistence.run_folder import RunFolder
 from train.recurrent_ppo import main
-from train.run_folder import RunFolder
 
 NORMALIZED = ["--normalize-observation", "--normalize-reward"]
 POSSIBLE_TASKS = shlex.split("""

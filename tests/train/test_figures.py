@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from train.atomic_file import write_json
 from train.config.presets import resolve
-from train.csv_file import read_csv
 from train.environments import task_distribution
 from train.figures import main
+from train.persistence.csv_file import read_csv
+from train.persistence.files import write_json
 from train.results import estimates, final_scores, groups, read_runs, series
 from train.trials import override_text
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from tiny_runs import train_tiny
 
-from train.csv_file import read_csv
 from train.imaginary_tasks import best_returns, main
+from train.persistence.csv_file import read_csv
 from train.pictures.grid import Grid
 
 GRID = Grid((0, 0), (6, 6))

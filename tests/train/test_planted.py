@@ -23,9 +23,9 @@ import ldm_envs  # noqa: F401
 from ldm_wrappers import ImaginaryRewardWrapper, MultiEpisodeWrapper
 from train import evaluate, recurrent_ppo
 from train.artifacts import load_beliefs, load_latent_dynamics
-from train.csv_file import read_csv
-from train.run_folder import RunFolder
-from train.state_file import StateFileError
+from train.persistence.csv_file import read_csv
+from train.persistence.run_folder import RunFolder
+from train.persistence.state_file import StateFileError
 
 
 class Payload:

@@ -11,9 +11,9 @@ from tiny_runs import train_tiny
 
 from train.artifacts import load_artifacts
 from train.callbacks import FiniteCheck
-from train.csv_file import read_csv
 from train.evaluation import Evaluator, evaluation_rows
-from train.run_folder import RunFolder
+from train.persistence.csv_file import read_csv
+from train.persistence.run_folder import RunFolder
 
 
 def weights_after_updates(

@@ -21,9 +21,9 @@ from ldm_wrappers import ImaginaryRewardWrapper, MultiEpisodeWrapper
 from ldm_wrappers.sb3 import WholeWorkerRecurrentPPO
 from train import export
 from train.artifacts import load_artifacts, load_beliefs, load_latent_dynamics
-from train.csv_file import CsvFile, read_csv
-from train.run_folder import RunFolder
-from train.state_file import StateFileError, load_state, save_state
+from train.persistence.csv_file import CsvFile, read_csv
+from train.persistence.run_folder import RunFolder
+from train.persistence.state_file import StateFileError, load_state, save_state
 
 
 @pytest.fixture(scope="module")

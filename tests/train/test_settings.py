@@ -13,10 +13,10 @@ from tiny_runs import train_tiny
 from train.command_line import parse
 from train.config.presets import resolve
 from train.config.settings import TrainConfig
-from train.csv_file import read_csv
 from train.environments import evaluation_tasks
 from train.learner import LinearDecay, build, check_steps
-from train.run_folder import RunFolder
+from train.persistence.csv_file import read_csv
+from train.persistence.run_folder import RunFolder
 
 FIELDS = {field.name: field for field in dataclasses.fields(TrainConfig)}
 SMALL: dict[str, Any] = {"n_workers": 4, "n_mixture": 1, "vae_buffer_trajectories": 5}

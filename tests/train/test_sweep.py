@@ -18,9 +18,9 @@ import pytest
 
 import train.recurrent_ppo
 import train.sweep
-from train.atomic_file import write_json
 from train.config.presets import resolve
-from train.csv_file import read_csv
+from train.persistence.csv_file import read_csv
+from train.persistence.files import write_json
 from train.signals import TrainingStopped
 from train.sweep import main, parse, planned
 from train.sweep_table import SweepTable

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from train.csv_file import read_csv
 from train.environments import evaluation_tasks
+from train.persistence.csv_file import read_csv
+from train.persistence.run_folder import RunFolder
+from train.persistence.state_file import StateFileError
 from train.pictures.ceilings import best_returns
 from train.pictures.style import figure, plot_line, save, split_colour, step_unit, tidy
-from train.run_folder import RunFolder
-from train.state_file import StateFileError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -11,6 +11,7 @@ import numpy as np
 from train.environments import evaluation_tasks, task_distribution
 from train.evaluation import SplitResult
 from train.learner import Learner
+from train.persistence.run_folder import RunFolder
 from train.pictures.curves import draw_curves
 from train.pictures.film_strip import draw_film_strip
 from train.pictures.grid import Grid
@@ -18,7 +19,6 @@ from train.pictures.mixtures import Mixtures, draw_mixtures
 from train.pictures.mujoco_paths import draw_paths, draw_speed, step_seconds
 from train.pictures.reward_maps import draw_reward_maps
 from train.pictures.rollout import Rollout, record
-from train.run_folder import RunFolder
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _MOST_TASKS = 8

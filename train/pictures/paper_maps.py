@@ -9,11 +9,11 @@ import numpy as np
 
 from train.artifacts import load_artifacts
 from train.environments import evaluation_tasks
+from train.persistence.run_folder import RunFolder
 from train.pictures.grid import Grid
 from train.pictures.mixtures import Mixtures, draw_mixtures
 from train.pictures.reward_maps import draw_dropout_comparison
 from train.pictures.rollout import record
-from train.run_folder import RunFolder
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _MIXTURES = 50

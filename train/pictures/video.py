@@ -17,9 +17,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ldm_wrappers import BeliefObservationWrapper, MultiEpisodeWrapper, RL2ObservationWrapper
-from train.atomic_file import atomic_path
 from train.config.methods import method
 from train.learner import Learner
+from train.persistence.files import atomic_path
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _BACKENDS = ("egl", "osmesa", "glfw")

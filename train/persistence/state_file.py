@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
-from train.atomic_file import atomic_path
+from train.persistence.files import atomic_path
 
 FORMAT = "ldm-state-2"
 _START = b'{"__metadata__":{"sha256":"'

@@ -8,8 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from train.atomic_file import write_text
-from train.state_file import StateFileError
+from train.persistence.files import write_text
+from train.persistence.state_file import StateFileError
 
 
 class CsvFile:

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-from train.atomic_file import stale_temporaries, write_json
 from train.config.settings import TrainConfig
-from train.state_file import StateFileError
+from train.persistence.files import stale_temporaries, write_json
+from train.persistence.state_file import StateFileError
 
 try:
     import fcntl
