@@ -19,10 +19,10 @@ from stable_baselines3.common.logger import Logger
 
 from benchmarks.result_file import write_result
 from ldm_wrappers.sb3 import LatentDynamicsCallback
+from train.common.learner import Learner, build
+from train.common.learner_state import collect
 from train.config.presets import resolve
-from train.learner import Learner, build
 from train.persistence.state_file import load_state, save_state
-from train.training_state import collect
 
 
 def fill(learner: Learner) -> None:

@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 
 from benchmarks.result_file import write_result
-from train.command_line import parse
-from train.learner import build
+from train.common.command_line import parse
+from train.common.learner import build
 from train.persistence.csv_file import read_csv
 from train.persistence.run_folder import RunFolder
 

@@ -26,10 +26,10 @@ from benchmarks.result_file import write_result
 from benchmarks.stepping import MODELS, raw_rate
 from ldm_envs.mujoco_vector import available_cores
 from ldm_wrappers.sb3 import LatentDynamicsCallback, VectorEnvAdapter
+from train.common.envs import meta_episode_length, training_env
+from train.common.learner import build
 from train.config.presets import resolve
 from train.config.settings import TrainConfig
-from train.environments import meta_episode_length, training_env
-from train.learner import build
 
 
 class LdmTraining:

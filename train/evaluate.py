@@ -16,12 +16,12 @@ if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
 
 import numpy as np
 
-from train.artifacts import load_artifacts
-from train.command_line import report_errors
+from train.common.artifacts import load_artifacts
+from train.common.command_line import report_errors
+from train.common.envs import evaluation_tasks, task_distribution
+from train.common.evaluation import Evaluator, SplitResult, evaluation_rows
+from train.common.learner import Learner
 from train.config.settings import TrainConfig
-from train.environments import evaluation_tasks, task_distribution
-from train.evaluation import Evaluator, SplitResult, evaluation_rows
-from train.learner import Learner
 from train.persistence.run_folder import RunFolder
 from train.pictures.draw import Drawn, draw_run, judged
 from train.pictures.joint_curves import draw_joint_curves

@@ -17,8 +17,8 @@ from pathlib import Path
 if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from train.artifacts import load_artifacts
-from train.command_line import report_errors
+from train.common.artifacts import load_artifacts
+from train.common.command_line import report_errors
 from train.persistence.files import atomic_path
 from train.persistence.run_folder import RunFolder
 

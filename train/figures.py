@@ -22,8 +22,8 @@ if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
 
 import numpy as np
 
-from train.command_line import report_errors
-from train.environments import task_distribution
+from train.common.command_line import report_errors
+from train.common.envs import task_distribution
 from train.persistence.csv_file import read_csv
 from train.persistence.run_folder import RunFolder
 from train.pictures.paper_curves import draw_paper_curves

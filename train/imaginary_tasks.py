@@ -22,11 +22,11 @@ import numpy as np
 import torch
 
 from ldm_wrappers.vector import ImaginaryRewardWrapper
-from train.artifacts import load_artifacts
-from train.command_line import report_errors
+from train.common.artifacts import load_artifacts
+from train.common.command_line import report_errors
+from train.common.envs import env_spec, evaluation_tasks, meta_episode_length
+from train.common.learner import Learner
 from train.config.methods import method
-from train.environments import env_spec, evaluation_tasks, meta_episode_length
-from train.learner import Learner
 from train.persistence.run_folder import RunFolder
 from train.pictures.ceilings import straight_returns
 from train.pictures.grid import Grid, reward_maps

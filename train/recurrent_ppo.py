@@ -19,8 +19,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 
 from ldm_wrappers.sb3 import LatentDynamicsCallback, SingleThreadedRollouts
-from train.artifacts import save_artifacts
-from train.callbacks import (
+from train.common.artifacts import save_artifacts
+from train.common.callbacks import (
     BetweenUpdates,
     FiniteCheck,
     MetaEpisodeStatistics,
@@ -29,15 +29,15 @@ from train.callbacks import (
     PolicyAveraging,
     Progress,
 )
-from train.command_line import parse, report_errors
+from train.common.command_line import parse, report_errors
+from train.common.evaluation import Evaluator
+from train.common.guard import FiniteRollouts, where
+from train.common.learner import Learner, build
+from train.common.signals import StopRequest, TrainingStopped
 from train.config.settings import TrainConfig
-from train.evaluation import Evaluator
-from train.finite import FiniteRollouts, where
-from train.learner import Learner, build
 from train.persistence.checkpoint import Checkpoints
 from train.persistence.csv_file import CsvFile
 from train.persistence.run_folder import RunFolder
-from train.signals import StopRequest, TrainingStopped
 
 
 def train(config: TrainConfig, resume: RunFolder | None = None) -> RunFolder:

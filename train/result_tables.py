@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from train.evaluation import SplitResult
+from train.common.evaluation import SplitResult
 from train.persistence.files import write_text
 from train.persistence.run_folder import RunFolder
 

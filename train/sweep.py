@@ -24,7 +24,7 @@ from typing import Any
 if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from train.command_line import report_errors
+from train.common.command_line import report_errors
 from train.persistence.run_folder import RunFolder
 from train.sweep_table import SweepTable
 from train.trial_runner import check_settings, read_state, run_trial, trial_lock

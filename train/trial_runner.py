@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from train.common.signals import TrainingStopped
 from train.config.settings import TrainConfig
 from train.persistence.files import write_json
 from train.persistence.run_folder import RunFolder
-from train.signals import TrainingStopped
 from train.trials import PLACE, Trial, run_path, unused_settings
 
 try:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import ldm_envs
+from train.common.envs import evaluation_tasks
 from train.config.presets import resolve
-from train.environments import evaluation_tasks
 from train.persistence.csv_file import CsvFile
 from train.persistence.run_folder import RunFolder
 from train.pictures.ceilings import best_returns

@@ -13,7 +13,7 @@ import pytest
 from fault_runs import GRID, assert_same_run, last_state
 from tiny_runs import train_tiny
 
-from train.artifacts import load_artifacts, load_beliefs, load_latent_dynamics
+from train.common.artifacts import load_artifacts, load_beliefs, load_latent_dynamics
 from train.config.presets import resolve
 from train.persistence import state_file
 from train.persistence.files import atomic_path

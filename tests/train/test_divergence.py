@@ -16,7 +16,7 @@ from fault_runs import last_state
 from gymnasium import spaces
 
 from ldm_wrappers.latent_dynamics import BeliefTracker, Imagination, LatentDynamicsTrainer
-from train.learner import chosen_device
+from train.common.learner import chosen_device
 from train.recurrent_ppo import main
 
 LENGTH, WORKERS, BAD_STEP = 10, 4, 47

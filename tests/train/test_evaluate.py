@@ -14,7 +14,7 @@ from matplotlib.image import imread
 from tiny_runs import train_tiny
 
 import ldm_envs  # noqa: F401
-from train.artifacts import load_artifacts
+from train.common.artifacts import load_artifacts
 from train.config.presets import resolve
 from train.evaluate import chosen_tasks, main
 from train.persistence.csv_file import read_csv

@@ -15,7 +15,7 @@ from tiny_runs import train_tiny
 
 from ldm_envs import mujoco_batch
 from train import checkpoint, recurrent_ppo
-from train.artifacts import load_artifacts
+from train.common.artifacts import load_artifacts
 from train.persistence.csv_file import read_csv
 from train.persistence.run_folder import RunFolder
 from train.recurrent_ppo import main

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from train.common.envs import task_distribution
 from train.config.presets import resolve
-from train.environments import task_distribution
 from train.figures import main
 from train.persistence.csv_file import read_csv
 from train.persistence.files import write_json

@@ -16,9 +16,9 @@ from gymnasium import spaces
 from matplotlib.image import imread
 
 from ldm_wrappers.latent_dynamics import LatentDynamics, LatentDynamicsConfig
+from train.common.envs import evaluation_tasks, task_distribution
+from train.common.learner import Learner, build
 from train.config.presets import resolve
-from train.environments import evaluation_tasks, task_distribution
-from train.learner import Learner, build
 from train.pictures.grid import Grid, reward_maps
 from train.pictures.mixtures import Mixtures, draw_mixtures
 from train.pictures.mujoco_paths import draw_paths, draw_speed, step_seconds

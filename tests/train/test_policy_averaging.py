@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from tiny_runs import train_tiny
 
-from train.artifacts import load_artifacts
-from train.callbacks import FiniteCheck
-from train.evaluation import Evaluator, evaluation_rows
+from train.common.artifacts import load_artifacts
+from train.common.callbacks import FiniteCheck
+from train.common.evaluation import Evaluator, evaluation_rows
 from train.persistence.csv_file import read_csv
 from train.persistence.run_folder import RunFolder
 

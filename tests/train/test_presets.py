@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from ldm_wrappers.latent_dynamics import ImaginationConfig
+from train.common.learner import check_steps
 from train.config.methods import METHODS
 from train.config.presets import PRESETS, resolve
 from train.config.settings import TrainConfig
-from train.learner import check_steps
 
 IMAGINATION = ImaginationConfig.__dataclass_fields__
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from tiny_runs import train_tiny
 
-from train.command_line import parse
+from train.common.command_line import parse
+from train.common.envs import evaluation_tasks
+from train.common.learner import LinearDecay, build, check_steps
 from train.config.presets import resolve
 from train.config.settings import TrainConfig
-from train.environments import evaluation_tasks
-from train.learner import LinearDecay, build, check_steps
 from train.persistence.csv_file import read_csv
 from train.persistence.run_folder import RunFolder
 

@@ -18,10 +18,10 @@ import pytest
 
 import train.recurrent_ppo
 import train.sweep
+from train.common.signals import TrainingStopped
 from train.config.presets import resolve
 from train.persistence.csv_file import read_csv
 from train.persistence.files import write_json
-from train.signals import TrainingStopped
 from train.sweep import main, parse, planned
 from train.sweep_table import SweepTable
 from train.trial_runner import (

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from ldm_wrappers.latent_dynamics import LatentDynamics
 from ldm_wrappers.sb3 import LatentDynamicsCallback, MixregRecurrentPPO
 from ldm_wrappers.vector import BeliefObservationWrapper, ImaginaryRewardWrapper
+from train.common.learner import Learner, build
 from train.config.presets import resolve
-from train.learner import Learner, build
 
 WORKERS, STEPS = 3, 120
 LATENT = 4

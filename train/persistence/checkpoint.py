@@ -9,14 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from train.callbacks import MetaEpisodeStatistics, MetricsLog, PeriodicEvaluation
+from train.common.callbacks import MetaEpisodeStatistics, MetricsLog, PeriodicEvaluation
+from train.common.learner import Learner
+from train.common.learner_state import collect, restore
+from train.common.state_check import check
 from train.config.settings import TrainConfig
-from train.learner import Learner
 from train.persistence.files import stale_temporaries, write_json
 from train.persistence.run_folder import RunFolder, versions
 from train.persistence.state_file import StateFileError, load_state, save_state
-from train.state_check import check
-from train.training_state import collect, restore
 
 FORMAT = "ldm-checkpoint-1"
 KEPT = 2

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from train.environments import evaluation_tasks
+from train.common.envs import evaluation_tasks
 from train.persistence.csv_file import read_csv
 from train.persistence.run_folder import RunFolder
 from train.persistence.state_file import StateFileError

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from train.environments import evaluation_tasks, task_distribution
-from train.evaluation import SplitResult
-from train.learner import Learner
+from train.common.envs import evaluation_tasks, task_distribution
+from train.common.evaluation import SplitResult
+from train.common.learner import Learner
 from train.persistence.run_folder import RunFolder
 from train.pictures.curves import draw_curves
 from train.pictures.film_strip import draw_film_strip

@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from train.environments import task_distribution
+from train.common.envs import task_distribution
 from train.pictures.ceilings import best_returns
 from train.pictures.style import figure, group_colours, save, step_unit, tidy
 from train.result_tables import write_csv

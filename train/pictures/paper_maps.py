@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from train.artifacts import load_artifacts
-from train.environments import evaluation_tasks
+from train.common.artifacts import load_artifacts
+from train.common.envs import evaluation_tasks
 from train.persistence.run_folder import RunFolder
 from train.pictures.grid import Grid
 from train.pictures.mixtures import Mixtures, draw_mixtures

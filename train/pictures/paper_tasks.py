@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from train.environments import task_distribution
+from train.common.envs import task_distribution
 from train.pictures.ceilings import best_returns
 from train.pictures.grid import Grid, outline
 from train.pictures.style import figure, save, split_colour

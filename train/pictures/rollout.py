@@ -9,8 +9,8 @@ import numpy as np
 from gymnasium.vector import VectorWrapper
 
 from ldm_wrappers.latent_dynamics import BeliefTracker
-from train.environments import AnyVectorEnv, base_env, judged_env, meta_episode_length
-from train.learner import Learner
+from train.common.envs import AnyVectorEnv, base_env, judged_env, meta_episode_length
+from train.common.learner import Learner
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -17,8 +17,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ldm_wrappers import BeliefObservationWrapper, MultiEpisodeWrapper, RL2ObservationWrapper
+from train.common.learner import Learner
 from train.config.methods import method
-from train.learner import Learner
 from train.persistence.files import atomic_path
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -10,7 +10,7 @@ from gymnasium.vector import VectorEnv, VectorWrapper
 from stable_baselines3.common.callbacks import BaseCallback
 
 if TYPE_CHECKING:
-    from train.learner import Learner
+    from train.common.learner import Learner
 
 
 class WorkerError(RuntimeError):

@@ -13,13 +13,13 @@ import torch
 from stable_baselines3.common.vec_env import VecNormalize
 
 from ldm_wrappers.latent_dynamics import LatentDynamics, SavedBeliefs
+from train.common.envs import env_spec
+from train.common.learner import Learner, build
+from train.common.state_check import check_like, load_weights
 from train.config.methods import method
-from train.environments import env_spec
-from train.learner import Learner, build
 from train.persistence.csv_file import read_csv
 from train.persistence.run_folder import RunFolder
 from train.persistence.state_file import StateFileError, load_state, save_state
-from train.state_check import check_like, load_weights
 
 
 def save_artifacts(folder: RunFolder, learner: Learner) -> None:

@@ -13,11 +13,11 @@ from typing import Any
 
 import tyro
 
+from train.common.guard import WorkerError
+from train.common.signals import TrainingStopped
 from train.config.presets import resolve
 from train.config.settings import TrainConfig
-from train.finite import WorkerError
 from train.persistence.run_folder import RunFolder
-from train.signals import TrainingStopped
 
 PROGRAM = "python -m train.recurrent_ppo"
 

@@ -23,9 +23,9 @@ from ldm_wrappers.vector import (
     MultiEpisodeWrapper,
     RL2ObservationWrapper,
 )
+from train.common.guard import Guard
 from train.config.methods import method
 from train.config.settings import TrainConfig
-from train.finite import Guard
 
 AnyVectorEnv = VectorEnv[Any, Any, Any]
 

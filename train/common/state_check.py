@@ -10,7 +10,7 @@ from torch import nn
 
 from ldm_wrappers.latent_dynamics import TrajectoryBuffer
 from ldm_wrappers.sb3 import WholeWorkerRecurrentPPO
-from train.learner import Learner
+from train.common.learner import Learner
 from train.persistence.state_file import StateFileError
 
 

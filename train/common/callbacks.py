@@ -11,9 +11,9 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 from tqdm import tqdm
 
-from train.evaluation import Evaluator, evaluation_rows, summary
-from train.finite import check_weights
-from train.learner import Learner
+from train.common.evaluation import Evaluator, evaluation_rows, summary
+from train.common.guard import check_weights
+from train.common.learner import Learner
 from train.persistence.csv_file import CsvFile
 
 

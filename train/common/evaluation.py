@@ -9,8 +9,8 @@ import numpy as np
 from stable_baselines3.common.vec_env import VecNormalize
 
 from ldm_wrappers.latent_dynamics import LatentDynamics
+from train.common.envs import evaluation_env, evaluation_tasks
 from train.config.settings import TrainConfig
-from train.environments import evaluation_env, evaluation_tasks
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

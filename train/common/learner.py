@@ -21,9 +21,9 @@ from ldm_wrappers.sb3 import (
     WholeSequenceLstmPolicy,
     WholeWorkerRecurrentPPO,
 )
+from train.common.envs import AnyVectorEnv, meta_episode_length, training_env
 from train.config.methods import method
 from train.config.settings import TrainConfig
-from train.environments import AnyVectorEnv, meta_episode_length, training_env
 
 
 @dataclasses.dataclass

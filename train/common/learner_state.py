@@ -11,11 +11,11 @@ import torch
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
 
 from ldm_wrappers.sb3 import WholeWorkerRecurrentPPO
-from train.artifacts import load_normalization, normalization_state
-from train.environments import AnyVectorEnv
-from train.finite import guard_of
-from train.learner import Learner
-from train.state_check import load_weights
+from train.common.artifacts import load_normalization, normalization_state
+from train.common.envs import AnyVectorEnv
+from train.common.guard import guard_of
+from train.common.learner import Learner
+from train.common.state_check import load_weights
 
 
 def collect(learner: Learner) -> dict[str, Any]:
@@ -54,7 +54,8 @@ def collect(learner: Learner) -> dict[str, Any]:
 
 
 def restore(learner: Learner, state: dict[str, Any]) -> bool:
-    """Put a learner into a collected state, which :func:`train.state_check.check` has passed.
+    """Put a learner into a collected state, which
+    :func:`train.common.state_check.check` has passed.
 
     Returns:
         Whether the environments could be put back too; if not (they offer no ``get_state``), the
