@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from train.trials import parse_overrides
+from train.sweeps.trials import parse_overrides
 
 
 def add_override(parser: argparse.ArgumentParser) -> None:

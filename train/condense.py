@@ -8,7 +8,7 @@ from typing import Any
 from train.persistence.csv_file import read_csv
 from train.persistence.run_folder import RunFolder
 from train.persistence.state_file import StateFileError
-from train.trials import group_text
+from train.sweeps.trials import group_text
 
 LAST = 5
 """Evaluations at the end of a run that its final figures are means of."""

@@ -26,9 +26,9 @@ if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
 
 from train.common.command_line import report_errors
 from train.persistence.run_folder import RunFolder
-from train.sweep_table import SweepTable
-from train.trial_runner import check_settings, read_state, run_trial, trial_lock
-from train.trials import SWEEPS, Trial, blocks_of, parse_overrides, plan
+from train.sweeps.progress import SweepTable
+from train.sweeps.trials import SWEEPS, Trial, blocks_of, parse_overrides, plan
+from train.sweeps.worker import check_settings, read_state, run_trial, trial_lock
 
 
 def sweep(trials: list[Trial], out: Path, options: argparse.Namespace) -> int:
@@ -122,7 +122,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m train.sweep",
         description=__doc__.split("\n\n")[0],
-        epilog=f"Named sweeps (train/trials.py): {', '.join(sorted(SWEEPS))}.",
+        epilog=f"Named sweeps (train/sweeps/trials.py): {', '.join(sorted(SWEEPS))}.",
     )
     add = parser.add_argument
     add("sweep", nargs="?", help="a named sweep, instead of --methods, --env-ids, --seeds")

@@ -18,7 +18,7 @@ from train.figures import main
 from train.persistence.csv_file import read_csv
 from train.persistence.files import write_json
 from train.results import estimates, final_scores, groups, read_runs, series
-from train.trials import override_text
+from train.sweeps.trials import override_text
 
 GRID, OUTER = "LDM-GridNavi-v0", "LDM-GridNaviExtrapolation-v0"
 STEPS = [250_000 * k for k in range(1, 7)]

@@ -23,8 +23,17 @@ from train.config.presets import resolve
 from train.persistence.csv_file import read_csv
 from train.persistence.files import write_json
 from train.sweep import main, parse, planned
-from train.sweep_table import SweepTable
-from train.trial_runner import (
+from train.sweeps.progress import SweepTable
+from train.sweeps.trials import (
+    SWEEPS,
+    Block,
+    Trial,
+    group_text,
+    override_text,
+    parse_overrides,
+    plan,
+)
+from train.sweeps.worker import (
     TrialState,
     is_running,
     read_state,
@@ -32,7 +41,6 @@ from train.trial_runner import (
     trial_lock,
     write_state,
 )
-from train.trials import SWEEPS, Block, Trial, group_text, override_text, parse_overrides, plan
 
 ROOT = Path(__file__).parents[2]
 GRID = "LDM-GridNavi-v0"
@@ -195,7 +203,7 @@ def test_a_stopped_trial_goes_on_and_ends_like_an_unbroken_one(
 
     def half(config: Any, resume: Any = None) -> Any:
         real(dataclasses.replace(config, total_timesteps=240), resume)
-        folder = train.trial_runner.RunFolder.open(config.run_dir)
+        folder = train.sweeps.worker.RunFolder.open(config.run_dir)
         folder.update(config)
         raise TrainingStopped("SIGTERM")
 

@@ -19,7 +19,7 @@ from train.common.signals import TrainingStopped
 from train.config.settings import TrainConfig
 from train.persistence.files import write_json
 from train.persistence.run_folder import RunFolder
-from train.trials import PLACE, Trial, run_path, unused_settings
+from train.sweeps.trials import PLACE, Trial, run_path, unused_settings
 
 try:
     import fcntl

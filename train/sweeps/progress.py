@@ -16,8 +16,8 @@ from train.condense import Rows, curve_rows, evaluations
 from train.persistence.run_folder import RunFolder
 from train.persistence.state_file import StateFileError
 from train.result_tables import write_csv
-from train.trial_runner import TrialState, is_running, newest_checkpoint, read_state
-from train.trials import Trial, group_text
+from train.sweeps.trials import Trial, group_text
+from train.sweeps.worker import TrialState, is_running, newest_checkpoint, read_state
 
 _SHOWN = ("trial", "status", "attempts", "timesteps", "train_return", "test_return", "test_reached")
 
