@@ -16,6 +16,13 @@ if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
 
 import numpy as np
 
+from train.analysis.tables import (
+    joint_rows,
+    print_joint_table,
+    print_table,
+    summary_rows,
+    write_csv,
+)
 from train.common.artifacts import load_artifacts
 from train.common.command_line import report_errors
 from train.common.envs import evaluation_tasks, task_distribution
@@ -28,13 +35,6 @@ from train.pictures.joint_curves import draw_joint_curves
 from train.pictures.mixtures import Mixtures
 from train.pictures.reward_maps import draw_dropout_comparison
 from train.pictures.video import record_video
-from train.result_tables import (
-    joint_rows,
-    print_joint_table,
-    print_table,
-    summary_rows,
-    write_csv,
-)
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

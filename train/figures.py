@@ -22,6 +22,8 @@ if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
 
 import numpy as np
 
+from train.analysis.aggregate import BUDGET, Run, collect, groups, read_runs, summary_rows
+from train.analysis.tables import write_csv
 from train.common.command_line import report_errors
 from train.common.envs import task_distribution
 from train.persistence.csv_file import read_csv
@@ -29,8 +31,6 @@ from train.persistence.run_folder import RunFolder
 from train.pictures.paper_curves import draw_paper_curves
 from train.pictures.paper_maps import collect_mixtures, draw_paper_maps
 from train.pictures.paper_tasks import draw_paper_tasks
-from train.result_tables import write_csv
-from train.results import BUDGET, Run, collect, groups, read_runs, summary_rows
 
 _DEFAULT = Path("results/gridworld")
 _MAIN_ENV = "LDM-GridNavi-v0"

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from ldm_wrappers.vector import ImaginaryRewardWrapper
+from train.analysis.tables import write_csv
 from train.common.artifacts import load_artifacts
 from train.common.command_line import report_errors
 from train.common.envs import env_spec, evaluation_tasks, meta_episode_length
@@ -30,7 +31,6 @@ from train.config.methods import method
 from train.persistence.run_folder import RunFolder
 from train.pictures.ceilings import straight_returns
 from train.pictures.grid import Grid, reward_maps
-from train.result_tables import write_csv
 
 Array = np.ndarray[Any, np.dtype[Any]]
 SOLVED = 0.7  # share of the best return that counts as having solved a task

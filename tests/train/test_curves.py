@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 import ldm_envs
+from train.analysis.tables import group_runs
 from train.common.envs import evaluation_tasks
 from train.config.presets import resolve
 from train.persistence.csv_file import CsvFile
 from train.persistence.run_folder import RunFolder
 from train.pictures.ceilings import best_returns
 from train.pictures.curves import read_curves
-from train.result_tables import group_runs
 
 
 def test_ceilings_follow_from_tasks_and_rewards() -> None:

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from train.analysis.aggregate import estimates, final_scores, groups, read_runs, series
 from train.common.envs import task_distribution
 from train.config.presets import resolve
 from train.figures import main
 from train.persistence.csv_file import read_csv
 from train.persistence.files import write_json
-from train.results import estimates, final_scores, groups, read_runs, series
 from train.sweeps.trials import override_text
 
 GRID, OUTER = "LDM-GridNavi-v0", "LDM-GridNaviExtrapolation-v0"

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from train.statistics import bootstrap_interval, interquartile_mean, mean, moving_average
+from train.analysis.statistics import bootstrap_interval, interquartile_mean, mean, moving_average
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 7, 8, 9])

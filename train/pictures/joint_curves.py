@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
+from train.analysis.tables import group_runs
 from train.persistence.run_folder import RunFolder
 from train.pictures.curves import Curve, ceilings, draw_ceiling, draw_missed, read_curves
 from train.pictures.style import figure, group_colours, plot_line, save, step_unit, tidy
-from train.result_tables import group_runs
 
 
 def draw_joint_curves(folders: list[RunFolder], path: Path) -> Path:

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from train.analysis.aggregate import Run
+from train.analysis.tables import write_csv
 from train.common.envs import task_distribution
 from train.pictures.ceilings import best_returns
 from train.pictures.grid import Grid, outline
 from train.pictures.style import figure, save, split_colour
-from train.result_tables import write_csv
-from train.results import Run
 
 TaskRows = list[dict[str, str]]
 

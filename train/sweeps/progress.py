@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from train.condense import Rows, curve_rows, evaluations
+from train.analysis.condense import Rows, curve_rows, evaluations
+from train.analysis.tables import write_csv
 from train.persistence.run_folder import RunFolder
 from train.persistence.state_file import StateFileError
-from train.result_tables import write_csv
 from train.sweeps.trials import Trial, group_text
 from train.sweeps.worker import TrialState, is_running, newest_checkpoint, read_state
 

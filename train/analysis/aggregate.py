@@ -16,18 +16,18 @@ from typing import Any
 
 import numpy as np
 
-from train.condense import LAST, curve_rows, evaluations, run_row, task_rows
-from train.persistence.csv_file import read_csv
-from train.persistence.run_folder import RunFolder
-from train.persistence.state_file import StateFileError
-from train.result_tables import write_csv
-from train.statistics import (
+from train.analysis.condense import LAST, curve_rows, evaluations, run_row, task_rows
+from train.analysis.statistics import (
     interquartile_mean,
     interval_over_runs,
     mean,
     moving_average,
     sample_deviation,
 )
+from train.analysis.tables import write_csv
+from train.persistence.csv_file import read_csv
+from train.persistence.run_folder import RunFolder
+from train.persistence.state_file import StateFileError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Key = tuple[str, int]  # split and episode
