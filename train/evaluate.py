@@ -30,11 +30,11 @@ from train.common.evaluation import Evaluator, SplitResult, evaluation_rows
 from train.common.learner import Learner
 from train.config.settings import TrainConfig
 from train.persistence.run_folder import RunFolder
-from train.pictures.draw import Drawn, draw_run, judged
-from train.pictures.joint_curves import draw_joint_curves
-from train.pictures.mixtures import Mixtures
-from train.pictures.reward_maps import draw_dropout_comparison
-from train.pictures.video import record_video
+from train.plots.joint_curves import draw_joint_curves
+from train.plots.mixtures import Mixtures
+from train.plots.reward_maps import draw_dropout_comparison
+from train.plots.run import Drawn, draw_run, judged
+from train.plots.video import record_video
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -28,9 +28,9 @@ from train.common.command_line import report_errors
 from train.common.envs import task_distribution
 from train.persistence.csv_file import read_csv
 from train.persistence.run_folder import RunFolder
-from train.pictures.paper_curves import draw_paper_curves
-from train.pictures.paper_maps import collect_mixtures, draw_paper_maps
-from train.pictures.paper_tasks import draw_paper_tasks
+from train.plots.paper_curves import draw_paper_curves
+from train.plots.paper_maps import collect_mixtures, draw_paper_maps
+from train.plots.paper_tasks import draw_paper_tasks
 
 _DEFAULT = Path("results/gridworld")
 _MAIN_ENV = "LDM-GridNavi-v0"

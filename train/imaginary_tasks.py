@@ -29,8 +29,8 @@ from train.common.envs import env_spec, evaluation_tasks, meta_episode_length
 from train.common.learner import Learner
 from train.config.methods import method
 from train.persistence.run_folder import RunFolder
-from train.pictures.ceilings import straight_returns
-from train.pictures.grid import Grid, reward_maps
+from train.plots.grid import Grid, reward_maps
+from train.plots.optimal_returns import straight_returns
 
 Array = np.ndarray[Any, np.dtype[Any]]
 SOLVED = 0.7  # share of the best return that counts as having solved a task

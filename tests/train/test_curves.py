@@ -14,8 +14,8 @@ from train.common.envs import evaluation_tasks
 from train.config.presets import resolve
 from train.persistence.csv_file import CsvFile
 from train.persistence.run_folder import RunFolder
-from train.pictures.ceilings import best_returns
-from train.pictures.curves import read_curves
+from train.plots.curves import read_curves
+from train.plots.optimal_returns import best_returns
 
 
 def test_ceilings_follow_from_tasks_and_rewards() -> None:

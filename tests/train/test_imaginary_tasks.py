@@ -10,7 +10,7 @@ from tiny_runs import train_tiny
 
 from train.imaginary_tasks import best_returns, main
 from train.persistence.csv_file import read_csv
-from train.pictures.grid import Grid
+from train.plots.grid import Grid
 
 GRID = Grid((0, 0), (6, 6))
 

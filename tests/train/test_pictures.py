@@ -19,11 +19,11 @@ from ldm_wrappers.latent_dynamics import LatentDynamics, LatentDynamicsConfig
 from train.common.envs import evaluation_tasks, task_distribution
 from train.common.learner import Learner, build
 from train.config.presets import resolve
-from train.pictures.grid import Grid, reward_maps
-from train.pictures.mixtures import Mixtures, draw_mixtures
-from train.pictures.mujoco_paths import draw_paths, draw_speed, step_seconds
-from train.pictures.rollout import record
-from train.pictures.video import RenderingError, choose_renderer, record_video
+from train.plots.grid import Grid, reward_maps
+from train.plots.mixtures import Mixtures, draw_mixtures
+from train.plots.rollout import record
+from train.plots.trajectories import draw_paths, draw_speed, step_seconds
+from train.plots.video import RenderingError, choose_renderer, record_video
 
 SEVEN = spaces.Box(0.0, 6.0, (2,), dtype=np.float32)
 GRID = Grid((0, 0), (6, 6))

@@ -10,8 +10,8 @@ import torch
 
 from ldm_wrappers.latent_dynamics import DirichletMixture, LatentDynamics
 from train.config.settings import TrainConfig
-from train.pictures.grid import Grid, reward_maps
-from train.pictures.rollout import Rollout
+from train.plots.grid import Grid, reward_maps
+from train.plots.rollout import Rollout
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 
 from train.analysis.tables import group_runs
 from train.persistence.run_folder import RunFolder
-from train.pictures.curves import Curve, ceilings, draw_ceiling, draw_missed, read_curves
-from train.pictures.style import figure, group_colours, plot_line, save, step_unit, tidy
+from train.plots.curves import Curve, ceilings, draw_ceiling, draw_missed, read_curves
+from train.plots.style import figure, group_colours, plot_line, save, step_unit, tidy
 
 
 def draw_joint_curves(folders: list[RunFolder], path: Path) -> Path:

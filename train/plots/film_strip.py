@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 
 from ldm_wrappers.latent_dynamics import LatentDynamics
-from train.pictures.grid import Grid, mark_goal, mark_start, reward_maps
-from train.pictures.rollout import Rollout
-from train.pictures.style import figure, save, task_name
+from train.plots.grid import Grid, mark_goal, mark_start, reward_maps
+from train.plots.rollout import Rollout
+from train.plots.style import figure, save, task_name
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _MOMENTS = 3

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from train.pictures.grid import outline
-from train.pictures.mixtures import Mixtures
-from train.pictures.style import TEST, TRAIN, figure, save
+from train.plots.grid import outline
+from train.plots.mixtures import Mixtures
+from train.plots.style import TEST, TRAIN, figure, save
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _COLUMNS = 7

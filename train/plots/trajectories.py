@@ -10,8 +10,8 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 
-from train.pictures.rollout import Rollout
-from train.pictures.style import figure, save, task_name, tidy
+from train.plots.rollout import Rollout
+from train.plots.style import figure, save, task_name, tidy
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _SMOOTH = 10

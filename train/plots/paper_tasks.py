@@ -11,9 +11,9 @@ import numpy as np
 from train.analysis.aggregate import Run
 from train.analysis.tables import write_csv
 from train.common.envs import task_distribution
-from train.pictures.ceilings import best_returns
-from train.pictures.grid import Grid, outline
-from train.pictures.style import figure, save, split_colour
+from train.plots.grid import Grid, outline
+from train.plots.optimal_returns import best_returns
+from train.plots.style import figure, save, split_colour
 
 TaskRows = list[dict[str, str]]
 

@@ -10,10 +10,10 @@ import numpy as np
 from train.common.artifacts import load_artifacts
 from train.common.envs import evaluation_tasks
 from train.persistence.run_folder import RunFolder
-from train.pictures.grid import Grid
-from train.pictures.mixtures import Mixtures, draw_mixtures
-from train.pictures.reward_maps import draw_dropout_comparison
-from train.pictures.rollout import record
+from train.plots.grid import Grid
+from train.plots.mixtures import Mixtures, draw_mixtures
+from train.plots.reward_maps import draw_dropout_comparison
+from train.plots.rollout import record
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _MIXTURES = 50

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from matplotlib.axes import Axes
 
 from ldm_wrappers.latent_dynamics import LatentDynamics
-from train.pictures.style import GOAL, START
+from train.plots.style import GOAL, START
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -12,13 +12,13 @@ from train.common.envs import evaluation_tasks, task_distribution
 from train.common.evaluation import SplitResult
 from train.common.learner import Learner
 from train.persistence.run_folder import RunFolder
-from train.pictures.curves import draw_curves
-from train.pictures.film_strip import draw_film_strip
-from train.pictures.grid import Grid
-from train.pictures.mixtures import Mixtures, draw_mixtures
-from train.pictures.mujoco_paths import draw_paths, draw_speed, step_seconds
-from train.pictures.reward_maps import draw_reward_maps
-from train.pictures.rollout import Rollout, record
+from train.plots.curves import draw_curves
+from train.plots.film_strip import draw_film_strip
+from train.plots.grid import Grid
+from train.plots.mixtures import Mixtures, draw_mixtures
+from train.plots.reward_maps import draw_reward_maps
+from train.plots.rollout import Rollout, record
+from train.plots.trajectories import draw_paths, draw_speed, step_seconds
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _MOST_TASKS = 8

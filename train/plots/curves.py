@@ -14,8 +14,8 @@ from train.common.envs import evaluation_tasks
 from train.persistence.csv_file import read_csv
 from train.persistence.run_folder import RunFolder
 from train.persistence.state_file import StateFileError
-from train.pictures.ceilings import best_returns
-from train.pictures.style import figure, plot_line, save, split_colour, step_unit, tidy
+from train.plots.optimal_returns import best_returns
+from train.plots.style import figure, plot_line, save, split_colour, step_unit, tidy
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from train.analysis.aggregate import Run, Series, number, series
 from train.analysis.tables import write_csv
 from train.common.envs import task_distribution
-from train.pictures.ceilings import best_returns
-from train.pictures.style import figure, group_colours, save, step_unit, tidy
+from train.plots.optimal_returns import best_returns
+from train.plots.style import figure, group_colours, save, step_unit, tidy
 
 Panel = tuple[str, bool]  # split, and whether it shows tasks missed
 _LABEL_WIDTH = 26
