@@ -2,15 +2,8 @@
 
 from ldm_wrappers.belief_observation import BeliefObservationWrapper
 from ldm_wrappers.imaginary_reward import BeliefPublisherWrapper, ImaginaryRewardWrapper
-from ldm_wrappers.latent_dynamics import (
-    BeliefPool,
-    DirichletMixture,
-    ImaginationConfig,
-    LatentDynamics,
-    LatentDynamicsConfig,
-    SavedBeliefs,
-    TrajectoryBuffer,
-)
+from ldm_wrappers.imagination import BeliefPool, DirichletMixture, ImaginationConfig, SavedBeliefs
+from ldm_wrappers.latent_dynamics import LatentDynamics, LatentDynamicsConfig, TrajectoryBuffer
 from ldm_wrappers.multi_episode import MultiEpisodeWrapper
 from ldm_wrappers.rl2_observation import RL2ObservationWrapper
 

@@ -7,16 +7,14 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from ldm_wrappers.latent_dynamics import (
+from ldm_wrappers.imagination import (
     BeliefPool,
     BeliefSource,
-    BeliefTracker,
     Imagination,
     ImaginationConfig,
-    LatentDynamics,
     MixtureScheme,
-    TrajectoryBuffer,
 )
+from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.transition import FloatArray
 from ldm_wrappers.live_arguments import RecordLiveArguments
 

@@ -8,14 +8,8 @@ import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
-from ldm_wrappers.latent_dynamics import (
-    BeliefTracker,
-    Imagination,
-    ImaginationConfig,
-    LatentDynamics,
-    MixtureScheme,
-    TrajectoryBuffer,
-)
+from ldm_wrappers.imagination import Imagination, ImaginationConfig, MixtureScheme
+from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.transition import FloatArray
 from ldm_wrappers.live_arguments import RecordLiveArguments
 from ldm_wrappers.vector.infos import require_autoreset_mode, require_full_reset, successors

@@ -15,7 +15,8 @@ import torch
 from fault_runs import last_state
 from gymnasium import spaces
 
-from ldm_wrappers.latent_dynamics import BeliefTracker, Imagination, LatentDynamicsTrainer
+from ldm_wrappers.imagination import Imagination
+from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamicsTrainer
 from train.common.learner import chosen_device
 from train.recurrent_ppo import main
 

@@ -14,8 +14,9 @@ from fault_runs import ANT, ARTIFACTS, GRID, assert_same_run, last_state
 from tiny_runs import train_tiny
 
 from ldm_envs import mujoco_batch
-from train import checkpoint, recurrent_ppo
+from train import recurrent_ppo
 from train.common.artifacts import load_artifacts
+from train.persistence import checkpoint
 from train.persistence.csv_file import read_csv
 from train.persistence.run_folder import RunFolder
 from train.recurrent_ppo import main

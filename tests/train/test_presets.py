@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ldm_wrappers.latent_dynamics import ImaginationConfig
+from ldm_wrappers.imagination import ImaginationConfig
 from train.common.learner import check_steps
 from train.config.methods import METHODS
 from train.config.presets import PRESETS, resolve

@@ -11,8 +11,9 @@ import torch
 from gymnasium import spaces
 
 from ldm_wrappers import ImaginationConfig
-from ldm_wrappers.latent_dynamics import Imagination, TransitionSpec
-from ldm_wrappers.latent_dynamics.candidates import keep_rare
+from ldm_wrappers.imagination import Imagination
+from ldm_wrappers.imagination.candidates import keep_rare
+from ldm_wrappers.latent_dynamics import TransitionSpec
 
 
 class TwoPlaces:

@@ -18,8 +18,8 @@ from ldm_wrappers import (
     LatentDynamics,
     LatentDynamicsConfig,
 )
-from ldm_wrappers.latent_dynamics import Imagination, relative_thresholds
-from ldm_wrappers.latent_dynamics.relative_thresholds import RelativeThresholds
+from ldm_wrappers.imagination import Imagination, relative_thresholds
+from ldm_wrappers.imagination.relative_thresholds import RelativeThresholds
 
 
 @pytest.mark.parametrize("kept", [False, True])

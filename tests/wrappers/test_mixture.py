@@ -10,7 +10,7 @@ import torch
 from reference_models import small_model
 from wrapper_stubs import ScriptedEnv
 
-from ldm_wrappers.latent_dynamics import DirichletMixture, Imagination
+from ldm_wrappers.imagination import DirichletMixture, Imagination
 
 N, M, D = 5, 4000, 3
 

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from stable_baselines3.common.vec_env import VecNormalize
 
-from ldm_wrappers.latent_dynamics import LatentDynamics, SavedBeliefs
+from ldm_wrappers.imagination import SavedBeliefs
+from ldm_wrappers.latent_dynamics import LatentDynamics
 from train.common.envs import env_spec
 from train.common.learner import Learner, build
 from train.common.state_check import check_like, load_weights

@@ -11,12 +11,8 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 import ldm_envs  # noqa: F401  registers the LDM ids
-from ldm_wrappers.latent_dynamics import (
-    DirichletMixture,
-    LatentDynamics,
-    TrajectoryBuffer,
-    TransitionSpec,
-)
+from ldm_wrappers.imagination import DirichletMixture
+from ldm_wrappers.latent_dynamics import LatentDynamics, TrajectoryBuffer, TransitionSpec
 from ldm_wrappers.vector import (
     BeliefObservationWrapper,
     ImaginaryRewardWrapper,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, TypeVar
 
-from ldm_wrappers.latent_dynamics import ImaginationConfig, LatentDynamicsConfig
+from ldm_wrappers.imagination import ImaginationConfig
+from ldm_wrappers.latent_dynamics import LatentDynamicsConfig
 from train.config.methods import method
 from train.config.sections import (
     PolicySettings,

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ldm_wrappers.latent_dynamics import DirichletMixture, LatentDynamics
+from ldm_wrappers.imagination import DirichletMixture
+from ldm_wrappers.latent_dynamics import LatentDynamics
 from train.config.settings import TrainConfig
 from train.plots.grid import Grid, reward_maps
 from train.plots.rollout import Rollout

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ldm_wrappers.latent_dynamics import ImaginationConfig, LatentDynamicsConfig
+from ldm_wrappers.imagination import ImaginationConfig
+from ldm_wrappers.latent_dynamics import LatentDynamicsConfig
 from train.config.methods import METHODS, method
 from train.config.presets import resolve
 from train.config.settings import TrainConfig

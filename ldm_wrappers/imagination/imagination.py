@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from ldm_wrappers.latent_dynamics.candidates import keep_rare
+from ldm_wrappers.imagination.candidates import keep_rare
+from ldm_wrappers.imagination.config import ImaginationConfig
+from ldm_wrappers.imagination.mixture import DirichletMixture, MixtureScheme
+from ldm_wrappers.imagination.relative_thresholds import RelativeThresholds
 from ldm_wrappers.latent_dynamics.generator_state import check_generator_state
-from ldm_wrappers.latent_dynamics.imagination_config import ImaginationConfig
-from ldm_wrappers.latent_dynamics.mixture import DirichletMixture, MixtureScheme
 from ldm_wrappers.latent_dynamics.model import LatentDynamics
-from ldm_wrappers.latent_dynamics.relative_thresholds import RelativeThresholds
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 

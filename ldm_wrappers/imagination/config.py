@@ -35,7 +35,7 @@ class ImaginationConfig:
             first transition. Then every task pays somewhere, and few transitions. Needs
             ``final_beliefs``, with which a task is known that early.
         task_candidates: Draw so many mixtures for each imaginary task, and keep those that pay
-            where few of them do (:func:`~ldm_wrappers.latent_dynamics.candidates.keep_rare`), so
+            where few of them do (:func:`~ldm_wrappers.imagination.candidates.keep_rare`), so
             that imaginary tasks differ. Judged by the transitions of the ``threshold_window``.
             1 keeps what is drawn.
     """

@@ -1,0 +1,106 @@
+"""Where imaginary tasks take their beliefs from: environments of this process, or a saved run."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from ldm_wrappers.latent_dynamics.transition import FloatArray
+
+
+class BeliefSource(Protocol):
+    """Where the imaginary reward of a single environment takes the mixed beliefs from."""
+
+    @property
+    def n_beliefs(self) -> int:
+        """Number n of beliefs to mix."""
+
+    def means(self, step: int) -> FloatArray:
+        """Belief means m_t, float32 (n_beliefs, latent_dim), ``step`` steps into a task."""
+
+    def final_means(self) -> FloatArray:
+        """Belief means at the end of finished tasks, float32 (n_beliefs, latent_dim)."""
+
+
+class BeliefPool:
+    """Live beliefs of the environments of this process; each publishes to its own row.
+
+    Args:
+        n_beliefs: Number of publishing environments (the paper's normal workers).
+        latent_dim: Size of the latent.
+    """
+
+    def __init__(self, n_beliefs: int, latent_dim: int) -> None:
+        if n_beliefs < 1 or latent_dim < 1:
+            raise ValueError(
+                f"n_beliefs and latent_dim must be at least 1, got {n_beliefs} and {latent_dim}"
+            )
+        self._means = np.zeros((n_beliefs, latent_dim), np.float32)
+        self._final_means = self._means.copy()
+        self._finished = np.zeros((n_beliefs, 1), bool)
+
+    @property
+    def n_beliefs(self) -> int:
+        """Number of publishing environments."""
+        return len(self._means)
+
+    def publish(self, index: int, mean: FloatArray) -> None:
+        """Replace the belief of environment ``index`` by ``mean``, (latent_dim,)."""
+        self._means[index] = self._checked(index, mean)
+
+    def publish_final(self, index: int, mean: FloatArray) -> None:
+        """Say what environment ``index`` believed at the end of a task, (latent_dim,)."""
+        self._final_means[index] = self._checked(index, mean)
+        self._finished[index] = True
+
+    def _checked(self, index: int, mean: FloatArray) -> FloatArray:
+        if not 0 <= index < self.n_beliefs:
+            raise ValueError(f"index must lie in [0, {self.n_beliefs}), got {index}")
+        mean = np.asarray(mean, np.float32)
+        if mean.shape != self._means.shape[1:]:
+            raise ValueError(f"a belief must have shape {self._means.shape[1:]}, got {mean.shape}")
+        if not np.isfinite(mean).all():
+            raise ValueError(f"belief {index} is not finite: {mean}")
+        return mean
+
+    def means(self, step: int) -> FloatArray:
+        """The published beliefs as they are now, whatever the step."""
+        return self._means.copy()
+
+    def final_means(self) -> FloatArray:
+        """Beliefs at the end of each environment's latest finished task, else its current one."""
+        return np.where(self._finished, self._final_means, self._means)
+
+
+class SavedBeliefs:
+    """Beliefs of earlier tasks, replayed by their step within the task.
+
+    Args:
+        means: float (n_beliefs, n_steps + 1, latent_dim): the belief before each transition and
+            after the last; a task that outlasts them keeps the last one.
+    """
+
+    def __init__(self, means: Any) -> None:
+        array = np.asarray(means, np.float32)
+        if array.ndim != 3 or 0 in array.shape:
+            raise ValueError(
+                "saved beliefs must have shape (n_beliefs, n_steps + 1, latent_dim), "
+                f"got {array.shape}"
+            )
+        if not np.isfinite(array).all():
+            raise ValueError("saved beliefs must be finite")
+        self._means = array.copy()
+
+    @property
+    def n_beliefs(self) -> int:
+        """Number of saved tasks."""
+        return len(self._means)
+
+    def means(self, step: int) -> FloatArray:
+        """The beliefs after ``step`` transitions."""
+        return self._means[:, min(step, self._means.shape[1] - 1)].copy()
+
+    def final_means(self) -> FloatArray:
+        """The beliefs after the last transition."""
+        return self._means[:, -1].copy()
