@@ -21,7 +21,7 @@ from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 from ldm_wrappers.sb3 import LatentDynamicsCallback, SingleThreadedRollouts
 from train.common.artifacts import save_artifacts
 from train.common.callbacks import (
-    BetweenUpdates,
+    AfterIteration,
     FiniteCheck,
     MetaEpisodeStatistics,
     MetricsLog,
@@ -87,7 +87,7 @@ def _train(config: TrainConfig, learner: Learner, folder: RunFolder, resumed: bo
     updates: BaseCallback = SingleThreadedRollouts()
     if learner.trainer is not None:
         updates = LatentDynamicsCallback(learner.trainer, config.vae_updates)
-    callbacks = [statistics, FiniteRollouts(), updates, BetweenUpdates(hooks)]
+    callbacks = [statistics, FiniteRollouts(), updates, AfterIteration(hooks)]
 
     try:
         remaining = config.total_timesteps - learner.algorithm.num_timesteps

@@ -3,17 +3,17 @@
 from ldm_wrappers.sb3.callbacks import LatentDynamicsCallback, SingleThreadedRollouts
 from ldm_wrappers.sb3.mixreg import MixregRecurrentPPO, MixregRolloutBuffer
 from ldm_wrappers.sb3.recurrent_policy import WholeSequenceLstmPolicy
-from ldm_wrappers.sb3.recurrent_ppo import WholeWorkerRecurrentPPO
-from ldm_wrappers.sb3.rollout_buffer import WholeWorkerRolloutBuffer
+from ldm_wrappers.sb3.recurrent_ppo import SequenceRecurrentPPO
+from ldm_wrappers.sb3.rollout_buffer import SequenceRolloutBuffer
 from ldm_wrappers.sb3.vec_env import VectorEnvAdapter
 
 __all__ = [
     "LatentDynamicsCallback",
     "MixregRecurrentPPO",
     "MixregRolloutBuffer",
+    "SequenceRecurrentPPO",
+    "SequenceRolloutBuffer",
     "SingleThreadedRollouts",
     "VectorEnvAdapter",
     "WholeSequenceLstmPolicy",
-    "WholeWorkerRecurrentPPO",
-    "WholeWorkerRolloutBuffer",
 ]

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from sb3_contrib.common.recurrent.type_aliases import RecurrentRolloutBufferSamples, RNNStates
 
-from ldm_wrappers.sb3.recurrent_ppo import WholeWorkerRecurrentPPO
-from ldm_wrappers.sb3.rollout_buffer import WholeWorkerRolloutBuffer
+from ldm_wrappers.sb3.recurrent_ppo import SequenceRecurrentPPO
+from ldm_wrappers.sb3.rollout_buffer import SequenceRolloutBuffer
 
 LogProbability = Callable[[RecurrentRolloutBufferSamples], torch.Tensor]
 
 
-class MixregRolloutBuffer(WholeWorkerRolloutBuffer):
+class MixregRolloutBuffer(SequenceRolloutBuffer):
     """Minibatches whose sequences are each mixed with another one of the same minibatch.
 
     For each sequence i a partner j comes from a random permutation, and one weight
@@ -38,12 +38,12 @@ class MixregRolloutBuffer(WholeWorkerRolloutBuffer):
     sequence unmixed behind the end of a shorter partner.
 
     Args:
-        args: As :class:`WholeWorkerRolloutBuffer`.
+        args: As :class:`SequenceRolloutBuffer`.
         alpha: α of the Beta distribution, positive; small values leave most sequences nearly
             as they are.
         old_log_prob: Log probabilities of the collecting policy for a mixed minibatch, instead of
             the mixture of recorded ones; see :class:`MixregRecurrentPPO`.
-        kwargs: As :class:`WholeWorkerRolloutBuffer`.
+        kwargs: As :class:`SequenceRolloutBuffer`.
 
     Raises:
         ValueError: ``alpha`` is not positive.
@@ -130,8 +130,8 @@ def mix_sequences(
     )
 
 
-class MixregRecurrentPPO(WholeWorkerRecurrentPPO):
-    """:class:`WholeWorkerRecurrentPPO` on mixed sequences.
+class MixregRecurrentPPO(SequenceRecurrentPPO):
+    """:class:`SequenceRecurrentPPO` on mixed sequences.
 
     With several gradient steps per rollout this is the authors' PPO: the ratio is
     π(ã | s̃) / exp(λ log π_old(a_i | s_i) + (1 − λ) log π_old(a_j | s_j)).
@@ -140,9 +140,9 @@ class MixregRecurrentPPO(WholeWorkerRecurrentPPO):
     Ã ∇ log π(ã | s̃), the paper's policy gradient; it costs one forward pass more.
 
     Args:
-        args: As :class:`WholeWorkerRecurrentPPO`.
+        args: As :class:`SequenceRecurrentPPO`.
         mixreg_alpha: α of the Beta distribution of the weights, positive.
-        kwargs: As :class:`WholeWorkerRecurrentPPO`.
+        kwargs: As :class:`SequenceRecurrentPPO`.
 
     Raises:
         ValueError: ``mixreg_alpha`` is not positive, ``target_kl`` is given (the ratio is not 1
@@ -163,7 +163,7 @@ class MixregRecurrentPPO(WholeWorkerRecurrentPPO):
         super()._setup_model()
         whole = self.batch_size is None or self.batch_size == self.n_steps * self.n_envs
         stock = self.rollout_buffer
-        assert isinstance(stock, WholeWorkerRolloutBuffer)
+        assert isinstance(stock, SequenceRolloutBuffer)
         self.rollout_buffer = MixregRolloutBuffer(
             self.n_steps,
             self.observation_space,

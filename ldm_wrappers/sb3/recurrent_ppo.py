@@ -6,11 +6,11 @@ import numpy as np
 from gymnasium import spaces
 from sb3_contrib import RecurrentPPO
 
-from ldm_wrappers.sb3.rollout_buffer import WholeWorkerRolloutBuffer
+from ldm_wrappers.sb3.rollout_buffer import SequenceRolloutBuffer
 
 
-class WholeWorkerRecurrentPPO(RecurrentPPO):
-    """``RecurrentPPO`` with :class:`WholeWorkerRolloutBuffer`; all else is sb3-contrib's.
+class SequenceRecurrentPPO(RecurrentPPO):
+    """``RecurrentPPO`` with :class:`SequenceRolloutBuffer`; all else is sb3-contrib's.
 
     With one epoch, one minibatch of all workers, RMSprop and unnormalised advantages it is A2C.
 
@@ -40,7 +40,7 @@ class WholeWorkerRecurrentPPO(RecurrentPPO):
             )
         super()._setup_model()
         stock = self.rollout_buffer
-        self.rollout_buffer = WholeWorkerRolloutBuffer(
+        self.rollout_buffer = SequenceRolloutBuffer(
             self.n_steps,
             self.observation_space,
             self.action_space,
@@ -55,5 +55,5 @@ class WholeWorkerRecurrentPPO(RecurrentPPO):
     @property
     def rollout_rng(self) -> np.random.Generator:
         """Generator of the order of workers, for an exact resume."""
-        assert isinstance(self.rollout_buffer, WholeWorkerRolloutBuffer)
+        assert isinstance(self.rollout_buffer, SequenceRolloutBuffer)
         return self.rollout_buffer.rng

@@ -13,7 +13,7 @@ from sb3_contrib.common.recurrent.type_aliases import RecurrentRolloutBufferSamp
 from stable_baselines3.common.buffers import RolloutBuffer
 
 
-class WholeWorkerRolloutBuffer(RecurrentRolloutBuffer):
+class SequenceRolloutBuffer(RecurrentRolloutBuffer):
     """Stores rollouts of ``(n_steps, n_workers)`` and yields minibatches of whole workers.
 
     Stock sb3-contrib rotates the flattened rollout by a random offset and cuts it into contiguous

@@ -18,7 +18,7 @@ from tiny_runs import train_tiny
 
 import ldm_envs  # noqa: F401
 from ldm_wrappers import ImaginaryRewardWrapper, MultiEpisodeWrapper
-from ldm_wrappers.sb3 import WholeWorkerRecurrentPPO
+from ldm_wrappers.sb3 import SequenceRecurrentPPO
 from train import export
 from train.common.artifacts import load_artifacts, load_beliefs, load_latent_dynamics
 from train.persistence.csv_file import CsvFile, read_csv
@@ -209,7 +209,7 @@ def test_the_export_acts_as_the_run(
     assert export.main([str(normalized), str(target)]) == 0
     assert "load only your own" in capsys.readouterr().out
     learner = load_artifacts(RunFolder.open(normalized))
-    exported = WholeWorkerRecurrentPPO.load(target)
+    exported = SequenceRecurrentPPO.load(target)
     statistics = VecNormalize.load(str(tmp_path / "policy.vecnormalize.pkl"), learner.vec_env.venv)
     observations = np.random.default_rng(0).random((4, 9)).astype(np.float32)
     assert learner.normalizer is not None

@@ -26,9 +26,9 @@ from ldm_wrappers import (
 from ldm_wrappers.latent_dynamics import LatentDynamicsTrainer
 from ldm_wrappers.sb3 import (
     LatentDynamicsCallback,
+    SequenceRecurrentPPO,
     VectorEnvAdapter,
     WholeSequenceLstmPolicy,
-    WholeWorkerRecurrentPPO,
 )
 
 
@@ -75,7 +75,7 @@ def test_ldm_trains(make: Any) -> None:
     venv = VecNormalize(
         VectorEnvAdapter(vector.RL2ObservationWrapper(imagined), info_keys=()), gamma=0.9
     )
-    model = WholeWorkerRecurrentPPO(
+    model = SequenceRecurrentPPO(
         WholeSequenceLstmPolicy,
         venv,
         n_steps=30,

@@ -17,9 +17,9 @@ from ldm_wrappers import vector
 from ldm_wrappers.sb3 import (
     MixregRecurrentPPO,
     MixregRolloutBuffer,
+    SequenceRecurrentPPO,
     VectorEnvAdapter,
     WholeSequenceLstmPolicy,
-    WholeWorkerRecurrentPPO,
 )
 
 RAGGED = [(3, 5, 2), (4,), (1, 2), (6, 3)]
@@ -233,7 +233,7 @@ def test_it_learns_something_else_than_rl2_and_repeats_itself() -> None:
     for cls, seed in (
         (MixregRecurrentPPO, 0),
         (MixregRecurrentPPO, 0),
-        (WholeWorkerRecurrentPPO, 0),
+        (SequenceRecurrentPPO, 0),
     ):
         model = learner(cls=cls, seed=seed)
         model.learn(STEPS * WORKERS * 3)

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from sb3_contrib.common.recurrent.buffers import RecurrentRolloutBuffer
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
 
-from ldm_wrappers.sb3 import WholeWorkerRolloutBuffer
+from ldm_wrappers.sb3 import SequenceRolloutBuffer
 
 T, N, LAYERS, HIDDEN = 8, 5, 2, 3
 BOX, DISCRETE = spaces.Box(-np.inf, np.inf, (2,)), spaces.Discrete(4)
@@ -77,7 +77,7 @@ def sequences(samples: Any) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("batch_size", [None, T, 2 * T])
 def test_every_worker_comes_once_and_whole(batch_size: int | None) -> None:
-    buffer = filled(WholeWorkerRolloutBuffer, seed=1)
+    buffer = filled(SequenceRolloutBuffer, seed=1)
     seen: list[tuple[int, int]] = []
     for samples in buffer.get(batch_size):
         workers = set()
@@ -111,7 +111,7 @@ def test_every_worker_comes_once_and_whole(batch_size: int | None) -> None:
 
 
 def test_advantages_values_and_sequences_equal_the_stock_buffer() -> None:
-    ours, stock = filled(WholeWorkerRolloutBuffer), filled(RecurrentRolloutBuffer)
+    ours, stock = filled(SequenceRolloutBuffer), filled(RecurrentRolloutBuffer)
     for name in ("returns", "advantages", "values", "log_probs", "rewards"):
         np.testing.assert_allclose(getattr(ours, name), getattr(stock, name), atol=1e-6)
     np.random.seed(0)
@@ -131,7 +131,7 @@ def test_advantages_values_and_sequences_equal_the_stock_buffer() -> None:
 
 def test_the_seed_decides_the_order() -> None:
     def order(seed: int) -> list[int]:
-        buffer = filled(WholeWorkerRolloutBuffer, seed=seed)
+        buffer = filled(SequenceRolloutBuffer, seed=seed)
         batches = [batch for _ in range(3) for batch in buffer.get(T)]
         return [int(batch.observations[0, 0]) for batch in batches]
 
@@ -141,7 +141,7 @@ def test_the_seed_decides_the_order() -> None:
 
 
 def test_padding_does_not_change_what_is_stored() -> None:
-    buffer = filled(WholeWorkerRolloutBuffer)
+    buffer = filled(SequenceRolloutBuffer)
     before = buffer.returns.copy(), buffer.observations.copy()
     first = [samples.returns.clone() for samples in buffer.get(None)]
     for samples in buffer.get(T):
@@ -153,7 +153,7 @@ def test_padding_does_not_change_what_is_stored() -> None:
 
 
 def test_without_episode_ends_nothing_is_padded() -> None:
-    buffer = filled(WholeWorkerRolloutBuffer)
+    buffer = filled(SequenceRolloutBuffer)
     buffer.episode_starts[:] = 0.0
     (samples,) = buffer.get(None)
     assert samples.mask.shape == (T * N,) and bool(samples.mask.all())
@@ -161,7 +161,7 @@ def test_without_episode_ends_nothing_is_padded() -> None:
 
 
 def test_it_is_used_again_after_a_reset() -> None:
-    buffer = filled(WholeWorkerRolloutBuffer)
+    buffer = filled(SequenceRolloutBuffer)
     buffer.reset()
     with pytest.raises(ValueError, match="0 of 8 steps"):
         next(buffer.get(None))
@@ -170,6 +170,6 @@ def test_it_is_used_again_after_a_reset() -> None:
 
 @pytest.mark.parametrize("batch_size", [0, -8, 4, 12])
 def test_a_batch_that_splits_workers_is_refused(batch_size: int) -> None:
-    buffer = filled(WholeWorkerRolloutBuffer)
+    buffer = filled(SequenceRolloutBuffer)
     with pytest.raises(ValueError, match=f"buffer_size = {T}, got {batch_size}"):
         next(buffer.get(batch_size))

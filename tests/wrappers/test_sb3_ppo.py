@@ -1,4 +1,4 @@
-"""WholeWorkerRecurrentPPO: A2C by hand, batch sizes, the VAE callback, seeds, files."""
+"""SequenceRecurrentPPO: A2C by hand, batch sizes, the VAE callback, seeds, files."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from ldm_wrappers import TrajectoryBuffer, vector
 from ldm_wrappers.latent_dynamics import LatentDynamicsTrainer
 from ldm_wrappers.sb3 import (
     LatentDynamicsCallback,
+    SequenceRecurrentPPO,
     SingleThreadedRollouts,
     VectorEnvAdapter,
     WholeSequenceLstmPolicy,
-    WholeWorkerRecurrentPPO,
 )
 
 LENGTHS = [(3, 5, 2), (4,), (1, 2), (6, 3)]
@@ -34,11 +34,11 @@ def adapter() -> VectorEnvAdapter:
     return VectorEnvAdapter(vector.RL2ObservationWrapper(base), info_keys=())
 
 
-def learner(env: Any = None, policy_kwargs: Any = None, **kwargs: Any) -> WholeWorkerRecurrentPPO:
+def learner(env: Any = None, policy_kwargs: Any = None, **kwargs: Any) -> SequenceRecurrentPPO:
     settings: dict[str, Any] = {"n_steps": 8, "batch_size": None, "n_epochs": 1, "seed": 0}
     policy = {"lstm_hidden_size": 6, "net_arch": [8], **(policy_kwargs or {})}
     settings.update(policy_kwargs=policy, device="cpu", **kwargs)
-    return WholeWorkerRecurrentPPO(WholeSequenceLstmPolicy, env or adapter(), **settings)
+    return SequenceRecurrentPPO(WholeSequenceLstmPolicy, env or adapter(), **settings)
 
 
 def weights(module: Any) -> torch.Tensor:
@@ -266,7 +266,7 @@ def test_a_model_file_loads_and_goes_on(tmp_path: Path) -> None:
     model = learner(policy_kwargs=kwargs)
     model.learn(64)
     model.save(tmp_path / "model.zip")
-    again = WholeWorkerRecurrentPPO.load(tmp_path / "model.zip", env=adapter(), device="cpu")
+    again = SequenceRecurrentPPO.load(tmp_path / "model.zip", env=adapter(), device="cpu")
     assert torch.equal(weights(again.policy), weights(model.policy))
     assert isinstance(again.policy, WholeSequenceLstmPolicy) and again.policy.value_trains_lstm
     observation = np.zeros((4, *model.observation_space.shape), np.float32)

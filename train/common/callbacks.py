@@ -48,7 +48,7 @@ class MetaEpisodeStatistics(BaseCallback):
         return {**names, "rollout/meta_episodes": count}
 
 
-class BetweenUpdates(BaseCallback):
+class AfterIteration(BaseCallback):
     """Calls hooks after each whole iteration (rollout, VAE update, policy update), in order.
 
     stable-baselines3 has no event there; the start of the next rollout is the same moment.

@@ -17,9 +17,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ldm_wrappers.latent_dynamics import LatentDynamics, LatentDynamicsTrainer
 from ldm_wrappers.sb3 import (
     MixregRecurrentPPO,
+    SequenceRecurrentPPO,
     VectorEnvAdapter,
     WholeSequenceLstmPolicy,
-    WholeWorkerRecurrentPPO,
 )
 from train.common.envs import AnyVectorEnv, meta_episode_length, training_env
 from train.config.methods import method
@@ -170,7 +170,7 @@ def algorithm(config: TrainConfig, vec_env: VecEnv, device: str) -> OnPolicyAlgo
         "enable_critic_lstm": False,
         "value_trains_lstm": config.value_trains_lstm,
     }
-    recurrent: type[WholeWorkerRecurrentPPO] = WholeWorkerRecurrentPPO
+    recurrent: type[SequenceRecurrentPPO] = SequenceRecurrentPPO
     if method(config.method).mixreg:
         recurrent = MixregRecurrentPPO
         arguments["mixreg_alpha"] = config.mixreg_alpha

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
 
-from ldm_wrappers.sb3 import WholeWorkerRecurrentPPO
+from ldm_wrappers.sb3 import SequenceRecurrentPPO
 from train.common.artifacts import load_normalization, normalization_state
 from train.common.envs import AnyVectorEnv
 from train.common.guard import guard_of
@@ -37,7 +37,7 @@ def collect(learner: Learner) -> dict[str, Any]:
         "random": random_state(algorithm.device),
         "logger": {name: float(value) for name, value in algorithm.logger.name_to_value.items()},
     }
-    if isinstance(algorithm, WholeWorkerRecurrentPPO):
+    if isinstance(algorithm, SequenceRecurrentPPO):
         lstm = algorithm._last_lstm_states
         assert lstm is not None
         state["algorithm"]["lstm_states"] = [list(lstm.pi), list(lstm.vf)]
@@ -78,7 +78,7 @@ def restore(learner: Learner, state: dict[str, Any]) -> bool:
     algorithm.num_timesteps = int(saved["num_timesteps"])
     guard_of(learner).steps = algorithm.num_timesteps // learner.config.n_workers
     algorithm._n_updates = int(saved["n_updates"])
-    if isinstance(algorithm, WholeWorkerRecurrentPPO):
+    if isinstance(algorithm, SequenceRecurrentPPO):
         algorithm.rollout_rng.bit_generator.state = saved["rollout_rng"]
     algorithm.logger.name_to_value.clear()
     for name, value in state["logger"].items():
@@ -89,7 +89,7 @@ def restore(learner: Learner, state: dict[str, Any]) -> bool:
         restore_env(learner.env, state["env"])
         algorithm._last_obs = saved["last_obs"]
         algorithm._last_episode_starts = saved["last_episode_starts"]
-        if isinstance(algorithm, WholeWorkerRecurrentPPO):
+        if isinstance(algorithm, SequenceRecurrentPPO):
             pi, vf = (
                 tuple(torch.from_numpy(array).to(algorithm.device) for array in states)
                 for states in saved["lstm_states"]

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ldm_wrappers.latent_dynamics import TrajectoryBuffer
-from ldm_wrappers.sb3 import WholeWorkerRecurrentPPO
+from ldm_wrappers.sb3 import SequenceRecurrentPPO
 from train.common.learner import Learner
 from train.persistence.state_file import StateFileError
 
@@ -40,7 +40,7 @@ def check(learner: Learner, state: Any) -> None:
     shown = np.zeros((n_envs, *(space.shape or ())), space.dtype)
     check_like(saved.get("last_obs"), shown, "last observations")
     check_like(saved.get("last_episode_starts"), np.zeros(n_envs, bool), "episode starts")
-    if isinstance(algorithm, WholeWorkerRecurrentPPO):
+    if isinstance(algorithm, SequenceRecurrentPPO):
         lstm: Any = algorithm._last_lstm_states
         check_like(saved.get("lstm_states"), [list(lstm.pi), list(lstm.vf)], "LSTM states")
 
