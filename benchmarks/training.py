@@ -28,8 +28,8 @@ from ldm_envs.mujoco_vector import available_cores
 from ldm_wrappers.sb3 import LatentDynamicsCallback, VectorEnvAdapter
 from train.common.envs import meta_episode_length, training_env
 from train.common.learner import build
+from train.config.on_policy import OnPolicySettings
 from train.config.presets import resolve
-from train.config.settings import TrainConfig
 
 
 class LdmTraining:
@@ -37,7 +37,7 @@ class LdmTraining:
 
     name = "LDM, VAE included"
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: OnPolicySettings) -> None:
         self.learner = build(config)
         assert self.learner.trainer is not None
         self.callback = LatentDynamicsCallback(self.learner.trainer, config.vae_updates)
@@ -52,7 +52,7 @@ class StockTraining:
 
     name = "stock RecurrentPPO, no VAE"
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: OnPolicySettings) -> None:
         env, _, _ = training_env(dataclasses.replace(config, method="rl2"), config.device)
         vec_env: VectorEnvAdapter | VecNormalize = VectorEnvAdapter(env, info_keys=())
         if config.normalize_observation or config.normalize_reward:

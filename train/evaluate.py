@@ -28,7 +28,7 @@ from train.common.command_line import report_errors
 from train.common.envs import evaluation_tasks, task_distribution
 from train.common.evaluation import Evaluator, SplitResult, evaluation_rows
 from train.common.learner import Learner
-from train.config.settings import TrainConfig
+from train.config.on_policy import OnPolicySettings
 from train.persistence.run_folder import RunFolder
 from train.plots.joint_curves import draw_joint_curves
 from train.plots.mixtures import Mixtures
@@ -53,7 +53,7 @@ def evaluate(folder: RunFolder, learner: Learner) -> list[SplitResult]:
     return results
 
 
-def chosen_tasks(config: TrainConfig, texts: list[str]) -> Array | None:
+def chosen_tasks(config: OnPolicySettings, texts: list[str]) -> Array | None:
     """Tasks that ``--tasks`` names: indexes of the eval split, or components as in ``3,4``, ``2,``.
 
     Raises:

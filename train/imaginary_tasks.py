@@ -27,7 +27,7 @@ from train.common.artifacts import load_artifacts
 from train.common.command_line import report_errors
 from train.common.envs import env_spec, evaluation_tasks, meta_episode_length
 from train.common.learner import Learner
-from train.config.methods import method
+from train.config.methods import get_method
 from train.persistence.run_folder import RunFolder
 from train.plots.grid import Grid, reward_maps
 from train.plots.optimal_returns import straight_returns
@@ -88,7 +88,7 @@ def measure(folder: RunFolder, repeats: int = 8) -> list[dict[str, Any]]:
         ValueError: The run has no mixture workers, or its observations are no cells.
     """
     config = folder.config
-    if not method(config.method).imaginary:
+    if not get_method(config.method).imaginary:
         raise ValueError(f"{folder.path}: method {config.method} has no imaginary tasks")
     learner = load_artifacts(folder)
     try:

@@ -34,13 +34,15 @@ from train.common.evaluation import Evaluator
 from train.common.guard import FiniteRollouts, where
 from train.common.learner import Learner, build
 from train.common.signals import StopRequest, TrainingStopped
-from train.config.settings import TrainConfig
+from train.config.on_policy import OnPolicySettings
 from train.persistence.checkpoint import Checkpoints
 from train.persistence.csv_file import CsvFile
 from train.persistence.run_folder import RunFolder
 
+Settings = OnPolicySettings
 
-def train(config: TrainConfig, resume: RunFolder | None = None) -> RunFolder:
+
+def train(config: OnPolicySettings, resume: RunFolder | None = None) -> RunFolder:
     """Train one run from its configuration, or go on with one, and save what it learned.
 
     Raises:
@@ -54,7 +56,7 @@ def train(config: TrainConfig, resume: RunFolder | None = None) -> RunFolder:
     return folder
 
 
-def _train(config: TrainConfig, learner: Learner, folder: RunFolder, resumed: bool) -> None:
+def _train(config: OnPolicySettings, learner: Learner, folder: RunFolder, resumed: bool) -> None:
     tensorboard = TensorBoardOutputFormat(str(folder.tensorboard))
     learner.algorithm.set_logger(Logger(str(folder.path), [tensorboard]))
     statistics = MetaEpisodeStatistics(config.n_normal)
@@ -110,7 +112,7 @@ def _train(config: TrainConfig, learner: Learner, folder: RunFolder, resumed: bo
         learner.algorithm.logger.close()
 
 
-def _check_new_total(config: TrainConfig, folder: RunFolder, done: int) -> None:
+def _check_new_total(config: OnPolicySettings, folder: RunFolder, done: int) -> None:
     """Refuse a total that is behind the run; say what another one does to a falling rate."""
     if config.total_timesteps < done:
         raise ValueError(

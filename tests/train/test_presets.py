@@ -7,8 +7,8 @@ import pytest
 from ldm_wrappers.imagination import ImaginationConfig
 from train.common.learner import check_steps
 from train.config.methods import METHODS
+from train.config.on_policy import OnPolicySettings
 from train.config.presets import PRESETS, resolve
-from train.config.settings import TrainConfig
 
 IMAGINATION = ImaginationConfig.__dataclass_fields__
 
@@ -23,7 +23,7 @@ def test_presets_resolve_for_every_method(env_id: str, preset: str, method: str)
     check_steps(config)
     assert config.target_kl is None or not METHODS[method].mixreg  # which refuses it
     assert config.n_normal == config.n_workers - (config.n_mixture if method == "ldm" else 0)
-    assert TrainConfig.from_dict(config.to_dict()) == config
+    assert OnPolicySettings.from_dict(config.to_dict()) == config
 
 
 def test_what_the_default_presets_stand_for() -> None:
@@ -48,7 +48,7 @@ def test_what_the_default_presets_stand_for() -> None:
     for name in ("rl2", "oracle-rl2", "mixreg"):
         assert resolve("LDM-GridNavi-v0", name).policy_averaging == grid.policy_averaging
 
-    def updates_per_step(config: TrainConfig) -> tuple[float, float]:
+    def updates_per_step(config: OnPolicySettings) -> tuple[float, float]:
         frames = config.n_workers * config.n_steps
         return config.n_epochs * config.n_minibatches / frames, config.vae_updates / frames
 
@@ -66,7 +66,7 @@ def test_what_the_default_presets_stand_for() -> None:
 
 def test_a_foreign_environment_starts_from_the_defaults() -> None:
     config = resolve("Pendulum-v1", "rl2")
-    assert config == TrainConfig(env_id="Pendulum-v1", method="rl2")
+    assert config == OnPolicySettings(env_id="Pendulum-v1", method="rl2")
     with pytest.raises(ValueError, match="unknown preset 'paper' for Pendulum-v1"):
         resolve("Pendulum-v1", "rl2", "paper")
 

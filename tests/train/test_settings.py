@@ -13,17 +13,17 @@ from tiny_runs import train_tiny
 from train.common.command_line import parse
 from train.common.envs import evaluation_tasks
 from train.common.learner import LinearDecay, build, check_steps
+from train.config.on_policy import OnPolicySettings
 from train.config.presets import resolve
-from train.config.settings import TrainConfig
 from train.persistence.csv_file import read_csv
 from train.persistence.run_folder import RunFolder
 
-FIELDS = {field.name: field for field in dataclasses.fields(TrainConfig)}
+FIELDS = {field.name: field for field in dataclasses.fields(OnPolicySettings)}
 SMALL: dict[str, Any] = {"n_workers": 4, "n_mixture": 1, "vae_buffer_trajectories": 5}
 
 
 def test_sections_of_the_settings_do_not_overlap() -> None:
-    own = [set(vars(kind).get("__annotations__", {})) for kind in TrainConfig.__mro__[:-1]]
+    own = [set(vars(kind).get("__annotations__", {})) for kind in OnPolicySettings.__mro__[:-1]]
     assert sum(map(len, own)) == len(set().union(*own)) == len(FIELDS)
 
 
@@ -32,7 +32,7 @@ def test_settings_that_are_younger_than_a_run_have_the_value_it_had() -> None:
     values = config.to_dict()
     for name, value in {"task_candidates": 1, "log_std_init": 0.0, "target_kl": None}.items():
         assert values.pop(name) == value
-    assert TrainConfig.from_dict(values) == config
+    assert OnPolicySettings.from_dict(values) == config
 
 
 OTHER: dict[str, str] = {
@@ -105,7 +105,7 @@ def test_a_run_folder_keeps_its_configuration(tmp_path: Path) -> None:
     assert resumed == dataclasses.replace(config, total_timesteps=7)
 
 
-def seen(config: TrainConfig) -> list[str]:
+def seen(config: OnPolicySettings) -> list[str]:
     """What a built learner shows of its configuration."""
     learner = build(config)
     algorithm: Any = learner.algorithm

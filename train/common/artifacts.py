@@ -17,7 +17,7 @@ from ldm_wrappers.latent_dynamics import LatentDynamics
 from train.common.envs import env_spec
 from train.common.learner import Learner, build
 from train.common.state_check import check_like, load_weights
-from train.config.methods import method
+from train.config.methods import get_method
 from train.persistence.csv_file import read_csv
 from train.persistence.run_folder import RunFolder
 from train.persistence.state_file import StateFileError, load_state, save_state
@@ -78,7 +78,7 @@ def load_latent_dynamics(
     """
     folder = run if isinstance(run, RunFolder) else RunFolder.open(run)
     config = folder.config
-    if not method(config.method).has_latent_dynamics:
+    if not get_method(config.method).has_latent_dynamics:
         raise ValueError(f"{folder.path}: method {config.method} has no latent dynamics model")
     weights = _content(folder, folder.latent_dynamics, warn_if_old=True)
     env_spec(config.env_id)

@@ -15,14 +15,14 @@ import tyro
 
 from train.common.guard import WorkerError
 from train.common.signals import TrainingStopped
+from train.config.on_policy import OnPolicySettings
 from train.config.presets import resolve
-from train.config.settings import TrainConfig
 from train.persistence.run_folder import RunFolder
 
 PROGRAM = "python -m train.recurrent_ppo"
 
 
-def parse(arguments: list[str] | None = None) -> tuple[TrainConfig, RunFolder | None]:
+def parse(arguments: list[str] | None = None) -> tuple[OnPolicySettings, RunFolder | None]:
     """The configuration that a command line asks for, and the run to go on with, if any.
 
     The environment, the method and the preset are read first, since they decide about the
@@ -47,7 +47,7 @@ def parse(arguments: list[str] | None = None) -> tuple[TrainConfig, RunFolder | 
     try:
         with contextlib.redirect_stderr(said):
             config = tyro.cli(
-                TrainConfig,
+                OnPolicySettings,
                 args=arguments,
                 default=default,
                 prog=PROGRAM,
@@ -76,11 +76,11 @@ def _one_line(box: str) -> str:
     rules = [not line.strip("─-") for line in lines]
     begin = rules.index(False) if False in rules else 0
     end = rules.index(True, begin) if True in rules[begin:] else len(lines)
-    text = " ".join(lines[begin:end]).removeprefix("Error parsing TrainConfig: ")
+    text = " ".join(lines[begin:end]).removeprefix("Error parsing OnPolicySettings: ")
     return f"{text} (see {PROGRAM} --help)"
 
 
-def _resumed(arguments: list[str]) -> tuple[TrainConfig, RunFolder]:
+def _resumed(arguments: list[str]) -> tuple[OnPolicySettings, RunFolder]:
     parser = _Parser(prog=PROGRAM, allow_abbrev=False)
     parser.add_argument("--resume", required=True, metavar="RUN")
     parser.add_argument("--total-timesteps", "--total_timesteps", type=int, default=None)

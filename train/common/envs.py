@@ -20,8 +20,8 @@ from ldm_wrappers.vector import (
     RL2ObservationWrapper,
 )
 from train.common.guard import Guard
-from train.config.methods import method
-from train.config.settings import TrainConfig
+from train.config.methods import get_method
+from train.config.on_policy import OnPolicySettings
 
 AnyVectorEnv = VectorEnv[Any, Any, Any]
 
@@ -53,7 +53,7 @@ def task_distribution(env_id: str) -> Any | None:
     return distribution
 
 
-def base_env(config: TrainConfig, num_envs: int, split: str) -> AnyVectorEnv:
+def base_env(config: OnPolicySettings, num_envs: int, split: str) -> AnyVectorEnv:
     """``num_envs`` environments that never reset by themselves; any registered id will do.
 
     Raises:
@@ -85,7 +85,7 @@ def base_env(config: TrainConfig, num_envs: int, split: str) -> AnyVectorEnv:
     return gym.make_vec(config.env_id, num_envs, autoreset_mode=AutoresetMode.DISABLED, **arguments)
 
 
-def meta_episode_length(config: TrainConfig) -> int:
+def meta_episode_length(config: OnPolicySettings) -> int:
     """H⁺ = N · H, the most steps of a meta-episode.
 
     Raises:
@@ -101,7 +101,7 @@ def meta_episode_length(config: TrainConfig) -> int:
 
 
 def make_latent_dynamics(
-    config: TrainConfig, env: AnyVectorEnv, device: str
+    config: OnPolicySettings, env: AnyVectorEnv, device: str
 ) -> tuple[LatentDynamics, TrajectoryBuffer]:
     """The VAE of a run, and the buffer of the trajectories that train it."""
     model = LatentDynamics(
@@ -121,10 +121,10 @@ def make_latent_dynamics(
 
 
 def training_env(
-    config: TrainConfig, device: str
+    config: OnPolicySettings, device: str
 ) -> tuple[AnyVectorEnv, LatentDynamics | None, TrajectoryBuffer | None]:
     """What the policy trains on: the whole chain up to stable-baselines3's part of it."""
-    chosen = method(config.method)
+    chosen = get_method(config.method)
     env: AnyVectorEnv = Guard(base_env(config, config.n_workers, chosen.split))
     TransitionSpec.from_spaces(env.single_observation_space, env.single_action_space)
     env = MultiEpisodeWrapper(env, config.n_episodes, finite_horizon=config.finite_horizon)
@@ -151,24 +151,24 @@ def training_env(
 
 
 def evaluation_env(
-    config: TrainConfig, num_envs: int, model: LatentDynamics | None
+    config: OnPolicySettings, num_envs: int, model: LatentDynamics | None
 ) -> AnyVectorEnv:
     """As :func:`training_env`, without imaginary tasks: what the policy is judged on."""
     return judged_env(config, Guard(base_env(config, num_envs, "train")), model)
 
 
 def judged_env(
-    config: TrainConfig, env: AnyVectorEnv, model: LatentDynamics | None
+    config: OnPolicySettings, env: AnyVectorEnv, model: LatentDynamics | None
 ) -> AnyVectorEnv:
     """The wrappers of :func:`evaluation_env` around any environment that never resets itself."""
     env = MultiEpisodeWrapper(env, config.n_episodes)
-    if method(config.method).observation == "belief":
+    if get_method(config.method).observation == "belief":
         assert model is not None
         return BeliefObservationWrapper(env, model)
     return RL2ObservationWrapper(env)
 
 
-def evaluation_tasks(config: TrainConfig) -> dict[str, np.ndarray[Any, Any] | None]:
+def evaluation_tasks(config: OnPolicySettings) -> dict[str, np.ndarray[Any, Any] | None]:
     """Tasks per split: all of a finite set, a fixed sample of a continuous one.
 
     Splits that are all there is (``"all"``) or repeat an earlier one are left out. An environment

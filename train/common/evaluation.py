@@ -10,7 +10,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from ldm_wrappers.latent_dynamics import LatentDynamics
 from train.common.envs import evaluation_env, evaluation_tasks
-from train.config.settings import TrainConfig
+from train.config.on_policy import OnPolicySettings
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -56,7 +56,7 @@ class Evaluator:
     """
 
     def __init__(
-        self, config: TrainConfig, model: LatentDynamics | None, seed: int = 1_000_003
+        self, config: OnPolicySettings, model: LatentDynamics | None, seed: int = 1_000_003
     ) -> None:
         self.config = config
         self.seed = seed

@@ -22,8 +22,8 @@ from ldm_wrappers.sb3 import (
     WholeSequenceLstmPolicy,
 )
 from train.common.envs import AnyVectorEnv, meta_episode_length, training_env
-from train.config.methods import method
-from train.config.settings import TrainConfig
+from train.config.methods import get_method
+from train.config.on_policy import OnPolicySettings
 
 
 @dataclasses.dataclass
@@ -40,7 +40,7 @@ class Learner:
         average: Running average of the policy's weights, where the run keeps one.
     """
 
-    config: TrainConfig
+    config: OnPolicySettings
     env: AnyVectorEnv
     vec_env: VecEnv
     algorithm: OnPolicyAlgorithm
@@ -76,7 +76,7 @@ def chosen_device(name: str) -> str:
     return str(device)
 
 
-def build(config: TrainConfig) -> Learner:
+def build(config: OnPolicySettings) -> Learner:
     """Environment ► stable-baselines3 adapter ► VecNormalize ► policy learner.
 
     Raises:
@@ -129,7 +129,7 @@ class LinearDecay:
         return self.start * min(1.0, max(0.0, progress_remaining) / (1.0 - self.begin))
 
 
-def algorithm(config: TrainConfig, vec_env: VecEnv, device: str) -> OnPolicyAlgorithm:
+def algorithm(config: OnPolicySettings, vec_env: VecEnv, device: str) -> OnPolicyAlgorithm:
     """RecurrentPPO on whole workers (mixreg: on mixtures), or PPO where the policy sees beliefs."""
     if config.log_std_init and not isinstance(vec_env.action_space, spaces.Box):
         raise ValueError(
@@ -162,7 +162,7 @@ def algorithm(config: TrainConfig, vec_env: VecEnv, device: str) -> OnPolicyAlgo
         "seed": config.seed,
         "device": device,
     }
-    if method(config.method).observation == "belief":
+    if get_method(config.method).observation == "belief":
         return PPO("MlpPolicy", vec_env, policy_kwargs=policy_kwargs, **arguments)
     policy_kwargs |= {
         "lstm_hidden_size": config.lstm_hidden_size,
@@ -171,18 +171,18 @@ def algorithm(config: TrainConfig, vec_env: VecEnv, device: str) -> OnPolicyAlgo
         "value_trains_lstm": config.value_trains_lstm,
     }
     recurrent: type[SequenceRecurrentPPO] = SequenceRecurrentPPO
-    if method(config.method).mixreg:
+    if get_method(config.method).mixreg:
         recurrent = MixregRecurrentPPO
         arguments["mixreg_alpha"] = config.mixreg_alpha
     return recurrent(WholeSequenceLstmPolicy, vec_env, policy_kwargs=policy_kwargs, **arguments)
 
 
-def check_steps(config: TrainConfig) -> None:
+def check_steps(config: OnPolicySettings) -> None:
     """Refuse rollouts that split meta-episodes, unless the configuration asks for it.
 
     A feed-forward policy has nothing to lose by it: its memory is the belief it observes.
     """
-    if method(config.method).observation == "belief":
+    if get_method(config.method).observation == "belief":
         return
     length = meta_episode_length(config)
     if config.n_steps % length and not config.truncate_backpropagation:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 MethodName = Literal["ldm", "rl2", "varibad", "mixreg", "oracle-rl2", "oracle-varibad", "oracle"]
 
@@ -13,15 +14,18 @@ class Method:
     """One method of the paper.
 
     Attributes:
+        script: Module of its learner script, which holds its ``Settings`` and ``build``.
         split: Task set that the training tasks come from; ``"all"`` is for oracles only.
-        observation: What joins the observation: ``"rl2"`` (previous action and reward, with a
-            recurrent policy) or ``"belief"`` (the VAE posterior, with a feed-forward policy).
+        observation: What the on-policy scripts add to the observation: ``"rl2"`` (previous action
+            and reward, with a recurrent policy) or ``"belief"`` (the VAE posterior, with a
+            feed-forward policy); ``None`` for other learners.
         imaginary: Whether mixture workers train on imaginary rewards.
         mixreg: Whether the update mixes whole sequences and their targets.
     """
 
+    script: str
     split: str
-    observation: Literal["rl2", "belief"]
+    observation: Literal["rl2", "belief"] | None = None
     imaginary: bool = False
     mixreg: bool = False
 
@@ -31,19 +35,29 @@ class Method:
         return self.imaginary or self.observation == "belief"
 
 
+_PPO = "train.recurrent_ppo"
 METHODS: dict[str, Method] = {
-    "ldm": Method("train", "rl2", imaginary=True),
-    "rl2": Method("train", "rl2"),
-    "varibad": Method("train", "belief"),
-    "mixreg": Method("train", "rl2", mixreg=True),
-    "oracle-rl2": Method("all", "rl2"),
-    "oracle-varibad": Method("all", "belief"),
+    "ldm": Method(_PPO, "train", "rl2", imaginary=True),
+    "rl2": Method(_PPO, "train", "rl2"),
+    "varibad": Method(_PPO, "train", "belief"),
+    "mixreg": Method(_PPO, "train", "rl2", mixreg=True),
+    "oracle-rl2": Method(_PPO, "all", "rl2"),
+    "oracle-varibad": Method(_PPO, "all", "belief"),
 }
 METHODS["oracle"] = METHODS["oracle-rl2"]  # the shorter name of the usual oracle
 
 
-def method(name: str) -> Method:
+def get_method(name: str) -> Method:
     """The method called ``name``; an unknown one is a ``ValueError`` that lists them."""
     if name not in METHODS:
         raise ValueError(f"unknown method {name!r}, expected one of {sorted(METHODS)}")
     return METHODS[name]
+
+
+def settings_class(name: str) -> Any:
+    """``Settings`` of the script of method ``name``, which is imported only now.
+
+    A subclass of :class:`~train.config.settings.RunSettings`. The script is known by name only, so
+    that nothing in this folder depends on the rest of ``train``.
+    """
+    return importlib.import_module(get_method(name).script).Settings

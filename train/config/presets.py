@@ -1,4 +1,4 @@
-"""Presets per environment: what differs from the defaults of :class:`TrainConfig`, and why."""
+"""Presets per environment: what differs from the defaults of a script's settings, and why."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import dataclasses
 from typing import Any
 
 from ldm_wrappers.latent_dynamics import LatentDynamicsConfig
-from train.config.methods import METHODS, method
-from train.config.settings import TrainConfig
+from train.config.methods import METHODS, get_method, settings_class
 
 
 @dataclasses.dataclass(frozen=True)
@@ -247,21 +246,24 @@ PRESETS: dict[str, dict[str, Preset]] = {
 }
 
 
-def resolve(env_id: str, method_name: str, preset: str = "default", **changes: Any) -> TrainConfig:
+def resolve(env_id: str, method_name: str, preset: str = "default", **changes: Any) -> Any:
     """The configuration of a preset, with ``changes`` on top.
 
-    An environment without presets of its own starts from :class:`TrainConfig`'s defaults.
+    An environment without presets of its own starts from the defaults of the settings.
+
+    Returns:
+        ``Settings`` of the method's script.
 
     Raises:
         ValueError: Unknown method, preset or setting.
     """
-    chosen_method = method(method_name)
+    chosen_method, settings = get_method(method_name), settings_class(method_name)
     presets = PRESETS.get(env_id, {"default": Preset({})})
     if preset not in presets:
         raise ValueError(
             f"unknown preset {preset!r} for {env_id}, expected one of {sorted(presets)}"
         )
-    known = {field.name for field in dataclasses.fields(TrainConfig)}
+    known = {field.name for field in dataclasses.fields(settings)}
     unknown = sorted(set(changes) - known)
     if unknown:
         raise ValueError(f"unknown settings {unknown}, expected some of {sorted(known)}")
@@ -277,4 +279,4 @@ def resolve(env_id: str, method_name: str, preset: str = "default", **changes: A
         "preset": preset,
         **changes,
     }
-    return TrainConfig(**values)
+    return settings(**values)

@@ -1,111 +1,133 @@
-"""Every setting of a training run, typed, documented and saved with the run."""
+"""Settings that every learner script has, typed, documented and saved with the run."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
+import types
+import typing
 from typing import Any, TypeVar
 
-from ldm_wrappers.imagination import ImaginationConfig
-from ldm_wrappers.latent_dynamics import LatentDynamicsConfig
-from train.config.methods import method
-from train.config.sections import (
-    PolicySettings,
-    RunSettings,
-    check_at_least_one,
-    check_positive,
-)
-from train.config.types import check_types
+from train.config.methods import MethodName, get_method
 
-Section = TypeVar("Section", ImaginationConfig, LatentDynamicsConfig)
-# settings that are younger than runs, with the value that those had
-_YOUNGER = {"task_candidates": 1, "log_std_init": 0.0, "target_kl": None}
+Settings = TypeVar("Settings", bound="RunSettings")
 
 
-# dataclasses collect fields from the last base to the first: --help begins with RunSettings
 @dataclasses.dataclass(frozen=True)
-class TrainConfig(LatentDynamicsConfig, PolicySettings, ImaginationConfig, RunSettings):
-    """Settings of one run; each is a flag of ``train/recurrent_ppo.py``.
+class RunSettings:
+    """What is run, how long, where, and how it is evaluated, logged and checkpointed.
 
-    The defaults that a run starts from are its preset's (``train/config/presets.py``).
+    The base of every script's settings; each field is a flag of the script. The defaults that a
+    run starts from are its preset's (``train/config/presets``).
+
+    Raises:
+        ValueError: A value is of another type or out of range.
     """
 
-    vae_learning_rate: float = 1e-3
-    """Adam learning rate of the VAE."""
-    vae_updates: int = 2
-    """VAE updates per policy update."""
-    vae_trajectories: int = 10
-    """Trajectories per VAE update."""
-    vae_encoded_lengths: int | None = None
-    """Encoded lengths per trajectory and VAE update; None for all."""
-    vae_decoded_steps: int | None = None
-    """Decoded transitions per trajectory and VAE update; None for all."""
-    vae_buffer_trajectories: int = 10_000
-    """Trajectories kept for the VAE; the newest replace the oldest."""
+    env_id: str = "LDM-GridNavi-v0"
+    """Any registered id, or ``module:Id-v0``."""
+    method: MethodName = "ldm"
+    """ldm, rl2, varibad, mixreg, oracle-rl2 (also called oracle) or oracle-varibad."""
+    preset: str = "default"
+    """Preset of the environment: ``default`` is made for minutes, ``paper`` is the authors'; the
+    grids also have ``present-beliefs`` (the paper's imaginary tasks) and ``a2c``."""
+    seed: int = 0
+    """Seed of everything random."""
+    total_timesteps: int = 1_000_000
+    """Environment steps of all workers together."""
+    device: str = "auto"
+    """Device of everything that is trained: cpu, cuda, … ; auto takes a GPU where there is one."""
+    num_threads: int | None = None
+    """Threads of the batched physics engine (MuJoCo families); None for one per core."""
+    run_dir: str = ""
+    """Run folder; empty: runs/<env_id>-<method>-seed<seed>."""
+    overwrite: bool = False
+    """Delete an existing run folder first."""
+
+    n_episodes: int = 1
+    """Episodes N of one task in a meta-episode."""
 
     eval_interval: int = 250_000
     """Environment steps between evaluations; the end is always evaluated."""
     eval_tasks: int = 16
     """Tasks of the fixed sample that stands for a continuous set."""
     log_interval: int = 10
-    """Policy updates between rows of metrics.csv."""
+    """Iterations (policy updates) between rows of metrics.csv."""
     checkpoint_interval: int = 1_000_000
     """Environment steps between checkpoints; one is always written at the end or on Ctrl-C."""
 
     def __post_init__(self) -> None:
-        chosen = method(self.method)
+        get_method(self.method)
         check_types(self)
-        RunSettings.__post_init__(self)
-        ImaginationConfig.__post_init__(self)
-        PolicySettings.__post_init__(self)
-        LatentDynamicsConfig.__post_init__(self)
         check_positive(
             self,
-            "vae_learning_rate vae_updates vae_trajectories vae_buffer_trajectories eval_interval "
-            "eval_tasks log_interval checkpoint_interval",
+            "total_timesteps n_episodes eval_interval eval_tasks log_interval checkpoint_interval",
         )
-        check_at_least_one(self, "vae_encoded_lengths vae_decoded_steps")
-        self.check_likelihood(self.likelihood)
-        if chosen.imaginary and not 1 <= self.n_mixture < self.n_workers:
-            raise ValueError(
-                f"n_mixture must lie between 1 and n_workers - 1 = {self.n_workers - 1} for method "
-                f"{self.method}, got {self.n_mixture}"
-            )
-        components = self.mixture_components
-        if chosen.imaginary and components is not None and components > self.n_normal:
-            raise ValueError(
-                f"mixture_components must be at most the n_workers - n_mixture = {self.n_normal} "
-                f"normal workers, got {components}"
-            )
-        if self.n_workers % self.n_minibatches:
-            raise ValueError(
-                f"n_minibatches must divide n_workers = {self.n_workers}, got {self.n_minibatches}"
-            )
+        check_at_least_one(self, "num_threads")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must lie in [0, 2^32), got {self.seed}")
 
-    @property
-    def latent_dynamics(self) -> LatentDynamicsConfig:
-        """The VAE's own part of the settings."""
-        return self._section(LatentDynamicsConfig)
-
-    @property
-    def imagination(self) -> ImaginationConfig:
-        """What an imaginary task is."""
-        return self._section(ImaginationConfig)
-
-    def _section(self, kind: type[Section]) -> Section:
-        names = [field.name for field in dataclasses.fields(kind)]
-        return kind(**{name: getattr(self, name) for name in names})
-
-    @property
-    def n_normal(self) -> int:
-        """Workers that earn the environment's own rewards."""
-        return self.n_workers - (self.n_mixture if method(self.method).imaginary else 0)
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-able dictionary that :meth:`from_dict` reads back."""
+        return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
+    def from_dict(cls: type[Settings], values: dict[str, Any]) -> Settings:
         """Inverse of :meth:`to_dict`; unknown or missing settings are a ``ValueError``."""
-        values = {**_YOUNGER, **values}
-        known, given = set(cls.__dataclass_fields__), set(values)
+        known, given = {field.name for field in dataclasses.fields(cls)}, set(values)
         if known != given:
             unknown, missing = sorted(given - known), sorted(known - given)
             raise ValueError(f"settings do not fit: unknown {unknown}, missing {missing}")
-        return super().from_dict(values)
+        fixed: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        return cls(**fixed)
+
+
+def check_positive(settings: Any, names: str) -> None:
+    """Raise a ``ValueError`` that shows the first of the settings that is not positive."""
+    for name in names.split():
+        value = getattr(settings, name)
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"{name} must be positive, got {value}")
+
+
+def check_at_least_one(settings: Any, names: str) -> None:
+    """Raise a ``ValueError`` that shows the first of the settings below 1; ``None`` is fine."""
+    for name in names.split():
+        value = getattr(settings, name)
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1 or None, got {value}")
+
+
+def check_types(settings: Any) -> None:
+    """Raise a ``ValueError`` that names the first field whose value is of another type."""
+    declared = _declared(type(settings))  # type: ignore[arg-type]  # a class has a hash
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if not _fits(value, declared[field.name]):
+            raise ValueError(f"{field.name} must be {field.type}, got {value!r}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{field.name} must be a finite number, got {value}")
+
+
+@functools.cache
+def _declared(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+def _fits(value: Any, declared: Any) -> bool:
+    origin, arguments = typing.get_origin(declared), typing.get_args(declared)
+    if origin is typing.Literal:
+        return value in arguments and isinstance(value, str)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, one) for one in arguments)
+    if origin is tuple:  # tuple[X, ...]
+        return isinstance(value, tuple) and all(_fits(item, arguments[0]) for item in value)
+    if declared is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if declared is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, declared)

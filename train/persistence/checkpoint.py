@@ -13,7 +13,7 @@ from train.common.callbacks import MetaEpisodeStatistics, MetricsLog, PeriodicEv
 from train.common.learner import Learner
 from train.common.learner_state import collect, restore
 from train.common.state_check import check
-from train.config.settings import TrainConfig
+from train.config.on_policy import OnPolicySettings
 from train.persistence.files import stale_temporaries, write_json
 from train.persistence.run_folder import RunFolder, versions
 from train.persistence.state_file import StateFileError, load_state, save_state
@@ -208,7 +208,7 @@ def _manifests(directory: Path) -> list[Path]:
     return sorted((p for p in directory.iterdir() if _NAME.fullmatch(p.name)), reverse=True)
 
 
-def _comparable(config: TrainConfig) -> dict[str, Any]:
+def _comparable(config: OnPolicySettings) -> dict[str, Any]:
     """The settings that must not change between two sittings, as JSON has them."""
     values = {key: value for key, value in config.to_dict().items() if key not in _FREE}
     return dict(json.loads(json.dumps(values)))

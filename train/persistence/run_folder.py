@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-from train.config.settings import TrainConfig
+from train.config.methods import settings_class
+from train.config.on_policy import OnPolicySettings
 from train.persistence.files import stale_temporaries, write_json
 from train.persistence.state_file import StateFileError
 
@@ -38,7 +39,7 @@ class RunFolder:
     * ``checkpoints/``: what an exact resume needs.
     """
 
-    def __init__(self, path: str | Path, config: TrainConfig) -> None:
+    def __init__(self, path: str | Path, config: OnPolicySettings) -> None:
         self.path = Path(path)
         self.config = config
         self.metrics = self.path / "metrics.csv"
@@ -51,7 +52,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
 
     @classmethod
-    def create(cls, config: TrainConfig) -> RunFolder:
+    def create(cls, config: OnPolicySettings) -> RunFolder:
         """Make the folder of a new run.
 
         Raises:
@@ -102,7 +103,7 @@ class RunFolder:
         }
         write_json(self.path / "config.json", values)
 
-    def update(self, config: TrainConfig) -> None:
+    def update(self, config: OnPolicySettings) -> None:
         """Keep what ``--resume`` changed, for the next one; versions and commit stay the first."""
         if config != self.config:
             file = self.path / "config.json"
@@ -153,7 +154,7 @@ class RunFolder:
             found = values.get("format") if isinstance(values, dict) else values
             raise StateFileError(f"{file} has format {found!r}, expected {FORMAT!r}")
         try:
-            config = TrainConfig.from_dict(values["config"])
+            config = settings_class(values["config"]["method"]).from_dict(values["config"])
             check_module(config.env_id)
             return cls(path, config)
         except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -10,7 +10,7 @@ import torch
 
 from ldm_wrappers.imagination import DirichletMixture
 from ldm_wrappers.latent_dynamics import LatentDynamics
-from train.config.settings import TrainConfig
+from train.config.on_policy import OnPolicySettings
 from train.plots.grid import Grid, reward_maps
 from train.plots.rollout import Rollout
 
@@ -96,7 +96,7 @@ class Mixtures:
 
 
 def draw_mixtures(
-    config: TrainConfig,
+    config: OnPolicySettings,
     model: LatentDynamics,
     grid: Grid,
     rollout: Rollout,

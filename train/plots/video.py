@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from ldm_wrappers import BeliefObservationWrapper, MultiEpisodeWrapper, RL2ObservationWrapper
 from train.common.learner import Learner
-from train.config.methods import method
+from train.config.methods import get_method
 from train.persistence.files import atomic_path
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -79,7 +79,7 @@ def record_video(learner: Learner, task: Array | None, path: Path, *, seed: int 
         choose_renderer()
     inner = gym.make(config.env_id, render_mode="rgb_array")
     env: Any = MultiEpisodeWrapper(inner, config.n_episodes)
-    if method(config.method).observation == "belief":
+    if get_method(config.method).observation == "belief":
         assert learner.model is not None
         env = BeliefObservationWrapper(env, learner.model)
     else:

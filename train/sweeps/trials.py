@@ -11,9 +11,9 @@ from typing import Any
 
 from ldm_wrappers.imagination import ImaginationConfig
 from ldm_wrappers.latent_dynamics import LatentDynamicsConfig
-from train.config.methods import METHODS, method
+from train.config.methods import METHODS, get_method
+from train.config.on_policy import OnPolicySettings
 from train.config.presets import resolve
-from train.config.settings import TrainConfig
 
 # settings that say where and how a run is made, not what it is
 PLACE = frozenset({"run_dir", "overwrite", "device", "num_threads"})
@@ -84,9 +84,9 @@ class Trial:
     """
 
     name: str
-    config: TrainConfig
+    config: OnPolicySettings
 
-    def placed(self, out: Path, **changes: Any) -> TrainConfig:
+    def placed(self, out: Path, **changes: Any) -> OnPolicySettings:
         """The configuration with its run folder in the sweep's folder ``out``."""
         return dataclasses.replace(self.config, run_dir=str(run_path(out, self.name)), **changes)
 
@@ -125,21 +125,21 @@ def plan(
     return list(trials.values())
 
 
-def overrides(config: TrainConfig, ignored: frozenset[str] = UNGROUPED) -> dict[str, Any]:
+def overrides(config: OnPolicySettings, ignored: frozenset[str] = UNGROUPED) -> dict[str, Any]:
     """The settings in which a configuration differs from its preset, ``ignored`` ones aside."""
     usual = resolve(config.env_id, config.method, config.preset).to_dict()
     own = config.to_dict()
     return {k: own[k] for k in own if k not in ignored and own[k] != usual[k]}
 
 
-def override_text(config: TrainConfig, ignored: frozenset[str] = UNGROUPED) -> str:
+def override_text(config: OnPolicySettings, ignored: frozenset[str] = UNGROUPED) -> str:
     """:func:`overrides` as ``name=value`` pairs without spaces in them."""
     return " ".join(f"{k}={_text(v)}" for k, v in overrides(config, ignored).items())
 
 
-def unused_settings(config: TrainConfig) -> frozenset[str]:
+def unused_settings(config: OnPolicySettings) -> frozenset[str]:
     """Settings that have no effect on what the configuration's method trains."""
-    chosen = method(config.method)
+    chosen = get_method(config.method)
     names = [field.name for field in dataclasses.fields(config)]
     unused: set[str] = set() if chosen.mixreg else {"mixreg_alpha"}
     if not chosen.imaginary:
@@ -153,7 +153,7 @@ def unused_settings(config: TrainConfig) -> frozenset[str]:
     return frozenset(unused)
 
 
-def group_text(config: TrainConfig) -> str:
+def group_text(config: OnPolicySettings) -> str:
     """What tells a group of seeds from its preset; unused settings do not."""
     return override_text(config, UNGROUPED | unused_settings(config))
 
@@ -170,7 +170,7 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, tuple[Any, ...]]:
     Raises:
         ValueError: No ``name=value``, or an unknown setting.
     """
-    fields = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
+    fields = {field.name: field.default for field in dataclasses.fields(OnPolicySettings)}
     found: dict[str, tuple[Any, ...]] = {}
     for text in texts:
         name, equals, content = text.partition("=")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from train.common.signals import TrainingStopped
-from train.config.settings import TrainConfig
+from train.config.on_policy import OnPolicySettings
 from train.persistence.files import write_json
 from train.persistence.run_folder import RunFolder
 from train.sweeps.trials import PLACE, Trial, run_path, unused_settings
@@ -111,7 +111,7 @@ def newest_checkpoint(run: Path) -> int:
     return max((int(match[1]) for match in found if match), default=0)
 
 
-def unfinished_run(config: TrainConfig) -> RunFolder | None:
+def unfinished_run(config: OnPolicySettings) -> RunFolder | None:
     """The run folder to go on with, ``None`` to begin; a folder without configuration goes away.
 
     Raises:
@@ -127,7 +127,7 @@ def unfinished_run(config: TrainConfig) -> RunFolder | None:
     return folder
 
 
-def check_settings(config: TrainConfig, folder: RunFolder) -> None:
+def check_settings(config: OnPolicySettings, folder: RunFolder) -> None:
     """Refuse a run that was begun with other settings, a changed preset's for example.
 
     Raises:

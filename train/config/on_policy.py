@@ -1,0 +1,181 @@
+"""Settings of the on-policy scripts: LDM, its baselines and its oracles."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, Literal, TypeVar
+
+from ldm_wrappers.imagination import ImaginationConfig
+from ldm_wrappers.latent_dynamics import LatentDynamicsConfig
+from train.config.methods import get_method
+from train.config.settings import RunSettings, check_at_least_one, check_positive
+
+Section = TypeVar("Section", ImaginationConfig, LatentDynamicsConfig)
+
+
+@dataclasses.dataclass(frozen=True)
+class PolicySettings(RunSettings):
+    """How workers collect experience, and how the policy learns from it."""
+
+    n_workers: int = 16
+    """Environments in parallel, mixture workers included."""
+    finite_horizon: bool = True
+    """Treat the end of a meta-episode as terminal (no bootstrapping)."""
+    n_mixture: int = 2
+    """Mixture workers among them (ldm only)."""
+    beta: float = 1.0
+    """Degree of extrapolation of the mixture weights (Eq. 1), positive."""
+    mixture_components: int | None = None
+    """Random normal workers that take part in one mixture; None for all of them."""
+    mixture_per_dimension: bool = False
+    """Draw mixture weights per latent dimension, as the authors' code does."""
+
+    n_steps: int = 128
+    """Steps per worker and update; whole meta-episodes of a recurrent policy unless
+    truncate_backpropagation."""
+    truncate_backpropagation: bool = False
+    """Allow n_steps to split meta-episodes; gradients then end at the rollout's edges."""
+    n_epochs: int = 1
+    """Passes over a rollout per update."""
+    n_minibatches: int = 1
+    """Minibatches of whole workers per pass."""
+    learning_rate: float = 7e-4
+    """Policy learning rate."""
+    anneal_from: float = 1.0
+    """Share of total_timesteps after which the policy's learning rate falls linearly to 0; 1: it
+    stays as it is."""
+    policy_averaging: float = 0.0
+    """Decay per update of the running average of the policy's weights that is evaluated and saved
+    (Polyak averaging); 0: the newest weights."""
+    optimizer: Literal["adam", "rmsprop"] = "adam"
+    """Policy optimizer; rmsprop with α = 0.99."""
+    optimizer_eps: float = 1e-5
+    """The policy optimizer's ε."""
+    gamma: float = 0.95
+    """Discount factor."""
+    gae_lambda: float = 0.95
+    """λ of generalised advantage estimation."""
+    clip_range: float = 0.2
+    """PPO's clip range; without effect at one epoch of one minibatch (A2C)."""
+    target_kl: float | None = None
+    """An update ends early once the policy is 1.5 times this KL divergence away from the one that
+    collected the rollout; None: never."""
+    ent_coef: float = 0.01
+    """Entropy coefficient."""
+    vf_coef: float = 0.5
+    """Value loss coefficient."""
+    max_grad_norm: float = 0.5
+    """Largest norm of the policy gradient."""
+    normalize_advantage: bool = False
+    """Normalise advantages per minibatch."""
+    lstm_hidden_size: int = 128
+    """Width of the policy's LSTM (recurrent methods)."""
+    net_arch: tuple[int, ...] = (32,)
+    """Hidden layers of the policy and of the value head, tanh."""
+    log_std_init: float = 0.0
+    """Logarithm of the actions' standard deviation at the start (continuous actions)."""
+    value_trains_lstm: bool = True
+    """Let the value loss train the shared LSTM, as RL² does."""
+    normalize_observation: bool = False
+    """Normalise the policy's observations by running statistics (the VAE always sees raw ones)."""
+    normalize_reward: bool = False
+    """Normalise rewards, imaginary ones alike, by the running scale of returns."""
+    mixreg_alpha: float = 0.2
+    """Mixing weights of mixreg are drawn from Beta(α, α)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least_one(self, "mixture_components")
+        check_positive(
+            self,
+            "n_workers beta n_steps n_epochs n_minibatches learning_rate optimizer_eps clip_range "
+            "max_grad_norm lstm_hidden_size mixreg_alpha",
+        )
+        for name in ("ent_coef", "vf_coef"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{name} must not be negative, got {value}")
+        if self.target_kl is not None:
+            check_positive(self, "target_kl")
+        for name in ("gamma", "gae_lambda", "anneal_from"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
+        if not math.isfinite(self.log_std_init):
+            raise ValueError(f"log_std_init must be finite, got {self.log_std_init}")
+        if not 0.0 <= self.policy_averaging < 1.0:
+            raise ValueError(f"policy_averaging must lie in [0, 1), got {self.policy_averaging}")
+        if not self.net_arch or min(self.net_arch) < 1:
+            raise ValueError(f"net_arch needs at least one positive width, got {self.net_arch}")
+        if self.n_workers % self.n_minibatches:
+            raise ValueError(
+                f"n_minibatches must divide n_workers = {self.n_workers}, got {self.n_minibatches}"
+            )
+
+
+# dataclasses collect fields from the last base to the first: --help begins with RunSettings
+@dataclasses.dataclass(frozen=True)
+class OnPolicySettings(LatentDynamicsConfig, ImaginationConfig, PolicySettings):
+    """Settings of LDM, RL², Mixreg, variBAD and the oracles, which all train by PPO or A2C."""
+
+    vae_learning_rate: float = 1e-3
+    """Adam learning rate of the VAE."""
+    vae_updates: int = 2
+    """VAE updates per policy update."""
+    vae_trajectories: int = 10
+    """Trajectories per VAE update."""
+    vae_encoded_lengths: int | None = None
+    """Encoded lengths per trajectory and VAE update; None for all."""
+    vae_decoded_steps: int | None = None
+    """Decoded transitions per trajectory and VAE update; None for all."""
+    vae_buffer_trajectories: int = 10_000
+    """Trajectories kept for the VAE; the newest replace the oldest."""
+
+    def __post_init__(self) -> None:
+        PolicySettings.__post_init__(self)
+        ImaginationConfig.__post_init__(self)
+        LatentDynamicsConfig.__post_init__(self)
+        check_positive(
+            self, "vae_learning_rate vae_updates vae_trajectories vae_buffer_trajectories"
+        )
+        check_at_least_one(self, "vae_encoded_lengths vae_decoded_steps")
+        chosen = get_method(self.method)
+        self.check_likelihood(self.likelihood)
+        if chosen.imaginary and not 1 <= self.n_mixture < self.n_workers:
+            raise ValueError(
+                f"n_mixture must lie between 1 and n_workers - 1 = {self.n_workers - 1} for method "
+                f"{self.method}, got {self.n_mixture}"
+            )
+        components = self.mixture_components
+        if chosen.imaginary and components is not None and components > self.n_normal:
+            raise ValueError(
+                f"mixture_components must be at most the n_workers - n_mixture = {self.n_normal} "
+                f"normal workers, got {components}"
+            )
+
+    @property
+    def latent_dynamics(self) -> LatentDynamicsConfig:
+        """The VAE's own part of the settings."""
+        return self._section(LatentDynamicsConfig)
+
+    @property
+    def imagination(self) -> ImaginationConfig:
+        """What an imaginary task is."""
+        return self._section(ImaginationConfig)
+
+    def _section(self, kind: type[Section]) -> Section:
+        names = [field.name for field in dataclasses.fields(kind)]
+        return kind(**{name: getattr(self, name) for name in names})
+
+    @property
+    def n_normal(self) -> int:
+        """Workers that earn the environment's own rewards."""
+        return self.n_workers - (self.n_mixture if get_method(self.method).imaginary else 0)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> OnPolicySettings:
+        """Inverse of :meth:`to_dict`; settings that are younger than the run get the old value."""
+        return super(LatentDynamicsConfig, cls).from_dict({**DEFAULTS_FOR_OLD_RUNS, **values})
+
+
+DEFAULTS_FOR_OLD_RUNS = {"task_candidates": 1, "log_std_init": 0.0, "target_kl": None}
