@@ -19,13 +19,13 @@ from stable_baselines3.common.logger import Logger
 
 from benchmarks.result_file import write_result
 from ldm_wrappers.sb3 import LatentDynamicsCallback
-from train.common.learner import Learner, build
-from train.common.learner_state import collect
+from train.common.on_policy import OnPolicyLearner
 from train.config.presets import resolve
 from train.persistence.state_file import load_state, save_state
+from train.recurrent_ppo import build
 
 
-def fill(learner: Learner) -> None:
+def fill(learner: OnPolicyLearner) -> None:
     """Fill the trajectory buffer with made-up whole trajectories."""
     assert learner.trainer is not None
     buffer = learner.trainer.buffer
@@ -71,13 +71,13 @@ def main() -> None:
         file = Path(folder) / "state.safetensors"
         for _ in range(given.checkpoints):
             start = time.perf_counter()
-            digest = save_state(file, collect(learner))
+            digest = save_state(file, learner.state_dict())
             seconds.append(time.perf_counter() - start)
         size = file.stat().st_size
         start = time.perf_counter()
         load_state(file, digest)
         loading = time.perf_counter() - start
-    learner.vec_env.close()
+    learner.close()
 
     interval = config.checkpoint_interval / rate
     save = statistics.median(seconds)

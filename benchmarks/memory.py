@@ -14,12 +14,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from benchmarks.result_file import write_result
 from train.common.command_line import parse
-from train.common.learner import build
 from train.persistence.csv_file import read_csv
 from train.persistence.run_folder import RunFolder
+from train.recurrent_ppo import build
 
 
 def resident_mib(pid: int) -> float | None:
@@ -40,12 +41,12 @@ def main() -> None:
     flags.add_argument("training", nargs="+", help="flags of train.recurrent_ppo, after --")
     given = flags.parse_args()
 
-    config, _ = parse(given.training)
+    config: Any = parse("train.recurrent_ppo", given.training)[0]
     if not config.run_dir:
         raise SystemExit("name a --run-dir among the flags of the training")
     learner = build(config)
     stated = 0.0 if learner.trainer is None else learner.trainer.buffer.nbytes / 2**20
-    learner.vec_env.close()
+    learner.close()
     folder = RunFolder(config.run_dir, config)
     command = [sys.executable, "-m", "train.recurrent_ppo", *given.training]
     readings: list[tuple[float, float]] = []

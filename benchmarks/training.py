@@ -26,10 +26,10 @@ from benchmarks.result_file import write_result
 from benchmarks.stepping import MODELS, raw_rate
 from ldm_envs.mujoco_vector import available_cores
 from ldm_wrappers.sb3 import LatentDynamicsCallback, VectorEnvAdapter
-from train.common.envs import meta_episode_length, training_env
-from train.common.learner import build
+from train.common.envs import meta_episode_length
 from train.config.on_policy import OnPolicySettings
 from train.config.presets import resolve
+from train.recurrent_ppo import build, training_env
 
 
 class LdmTraining:

@@ -28,7 +28,7 @@ from train.common.command_line import report_errors
 from train.common.envs import evaluation_tasks, task_distribution
 from train.common.evaluation import Evaluator, SplitResult, evaluation_rows
 from train.common.learner import Learner
-from train.config.on_policy import OnPolicySettings
+from train.config.settings import RunSettings
 from train.persistence.run_folder import RunFolder
 from train.plots.joint_curves import draw_joint_curves
 from train.plots.mixtures import Mixtures
@@ -41,9 +41,9 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 def evaluate(folder: RunFolder, learner: Learner) -> list[SplitResult]:
     """Greedy meta-episodes on every task of every split; writes ``evaluation/`` of the run."""
-    evaluator = Evaluator(learner.config, learner.model)
+    evaluator = Evaluator(learner)
     try:
-        results = evaluator.evaluate(learner.algorithm.policy, learner.normalizer)
+        results = evaluator.evaluate(learner.actor())
     finally:
         evaluator.close()
     rows = evaluation_rows(0, results)
@@ -53,7 +53,7 @@ def evaluate(folder: RunFolder, learner: Learner) -> list[SplitResult]:
     return results
 
 
-def chosen_tasks(config: OnPolicySettings, texts: list[str]) -> Array | None:
+def chosen_tasks(config: RunSettings, texts: list[str]) -> Array | None:
     """Tasks that ``--tasks`` names: indexes of the eval split, or components as in ``3,4``, ``2,``.
 
     Raises:
@@ -122,7 +122,7 @@ def evaluate_run(path: Path, arguments: argparse.Namespace) -> tuple[list[SplitR
         if arguments.video:
             film(folder, learner, tasks)
     finally:
-        learner.vec_env.close()
+        learner.close()
     return results, drawn
 
 

@@ -19,6 +19,7 @@ if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
 
 from train.common.artifacts import load_artifacts
 from train.common.command_line import report_errors
+from train.common.on_policy import OnPolicyLearner
 from train.persistence.files import atomic_path
 from train.persistence.run_folder import RunFolder
 
@@ -35,6 +36,11 @@ def export(folder: RunFolder, target: Path) -> list[Path]:
         if file.exists():
             raise FileExistsError(f"{file} exists; name another file")
     learner = load_artifacts(folder)
+    if not isinstance(learner, OnPolicyLearner):
+        learner.close()
+        raise ValueError(
+            f"{folder.path}: method {folder.config.method} does not use stable-baselines3"
+        )
     try:
         # a plain number: the schedule of a rate that falls is a class of ours
         learner.algorithm.learning_rate = folder.config.learning_rate
@@ -47,7 +53,7 @@ def export(folder: RunFolder, target: Path) -> list[Path]:
             learner.normalizer.save(str(temporary))
         return [target, statistics]
     finally:
-        learner.vec_env.close()
+        learner.close()
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -26,7 +26,8 @@ from train.analysis.tables import write_csv
 from train.common.artifacts import load_artifacts
 from train.common.command_line import report_errors
 from train.common.envs import env_spec, evaluation_tasks, meta_episode_length
-from train.common.learner import Learner
+from train.common.on_policy import OnPolicyLearner
+from train.common.rollout import play
 from train.config.methods import get_method
 from train.persistence.run_folder import RunFolder
 from train.plots.grid import Grid, reward_maps
@@ -36,8 +37,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 SOLVED = 0.7  # share of the best return that counts as having solved a task
 
 
-def play(
-    learner: Learner, wrapper: ImaginaryRewardWrapper, seed: int
+def play_twice(
+    learner: OnPolicyLearner, wrapper: ImaginaryRewardWrapper, seed: int
 ) -> tuple[Array, Array, torch.Tensor | None, Array | None]:
     """Two greedy meta-episodes of all workers, the second one counted.
 
@@ -50,23 +51,16 @@ def play(
     config, length = learner.config, meta_episode_length(learner.config)
     horizon = length // config.n_episodes
     returns = np.zeros((config.n_mixture, config.n_episodes))
-    observations, _ = learner.env.reset(seed=seed)
-    state, starts = None, np.ones(config.n_workers, bool)
     latents, masks, thresholds = np.zeros(0, np.float32), None, None
-    for step in range(2 * length):
-        if step == 2 * length - 1:  # the weights change with the next task
-            latents, masks = wrapper.imaginary_latents, wrapper.imagination.masks
-            if wrapper.imagination.thresholds is not None:
-                thresholds = wrapper.imagination.thresholds.copy()
-        if learner.normalizer is not None:
-            observations = learner.normalizer.normalize_obs(observations)
-        actions, state = learner.algorithm.policy.predict(
-            observations, state, starts, deterministic=True
-        )
-        observations, rewards, terminations, truncations, _ = learner.env.step(actions)
-        starts = terminations | truncations
-        if step >= length:
-            returns[:, (step - length) // horizon] += rewards[wrapper.n_normal :]
+    tasks = wrapper.imagination
+    for index, step in enumerate(play(learner.env, learner.actor(), seed=seed, forever=True)):
+        if index >= length:
+            returns[:, (index - length) // horizon] += step.rewards[wrapper.n_normal :]
+        if index == 2 * length - 2:  # the weights change with the next task
+            latents, masks = wrapper.imaginary_latents, tasks.masks
+            thresholds = None if tasks.thresholds is None else tasks.thresholds.copy()
+        if index == 2 * length - 1:
+            break
     return returns, latents, masks, thresholds
 
 
@@ -91,6 +85,7 @@ def measure(folder: RunFolder, repeats: int = 8) -> list[dict[str, Any]]:
     if not get_method(config.method).imaginary:
         raise ValueError(f"{folder.path}: method {config.method} has no imaginary tasks")
     learner = load_artifacts(folder)
+    assert isinstance(learner, OnPolicyLearner)
     try:
         layer: Any = learner.env
         while not isinstance(layer, ImaginaryRewardWrapper):
@@ -98,7 +93,8 @@ def measure(folder: RunFolder, repeats: int = 8) -> list[dict[str, Any]]:
         space = learner.env.unwrapped.single_observation_space
         grid = Grid.of(space, np.zeros((1, 2)))
         horizon = env_spec(config.env_id).max_episode_steps
-        if grid is None or learner.model is None or horizon is None:
+        model = learner.latent_dynamics
+        if grid is None or model is None or horizon is None:
             raise ValueError(f"{folder.path}: {config.env_id} is no grid")
         low, high = config.reward_low, config.reward_high
         train = evaluation_tasks(config)["train"]
@@ -106,10 +102,10 @@ def measure(folder: RunFolder, repeats: int = 8) -> list[dict[str, Any]]:
         if train is not None and grid.holds(train):
             train_cells = set(grid.index(train).tolist())
         rows = []
-        play(learner, layer, seed=repeats)  # final beliefs and visited cells, of what runs then
+        play_twice(learner, layer, seed=repeats)  # fills final beliefs and visited cells
         for repeat in range(repeats):
-            returns, latents, masks, thresholds = play(learner, layer, seed=repeat)
-            maps = reward_maps(learner.model, grid, latents, samples=48, seed=repeat, masks=masks)
+            returns, latents, masks, thresholds = play_twice(learner, layer, seed=repeat)
+            maps = reward_maps(model, grid, latents, samples=48, seed=repeat, masks=masks)
             share = 0.5 if thresholds is None else thresholds[:, None]
             paid = maps > low + (high - low) * share
             if config.reward_threshold is not None:
@@ -129,7 +125,7 @@ def measure(folder: RunFolder, repeats: int = 8) -> list[dict[str, Any]]:
                 )
         return rows
     finally:
-        learner.vec_env.close()
+        learner.close()
 
 
 def sentences(rows: list[dict[str, Any]], n_episodes: int) -> list[str]:

@@ -1,141 +1,133 @@
-"""Train LDM, a baseline or an oracle on any environment.
+"""Train LDM, RL², Mixreg or their oracle: a recurrent policy on meta-episodes of hidden tasks.
 
     python train/recurrent_ppo.py --env-id LDM-GridNavi-v0 --method ldm --seed 0
 
-Settings come from the environment's preset (``train/config/presets.py``); every one of them is a
-flag.
+Top to bottom: the wrapper chain, the policy learner, and how they are put together with the latent
+dynamics model, which imagines rewards and takes no part in acting. The loop around them
+(evaluation, metrics, checkpoints, Ctrl-C) is that of all methods, ``train/common/training.py``.
+Every setting is a flag; its default is the preset's, of ``train/config/presets``.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
+from stable_baselines3.common.vec_env import VecEnv
 
-from ldm_wrappers.sb3 import LatentDynamicsCallback, SingleThreadedRollouts
-from train.common.artifacts import save_artifacts
-from train.common.callbacks import (
-    AfterIteration,
-    FiniteCheck,
-    MetaEpisodeStatistics,
-    MetricsLog,
-    PeriodicEvaluation,
-    PolicyAveraging,
-    Progress,
+from ldm_wrappers.imagination import DirichletMixture
+from ldm_wrappers.latent_dynamics import LatentDynamics, TrajectoryBuffer, TransitionSpec
+from ldm_wrappers.sb3 import (
+    MixregRecurrentPPO,
+    SequenceRecurrentPPO,
+    WholeSequenceLstmPolicy,
 )
-from train.common.command_line import parse, report_errors
-from train.common.evaluation import Evaluator
-from train.common.guard import FiniteRollouts, where
-from train.common.learner import Learner, build
-from train.common.signals import StopRequest, TrainingStopped
-from train.config.on_policy import OnPolicySettings
-from train.persistence.checkpoint import Checkpoints
-from train.persistence.csv_file import CsvFile
+from ldm_wrappers.vector import (
+    ImaginaryRewardWrapper,
+    MultiEpisodeWrapper,
+    RL2ObservationWrapper,
+)
+from train.common import training
+from train.common.envs import base_env, meta_episode_length
+from train.common.guard import Guard
+from train.common.learner import AnyVectorEnv, chosen_device
+from train.common.on_policy import OnPolicyLearner
+from train.common.parts import adapted, latent_dynamics, ppo_arguments, vae_trainer
+from train.config.methods import get_method
+from train.config.on_policy import OnPolicySettings as Settings
 from train.persistence.run_folder import RunFolder
 
-Settings = OnPolicySettings
+# --- the wrapper chain, from the inside out -------------------------------------------------------
 
 
-def train(config: OnPolicySettings, resume: RunFolder | None = None) -> RunFolder:
-    """Train one run from its configuration, or go on with one, and save what it learned.
+def training_env(
+    config: Settings, device: str
+) -> tuple[AnyVectorEnv, LatentDynamics | None, TrajectoryBuffer | None]:
+    """Batched env ▸ meta-episodes ▸ imaginary rewards ▸ previous action, reward and start flag."""
+    method = get_method(config.method)
+    env: AnyVectorEnv = Guard(base_env(config, config.n_workers, method.split))
+    TransitionSpec.from_spaces(env.single_observation_space, env.single_action_space)
+    env = MultiEpisodeWrapper(env, config.n_episodes, finite_horizon=config.finite_horizon)
+    model, buffer = None, None
+    if method.imaginary:
+        model, buffer = latent_dynamics(config, env, device)
+        env = ImaginaryRewardWrapper(
+            env,
+            model,
+            n_mixture=config.n_mixture,
+            config=config.imagination,
+            mixture=DirichletMixture(
+                config.beta, config.mixture_components, config.mixture_per_dimension
+            ),
+            buffer=buffer,
+            seed=config.seed,
+        )
+    return RL2ObservationWrapper(env), model, buffer
+
+
+# --- the policy learner ---------------------------------------------------------------------------
+
+
+def recurrent_ppo(config: Settings, vec_env: VecEnv, device: str) -> SequenceRecurrentPPO:
+    """sb3-contrib's RecurrentPPO on whole sequences; Mixreg's on mixtures of them.
+
+    One epoch of one minibatch with RMSprop is the paper's A2C.
+    """
+    arguments = ppo_arguments(config, vec_env, device)
+    arguments["policy_kwargs"] |= {
+        "lstm_hidden_size": config.lstm_hidden_size,
+        "shared_lstm": True,
+        "enable_critic_lstm": False,
+        "value_trains_lstm": config.value_trains_lstm,
+    }
+    algorithm: type[SequenceRecurrentPPO] = SequenceRecurrentPPO
+    if get_method(config.method).mixreg:
+        algorithm = MixregRecurrentPPO
+        arguments["mixreg_alpha"] = config.mixreg_alpha
+    return algorithm(WholeSequenceLstmPolicy, vec_env, **arguments)
+
+
+def check_steps(config: Settings) -> None:
+    """Refuse rollouts that split meta-episodes, unless the configuration asks for it."""
+    length = meta_episode_length(config)
+    if config.n_steps % length and not config.truncate_backpropagation:
+        raise ValueError(
+            f"n_steps = {config.n_steps} splits meta-episodes of {config.n_episodes} episodes "
+            f"({length} steps), so gradients would not reach their beginning; expected a multiple "
+            f"of {length}, or truncate_backpropagation"
+        )
+
+
+# --- all of it ------------------------------------------------------------------------------------
+
+
+def build(config: Settings) -> OnPolicyLearner:
+    """Chain, model and policy learner of a run; nothing is trained yet.
 
     Raises:
-        TrainingStopped: Ctrl-C or SIGTERM came; a checkpoint has been written.
-        FloatingPointError: Something was not finite; the message says what, where and when.
+        ValueError: Settings that contradict the environment.
     """
-    learner = build(config)  # environment ► wrappers ► adapter ► RecurrentPPO, and the VAE
-    folder = resume or RunFolder.create(config)
-    with folder.lock():
-        _train(config, learner, folder, resume is not None)
-    return folder
+    device = chosen_device(config.device)
+    check_steps(config)
+    env, model, buffer = training_env(config, device)
+    trainer = None
+    if model is not None and buffer is not None:
+        trainer = vae_trainer(config, model, buffer)
+    algorithm = recurrent_ppo(config, adapted(config, env), device)
+    return OnPolicyLearner(config, env, algorithm, RL2ObservationWrapper, trainer)
 
 
-def _train(config: OnPolicySettings, learner: Learner, folder: RunFolder, resumed: bool) -> None:
-    tensorboard = TensorBoardOutputFormat(str(folder.tensorboard))
-    learner.algorithm.set_logger(Logger(str(folder.path), [tensorboard]))
-    statistics = MetaEpisodeStatistics(config.n_normal)
-    evaluator = Evaluator(config, learner.model)
-    evaluation = PeriodicEvaluation(learner, evaluator, CsvFile(folder.evaluations))
-    metrics = MetricsLog(learner, statistics, CsvFile(folder.metrics))
-    checkpoints = Checkpoints(folder, learner, statistics, evaluation, metrics)
-    if resumed:
-        checkpoints.resume()
-        if config.total_timesteps != folder.config.total_timesteps:
-            _check_new_total(config, folder, learner.algorithm.num_timesteps)
-        folder.update(config)
-    progress = Progress(learner, evaluation)
-    stop = StopRequest()
-
-    def stop_if_asked(iteration: int) -> None:
-        if stop.signal is not None:
-            checkpoints.save()
-            raise TrainingStopped(f"{stop.signal}: go on with --resume {folder.path}")
-
-    hooks: list[Callable[[int], None]] = [
-        FiniteCheck(learner),
-        PolicyAveraging(learner),
-        evaluation,
-        metrics,
-        progress,
-        checkpoints,
-        stop_if_asked,
-    ]
-    updates: BaseCallback = SingleThreadedRollouts()
-    if learner.trainer is not None:
-        updates = LatentDynamicsCallback(learner.trainer, config.vae_updates)
-    callbacks = [statistics, FiniteRollouts(), updates, AfterIteration(hooks)]
-
-    try:
-        remaining = config.total_timesteps - learner.algorithm.num_timesteps
-        if remaining > 0:
-            with stop.listen():
-                learner.algorithm.learn(
-                    remaining,
-                    callbacks,
-                    log_interval=None,  # type: ignore[arg-type]
-                    reset_num_timesteps=not resumed,
-                )
-            checkpoints.save()
-        save_artifacts(folder, learner)
-    except FloatingPointError as error:
-        raise FloatingPointError(f"{where(learner)}: {error}; {checkpoints.last()}") from error
-    finally:
-        progress.close()
-        learner.vec_env.close()
-        evaluator.close()
-        learner.algorithm.logger.close()
-
-
-def _check_new_total(config: OnPolicySettings, folder: RunFolder, done: int) -> None:
-    """Refuse a total that is behind the run; say what another one does to a falling rate."""
-    if config.total_timesteps < done:
-        raise ValueError(
-            f"{folder.path} has trained {done:,} steps already, expected --total-timesteps of "
-            f"at least that, got {config.total_timesteps:,}"
-        )
-    if config.anneal_from < 1.0:
-        print(
-            f"warning: the learning rate falls from {config.anneal_from:.0%} of "
-            f"{config.total_timesteps:,} steps on, no longer of {folder.config.total_timesteps:,}; "
-            "where it had fallen further, it rises again",
-            file=sys.stderr,
-        )
+def train(config: Settings, resume: RunFolder | None = None) -> RunFolder:
+    """Rollout ▸ policy update beside VAE updates ▸ evaluation, metrics, checkpoint; and again."""
+    return training.train(config, build, resume)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse the command line, train, and say where the results are."""
-    with report_errors():
-        config, resumed = parse(arguments)
-        folder = train(config, resumed)
-        print(f"run folder: {folder.path}")
-        print(f"pictures and tables: python -m train.evaluate {folder.path}")
-    return 0
+    return training.main("train.recurrent_ppo", build, arguments)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import torch
 
 from ldm_wrappers.latent_dynamics.elbo import TrajectoryBatch
 from ldm_wrappers.latent_dynamics.transition import FloatArray, TransitionSpec
+from ldm_wrappers.saved_state import check_like, state_part
 
 _FIELDS = ("observations", "actions", "rewards", "next_observations")
 
@@ -132,6 +133,17 @@ class TrajectoryBuffer:
             "next": self._next,
             "rng": self._rng.bit_generator.state,
         }
+
+    def check_state(self, state: Any) -> None:
+        """Raise a ``ValueError`` unless ``state`` fits into this buffer."""
+        lengths, following = state_part(state, "lengths"), state_part(state, "next")
+        check_like(lengths, np.zeros(np.shape(lengths), np.int64), "buffer lengths")
+        inside = lengths.ndim == 1 and ((lengths >= 1) & (lengths <= self.max_length)).all()
+        if not inside or len(lengths) > self.capacity or not 0 <= following < self.capacity:
+            raise ValueError(
+                f"the buffer of {np.shape(lengths)} trajectories does not fit one of "
+                f"{self.capacity} of at most {self.max_length} transitions"
+            )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`, for a buffer of the same sizes or a larger capacity."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from fault_runs import GRID, assert_same_run, last_state
-from tiny_runs import train_tiny
+from tiny_runs import main, train_tiny
 
 from train.common.artifacts import load_artifacts, load_beliefs, load_latent_dynamics
 from train.config.presets import resolve
@@ -19,7 +19,6 @@ from train.persistence import state_file
 from train.persistence.files import atomic_path
 from train.persistence.run_folder import RunFolder
 from train.persistence.state_file import StateFileError, load_state
-from train.recurrent_ppo import main
 
 FLAGS = [*GRID, "--method", "ldm", "--n-workers", "3", "--n-mixture", "1"]
 FLAGS += ["--checkpoint-interval", "360"]

@@ -14,11 +14,11 @@ import pytest
 import torch
 from fault_runs import last_state
 from gymnasium import spaces
+from tiny_runs import main
 
 from ldm_wrappers.imagination import Imagination
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamicsTrainer
 from train.common.learner import chosen_device
-from train.recurrent_ppo import main
 
 LENGTH, WORKERS, BAD_STEP = 10, 4, 47
 

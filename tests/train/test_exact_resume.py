@@ -11,15 +11,14 @@ from typing import Any
 
 import pytest
 from fault_runs import ANT, ARTIFACTS, GRID, assert_same_run, last_state
-from tiny_runs import train_tiny
+from tiny_runs import main, train_tiny
 
 from ldm_envs import mujoco_batch
-from train import recurrent_ppo
+from train.common import callbacks, hooks
 from train.common.artifacts import load_artifacts
 from train.persistence import checkpoint
 from train.persistence.csv_file import read_csv
 from train.persistence.run_folder import RunFolder
-from train.recurrent_ppo import main
 
 NORMALIZED = ["--normalize-observation", "--normalize-reward"]
 POSSIBLE_TASKS = shlex.split("""
@@ -50,14 +49,14 @@ def train(path: Path, flags: list[str], steps: int) -> Path:
 
 def kill_at(monkeypatch: pytest.MonkeyPatch, iteration: int) -> None:
     """Die between two updates, after the checkpoint of an earlier iteration."""
-    evaluate = recurrent_ppo.PeriodicEvaluation.__call__
+    evaluate = hooks.PeriodicEvaluation.__call__
 
     def die(self: Any, now: int) -> None:
         if now == iteration:
             raise Killed
         evaluate(self, now)
 
-    monkeypatch.setattr(recurrent_ppo.PeriodicEvaluation, "__call__", die)
+    monkeypatch.setattr(hooks.PeriodicEvaluation, "__call__", die)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -113,7 +112,7 @@ def test_a_signal_writes_a_checkpoint_and_says_how_to_go_on(
     whole = train(tmp_path / "whole", flags, 1800)
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
-        collect = recurrent_ppo.MetaEpisodeStatistics._on_step
+        collect = callbacks.MetaEpisodeStatistics._on_step
         steps = iter(range(10_000))
 
         def stop(self: Any) -> bool:
@@ -121,14 +120,14 @@ def test_a_signal_writes_a_checkpoint_and_says_how_to_go_on(
                 os.kill(os.getpid(), number)
             return collect(self)
 
-        patch.setattr(recurrent_ppo.MetaEpisodeStatistics, "_on_step", stop)
+        patch.setattr(callbacks.MetaEpisodeStatistics, "_on_step", stop)
         before = signal.getsignal(number)
         with pytest.raises(SystemExit) as stopped:
             train(run, flags, 1800)
         assert signal.getsignal(number) is before
     assert stopped.value.code == 130
     last = capsys.readouterr().err.strip().splitlines()[-1]
-    assert last == f"stopped by {signal.Signals(number).name}: go on with --resume {run}"
+    assert last == f"stopped by {signal.Signals(number).name}: continue with --resume {run}"
     assert last_state(run)["learner"]["algorithm"]["num_timesteps"] == 1200
     assert main(["--resume", str(run)]) == 0
     assert_same_run(run, whole)
@@ -169,7 +168,7 @@ def test_a_longer_run_says_what_becomes_of_its_learning_rate_and_of_old_files(
     (run / "policy.safetensors").write_bytes(old)  # as if it had been stopped on the way
     load_artifacts(RunFolder.open(run)).vec_env.close()
     said = capsys.readouterr().err
-    assert "policy.safetensors is of 1,200 steps, the run has gone on to 1,800" in said
+    assert "policy.safetensors was written after 1,200 steps, the run has reached 1,800" in said
     assert said.count("warning") == 1
 
 

@@ -14,10 +14,11 @@ import pytest
 import torch
 from gymnasium import spaces
 from matplotlib.image import imread
+from tiny_runs import build
 
 from ldm_wrappers.latent_dynamics import LatentDynamics, LatentDynamicsConfig
 from train.common.envs import evaluation_tasks, task_distribution
-from train.common.learner import Learner, build
+from train.common.on_policy import OnPolicyLearner as Learner
 from train.config.presets import resolve
 from train.plots.grid import Grid, reward_maps
 from train.plots.mixtures import Mixtures, draw_mixtures
@@ -76,11 +77,11 @@ def test_a_rollout_holds_true_transitions_and_online_beliefs(learner: Learner) -
                 total += float(reward)
             assert rollout.returns(2)[index, episode] == pytest.approx(total)
     env.close()
-    assert learner.model is not None and rollout.beliefs is not None
+    assert learner.latent_dynamics is not None and rollout.beliefs is not None
     actions = torch.as_tensor(rollout.actions, dtype=torch.float32).unsqueeze(-1)
     rewards = torch.as_tensor(rollout.rewards, dtype=torch.float32)
     with torch.no_grad():
-        posterior = learner.model.encoder(
+        posterior = learner.latent_dynamics.encoder(
             actions, rewards, torch.as_tensor(rollout.next_observations)
         )
     assert np.allclose(rollout.beliefs, posterior.mean.numpy(), atol=1e-5)
@@ -190,11 +191,15 @@ def mixtures_of(learner: Learner, **changes: float) -> Mixtures:
     import dataclasses
 
     tasks = evaluation_tasks(learner.config)
-    assert learner.model is not None and tasks["train"] is not None and tasks["test"] is not None
+    assert (
+        learner.latent_dynamics is not None
+        and tasks["train"] is not None
+        and tasks["test"] is not None
+    )
     rollout = record(learner, tasks["train"])
     config = dataclasses.replace(learner.config, **changes)  # type: ignore[arg-type]
     return draw_mixtures(
-        config, learner.model, GRID, rollout, tasks["test"], n_mixtures=20, samples=2
+        config, learner.latent_dynamics, GRID, rollout, tasks["test"], n_mixtures=20, samples=2
     )
 
 

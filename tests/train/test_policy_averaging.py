@@ -10,8 +10,8 @@ import pytest
 from tiny_runs import train_tiny
 
 from train.common.artifacts import load_artifacts
-from train.common.callbacks import FiniteCheck
 from train.common.evaluation import Evaluator, evaluation_rows
+from train.common.hooks import FiniteCheck
 from train.persistence.csv_file import read_csv
 from train.persistence.run_folder import RunFolder
 
@@ -66,8 +66,8 @@ def test_the_average_is_judged_and_training_goes_on_without_it(
     for run, own in rows.items():
         folder = RunFolder.open(tmp_path / run)
         learner = load_artifacts(folder)
-        evaluator = Evaluator(folder.config, None)
-        again = evaluation_rows(1920, evaluator.evaluate(learner.judged_policy, learner.normalizer))
+        evaluator = Evaluator(learner)
+        again = evaluation_rows(1920, evaluator.evaluate(learner.actor()))
         last = [row for row in own if row["timesteps"] == "1920"]
         assert [{k: str(v) for k, v in row.items()} for row in again] == last
         evaluator.close()

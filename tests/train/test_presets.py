@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from ldm_wrappers.imagination import ImaginationConfig
-from train.common.learner import check_steps
 from train.config.methods import METHODS
 from train.config.on_policy import OnPolicySettings
 from train.config.presets import PRESETS, resolve
+from train.recurrent_ppo import check_steps
 
 IMAGINATION = ImaginationConfig.__dataclass_fields__
 

@@ -130,8 +130,8 @@ def test_another_file_than_the_one_saved_is_refused(tmp_path: Path) -> None:
 
 def test_a_run_serves_the_imaginary_reward_wrapper(run: Path) -> None:
     trained, learner = load_latent_dynamics(run), load_artifacts(RunFolder.open(run))
-    assert learner.model is not None
-    for one, other in zip(trained.parameters(), learner.model.parameters(), strict=True):
+    assert learner.latent_dynamics is not None
+    for one, other in zip(trained.parameters(), learner.latent_dynamics.parameters(), strict=True):
         assert torch.equal(one, other)
     learner.vec_env.close()
     beliefs = load_beliefs(run)

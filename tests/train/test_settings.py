@@ -8,16 +8,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_runs import train_tiny
+from tiny_runs import build, train_tiny
 
 from train.common.command_line import parse
 from train.common.envs import evaluation_tasks
-from train.common.learner import LinearDecay, build, check_steps
+from train.common.parts import LinearDecay
 from train.config.on_policy import OnPolicySettings
 from train.config.presets import resolve
 from train.persistence.csv_file import read_csv
 from train.persistence.run_folder import RunFolder
+from train.recurrent_ppo import check_steps
 
+SCRIPT = "train.recurrent_ppo"
 FIELDS = {field.name: field for field in dataclasses.fields(OnPolicySettings)}
 SMALL: dict[str, Any] = {"n_workers": 4, "n_mixture": 1, "vae_buffer_trajectories": 5}
 
@@ -54,7 +56,7 @@ def test_every_flag_reaches_the_configuration(name: str) -> None:
         base += ["--reward-threshold", "0.5", "--final-beliefs"]  # that it is relative to
     if name == "task_candidates":
         base += ["--threshold-window", "9", "--dropout-per-task"]  # that tells candidates apart
-    default, _ = parse(base)
+    default, _ = parse(SCRIPT, base)
     before = getattr(default, name)
     flag = "--" + name.replace("_", "-")
     if isinstance(before, bool):
@@ -66,7 +68,7 @@ def test_every_flag_reaches_the_configuration(name: str) -> None:
     else:
         expected = before + 1
         arguments = [flag, str(expected)]
-    config, resumed = parse([*base, *arguments])
+    config, resumed = parse(SCRIPT, [*base, *arguments])
     found = getattr(config, name)
     assert resumed is None and found != before
     if expected is not None:
@@ -79,14 +81,18 @@ def test_every_flag_reaches_the_configuration(name: str) -> None:
         rest = dataclasses.replace(config, **{name: before})
         assert rest == default
     flag = "--" + arguments[0][2:].replace("-", "_")
-    underscored, _ = parse([*base, flag, *arguments[1:]])
+    underscored, _ = parse(SCRIPT, [*base, flag, *arguments[1:]])
     assert underscored == config
 
 
 def test_flags_choose_the_preset_they_belong_to() -> None:
-    config, _ = parse(["--env-id", "LDM-AntGoal-v0", "--method", "rl2", "--n-steps", "400"])
+    config, _ = parse(
+        "train.recurrent_ppo", ["--env-id", "LDM-AntGoal-v0", "--method", "rl2", "--n-steps", "400"]
+    )
     assert config == resolve("LDM-AntGoal-v0", "rl2", n_steps=400)
-    same, _ = parse(["--env_id=LDM-AntGoal-v0", "--method=rl2", "--n_steps=400"])
+    same, _ = parse(
+        "train.recurrent_ppo", ["--env_id=LDM-AntGoal-v0", "--method=rl2", "--n_steps=400"]
+    )
     assert same == config
 
 
@@ -100,9 +106,13 @@ def test_a_run_folder_keeps_its_configuration(tmp_path: Path) -> None:
     config = resolve("LDM-AntDir-v0", "varibad", run_dir=str(tmp_path / "run"))
     folder = RunFolder.create(config)
     assert RunFolder.open(folder.path).config == config
-    resumed, run = parse(["--resume", str(folder.path), "--total-timesteps", "7"])
+    resumed, run = parse("train.varibad", ["--resume", str(folder.path), "--total-timesteps", "7"])
     assert run is not None and run.path == folder.path
     assert resumed == dataclasses.replace(config, total_timesteps=7)
+    with pytest.raises(ValueError, match=f"python -m train.varibad --resume {folder.path}"):
+        parse(SCRIPT, ["--resume", str(folder.path)])
+    with pytest.raises(ValueError, match=r"python -m train\.varibad --method varibad"):
+        parse(SCRIPT, ["--method", "varibad"])
 
 
 def seen(config: OnPolicySettings) -> list[str]:
@@ -152,9 +162,9 @@ def seen(config: OnPolicySettings) -> list[str]:
         if imagination is not None:
             shown += [imagination.mixture, imagination.config]
         layer = getattr(layer, "env", None)
-    if learner.model is not None and learner.trainer is not None:
+    if learner.latent_dynamics is not None and learner.trainer is not None:
         trainer = learner.trainer
-        shown += [learner.model.config, trainer.batch_trajectories, trainer.n_encoded_lengths]
+        shown += [trainer.model.config, trainer.batch_trajectories, trainer.n_encoded_lengths]
         shown += [trainer.n_decoded_steps, trainer.buffer.capacity, trainer.buffer.max_length]
         shown += [trainer.optimizer.param_groups[0]["lr"]]
     learner.vec_env.close()
@@ -207,7 +217,8 @@ def test_settings_of_single_methods_and_families() -> None:
     with pytest.raises(ValueError, match="n_steps = 60 splits"):
         check_steps(split)
     check_steps(dataclasses.replace(split, truncate_backpropagation=True))
-    check_steps(dataclasses.replace(split, method="varibad"))  # no gradient goes back in time
+    # no gradient goes back in time: variBAD may split them
+    build(resolve("LDM-GridNavi-v0", "varibad", n_steps=60, n_workers=4, device="cpu")).close()
 
 
 def test_threads_reach_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 import train.recurrent_ppo
 import train.sweep
-from train.common.signals import TrainingStopped
+from train.common.command_line import TrainingStopped
 from train.config.presets import resolve
 from train.persistence.csv_file import read_csv
 from train.persistence.files import write_json

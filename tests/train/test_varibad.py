@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3 import PPO
+from tiny_runs import build
 from torch.nn import functional as F
 
 from ldm_wrappers.latent_dynamics import LatentDynamics
 from ldm_wrappers.sb3 import LatentDynamicsCallback, MixregRecurrentPPO
 from ldm_wrappers.vector import BeliefObservationWrapper, ImaginaryRewardWrapper
-from train.common.learner import Learner, build
+from train.common.on_policy import OnPolicyLearner as Learner
 from train.config.presets import resolve
 
 WORKERS, STEPS = 3, 120
@@ -56,19 +57,21 @@ def test_the_presets_are_the_published_ones() -> None:
 
 
 def test_methods_are_what_they_say(varibad: Learner) -> None:
-    assert type(varibad.algorithm) is PPO and varibad.model is not None
+    assert type(varibad.algorithm) is PPO and varibad.latent_dynamics is not None
     env: Any = varibad.env
     assert isinstance(env, BeliefObservationWrapper)
     while hasattr(env, "env"):
         assert not isinstance(env, ImaginaryRewardWrapper)
         env = env.env
     assert varibad.algorithm.observation_space.shape == (2 + 2 * LATENT,)
-    assert varibad.model.decoder.transition_layer is None  # s' picks a head and is no input
+    assert (
+        varibad.latent_dynamics.decoder.transition_layer is None
+    )  # s' picks a head and is no input
     activation = varibad.algorithm.policy.mlp_extractor.policy_net[1]
     assert isinstance(activation, torch.nn.Tanh)
     mixreg = learner("mixreg", mixreg_alpha=0.3)
     assert type(mixreg.algorithm) is MixregRecurrentPPO and mixreg.algorithm.mixreg_alpha == 0.3
-    assert mixreg.model is None
+    assert mixreg.latent_dynamics is None
     mixreg.vec_env.close()
 
 
@@ -104,7 +107,7 @@ def collected(made: Learner) -> Any:
 def test_the_policy_sees_state_mean_and_log_variance(varibad: Learner) -> None:
     buffer = collected(varibad)
     moves = np.array([(0, 0), (0, 1), (1, 0), (0, -1), (-1, 0)])
-    model, worst = varibad.model, 0.0
+    model, worst = varibad.latent_dynamics, 0.0
     w = {name: value.detach().double() for name, value in model.named_parameters()}
     for worker in range(WORKERS):
         hidden = torch.zeros(12, dtype=torch.float64)
@@ -200,7 +203,7 @@ def slow_vae_loss(model: LatentDynamics, batch: Any, noise: torch.Tensor) -> tor
 
 def test_the_vae_update_equals_a_loop_over_lengths(varibad: Learner) -> None:
     collected(varibad)
-    trainer, model = varibad.trainer, varibad.model
+    trainer, model = varibad.trainer, varibad.latent_dynamics
     assert len(trainer.buffer) == WORKERS
     plain = copy.deepcopy(model).double()
     batch = copy.deepcopy(trainer.buffer).sample(2, "cpu")
@@ -222,7 +225,7 @@ def test_the_vae_update_equals_a_loop_over_lengths(varibad: Learner) -> None:
 def test_the_vae_trains_once_per_rollout_and_its_loss_falls() -> None:
     made = learner(n_workers=8, vae_updates=20, vae_encoded_lengths=8, vae_trajectories=10)
     callback = LatentDynamicsCallback(made.trainer, made.config.vae_updates)
-    before = copy.deepcopy(made.model.state_dict())
+    before = copy.deepcopy(made.latent_dynamics.state_dict())
     losses = []
     for _ in range(3):
         made.algorithm.learn(8 * STEPS, callback, log_interval=None, reset_num_timesteps=False)
@@ -230,7 +233,9 @@ def test_the_vae_trains_once_per_rollout_and_its_loss_falls() -> None:
     assert made.trainer.n_updates == 60
     assert losses[-1] < 0.7 * losses[0]
     changed = [
-        name for name, w in made.model.state_dict().items() if not torch.equal(w, before[name])
+        name
+        for name, w in made.latent_dynamics.state_dict().items()
+        if not torch.equal(w, before[name])
     ]
     assert set(changed) == set(before)  # encoder and every head
     made.vec_env.close()

@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
+from typing import Any
 
-from train.recurrent_ppo import main
+from train.config.methods import get_method
+from train.persistence.run_folder import RunFolder
+
+
+def main(arguments: list[str]) -> int:
+    """Call the ``main`` of the script that trains ``--method``, or the run of ``--resume``."""
+    method = "ldm"
+    if "--method" in arguments:
+        last = len(arguments) - 1 - arguments[::-1].index("--method")
+        method = arguments[last + 1]
+    elif "--resume" in arguments:
+        method = RunFolder.open(arguments[arguments.index("--resume") + 1]).config.method
+    return int(importlib.import_module(get_method(method).script).main(arguments))
+
+
+def build(config: Any) -> Any:
+    """The learner that a configuration's script builds."""
+    return importlib.import_module(get_method(config.method).script).build(config)
 
 
 def train_tiny(path: Path, method: str, *flags: str, env_id: str = "LDM-GridNavi-v0") -> Path:

@@ -1,4 +1,4 @@
-"""Flags of the training script: one per setting, defaults from the preset."""
+"""Command lines: flags with a preset's defaults, errors in one line, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -7,59 +7,112 @@ import contextlib
 import dataclasses
 import io
 import os
+import re
+import signal
 import sys
+import threading
 from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
 import tyro
 
 from train.common.guard import WorkerError
-from train.common.signals import TrainingStopped
-from train.config.on_policy import OnPolicySettings
+from train.config.methods import get_method, methods_of
 from train.config.presets import resolve
+from train.config.settings import RunSettings
 from train.persistence.run_folder import RunFolder
 
-PROGRAM = "python -m train.recurrent_ppo"
 
-
-def parse(arguments: list[str] | None = None) -> tuple[OnPolicySettings, RunFolder | None]:
-    """The configuration that a command line asks for, and the run to go on with, if any.
+def parse(program: str, arguments: list[str] | None = None) -> tuple[RunSettings, RunFolder | None]:
+    """The configuration that a command line asks for, and the run to resume, if any.
 
     The environment, the method and the preset are read first, since they decide about the
     defaults of all other flags. With ``--resume RUN`` the run's own configuration counts; beside
     it only ``--total-timesteps`` and ``--device`` may be given.
 
+    Args:
+        program: Module of the script; without ``--method``, the first of its methods is trained.
+        arguments: Command line; ``None`` for the process's own.
+
     Raises:
-        ValueError: An unknown flag, a value out of range, an unknown method or preset.
+        ValueError: An unknown flag, a value out of range, an unknown method or preset, a method of
+            another script.
         StateFileError: ``--resume`` names no run.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    first = _Parser(prog=PROGRAM, add_help=False, allow_abbrev=False)
+    command = f"python -m {program}"
+    first = _Parser(prog=command, add_help=False, allow_abbrev=False)
     first.add_argument("--env-id", "--env_id", default="LDM-GridNavi-v0")
-    first.add_argument("--method", default="ldm")
+    first.add_argument("--method", default=methods_of(program)[0])
     first.add_argument("--preset", default="default")
     first.add_argument("--resume", default=None)
     chosen, _ = first.parse_known_args(arguments)
     if chosen.resume is not None:
-        return _resumed(arguments)
+        config, folder = _resumed(command, arguments)
+        _check_script(config.method, program, f"--resume {chosen.resume}")
+        return config, folder
+    _check_script(chosen.method, program, f"--method {chosen.method}")
     default = resolve(chosen.env_id, chosen.method, chosen.preset)
+    if "--method" not in arguments and not any(a.startswith("--method=") for a in arguments):
+        arguments = [*arguments, "--method", chosen.method]
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
             config = tyro.cli(
-                OnPolicySettings,
+                type(default),
                 args=arguments,
                 default=default,
-                prog=PROGRAM,
-                description="Train LDM, a baseline or an oracle. Flags default to the preset's "
-                "values. --resume RUN goes on with a run, with no other flag than "
+                prog=command,
+                description=f"Train {', '.join(methods_of(program))}. Flags default to the "
+                "preset's values. --resume RUN continues a run, with no other flag than "
                 "--total-timesteps and --device.",
             )
     except SystemExit as stop:
         if not stop.code:  # --help
             raise
-        raise ValueError(_one_line(said.getvalue())) from None
+        raise ValueError(f"{_one_line(said.getvalue())} (see {command} --help)") from None
     return config, None
+
+
+def _check_script(method: str, program: str, flag: str) -> None:
+    """Say which script trains a method, if it is another one."""
+    script = get_method(method).script
+    if script != program:
+        raise ValueError(
+            f"method {method!r} is trained by another script: python -m {script} {flag}"
+        )
+
+
+class TrainingStopped(Exception):
+    """A signal asked the training to stop, and its checkpoint is safe."""
+
+
+class StopRequest:
+    """Remembers that a signal came; a second one interrupts at once."""
+
+    def __init__(self) -> None:
+        self.signal: str | None = None
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None:
+            raise KeyboardInterrupt
+        self.signal = signal.Signals(number).name
+
+    @contextlib.contextmanager
+    def listen(self) -> Iterator[None]:
+        """Listen to SIGINT and SIGTERM inside the block; only the main thread can."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in before:
+            signal.signal(number, self._handle)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -76,12 +129,11 @@ def _one_line(box: str) -> str:
     rules = [not line.strip("─-") for line in lines]
     begin = rules.index(False) if False in rules else 0
     end = rules.index(True, begin) if True in rules[begin:] else len(lines)
-    text = " ".join(lines[begin:end]).removeprefix("Error parsing OnPolicySettings: ")
-    return f"{text} (see {PROGRAM} --help)"
+    return re.sub(r"^Error parsing \w+: ", "", " ".join(lines[begin:end]))
 
 
-def _resumed(arguments: list[str]) -> tuple[OnPolicySettings, RunFolder]:
-    parser = _Parser(prog=PROGRAM, allow_abbrev=False)
+def _resumed(command: str, arguments: list[str]) -> tuple[RunSettings, RunFolder]:
+    parser = _Parser(prog=command, allow_abbrev=False)
     parser.add_argument("--resume", required=True, metavar="RUN")
     parser.add_argument("--total-timesteps", "--total_timesteps", type=int, default=None)
     parser.add_argument("--device", default=None)

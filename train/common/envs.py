@@ -1,4 +1,4 @@
-"""The environments of a run: the wrapper chain, from the inside out."""
+"""The environments of a run, whatever the method."""
 
 from __future__ import annotations
 
@@ -8,22 +8,12 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AutoresetMode
 
 import ldm_envs  # noqa: F401  registers the LDM ids
-from ldm_wrappers.imagination import DirichletMixture
-from ldm_wrappers.latent_dynamics import LatentDynamics, TrajectoryBuffer, TransitionSpec
-from ldm_wrappers.vector import (
-    BeliefObservationWrapper,
-    ImaginaryRewardWrapper,
-    MultiEpisodeWrapper,
-    RL2ObservationWrapper,
-)
-from train.common.guard import Guard
-from train.config.methods import get_method
-from train.config.on_policy import OnPolicySettings
-
-AnyVectorEnv = VectorEnv[Any, Any, Any]
+from ldm_wrappers.vector import MultiEpisodeWrapper
+from train.common.learner import AnyVectorEnv, Learner
+from train.config.settings import RunSettings
 
 
 def env_spec(env_id: str) -> gym.envs.registration.EnvSpec:
@@ -53,7 +43,7 @@ def task_distribution(env_id: str) -> Any | None:
     return distribution
 
 
-def base_env(config: OnPolicySettings, num_envs: int, split: str) -> AnyVectorEnv:
+def base_env(config: RunSettings, num_envs: int, split: str) -> AnyVectorEnv:
     """``num_envs`` environments that never reset by themselves; any registered id will do.
 
     Raises:
@@ -85,7 +75,7 @@ def base_env(config: OnPolicySettings, num_envs: int, split: str) -> AnyVectorEn
     return gym.make_vec(config.env_id, num_envs, autoreset_mode=AutoresetMode.DISABLED, **arguments)
 
 
-def meta_episode_length(config: OnPolicySettings) -> int:
+def meta_episode_length(config: RunSettings) -> int:
     """H⁺ = N · H, the most steps of a meta-episode.
 
     Raises:
@@ -100,75 +90,17 @@ def meta_episode_length(config: OnPolicySettings) -> int:
     return config.n_episodes * horizon
 
 
-def make_latent_dynamics(
-    config: OnPolicySettings, env: AnyVectorEnv, device: str
-) -> tuple[LatentDynamics, TrajectoryBuffer]:
-    """The VAE of a run, and the buffer of the trajectories that train it."""
-    model = LatentDynamics(
-        env.single_observation_space,
-        env.single_action_space,
-        config.latent_dynamics,
-        seed=config.seed,
-        device=device,
-    )
-    buffer = TrajectoryBuffer(
-        model.spec,
-        capacity=config.vae_buffer_trajectories,
-        max_length=meta_episode_length(config),
-        seed=config.seed,
-    )
-    return model, buffer
+def evaluation_env(learner: Learner, env: AnyVectorEnv) -> AnyVectorEnv:
+    """Meta-episodes of true rewards, with the observations that a learner's policy is shown.
+
+    Args:
+        learner: Whose policy acts.
+        env: Environments that never reset by themselves.
+    """
+    return learner.evaluation_env(MultiEpisodeWrapper(env, learner.config.n_episodes))
 
 
-def training_env(
-    config: OnPolicySettings, device: str
-) -> tuple[AnyVectorEnv, LatentDynamics | None, TrajectoryBuffer | None]:
-    """What the policy trains on: the whole chain up to stable-baselines3's part of it."""
-    chosen = get_method(config.method)
-    env: AnyVectorEnv = Guard(base_env(config, config.n_workers, chosen.split))
-    TransitionSpec.from_spaces(env.single_observation_space, env.single_action_space)
-    env = MultiEpisodeWrapper(env, config.n_episodes, finite_horizon=config.finite_horizon)
-    model, buffer = None, None
-    if chosen.has_latent_dynamics:
-        model, buffer = make_latent_dynamics(config, env, device)
-    if chosen.imaginary and model is not None:
-        env = ImaginaryRewardWrapper(
-            env,
-            model,
-            n_mixture=config.n_mixture,
-            config=config.imagination,
-            mixture=DirichletMixture(
-                config.beta, config.mixture_components, config.mixture_per_dimension
-            ),
-            buffer=buffer,
-            seed=config.seed,
-        )
-    if chosen.observation == "belief" and model is not None:
-        env = BeliefObservationWrapper(env, model, buffer=buffer)
-    else:
-        env = RL2ObservationWrapper(env)
-    return env, model, buffer
-
-
-def evaluation_env(
-    config: OnPolicySettings, num_envs: int, model: LatentDynamics | None
-) -> AnyVectorEnv:
-    """As :func:`training_env`, without imaginary tasks: what the policy is judged on."""
-    return judged_env(config, Guard(base_env(config, num_envs, "train")), model)
-
-
-def judged_env(
-    config: OnPolicySettings, env: AnyVectorEnv, model: LatentDynamics | None
-) -> AnyVectorEnv:
-    """The wrappers of :func:`evaluation_env` around any environment that never resets itself."""
-    env = MultiEpisodeWrapper(env, config.n_episodes)
-    if get_method(config.method).observation == "belief":
-        assert model is not None
-        return BeliefObservationWrapper(env, model)
-    return RL2ObservationWrapper(env)
-
-
-def evaluation_tasks(config: OnPolicySettings) -> dict[str, np.ndarray[Any, Any] | None]:
+def evaluation_tasks(config: RunSettings) -> dict[str, np.ndarray[Any, Any] | None]:
     """Tasks per split: all of a finite set, a fixed sample of a continuous one.
 
     Splits that are all there is (``"all"``) or repeat an earlier one are left out. An environment

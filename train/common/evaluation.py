@@ -1,31 +1,18 @@
-"""Judges a policy greedily on pinned tasks, per inner episode."""
+"""Evaluates a policy on pinned tasks, per inner episode."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from stable_baselines3.common.vec_env import VecNormalize
 
-from ldm_wrappers.latent_dynamics import LatentDynamics
-from train.common.envs import evaluation_env, evaluation_tasks
-from train.config.on_policy import OnPolicySettings
+from train.common.envs import base_env, evaluation_env, evaluation_tasks
+from train.common.guard import Guard
+from train.common.learner import Actor, Learner
+from train.common.rollout import play
 
 Array = np.ndarray[Any, np.dtype[Any]]
-
-
-class PredictsActions(Protocol):
-    """What a stable-baselines3 policy or algorithm offers."""
-
-    def predict(
-        self,
-        observation: Any,
-        state: Any = None,
-        episode_start: Any = None,
-        deterministic: bool = False,
-    ) -> tuple[Any, Any]:
-        """Actions (batch, …) and the next recurrent state."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,62 +34,41 @@ class SplitResult:
 
 
 class Evaluator:
-    """Runs one greedy meta-episode per task, all tasks of all splits as one batch.
+    """Runs one meta-episode per task, all tasks of all splits as one batch.
 
     Args:
-        config: Configuration of the run.
-        model: Its latent dynamics model, where the policy sees beliefs.
+        learner: Whose policy is evaluated.
         seed: Seed of the environments, so that every evaluation meets the same starts.
     """
 
-    def __init__(
-        self, config: OnPolicySettings, model: LatentDynamics | None, seed: int = 1_000_003
-    ) -> None:
-        self.config = config
+    def __init__(self, learner: Learner, seed: int = 1_000_003) -> None:
+        self.n_episodes = learner.config.n_episodes
         self.seed = seed
-        self._tasks = evaluation_tasks(config)
-        sizes = [config.eval_tasks if t is None else len(t) for t in self._tasks.values()]
+        self._tasks = evaluation_tasks(learner.config)
+        sizes = [learner.config.eval_tasks if t is None else len(t) for t in self._tasks.values()]
         self._bounds = np.cumsum([0, *sizes])
-        self.env = evaluation_env(config, int(self._bounds[-1]), model)
+        env = Guard(base_env(learner.config, int(self._bounds[-1]), "train"))
+        self.env = evaluation_env(learner, env)
 
-    def evaluate(
-        self, policy: PredictsActions, normalizer: VecNormalize | None = None
-    ) -> list[SplitResult]:
-        """One result per split.
-
-        Args:
-            policy: Policy to judge; it acts deterministically.
-            normalizer: Statistics to normalise observations with, left as they are.
-        """
+    def evaluate(self, actor: Actor) -> list[SplitResult]:
+        """One result per split."""
         n = int(self._bounds[-1])
         pinned = [tasks for tasks in self._tasks.values() if tasks is not None]
         options = {"task": np.concatenate(pinned)} if pinned else None
-        observations, _ = self.env.reset(seed=self.seed, options=options)
-        returns = np.zeros((n, self.config.n_episodes))
-        reached = np.zeros((n, self.config.n_episodes), bool)
+        returns = np.zeros((n, self.n_episodes))
+        reached = np.zeros((n, self.n_episodes), bool)
         reports_success = False
-        state, starts = None, np.ones(n, bool)
-        running = np.ones(n, bool)
-        episode = np.zeros(n, np.int64)
-        while running.any():
-            if normalizer is not None:
-                observations = normalizer.normalize_obs(observations)
-            actions, state = policy.predict(observations, state, starts, deterministic=True)
-            observations, _, terminations, truncations, infos = self.env.step(actions)
-            ended = terminations | truncations
-            success = infos.get("is_success")
-            if ended.any():
-                final = infos["final_info"]
-                done_now = ended & running
+        for step in play(self.env, actor, seed=self.seed, options=options):
+            success = step.infos.get("is_success")
+            if step.ended.any():
+                final = step.infos["final_info"]
+                done_now = step.ended & step.running
                 returns[done_now] = final["episode_returns"][done_now]
                 success = final.get("is_success", success)
             if success is not None:
                 reports_success = True
-                hits = running & np.asarray(success, bool)
-                reached[hits, episode[hits]] = True
-            running &= ~ended
-            episode = np.asarray(infos["episode_index"])
-            starts = ended
+                hits = step.running & np.asarray(success, bool)
+                reached[hits, step.episode[hits]] = True
         results = []
         for index, (split, tasks) in enumerate(self._tasks.items()):
             rows = slice(self._bounds[index], self._bounds[index + 1])

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from gymnasium.vector import VectorEnv, VectorWrapper
-from stable_baselines3.common.callbacks import BaseCallback
-
-if TYPE_CHECKING:
-    from train.common.learner import Learner
 
 
 class WorkerError(RuntimeError):
@@ -57,6 +53,14 @@ class Guard(VectorWrapper):
         check_rows("reward", result[1])
         return result
 
+    def get_state(self) -> dict[str, int]:
+        """The number of steps, for messages."""
+        return {"steps": self.steps}
+
+    def set_state(self, state: dict[str, int]) -> None:
+        """Inverse of :meth:`get_state`."""
+        self.steps = int(state["steps"])
+
 
 def _failure(doing: str, error: Exception) -> str:
     text = f"{type(error).__name__}: {error}".rstrip(": ")
@@ -73,22 +77,13 @@ def check_rows(name: str, rows: Any) -> None:
     raise FloatingPointError(f"{name} of worker {worker} is not finite: {array[worker]}")
 
 
-class FiniteRollouts(BaseCallback):
-    """Checks what the policy is shown and paid: beliefs, normalised and imaginary values."""
-
-    def _on_step(self) -> bool:
-        check_rows("policy observation", self.locals["new_obs"])
-        check_rows("policy reward", self.locals["rewards"])
-        return True
-
-
 @torch.no_grad()
-def check_weights(learner: Learner) -> None:
-    """Raise a ``FloatingPointError`` that names a weight of policy or VAE that is not finite.
+def check_weights(**owners: torch.nn.Module | None) -> None:
+    """Raise a ``FloatingPointError`` that names a weight that is not finite, and its owner.
 
     A bad loss or gradient makes the weights bad in the same update, so this finds both.
     """
-    for owner, module in (("policy", learner.algorithm.policy), ("VAE", learner.model)):
+    for owner, module in owners.items():
         if module is None:
             continue
         parameters = dict(module.named_parameters())
@@ -101,17 +96,3 @@ def check_weights(learner: Learner) -> None:
                     f"{count} of {values.numel()} weights {name} of the {owner} are not finite "
                     "after this update: its loss or gradient was not"
                 )
-
-
-def guard_of(learner: Learner) -> Guard:
-    """The guard around a training's environments."""
-    layer: Any = learner.env
-    while not isinstance(layer, Guard):
-        layer = layer.env
-    return layer
-
-
-def where(learner: Learner) -> str:
-    """Iteration and step of a training, for messages."""
-    step, per_iteration = guard_of(learner).steps, learner.config.n_steps
-    return f"iteration {-(-step // per_iteration)}, step {step} of each worker"

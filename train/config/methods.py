@@ -6,8 +6,6 @@ import importlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
-MethodName = Literal["ldm", "rl2", "varibad", "mixreg", "oracle-rl2", "oracle-varibad", "oracle"]
-
 
 @dataclass(frozen=True)
 class Method:
@@ -39,10 +37,10 @@ _PPO = "train.recurrent_ppo"
 METHODS: dict[str, Method] = {
     "ldm": Method(_PPO, "train", "rl2", imaginary=True),
     "rl2": Method(_PPO, "train", "rl2"),
-    "varibad": Method(_PPO, "train", "belief"),
+    "varibad": Method("train.varibad", "train", "belief"),
     "mixreg": Method(_PPO, "train", "rl2", mixreg=True),
     "oracle-rl2": Method(_PPO, "all", "rl2"),
-    "oracle-varibad": Method(_PPO, "all", "belief"),
+    "oracle-varibad": Method("train.varibad", "all", "belief"),
 }
 METHODS["oracle"] = METHODS["oracle-rl2"]  # the shorter name of the usual oracle
 
@@ -61,3 +59,8 @@ def settings_class(name: str) -> Any:
     that nothing in this folder depends on the rest of ``train``.
     """
     return importlib.import_module(get_method(name).script).Settings
+
+
+def methods_of(script: str) -> list[str]:
+    """Names of the methods that a script trains, its usual one first."""
+    return [name for name, chosen in METHODS.items() if chosen.script == script]

@@ -9,7 +9,7 @@ import types
 import typing
 from typing import Any, TypeVar
 
-from train.config.methods import MethodName, get_method
+from train.config.methods import get_method
 
 Settings = TypeVar("Settings", bound="RunSettings")
 
@@ -27,8 +27,8 @@ class RunSettings:
 
     env_id: str = "LDM-GridNavi-v0"
     """Any registered id, or ``module:Id-v0``."""
-    method: MethodName = "ldm"
-    """ldm, rl2, varibad, mixreg, oracle-rl2 (also called oracle) or oracle-varibad."""
+    method: str = "ldm"
+    """What is trained: a row of train/config/methods.py."""
     preset: str = "default"
     """Preset of the environment: ``default`` is made for minutes, ``paper`` is the authors'; the
     grids also have ``present-beliefs`` (the paper's imaginary tasks) and ``a2c``."""

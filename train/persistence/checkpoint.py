@@ -6,22 +6,37 @@ import hashlib
 import json
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from train.common.callbacks import MetaEpisodeStatistics, MetricsLog, PeriodicEvaluation
-from train.common.learner import Learner
-from train.common.learner_state import collect, restore
-from train.common.state_check import check
-from train.config.on_policy import OnPolicySettings
+from train.config.settings import RunSettings
 from train.persistence.files import stale_temporaries, write_json
 from train.persistence.run_folder import RunFolder, versions
 from train.persistence.state_file import StateFileError, load_state, save_state
 
-FORMAT = "ldm-checkpoint-1"
+FORMAT = "ldm-checkpoint-2"
 KEPT = 2
 _FREE = ("total_timesteps", "device", "run_dir", "overwrite", "num_threads")
 _NAME = re.compile(r"step-(\d{12})\.json")
+
+
+class Stateful(Protocol):
+    """What a checkpoint saves and restores."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nested dicts and lists of arrays, tensors, numbers and strings."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> Any:
+        """Inverse of :meth:`state_dict`."""
+
+
+class Trained(Stateful, Protocol):
+    """What a checkpoint is named after: its state, and how far it has come."""
+
+    @property
+    def num_timesteps(self) -> int:
+        """Environment steps so far."""
 
 
 class Checkpoints:
@@ -32,31 +47,29 @@ class Checkpoints:
 
     Args:
         folder: The run folder.
-        learner: What is saved.
-        statistics: Pending statistics that belong to the state.
-        evaluation: Likewise.
-        metrics: Likewise.
+        config: Settings of the run, as it continues.
+        learner: What is saved; its ``load_state_dict`` returns whether the environments could be
+            restored, and changes nothing where it raises.
+        logs: What else belongs to the state, by name; restored after the learner, in this order.
     """
 
     def __init__(
         self,
         folder: RunFolder,
-        learner: Learner,
-        statistics: MetaEpisodeStatistics,
-        evaluation: PeriodicEvaluation,
-        metrics: MetricsLog,
+        config: RunSettings,
+        learner: Trained,
+        logs: Mapping[str, Stateful],
     ) -> None:
         self.folder = folder
+        self.config = config
         self.learner = learner
-        self.statistics = statistics
-        self.evaluation = evaluation
-        self.metrics = metrics
-        self.next = learner.config.checkpoint_interval
+        self.logs = logs
+        self.next = config.checkpoint_interval
         self._saved: int | None = None  # steps of the newest checkpoint of this sitting
 
     def __call__(self, iteration: int) -> None:
         """Save if a checkpoint is due."""
-        if self.learner.algorithm.num_timesteps >= self.next:
+        if self.learner.num_timesteps >= self.next:
             self.save()
 
     def save(self) -> None:
@@ -65,24 +78,18 @@ class Checkpoints:
         Raises:
             OSError: It cannot be written; the earlier ones stay as they are.
         """
-        timesteps = self.learner.algorithm.num_timesteps
+        timesteps = self.learner.num_timesteps
         if timesteps == self._saved:
             return
-        interval = self.learner.config.checkpoint_interval
+        interval = self.config.checkpoint_interval
         self.next = (timesteps // interval + 1) * interval
         state = {
-            "learner": collect(self.learner),
-            "log": {
-                "statistics": self.statistics.returns,
-                "evaluation": {"next": self.evaluation.next, "latest": self.evaluation.latest},
-                "evaluations_csv": self.evaluation.file.position(),
-                "metrics_csv": self.metrics.file.position(),
-                "seconds": self.metrics.seconds(),
-            },
+            "learner": self.learner.state_dict(),
+            "logs": {name: log.state_dict() for name, log in self.logs.items()},
         }
         name = f"step-{timesteps:012d}"
         data = self.folder.checkpoints / f"{name}.safetensors"
-        config = self.learner.config
+        config = self.config
         manifest: dict[str, Any] = {
             "format": FORMAT,
             "file": data.name,
@@ -127,8 +134,6 @@ class Checkpoints:
             raise StateFileError(
                 f"no checkpoint of {self.folder.path} can be used; the newest: {failures[0]}"
             )
-        self.evaluation.file.truncate([], 0)
-        self.metrics.file.truncate([], 0)
         return False
 
     def last(self) -> str:
@@ -150,7 +155,7 @@ class Checkpoints:
 
     def _load(self, manifest_path: Path) -> None:
         manifest = _read_manifest(manifest_path)
-        config = self.learner.config
+        config = self.config
         ours, theirs = _comparable(config), manifest.get("config", {})
         differing = [
             f"{name} {theirs[name]!r} (config.json: {ours.get(name)!r})"
@@ -173,9 +178,9 @@ class Checkpoints:
                 file=sys.stderr,
             )
         try:
-            check(self.learner, state["learner"])
-            complete = restore(self.learner, state["learner"])
-            self._restore_log(state["log"])
+            complete = self.learner.load_state_dict(state["learner"])
+            for name, log in self.logs.items():
+                log.load_state_dict(state["logs"][name])
             timesteps = int(manifest["timesteps"])
         except StateFileError as error:
             raise StateFileError(f"{manifest_path} does not fit: {error}") from None
@@ -186,19 +191,11 @@ class Checkpoints:
         if not complete:
             print(
                 f"warning: {config.env_id} cannot save its state; the running meta-episodes begin "
-                "anew",
+                "again",
                 file=sys.stderr,
             )
         self._saved = timesteps
         self.next = (timesteps // config.checkpoint_interval + 1) * config.checkpoint_interval
-
-    def _restore_log(self, log: dict[str, Any]) -> None:
-        self.statistics.returns = log["statistics"]
-        self.evaluation.next = log["evaluation"]["next"]
-        self.evaluation.latest = log["evaluation"]["latest"]
-        self.evaluation.file.truncate(*log["evaluations_csv"])
-        self.metrics.file.truncate(*log["metrics_csv"])
-        self.metrics.resume(log["seconds"])
 
 
 def _manifests(directory: Path) -> list[Path]:
@@ -208,7 +205,7 @@ def _manifests(directory: Path) -> list[Path]:
     return sorted((p for p in directory.iterdir() if _NAME.fullmatch(p.name)), reverse=True)
 
 
-def _comparable(config: OnPolicySettings) -> dict[str, Any]:
+def _comparable(config: RunSettings) -> dict[str, Any]:
     """The settings that must not change between two sittings, as JSON has them."""
     values = {key: value for key, value in config.to_dict().items() if key not in _FREE}
     return dict(json.loads(json.dumps(values)))

@@ -11,9 +11,10 @@ import subprocess
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from train.config.methods import settings_class
-from train.config.on_policy import OnPolicySettings
+from train.config.settings import RunSettings
 from train.persistence.files import stale_temporaries, write_json
 from train.persistence.state_file import StateFileError
 
@@ -39,9 +40,9 @@ class RunFolder:
     * ``checkpoints/``: what an exact resume needs.
     """
 
-    def __init__(self, path: str | Path, config: OnPolicySettings) -> None:
+    def __init__(self, path: str | Path, config: RunSettings) -> None:
         self.path = Path(path)
-        self.config = config
+        self.config: Any = config  # of the settings class of its method
         self.metrics = self.path / "metrics.csv"
         self.evaluations = self.path / "evaluations.csv"
         self.tensorboard = self.path / "tensorboard"
@@ -51,8 +52,12 @@ class RunFolder:
         self.normalization = self.path / "normalization.safetensors"
         self.checkpoints = self.path / "checkpoints"
 
+    def artifact(self, stem: str) -> Path:
+        """A file that training leaves, by its stem."""
+        return self.path / f"{stem}.safetensors"
+
     @classmethod
-    def create(cls, config: OnPolicySettings) -> RunFolder:
+    def create(cls, config: RunSettings) -> RunFolder:
         """Make the folder of a new run.
 
         Raises:
@@ -103,7 +108,7 @@ class RunFolder:
         }
         write_json(self.path / "config.json", values)
 
-    def update(self, config: OnPolicySettings) -> None:
+    def update(self, config: RunSettings) -> None:
         """Keep what ``--resume`` changed, for the next one; versions and commit stay the first."""
         if config != self.config:
             file = self.path / "config.json"

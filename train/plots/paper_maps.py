@@ -48,15 +48,15 @@ def _mixtures(folder: RunFolder) -> Mixtures:
     try:
         tasks = evaluation_tasks(learner.config)
         train, test = tasks["train"], tasks["test"]
-        assert train is not None and test is not None and learner.model is not None
+        assert train is not None and test is not None and learner.latent_dynamics is not None
         rollout = record(learner, train)
-        grid = Grid.of(learner.env.unwrapped.single_observation_space, rollout.observations)
+        grid = Grid.of(rollout.space, rollout.observations)
         assert grid is not None
         return draw_mixtures(
-            learner.config, learner.model, grid, rollout, test, n_mixtures=_MIXTURES
+            folder.config, learner.latent_dynamics, grid, rollout, test, n_mixtures=_MIXTURES
         )
     finally:
-        learner.vec_env.close()
+        learner.close()
 
 
 _CELLED = ("maps", "dropout_maps", "own_maps", "own_dropout_maps")

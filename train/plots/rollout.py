@@ -9,17 +9,19 @@ import numpy as np
 from gymnasium.vector import VectorWrapper
 
 from ldm_wrappers.latent_dynamics import BeliefTracker
-from train.common.envs import AnyVectorEnv, base_env, judged_env, meta_episode_length
-from train.common.learner import Learner
+from train.common.envs import base_env, evaluation_env
+from train.common.learner import AnyVectorEnv, Learner
+from train.common.rollout import play
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Rollout:
-    """One greedy meta-episode per task; T is the longest, rows behind an end are not ``valid``.
+    """One greedy meta-episode per task; T is the longest, rows after an end are not ``valid``.
 
     Attributes:
+        space: The environment's own observation space.
         tasks: float32 (n_tasks, task_dim), or ``None`` where tasks cannot be pinned.
         observations: (T, n_tasks, …), the state that the action was taken in.
         actions: (T, n_tasks, …).
@@ -32,6 +34,7 @@ class Rollout:
             after the last; ``None`` for methods without a latent dynamics model.
     """
 
+    space: Any
     tasks: Array | None
     observations: Array
     actions: Array
@@ -96,25 +99,19 @@ def record(learner: Learner, tasks: Array | None, *, seed: int = 1_000_003) -> R
         tasks: float32 (n_tasks, task_dim); ``None`` plays one seeded reset.
         seed: Seed of the environments' starts.
     """
-    config, model = learner.config, learner.model
     n = 1 if tasks is None else len(tasks)
-    recorder = _Recorder(base_env(config, n, "train"))
-    env = judged_env(config, recorder, model)
+    recorder = _Recorder(base_env(learner.config, n, "train"))
+    env = evaluation_env(learner, recorder)
     options = None if tasks is None else {"task": np.asarray(tasks, np.float32)}
-    shown, _ = env.reset(seed=seed, options=options)
+    model = learner.latent_dynamics
     tracker = None if model is None else BeliefTracker(model, n)
     beliefs = [] if tracker is None else [tracker.posterior().mean.cpu().numpy()]
     rows: list[dict[str, Any]] = []
-    state, starts = None, np.ones(n, bool)
-    running, episode = np.ones(n, bool), np.zeros(n, np.int64)
-    for _ in range(meta_episode_length(config)):
-        if learner.normalizer is not None:
-            shown = np.asarray(learner.normalizer.normalize_obs(shown))
-        actions, state = learner.algorithm.policy.predict(shown, state, starts, deterministic=True)
-        shown, _, terminations, truncations, infos = env.step(actions)
-        rows.append({**recorder.latest, "valid": running.copy(), "episodes": episode})
+    for step in play(env, learner.actor(), seed=seed, options=options):
+        row = recorder.latest
+        rows.append({**row, "valid": step.running, "episodes": step.episode})
         if tracker is not None:
-            spec, row = tracker.model.spec, recorder.latest
+            spec = tracker.model.spec
             tracker.update(
                 spec.observations(row["observations"]),
                 spec.actions(row["actions"]),
@@ -122,15 +119,12 @@ def record(learner: Learner, tasks: Array | None, *, seed: int = 1_000_003) -> R
                 spec.observations(row["next_observations"]),
             )
             beliefs.append(tracker.posterior().mean.cpu().numpy())
-        starts = terminations | truncations
-        running = running & ~starts
-        episode = np.array(infos["episode_index"])
-        if not running.any():
-            break
     env.close()
     names = ("observations", "actions", "rewards", "next_observations", "episodes", "valid")
     stacked = {name: np.stack([row[name] for row in rows]) for name in names}
     reported = set.intersection(*(set(row["infos"]) for row in rows))
     recorded = {name: np.stack([row["infos"][name] for row in rows]) for name in reported}
     means = np.stack(beliefs) if beliefs else None
-    return Rollout(tasks=tasks, infos=recorded, beliefs=means, **stacked)
+    return Rollout(
+        recorder.single_observation_space, tasks=tasks, infos=recorded, beliefs=means, **stacked
+    )

@@ -57,19 +57,19 @@ def draw_run(
         tasks: Tasks to show instead, float32 (n_tasks, task_dim).
     """
     pictures = folder.path / "pictures"
-    config = folder.config
+    config, n = folder.config, folder.config.n_episodes
     title = f"{config.env_id}, {config.method}, seed {config.seed}"
     drawn = Drawn([draw_curves(folder, pictures / "learning_curves.png")], [])
-    space = learner.env.unwrapped.single_observation_space
-    rollout = record(learner, tasks if tasks is not None else _shown_tasks(results, space))
-    grid = Grid.of(space, rollout.observations)
+    if tasks is None:
+        tasks = _shown_tasks(results)
+    rollout = record(learner, tasks)
+    grid = Grid.of(rollout.space, rollout.observations)
     if grid is not None:
         path = pictures / "film_strip.png"
-        drawn.paths.append(draw_film_strip(rollout, grid, learner.model, config.n_episodes, path))
+        drawn.paths.append(draw_film_strip(rollout, grid, learner.latent_dynamics, n, path))
         return _add_reward_maps(drawn, folder, learner, grid, title)
     distribution = task_distribution(config.env_id)
     components = () if distribution is None else tuple(distribution.components)
-    n = config.n_episodes
     if {"x_position", "y_position"} <= set(rollout.infos):
         seen = None
         if distribution is not None:
@@ -89,23 +89,28 @@ def draw_run(
     return drawn
 
 
-def _shown_tasks(results: list[SplitResult], space: Any) -> Array | None:
+def _shown_tasks(results: list[SplitResult]) -> Array | None:
     """Tasks worth showing: on a grid the first one reached and the first one missed, else all."""
     by_split = {result.split: result for result in results}
     chosen = by_split[judged(by_split)]
     if chosen.tasks is None:
         return None
-    if space.shape != (2,) or chosen.reached is None:
+    if chosen.reached is None or not _cells(chosen.tasks):
         return chosen.tasks[:_MOST_TASKS]
     at_last = chosen.reached[:, -1]
     firsts = [np.flatnonzero(rows)[:1] for rows in (at_last, ~at_last)]
     return np.asarray(chosen.tasks[np.concatenate(firsts)])
 
 
+def _cells(tasks: Array) -> bool:
+    """Whether tasks could be cells of a grid."""
+    return tasks.shape[1:] == (2,) and bool((tasks == tasks.round()).all())
+
+
 def _add_reward_maps(
     drawn: Drawn, folder: RunFolder, learner: Learner, grid: Grid, title: str
 ) -> Drawn:
-    config, model = folder.config, learner.model
+    config, model = folder.config, learner.latent_dynamics
     if model is None:
         drawn.notes.append(
             f"no reward maps: method {config.method} has no latent dynamics model to draw them from"

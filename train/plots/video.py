@@ -13,12 +13,13 @@ import gymnasium as gym
 import imageio_ffmpeg
 import numpy as np
 from gymnasium.envs.mujoco import MujocoEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorWrapper
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ldm_wrappers import BeliefObservationWrapper, MultiEpisodeWrapper, RL2ObservationWrapper
-from train.common.learner import Learner
-from train.config.methods import get_method
+from train.common.envs import evaluation_env
+from train.common.learner import AnyVectorEnv, Learner
+from train.common.rollout import play
 from train.persistence.files import atomic_path
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -78,16 +79,13 @@ def record_video(learner: Learner, task: Array | None, path: Path, *, seed: int 
     if needs_gl:
         choose_renderer()
     inner = gym.make(config.env_id, render_mode="rgb_array")
-    env: Any = MultiEpisodeWrapper(inner, config.n_episodes)
-    if get_method(config.method).observation == "belief":
-        assert learner.model is not None
-        env = BeliefObservationWrapper(env, learner.model)
-    else:
-        env = RL2ObservationWrapper(env)
+    batch = SyncVectorEnv([lambda: inner], autoreset_mode=AutoresetMode.DISABLED)
+    camera = _Camera(batch, inner)
+    env = evaluation_env(learner, camera)
     fps = int(inner.metadata.get("render_fps", 20))
     scores: list[float] = []
     try:
-        frames = _frames(learner, env, task, seed, scores)
+        frames = _frames(learner, env, camera, task, seed, scores)
         first = next(frames)
         with atomic_path(path) as temporary:
             writer = imageio_ffmpeg.write_frames(
@@ -104,32 +102,58 @@ def record_video(learner: Learner, task: Array | None, path: Path, *, seed: int 
     return ", ".join(f"{score:.1f}" for score in scores)
 
 
+class _Camera(VectorWrapper):
+    """Keeps the frame after the latest step, below the wrapper that restarts what has ended.
+
+    Args:
+        env: A batch of one environment.
+        filmed: This environment.
+    """
+
+    def __init__(self, env: AnyVectorEnv, filmed: gym.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self.filmed = filmed
+        self.frames: list[Any] = []  # of the reset and of the latest step
+        self.fresh = True
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        result = self.env.reset(seed=seed, options=options)
+        if options is None or "reset_mask" not in options:
+            self.frames = [self.filmed.render()]
+        elif options.get("keep_task"):  # the last frame of an episode is the next one's start
+            self.frames[-1] = self.filmed.render()
+        return result
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        result = self.env.step(actions)
+        self.frames[1:] = [self.filmed.render()]
+        return result
+
+
 def _frames(
-    learner: Learner, env: Any, task: Array | None, seed: int, scores: list[float]
+    learner: Learner,
+    env: AnyVectorEnv,
+    camera: _Camera,
+    task: Array | None,
+    seed: int,
+    scores: list[float],
 ) -> Iterator[Array]:
     """Frames of a meta-episode; ``scores`` takes the return of each inner episode."""
     options = None if task is None else {"task": np.asarray(task, np.float32)}
-    shown, _ = env.reset(seed=seed, options=options)
-    state, start, over, episode, score, step = None, np.ones(1, bool), False, 0, 0.0, 0
-    caption = _Caption(learner.config.n_episodes)
-    yield caption.on(env.render(), episode, step, score)
-    while not over:
-        batch = shown[None]
-        if learner.normalizer is not None:
-            batch = np.asarray(learner.normalizer.normalize_obs(batch))
-        actions, state = learner.algorithm.policy.predict(batch, state, start, deterministic=True)
-        start = np.zeros(1, bool)
-        action = actions[0]
-        if isinstance(env.action_space, gym.spaces.Discrete):
-            action = np.int64(action)
-        shown, reward, terminated, truncated, info = env.step(action)
-        score, step, over = score + float(reward), step + 1, terminated or truncated
-        restarted = info["episode_index"] != episode
+    caption, score, length = _Caption(learner.config.n_episodes), 0.0, 0
+    for step in play(env, learner.actor(), seed=seed, options=options):
+        episode, over = int(step.episode[0]), bool(step.ended[0])
+        score, length = score + float(step.rewards[0]), length + 1
+        restarted = not over and int(step.infos["episode_index"][0]) != episode
         if restarted or over:
             scores.append(score)
-        if restarted:  # the last frame of an episode is the next one's start
-            episode, score, step = info["episode_index"], 0.0, 0
-        yield caption.on(env.render(), episode, step, score)
+        if restarted:
+            episode, score, length = episode + 1, 0.0, 0
+        first, latest = camera.frames[0], camera.frames[-1]
+        if camera.fresh:  # the frame of the reset comes first
+            camera.fresh = False
+            yield caption.on(first, 0, 0, 0.0)
+        yield caption.on(latest, episode, length, score)
 
 
 class _Caption:

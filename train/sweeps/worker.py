@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import json
 import os
 import platform
@@ -15,8 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from train.common.signals import TrainingStopped
-from train.config.on_policy import OnPolicySettings
+from train.common.command_line import TrainingStopped
+from train.config.methods import get_method
+from train.config.settings import RunSettings
 from train.persistence.files import write_json
 from train.persistence.run_folder import RunFolder
 from train.sweeps.trials import PLACE, Trial, run_path, unused_settings
@@ -111,7 +113,7 @@ def newest_checkpoint(run: Path) -> int:
     return max((int(match[1]) for match in found if match), default=0)
 
 
-def unfinished_run(config: OnPolicySettings) -> RunFolder | None:
+def unfinished_run(config: RunSettings) -> RunFolder | None:
     """The run folder to go on with, ``None`` to begin; a folder without configuration goes away.
 
     Raises:
@@ -127,7 +129,7 @@ def unfinished_run(config: OnPolicySettings) -> RunFolder | None:
     return folder
 
 
-def check_settings(config: OnPolicySettings, folder: RunFolder) -> None:
+def check_settings(config: Any, folder: RunFolder) -> None:
     """Refuse a run that was begun with other settings, a changed preset's for example.
 
     Raises:
@@ -153,9 +155,8 @@ def run_trial(trial: Trial, out: Path, device: str = "auto", num_threads: int = 
     Raises:
         TrainingStopped: A signal ended it; it goes on at the next attempt.
     """
-    from train.recurrent_ppo import train  # here: planning needs no torch
-
     config = trial.placed(out, device=device, num_threads=num_threads)
+    script = importlib.import_module(get_method(config.method).script)
     log = state_path(out, trial.name).with_suffix(".log")
     with trial_lock(out, trial.name):
         state = read_state(out, trial.name)
@@ -174,7 +175,7 @@ def run_trial(trial: Trial, out: Path, device: str = "auto", num_threads: int = 
         write_state(out, trial.name, state)
         with log.open("a", encoding="utf-8") as file, _output_to(file):
             try:
-                train(config, unfinished_run(config))
+                script.train(config, unfinished_run(config))
             except TrainingStopped:
                 raise
             except Exception as error:

@@ -1,0 +1,145 @@
+"""What happens after whole iterations: evaluation, metrics, progress."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.logger import Logger
+from tqdm import tqdm
+
+from train.common.evaluation import Evaluator, evaluation_rows, summary
+from train.common.learner import Learner
+from train.persistence.csv_file import CsvFile
+
+
+class FiniteCheck:
+    """Stops a run whose losses or weights are no longer finite."""
+
+    def __init__(self, learner: Learner, logger: Logger) -> None:
+        self.learner = learner
+        self.logger = logger
+
+    def __call__(self, iteration: int) -> None:
+        for name, value in self.logger.name_to_value.items():
+            if isinstance(value, (float, np.floating)) and not math.isfinite(value):
+                # undefined where all returns are equal, which is not an error
+                if name == "train/explained_variance":
+                    continue
+                raise FloatingPointError(f"{name} of iteration {iteration} is {value}")
+        self.learner.check_finite()
+
+
+class PeriodicEvaluation:
+    """Evaluates every ``eval_interval`` steps and at the end, into evaluations.csv."""
+
+    def __init__(
+        self, learner: Learner, evaluator: Evaluator, logger: Logger, file: CsvFile
+    ) -> None:
+        self.learner = learner
+        self.evaluator = evaluator
+        self.logger = logger
+        self.file = file
+        self.next = learner.config.eval_interval
+        self.latest: dict[str, float] = {}
+
+    def __call__(self, iteration: int) -> None:
+        config, timesteps = self.learner.config, self.learner.num_timesteps
+        if timesteps < min(self.next, config.total_timesteps):
+            return
+        self.next = (timesteps // config.eval_interval + 1) * config.eval_interval
+        results = self.evaluator.evaluate(self.learner.actor())
+        self.file.append(evaluation_rows(timesteps, results))
+        self.latest = summary(results)
+        for name, value in self.latest.items():
+            self.logger.record(f"eval/{name}", value)
+
+    def state_dict(self) -> dict[str, Any]:
+        """When the next evaluation is due, what the last one found, and where the file ends."""
+        return {"next": self.next, "latest": self.latest, "file": self.file.position()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of :meth:`state_dict`; cuts off rows that were written later."""
+        self.next, self.latest = state["next"], state["latest"]
+        self.file.truncate(*state["file"])
+
+
+class MetricsLog:
+    """Writes a row of metrics.csv, and TensorBoard, every ``log_interval`` iterations."""
+
+    def __init__(self, learner: Learner, logger: Logger, file: CsvFile) -> None:
+        self.learner = learner
+        self.logger = logger
+        self.file = file
+        self._count_from(0.0)
+
+    def _count_from(self, seconds: float) -> None:
+        self._start = time.monotonic() - seconds
+        self._last = (seconds, self.learner.num_timesteps)
+
+    def __call__(self, iteration: int) -> None:
+        if iteration % self.learner.config.log_interval:
+            return
+        timesteps = self.learner.num_timesteps
+        self.learner.log_statistics()
+        values = dict(self.logger.name_to_value)
+        elapsed = time.monotonic() - self._start
+        rate = (timesteps - self._last[1]) / max(elapsed - self._last[0], 1e-9)
+        self._last = (elapsed, timesteps)
+        self.logger.record("time/steps_per_second", rate)
+        self.logger.dump(timesteps)
+        row: dict[str, Any] = {"iteration": iteration, "timesteps": timesteps}
+        row |= {name: repr(float(value)) for name, value in values.items()}
+        times = {"time/seconds": f"{elapsed:.1f}", "time/steps_per_second": f"{rate:.0f}"}
+        self.file.append([{**row, **times}])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Values waiting for the next row, where the file ends, and seconds of training so far."""
+        waiting = {name: float(value) for name, value in self.logger.name_to_value.items()}
+        seconds = time.monotonic() - self._start
+        return {"waiting": waiting, "file": self.file.position(), "seconds": seconds}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of :meth:`state_dict`, once the learner has been restored."""
+        self.logger.name_to_value.clear()
+        for name, value in state["waiting"].items():
+            self.logger.record(name, value)
+        self.file.truncate(*state["file"])
+        self._count_from(state["seconds"])
+
+
+class Progress:
+    """A progress bar with ETA and the latest greedy returns at the last episode."""
+
+    def __init__(self, learner: Learner, evaluation: PeriodicEvaluation) -> None:
+        self.learner = learner
+        self.evaluation = evaluation
+        config = learner.config
+        self.bar = tqdm(
+            total=config.total_timesteps,
+            initial=learner.num_timesteps,
+            desc=f"{config.method} {config.env_id}",
+            unit="step",
+            unit_scale=True,
+            mininterval=1.0,
+            dynamic_ncols=True,
+        )
+
+    def __call__(self, iteration: int) -> None:
+        latest = self.evaluation.latest
+        shown = {
+            name.removesuffix("_return"): f"{value:.1f}"
+            for name, value in latest.items()
+            if name.endswith("_return")
+        }
+        shown |= {
+            name: f"{value:.0f}" for name, value in latest.items() if name.endswith("_reached")
+        }
+        self.bar.set_postfix(shown, refresh=False)
+        self.bar.update(min(self.learner.num_timesteps, self.bar.total) - self.bar.n)
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        self.bar.close()

@@ -1,0 +1,36 @@
+"""The global random generators that a training draws from, as nested data, and back."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def random_state(device: torch.device) -> dict[str, Any]:
+    """States of the global generators that a training on ``device`` draws from."""
+    version, words, gauss = random.getstate()
+    kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    state = {
+        "python": [version, list(words), gauss],
+        "numpy": [str(kind), np.asarray(keys), int(position), int(has_gauss), float(cached)],
+        "torch": torch.get_rng_state(),
+    }
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """Inverse of :func:`random_state`; on another kind of device what that has of it."""
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))
+    np.random.set_state(tuple(state["numpy"]))
+    torch.set_rng_state(torch.from_numpy(state["torch"]))
+    if "cuda" in state and device.type == "cuda":
+        saved = state["cuda"]
+        if isinstance(saved, list):  # checkpoints of before held the states of all GPUs
+            saved = saved[device.index or 0]
+        torch.cuda.set_rng_state(torch.from_numpy(saved), device)

@@ -1,0 +1,131 @@
+"""Runs a learner: what happens around its loop, in which order, and what is left on disk.
+
+After each whole iteration these run, and their order counts:
+
+1. :class:`FiniteCheck`: nothing that is not finite is evaluated, logged or saved;
+2. :class:`PeriodicEvaluation`: before the metrics, which write its returns to TensorBoard;
+3. :class:`MetricsLog`: empties the logger;
+4. :class:`Progress`;
+5. checkpoints: after everything whose state they hold;
+6. a request to stop, by Ctrl-C or SIGTERM: once nothing is half-done.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
+
+from train.common.artifacts import save_artifacts
+from train.common.command_line import StopRequest, TrainingStopped, parse, report_errors
+from train.common.evaluation import Evaluator
+from train.common.hooks import FiniteCheck, MetricsLog, PeriodicEvaluation, Progress
+from train.common.learner import Learner
+from train.config.settings import RunSettings
+from train.persistence.checkpoint import Checkpoints, Stateful
+from train.persistence.csv_file import CsvFile
+from train.persistence.run_folder import RunFolder
+
+Build = Callable[[Any], Learner]
+
+
+def main(program: str, build: Build, arguments: list[str] | None = None) -> int:
+    """Parse the command line of a learner script, train, and say where the results are.
+
+    Args:
+        program: Name of the script's module, such as ``train.recurrent_ppo``.
+        build: Makes the learner of a configuration.
+        arguments: Command line; ``None`` for the process's own.
+    """
+    with report_errors():
+        config, resumed = parse(program, arguments)
+        folder = train(config, build, resumed)
+        print(f"run folder: {folder.path}")
+        print(f"pictures and tables: python -m train.evaluate {folder.path}")
+    return 0
+
+
+def train(config: RunSettings, build: Build, resume: RunFolder | None = None) -> RunFolder:
+    """Train one run from its configuration, or resume one, and save what it learned.
+
+    Raises:
+        TrainingStopped: Ctrl-C or SIGTERM came; a checkpoint has been written.
+        FloatingPointError: Something was not finite; the message says what, where and when.
+    """
+    learner = build(config)
+    folder = resume or RunFolder.create(config)
+    with folder.lock():
+        _train(learner, folder, resume is not None)
+    return folder
+
+
+def _train(learner: Learner, folder: RunFolder, resumed: bool) -> None:
+    config = learner.config
+    logger = Logger(str(folder.path), [TensorBoardOutputFormat(str(folder.tensorboard))])
+    learner.set_logger(logger)
+    evaluator = Evaluator(learner)
+    evaluation = PeriodicEvaluation(learner, evaluator, logger, CsvFile(folder.evaluations))
+    metrics = MetricsLog(learner, logger, CsvFile(folder.metrics))
+    logs: dict[str, Stateful] = {"evaluation": evaluation, "metrics": metrics}
+    checkpoints = Checkpoints(folder, config, learner, logs)
+    if resumed:
+        if not checkpoints.resume():  # killed before its first checkpoint
+            for log in (evaluation, metrics):
+                log.file.truncate([], 0)
+        if config.total_timesteps != folder.config.total_timesteps:
+            _check_new_total(config, folder, learner.num_timesteps)
+        folder.update(config)
+    progress = Progress(learner, evaluation)
+    stop = StopRequest()
+
+    def stop_if_asked(iteration: int) -> None:
+        if stop.signal is not None:
+            checkpoints.save()
+            raise TrainingStopped(f"{stop.signal}: continue with --resume {folder.path}")
+
+    finite = FiniteCheck(learner, logger)
+    hooks: list[Callable[[int], None]] = [
+        finite,
+        evaluation,
+        metrics,
+        progress,
+        checkpoints,
+        stop_if_asked,
+    ]
+
+    def after_iteration(iteration: int) -> None:
+        for hook in hooks:
+            hook(iteration)
+
+    try:
+        if learner.num_timesteps < config.total_timesteps:
+            with stop.listen():
+                learner.learn(config.total_timesteps, after_iteration)
+            checkpoints.save()
+        save_artifacts(folder, learner)
+    except FloatingPointError as error:
+        raise FloatingPointError(f"{learner.position()}: {error}; {checkpoints.last()}") from error
+    finally:
+        progress.close()
+        learner.close()
+        evaluator.close()
+        logger.close()
+
+
+def _check_new_total(config: RunSettings, folder: RunFolder, done: int) -> None:
+    """Refuse a total that the run has passed; say what another one does to a falling rate."""
+    if config.total_timesteps < done:
+        raise ValueError(
+            f"{folder.path} has trained {done:,} steps already, expected --total-timesteps of "
+            f"at least that, got {config.total_timesteps:,}"
+        )
+    falls_from = getattr(config, "anneal_from", 1.0)
+    if falls_from < 1.0:
+        print(
+            f"warning: the learning rate falls from {falls_from:.0%} of "
+            f"{config.total_timesteps:,} steps on, no longer of {folder.config.total_timesteps:,}; "
+            "where it had fallen further, it rises again",
+            file=sys.stderr,
+        )

@@ -1,0 +1,74 @@
+"""Train variBAD or its oracle: a feed-forward policy that observes the VAE's belief.
+
+    python train/varibad.py --env-id LDM-GridNavi-v0 --seed 0
+
+Zintgraf et al., "VariBAD" (ICLR 2020). Top to bottom: the wrapper chain, the policy learner, and
+how they are put together; the loop around them is in ``train/common/training.py``.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from stable_baselines3 import PPO
+
+from ldm_wrappers.latent_dynamics import LatentDynamics, TrajectoryBuffer, TransitionSpec
+from ldm_wrappers.vector import BeliefObservationWrapper, MultiEpisodeWrapper
+from train.common import training
+from train.common.envs import base_env
+from train.common.guard import Guard
+from train.common.learner import AnyVectorEnv, chosen_device
+from train.common.on_policy import OnPolicyLearner
+from train.common.parts import adapted, latent_dynamics, ppo_arguments, vae_trainer
+from train.config.methods import get_method
+from train.config.on_policy import OnPolicySettings as Settings
+from train.persistence.run_folder import RunFolder
+
+
+def training_env(
+    config: Settings, device: str
+) -> tuple[AnyVectorEnv, LatentDynamics, TrajectoryBuffer]:
+    """Batched env ▸ meta-episodes ▸ belief (mean and log-variance) beside the observation."""
+    split = get_method(config.method).split
+    env: AnyVectorEnv = Guard(base_env(config, config.n_workers, split))
+    TransitionSpec.from_spaces(env.single_observation_space, env.single_action_space)
+    env = MultiEpisodeWrapper(env, config.n_episodes, finite_horizon=config.finite_horizon)
+    model, buffer = latent_dynamics(config, env, device)
+    return BeliefObservationWrapper(env, model, buffer=buffer), model, buffer
+
+
+def build(config: Settings) -> OnPolicyLearner:
+    """Chain, model and policy learner of a run; nothing is trained yet.
+
+    The policy's memory is the belief that it observes, so rollouts may split meta-episodes.
+
+    Raises:
+        ValueError: Settings that contradict the environment.
+    """
+    device = chosen_device(config.device)
+    env, model, buffer = training_env(config, device)
+    vec_env = adapted(config, env)
+    algorithm = PPO("MlpPolicy", vec_env, **ppo_arguments(config, vec_env, device))
+
+    def show(env: AnyVectorEnv) -> AnyVectorEnv:
+        return BeliefObservationWrapper(env, model)
+
+    return OnPolicyLearner(config, env, algorithm, show, vae_trainer(config, model, buffer))
+
+
+def train(config: Settings, resume: RunFolder | None = None) -> RunFolder:
+    """Rollout ▸ policy update beside VAE updates ▸ evaluation, metrics, checkpoint; and again."""
+    return training.train(config, build, resume)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the command line, train, and say where the results are."""
+    return training.main("train.varibad", build, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
