@@ -77,6 +77,99 @@ def test_arrows(folder: str, forbidden: set[str], except_in: str | None) -> None
     assert not wrong, "\n".join(wrong)
 
 
+# inside train/, every folder imports only folders on lower floors; scripts stand above all
+FLOORS = [
+    {"train.config"},
+    {"train.persistence"},
+    {"train.common"},
+    {"train.meta_gradient", "train.off_policy", "train.analysis"},
+    {"train.plots"},
+    {"train.sweeps"},
+]
+OURS = ("ldm_envs", "ldm_wrappers", "train", "benchmarks")
+
+
+def module_name(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def import_graph() -> dict[str, set[str]]:
+    """Module → modules of ours that it imports, under ``TYPE_CHECKING`` and in functions too."""
+    files = [file for folder in OURS for file in sorted((ROOT / folder).rglob("*.py"))]
+    names = {module_name(file) for file in files}
+    graph: dict[str, set[str]] = {}
+    for file in files:
+        found: set[str] = set()
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                whole = {f"{node.module}.{alias.name}" for alias in node.names}
+                found |= {name for name in whole if name in names} or {node.module}
+        graph[module_name(file)] = (found & names) - {module_name(file)}
+    return graph
+
+
+def circles(graph: dict[str, set[str]]) -> list[str]:
+    """Modules that lead back to themselves."""
+
+    def reached(start: str) -> set[str]:
+        seen: set[str] = set()
+        todo = list(graph[start])
+        while todo:
+            name = todo.pop()
+            if name not in seen:
+                seen.add(name)
+                todo += graph.get(name, ())
+        return seen
+
+    return [name for name in graph if name in reached(name)]
+
+
+def test_the_circle_search_finds_one() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == ["a", "b", "c"]
+    assert circles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+def test_no_import_leads_back() -> None:
+    assert circles(import_graph()) == []
+
+
+def room(name: str) -> str:
+    """The folder of ``train`` that a module lies in, or ``"train"`` for a script."""
+    parts = name.split(".")
+    inner = (ROOT / "train" / parts[1]).is_dir() if len(parts) > 1 else False
+    return ".".join(parts[:2]) if inner else "train"
+
+
+def test_floors_of_train() -> None:
+    floor = {name: level for level, names in enumerate(FLOORS) for name in names}
+    floor["train"] = len(FLOORS)
+    assert len(FLOORS) + 1 <= 7
+    wrong = [
+        f"{name} (floor {floor[room(name)]}) imports {other} (floor {floor[room(other)]})"
+        for name, imported in import_graph().items()
+        if name.startswith("train.")
+        for other in imported
+        if other.startswith("train.")
+        and room(name) != room(other)
+        and floor[room(other)] >= floor[room(name)]
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_scripts_do_not_import_each_other() -> None:
+    known = {"train.recurrent_ppo", "train.varibad", "train.promp", "train.pearl", "train.mql"}
+    scripts = {name for name in import_graph() if name in known | {"train.mier"}}
+    assert scripts
+    assert {name: graph & scripts for name, graph in import_graph().items() if graph & scripts} == {
+        name: graph & scripts
+        for name, graph in import_graph().items()
+        if name.startswith("benchmarks.") and graph & scripts
+    }
+
+
 @pytest.mark.parametrize(
     ("package", "absent"),
     [("ldm_envs", {"torch", "ldm_wrappers"} | SB3), ("ldm_wrappers", {"ldm_envs"} | SB3)],

@@ -19,6 +19,7 @@ import pytest
 import train.recurrent_ppo
 import train.sweep
 from train.common.command_line import TrainingStopped
+from train.config.grouping import group_text, override_text
 from train.config.presets import resolve
 from train.persistence.csv_file import read_csv
 from train.persistence.files import write_json
@@ -28,8 +29,6 @@ from train.sweeps.trials import (
     SWEEPS,
     Block,
     Trial,
-    group_text,
-    override_text,
     parse_overrides,
     plan,
 )

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from train.config.grouping import CHANGEABLE_ON_RESUME
 from train.config.settings import RunSettings
 from train.persistence.files import stale_temporaries, write_json
 from train.persistence.run_folder import RunFolder, versions
@@ -17,7 +18,6 @@ from train.persistence.state_file import StateFileError, load_state, save_state
 
 FORMAT = "ldm-checkpoint-2"
 KEPT = 2
-_FREE = ("total_timesteps", "device", "run_dir", "overwrite", "num_threads")
 _NAME = re.compile(r"step-(\d{12})\.json")
 
 
@@ -207,7 +207,9 @@ def _manifests(directory: Path) -> list[Path]:
 
 def _comparable(config: RunSettings) -> dict[str, Any]:
     """The settings that must not change between two sittings, as JSON has them."""
-    values = {key: value for key, value in config.to_dict().items() if key not in _FREE}
+    values = {
+        key: value for key, value in config.to_dict().items() if key not in CHANGEABLE_ON_RESUME
+    }
     return dict(json.loads(json.dumps(values)))
 
 

@@ -25,7 +25,7 @@ def collect_mixtures(runs: list[tuple[str, RunFolder]]) -> list[dict[str, Any]]:
     Runs must be on the grid and differ from the default preset in nothing but dropout and budget,
     so that all rows show one kind of mixture.
     """
-    from train.sweeps.trials import overrides
+    from train.config.grouping import overrides
 
     chosen: dict[float, tuple[str, RunFolder]] = {}
     for name, folder in sorted(runs, key=lambda run: run[1].config.seed):

@@ -9,16 +9,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ldm_wrappers.imagination import ImaginationConfig
-from ldm_wrappers.latent_dynamics import LatentDynamicsConfig
-from train.config.methods import METHODS, get_method
+from train.config.grouping import WHERE_NOT_WHAT, override_text, unused_settings
+from train.config.methods import METHODS
 from train.config.on_policy import OnPolicySettings
 from train.config.presets import resolve
-
-# settings that say where and how a run is made, not what it is
-PLACE = frozenset({"run_dir", "overwrite", "device", "num_threads"})
-# settings that do not make two runs different groups of seeds
-UNGROUPED = PLACE | {"seed", "eval_interval", "log_interval", "checkpoint_interval"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,52 +110,13 @@ def plan(
         ):
             settings = {**(changes or {}), **dict(zip(names, chosen, strict=True))}
             config = resolve(env_id, name_of_method, chosen_preset, **{**settings, "seed": seed})
-            differing = override_text(config, PLACE | {"seed"} | unused_settings(config))
+            differing = override_text(config, WHERE_NOT_WHAT | {"seed"} | unused_settings(config))
             parts = [env_id.replace(":", "-").replace("/", "-"), name_of_method]
             parts += [chosen_preset] if chosen_preset != "default" else []
             parts += [differing.replace(" ", "-").replace("/", "-")] if differing else []
             name = "-".join([*parts, f"seed{seed}"])
             trials.setdefault(name, Trial(name, config))
     return list(trials.values())
-
-
-def overrides(config: OnPolicySettings, ignored: frozenset[str] = UNGROUPED) -> dict[str, Any]:
-    """The settings in which a configuration differs from its preset, ``ignored`` ones aside."""
-    usual = resolve(config.env_id, config.method, config.preset).to_dict()
-    own = config.to_dict()
-    return {k: own[k] for k in own if k not in ignored and own[k] != usual[k]}
-
-
-def override_text(config: OnPolicySettings, ignored: frozenset[str] = UNGROUPED) -> str:
-    """:func:`overrides` as ``name=value`` pairs without spaces in them."""
-    return " ".join(f"{k}={_text(v)}" for k, v in overrides(config, ignored).items())
-
-
-def unused_settings(config: OnPolicySettings) -> frozenset[str]:
-    """Settings that have no effect on what the configuration's method trains."""
-    chosen = get_method(config.method)
-    names = [field.name for field in dataclasses.fields(config)]
-    unused: set[str] = set() if chosen.mixreg else {"mixreg_alpha"}
-    if not chosen.imaginary:
-        unused |= {"n_mixture", "beta", *ImaginationConfig.__dataclass_fields__}
-        unused |= {name for name in names if name.startswith("mixture_")}
-    if not chosen.has_latent_dynamics:
-        unused |= set(LatentDynamicsConfig.__dataclass_fields__)
-        unused |= {name for name in names if name.startswith("vae_")}
-    if chosen.observation == "belief":
-        unused |= {"lstm_hidden_size", "value_trains_lstm", "truncate_backpropagation"}
-    return frozenset(unused)
-
-
-def group_text(config: OnPolicySettings) -> str:
-    """What tells a group of seeds from its preset; unused settings do not."""
-    return override_text(config, UNGROUPED | unused_settings(config))
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, tuple):
-        return "x".join(map(_text, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def parse_overrides(texts: Iterable[str]) -> dict[str, tuple[Any, ...]]:
@@ -177,7 +132,7 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, tuple[Any, ...]]:
         name = name.strip().lstrip("-").replace("-", "_")
         if not equals or not content:
             raise ValueError(f"an override must be name=value[,value…], got {text!r}")
-        if name not in fields or name in PLACE | {"env_id", "method", "seed", "preset"}:
+        if name not in fields or name in WHERE_NOT_WHAT | {"env_id", "method", "seed", "preset"}:
             raise ValueError(f"{name!r} is no setting that can be overridden")
         try:
             values = ast.literal_eval(f"[{content}]")

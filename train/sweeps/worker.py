@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from train.common.command_line import TrainingStopped
+from train.config.grouping import WHERE_NOT_WHAT, unused_settings
 from train.config.methods import get_method
 from train.config.settings import RunSettings
 from train.persistence.files import write_json
 from train.persistence.run_folder import RunFolder
-from train.sweeps.trials import PLACE, Trial, run_path, unused_settings
+from train.sweeps.trials import Trial, run_path
 
 try:
     import fcntl
@@ -136,7 +137,7 @@ def check_settings(config: Any, folder: RunFolder) -> None:
         ValueError: What differs.
     """
     mine, theirs = config.to_dict(), folder.config.to_dict()
-    indifferent = PLACE | unused_settings(config)
+    indifferent = WHERE_NOT_WHAT | unused_settings(config)
     differing = [k for k in mine if k not in indifferent and mine[k] != theirs[k]]
     if differing:
         raise ValueError(

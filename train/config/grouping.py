@@ -1,0 +1,65 @@
+"""Which settings tell runs apart: from their preset, from other groups of seeds, on resume."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from ldm_wrappers.imagination import ImaginationConfig
+from ldm_wrappers.latent_dynamics import LatentDynamicsConfig
+from train.config.methods import get_method
+from train.config.on_policy import OnPolicySettings
+from train.config.presets import resolve
+
+# settings that say where and how a run is made, not what it is
+WHERE_NOT_WHAT = frozenset({"run_dir", "overwrite", "device", "num_threads"})
+# settings that do not make two runs different groups of seeds
+IGNORED_IN_GROUPS = WHERE_NOT_WHAT | {
+    "seed",
+    "eval_interval",
+    "log_interval",
+    "checkpoint_interval",
+}
+# settings that may change between two sittings of a run
+CHANGEABLE_ON_RESUME = WHERE_NOT_WHAT | {"total_timesteps"}
+
+
+def overrides(
+    config: OnPolicySettings, ignored: frozenset[str] = IGNORED_IN_GROUPS
+) -> dict[str, Any]:
+    """The settings in which a configuration differs from its preset, ``ignored`` ones aside."""
+    usual = resolve(config.env_id, config.method, config.preset).to_dict()
+    own = config.to_dict()
+    return {k: own[k] for k in own if k not in ignored and own[k] != usual[k]}
+
+
+def override_text(config: OnPolicySettings, ignored: frozenset[str] = IGNORED_IN_GROUPS) -> str:
+    """:func:`overrides` as ``name=value`` pairs without spaces in them."""
+    return " ".join(f"{k}={_text(v)}" for k, v in overrides(config, ignored).items())
+
+
+def unused_settings(config: OnPolicySettings) -> frozenset[str]:
+    """Settings that have no effect on what the configuration's method trains."""
+    chosen = get_method(config.method)
+    names = [field.name for field in dataclasses.fields(config)]
+    unused: set[str] = set() if chosen.mixreg else {"mixreg_alpha"}
+    if not chosen.imaginary:
+        unused |= {"n_mixture", "beta", *ImaginationConfig.__dataclass_fields__}
+        unused |= {name for name in names if name.startswith("mixture_")}
+    if not chosen.has_latent_dynamics:
+        unused |= set(LatentDynamicsConfig.__dataclass_fields__)
+        unused |= {name for name in names if name.startswith("vae_")}
+    if chosen.observation == "belief":
+        unused |= {"lstm_hidden_size", "value_trains_lstm", "truncate_backpropagation"}
+    return frozenset(unused)
+
+
+def group_text(config: OnPolicySettings) -> str:
+    """What tells a group of seeds from its preset; unused settings do not."""
+    return override_text(config, IGNORED_IN_GROUPS | unused_settings(config))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "x".join(map(_text, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
