@@ -19,9 +19,9 @@ from stable_baselines3.common.logger import Logger
 
 from benchmarks.result_file import write_result
 from ldm_wrappers.sb3 import LatentDynamicsCallback
+from ldm_wrappers.state_file import load_state, save_state
 from train.common.on_policy import OnPolicyLearner
 from train.config.presets import resolve
-from train.persistence.state_file import load_state, save_state
 from train.recurrent_ppo import build
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.result_file import write_result
 from train.common.command_line import parse
-from train.persistence.csv_file import read_csv
+from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
 from train.recurrent_ppo import build
 

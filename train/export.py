@@ -17,10 +17,10 @@ from pathlib import Path
 if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from ldm_wrappers.atomic_file import atomic_path
 from train.common.artifacts import load_artifacts
 from train.common.command_line import report_errors
 from train.common.on_policy import OnPolicyLearner
-from train.persistence.files import atomic_path
 from train.persistence.run_folder import RunFolder
 
 

@@ -26,7 +26,7 @@ from train.analysis.aggregate import BUDGET, Run, collect, groups, read_runs, su
 from train.analysis.tables import write_csv
 from train.common.command_line import report_errors
 from train.common.envs import task_distribution
-from train.persistence.csv_file import read_csv
+from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
 from train.plots.paper_curves import draw_paper_curves
 from train.plots.paper_maps import collect_mixtures, draw_paper_maps

@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 
 from ldm_wrappers import TrajectoryBuffer, vector
 from ldm_wrappers.latent_dynamics import TransitionSpec
-from train.persistence.state_file import StateFileError, load_state, save_state
+from ldm_wrappers.state_file import StateFileError, load_state, save_state
 
 
 class PlannedEnv(gym.Env[Any, Any]):

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from train.persistence.csv_file import read_csv
-from train.persistence.state_file import load_state
+from ldm_wrappers.state_file import load_state
+from train.persistence.files import read_csv
 
 GRID = shlex.split("""
 --env-id LDM-GridNavi-v0 --preset paper --n-workers 5 --n-mixture 2 --mixture-components 2

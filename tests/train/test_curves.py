@@ -12,7 +12,7 @@ import ldm_envs
 from train.analysis.tables import group_runs
 from train.common.envs import evaluation_tasks
 from train.config.presets import resolve
-from train.persistence.csv_file import CsvFile
+from train.persistence.files import CsvFile
 from train.persistence.run_folder import RunFolder
 from train.plots.curves import read_curves
 from train.plots.optimal_returns import best_returns

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
+import os
 import random
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fault_runs import GRID, assert_same_run, last_state
+from safetensors import SafetensorError
 from tiny_runs import main, train_tiny
 
+from ldm_wrappers import state_file
+from ldm_wrappers.atomic_file import atomic_path
+from ldm_wrappers.state_file import StateFileError, load_state
 from train.common.artifacts import load_artifacts, load_beliefs, load_latent_dynamics
 from train.config.presets import resolve
-from train.persistence import state_file
-from train.persistence.files import atomic_path
 from train.persistence.run_folder import RunFolder
-from train.persistence.state_file import StateFileError, load_state
 
 FLAGS = [*GRID, "--method", "ldm", "--n-workers", "3", "--n-mixture", "1"]
 FLAGS += ["--checkpoint-interval", "360"]
@@ -123,6 +127,7 @@ def test_leftovers_of_a_killed_writer_are_removed(run: Path, tmp_path: Path) -> 
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     leftovers = [copy / ".metrics.csv.x.tmp", copy / "checkpoints" / ".step-1.safetensors.y.tmp"]
+    leftovers.append(copy / "checkpoints" / ".tmpQ3xZ9a")  # a name that safetensors gives
     leftovers.append(copy / "checkpoints" / "step-000000009999.safetensors")
     for file in leftovers:
         file.write_bytes(b"half")
@@ -144,18 +149,18 @@ def test_a_run_killed_before_it_had_begun_leaves_nothing_behind(tmp_path: Path) 
 
 
 class Full:
-    """A disk that is full after so many bytes."""
+    """A disk that is full after so many bytes; safetensors reports it as this text."""
 
     def __init__(self, room: int) -> None:
         self.room = room
-        self.write = state_file._write
+        self.write = state_file.save_file
 
-    def __call__(self, file: object, data: memoryview) -> None:
-        self.room -= len(data)
+    def __call__(self, arrays: Any, path: Path, metadata: dict[str, str]) -> None:
+        self.write(arrays, path, metadata)
+        self.room -= path.stat().st_size
         if self.room < 0:
-            self.write(file, data[: len(data) // 2])
-            raise OSError(errno.ENOSPC, "No space left on device")
-        self.write(file, data)
+            os.truncate(path, path.stat().st_size // 2)
+            raise SafetensorError("Error while serializing: I/O error: … (os error 28)")
 
 
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.9])
@@ -169,7 +174,7 @@ def test_a_full_disk_leaves_the_previous_checkpoint(
     size = max(file.stat().st_size for file in (run / "checkpoints").iterdir())
     path = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(state_file, "_write", Full(int(size * (1 + share))))
+        patch.setattr(state_file, "save_file", Full(int(size * (1 + share))))
         with pytest.raises(SystemExit) as stopped:
             main([*FLAGS, "--total-timesteps", "1080", "--run-dir", str(path)])
     errors = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
@@ -230,6 +235,16 @@ def test_a_run_in_use_is_left_alone(
             main(flags)
         assert f"run folder {copy} is in use" in capsys.readouterr().err
     assert_same_run(copy, run)
+
+
+def test_overwriting_keeps_the_lock_while_it_deletes(run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    lock = (copy / "run.lock").stat().st_ino
+    config = RunFolder.open(copy).config
+    RunFolder.create(dataclasses.replace(config, run_dir=str(copy), overwrite=True))
+    assert sorted(file.name for file in copy.iterdir()) == ["config.json", "run.lock"]
+    assert (copy / "run.lock").stat().st_ino == lock
 
 
 def test_a_checkpoint_of_other_settings_is_refused(

@@ -17,7 +17,7 @@ import ldm_envs  # noqa: F401
 from train.common.artifacts import load_artifacts
 from train.config.presets import resolve
 from train.evaluate import chosen_tasks, main
-from train.persistence.csv_file import read_csv
+from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
 
 

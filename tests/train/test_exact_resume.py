@@ -17,7 +17,7 @@ from ldm_envs import mujoco_batch
 from train.common import callbacks, hooks
 from train.common.artifacts import load_artifacts
 from train.persistence import checkpoint
-from train.persistence.csv_file import read_csv
+from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
 
 NORMALIZED = ["--normalize-observation", "--normalize-reward"]

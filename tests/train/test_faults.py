@@ -39,7 +39,7 @@ def kill_and_compare(
         if runner.run(own, serial, kill_after=after) is None:
             killed += 1
             beyond_a_checkpoint += bool(list(run.glob("checkpoints/step-*.json")))
-            amid_a_write += bool(list(run.rglob(".*.tmp")))
+            amid_a_write += bool(list(run.rglob(".*")))
             runner.finish(run, own, serial)
         else:
             seconds = min(seconds, time.monotonic() - start)  # the machine has become faster

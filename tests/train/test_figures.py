@@ -17,8 +17,7 @@ from train.common.envs import task_distribution
 from train.config.grouping import override_text
 from train.config.presets import resolve
 from train.figures import main
-from train.persistence.csv_file import read_csv
-from train.persistence.files import write_json
+from train.persistence.files import read_csv, write_json
 
 GRID, OUTER = "LDM-GridNavi-v0", "LDM-GridNaviExtrapolation-v0"
 STEPS = [250_000 * k for k in range(1, 7)]

@@ -9,7 +9,7 @@ import pytest
 from tiny_runs import train_tiny
 
 from train.imaginary_tasks import best_returns, main
-from train.persistence.csv_file import read_csv
+from train.persistence.files import read_csv
 from train.plots.grid import Grid
 
 GRID = Grid((0, 0), (6, 6))

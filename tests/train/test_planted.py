@@ -21,11 +21,11 @@ from tiny_runs import train_tiny
 
 import ldm_envs  # noqa: F401
 from ldm_wrappers import ImaginaryRewardWrapper, MultiEpisodeWrapper
+from ldm_wrappers.state_file import StateFileError
 from train import evaluate, recurrent_ppo
 from train.common.artifacts import load_beliefs, load_latent_dynamics
-from train.persistence.csv_file import read_csv
+from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
-from train.persistence.state_file import StateFileError
 
 
 class Payload:

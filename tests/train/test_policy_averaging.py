@@ -12,7 +12,7 @@ from tiny_runs import train_tiny
 from train.common.artifacts import load_artifacts
 from train.common.evaluation import Evaluator, evaluation_rows
 from train.common.hooks import FiniteCheck
-from train.persistence.csv_file import read_csv
+from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
 
 

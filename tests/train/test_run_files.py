@@ -19,11 +19,11 @@ from tiny_runs import train_tiny
 import ldm_envs  # noqa: F401
 from ldm_wrappers import ImaginaryRewardWrapper, MultiEpisodeWrapper
 from ldm_wrappers.sb3 import SequenceRecurrentPPO
+from ldm_wrappers.state_file import StateFileError, load_state, save_state
 from train import export
 from train.common.artifacts import load_artifacts, load_beliefs, load_latent_dynamics
-from train.persistence.csv_file import CsvFile, read_csv
+from train.persistence.files import CsvFile, read_csv
 from train.persistence.run_folder import RunFolder
-from train.persistence.state_file import StateFileError, load_state, save_state
 
 
 @pytest.fixture(scope="module")

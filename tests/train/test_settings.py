@@ -15,7 +15,7 @@ from train.common.envs import evaluation_tasks
 from train.common.parts import LinearDecay
 from train.config.on_policy import OnPolicySettings
 from train.config.presets import resolve
-from train.persistence.csv_file import read_csv
+from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
 from train.recurrent_ppo import check_steps
 

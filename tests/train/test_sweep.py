@@ -21,8 +21,7 @@ import train.sweep
 from train.common.command_line import TrainingStopped
 from train.config.grouping import group_text, override_text
 from train.config.presets import resolve
-from train.persistence.csv_file import read_csv
-from train.persistence.files import write_json
+from train.persistence.files import read_csv, write_json
 from train.sweep import main, parse, planned
 from train.sweeps.progress import SweepTable
 from train.sweeps.trials import (

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ldm_wrappers.state_file import StateFileError
 from train.analysis.condense import LAST, curve_rows, evaluations, run_row, task_rows
 from train.analysis.statistics import (
     interquartile_mean,
@@ -25,9 +26,8 @@ from train.analysis.statistics import (
     sample_deviation,
 )
 from train.analysis.tables import write_csv
-from train.persistence.csv_file import read_csv
+from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
-from train.persistence.state_file import StateFileError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Key = tuple[str, int]  # split and episode

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
+from ldm_wrappers.state_file import StateFileError
 from train.config.grouping import group_text
-from train.persistence.csv_file import read_csv
+from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
-from train.persistence.state_file import StateFileError
 
 LAST = 5
 """Evaluations at the end of a run that its final figures are means of."""

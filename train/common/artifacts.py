@@ -15,12 +15,12 @@ import numpy as np
 from ldm_wrappers.imagination import SavedBeliefs
 from ldm_wrappers.latent_dynamics import LatentDynamics
 from ldm_wrappers.saved_state import load_weights
+from ldm_wrappers.state_file import StateFileError, load_state, save_state
 from train.common.envs import env_spec
 from train.common.learner import Learner
 from train.config.methods import get_method
-from train.persistence.csv_file import read_csv
+from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
-from train.persistence.state_file import StateFileError, load_state, save_state
 
 
 def save_artifacts(folder: RunFolder, learner: Learner) -> None:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from train.common.evaluation import Evaluator, evaluation_rows, summary
 from train.common.learner import Learner
-from train.persistence.csv_file import CsvFile
+from train.persistence.files import CsvFile
 
 
 class FiniteCheck:

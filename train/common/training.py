@@ -25,7 +25,7 @@ from train.common.hooks import FiniteCheck, MetricsLog, PeriodicEvaluation, Prog
 from train.common.learner import Learner
 from train.config.settings import RunSettings
 from train.persistence.checkpoint import Checkpoints, Stateful
-from train.persistence.csv_file import CsvFile
+from train.persistence.files import CsvFile
 from train.persistence.run_folder import RunFolder
 
 Build = Callable[[Any], Learner]

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from ldm_wrappers.atomic_file import stale_temporaries
+from ldm_wrappers.state_file import StateFileError, load_state, save_state
 from train.config.grouping import CHANGEABLE_ON_RESUME
 from train.config.settings import RunSettings
-from train.persistence.files import stale_temporaries, write_json
+from train.persistence.files import write_json
 from train.persistence.run_folder import RunFolder, versions
-from train.persistence.state_file import StateFileError, load_state, save_state
 
 FORMAT = "ldm-checkpoint-2"
 KEPT = 2

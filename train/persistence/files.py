@@ -1,51 +1,16 @@
-"""Files that are there whole or not at all."""
+"""Text and JSON files written whole or not at all, and CSV files that grow during training."""
 
 from __future__ import annotations
 
-import contextlib
+import csv
+import io
 import json
 import os
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-
-@contextlib.contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place only if the block succeeds.
-
-    Raises:
-        OSError: It names ``path``, whatever the system call was.
-    """
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
-def stale_temporaries(directory: Path) -> list[Path]:
-    """What writers that were killed left of :func:`atomic_path`."""
-    return sorted(directory.glob(".*.tmp"))
+from ldm_wrappers.atomic_file import atomic_path
+from ldm_wrappers.state_file import StateFileError
 
 
 def write_text(path: Path, text: str) -> None:
@@ -57,3 +22,75 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically, indented."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+class CsvFile:
+    """Appends rows of dicts; a row with a new column rewrites the file with it.
+
+    Args:
+        path: The file; rows are appended to an existing one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.columns: list[str] = []
+        self.n_rows = 0
+        if path.exists():
+            rows = read_csv(path)
+            self.n_rows = len(rows)
+            self.columns = list(rows[0]) if rows else []
+
+    def append(self, rows: list[dict[str, Any]]) -> None:
+        """Append rows; a missing column is left empty."""
+        new = [key for row in rows for key in row if key not in self.columns]
+        if new:
+            self.columns += list(dict.fromkeys(new))
+            old = read_csv(self.path) if self.path.exists() else []
+            write_text(self.path, self._text(old + rows, header=True))
+        else:
+            with self.path.open("a", encoding="utf-8", newline="") as file:
+                file.write(self._text(rows, header=False))
+        self.n_rows += len(rows)
+
+    def position(self) -> list[Any]:
+        """Columns and number of rows, for :meth:`truncate`; what was appended is on the disk."""
+        if self.path.exists():
+            with self.path.open("rb") as file:
+                os.fsync(file.fileno())
+        return [list(self.columns), self.n_rows]
+
+    def truncate(self, columns: list[str], n_rows: int) -> None:
+        """Return to an earlier :meth:`position`.
+
+        Raises:
+            StateFileError: The file has been damaged since.
+        """
+        kept = read_csv(self.path)[:n_rows] if self.path.exists() else []
+        if len(kept) < n_rows:
+            raise StateFileError(f"{self.path} has {len(kept)} rows, the checkpoint {n_rows}")
+        self.columns = list(columns)
+        self.n_rows = len(kept)
+        write_text(self.path, self._text(kept, header=True) if kept else "")
+
+    def _text(self, rows: list[dict[str, Any]], *, header: bool) -> str:
+        stream = io.StringIO()
+        writer = csv.DictWriter(
+            stream, self.columns, restval="", extrasaction="ignore", lineterminator="\n"
+        )
+        if header:
+            writer.writeheader()
+        writer.writerows(rows)
+        return stream.getvalue()
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """All rows of a CSV file as text.
+
+    Raises:
+        StateFileError: It is not a CSV file.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise StateFileError(f"{path} is not a CSV file: {error}") from None

@@ -13,17 +13,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
+from ldm_wrappers.atomic_file import stale_temporaries
+from ldm_wrappers.state_file import StateFileError
 from train.config.methods import settings_class
 from train.config.settings import RunSettings
-from train.persistence.files import stale_temporaries, write_json
-from train.persistence.state_file import StateFileError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from train.persistence.files import write_json
 
 FORMAT = "ldm-run-1"
+LOCK = "run.lock"
 _PACKAGES = (
     "gymnasium", "mujoco", "mjbatch", "numpy", "torch", "stable-baselines3", "sb3-contrib",
 )  # fmt: skip
@@ -37,7 +36,8 @@ class RunFolder:
     * ``tensorboard/``: the same for TensorBoard;
     * ``policy.safetensors``, ``latent_dynamics.safetensors``, ``beliefs.safetensors``,
       ``normalization.safetensors``: what training left, where the method has it;
-    * ``checkpoints/``: what an exact resume needs.
+    * ``checkpoints/``: what an exact resume needs;
+    * ``run.lock``: empty, locked while a training is running.
     """
 
     def __init__(self, path: str | Path, config: RunSettings) -> None:
@@ -70,7 +70,7 @@ class RunFolder:
         fresh = not path.exists()
         if not fresh:
             stale = stale_temporaries(path)  # of a run that was killed before it had begun
-            if set(path.iterdir()) - set(stale):
+            if set(path.iterdir()) - {*stale, path / LOCK}:
                 folder._make_way()
             for temporary in stale:
                 temporary.unlink(missing_ok=True)
@@ -96,7 +96,12 @@ class RunFolder:
                 "leaves it alone; name another --run-dir"
             )
         with self.lock():
-            shutil.rmtree(self.path)
+            # what makes it a run folder goes last, so that a kill in between can be repaired
+            for item in sorted(self.path.iterdir(), key=lambda item: item.name == "config.json"):
+                if item.is_dir() and not item.is_symlink():
+                    shutil.rmtree(item)
+                elif item.name != LOCK:  # deleted, it would no longer keep others out
+                    item.unlink()
 
     def _write_config(self) -> None:
         values = {
@@ -123,22 +128,17 @@ class RunFolder:
         Raises:
             FileExistsError: Another one does.
         """
-        if fcntl is None:
-            yield
-            return
-        handle = os.open(self.path, os.O_RDONLY)
+        lock = FileLock(self.path / LOCK, timeout=0)
         try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise FileExistsError(
-                    f"run folder {self.path} is in use by another training"
-                ) from None
-            except OSError:
-                pass  # a file system without locks
+            lock.acquire()
+        except Timeout:
+            raise FileExistsError(f"run folder {self.path} is in use by another training") from None
+        except OSError:
+            pass  # a file system without locks
+        try:
             yield
         finally:
-            os.close(handle)
+            lock.release()
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from ldm_wrappers.state_file import StateFileError
 from train.common.envs import evaluation_tasks
-from train.persistence.csv_file import read_csv
+from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
-from train.persistence.state_file import StateFileError
 from train.plots.optimal_returns import best_returns
 from train.plots.style import figure, plot_line, save, split_colour, step_unit, tidy
 

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from train.persistence.files import atomic_path
+from ldm_wrappers.atomic_file import atomic_path
 
 TRAIN, TEST, GOAL, START = "#2b5c9e", "#d1602c", "#1a8a3a", "#222222"
 _SPLITS = {

@@ -17,10 +17,10 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorWrapper
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from ldm_wrappers.atomic_file import atomic_path
 from train.common.envs import evaluation_env
 from train.common.learner import AnyVectorEnv, Learner
 from train.common.rollout import play
-from train.persistence.files import atomic_path
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _BACKENDS = ("egl", "osmesa", "glfw")

@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from ldm_wrappers.state_file import StateFileError
 from train.analysis.condense import Rows, curve_rows, evaluations
 from train.analysis.tables import write_csv
 from train.config.grouping import group_text
 from train.persistence.run_folder import RunFolder
-from train.persistence.state_file import StateFileError
 from train.sweeps.trials import Trial
 from train.sweeps.worker import TrialState, is_running, newest_checkpoint, read_state
 

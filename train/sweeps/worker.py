@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from train.common.command_line import TrainingStopped
 from train.config.grouping import WHERE_NOT_WHAT, unused_settings
 from train.config.methods import get_method
@@ -23,11 +25,6 @@ from train.config.settings import RunSettings
 from train.persistence.files import write_json
 from train.persistence.run_folder import RunFolder
 from train.sweeps.trials import Trial, run_path
-
-try:
-    import fcntl
-except ImportError:  # Windows: two attempts at one trial then meet at the run folder
-    fcntl = None  # type: ignore[assignment]
 
 FORMAT = "ldm-trial-1"
 
@@ -88,23 +85,20 @@ def trial_lock(out: Path, name: str) -> Iterator[None]:
     """Wait until no other process works on the trial; the lock ends with the process."""
     path = state_path(out, name).with_suffix(".lock")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX)
+    with FileLock(path):
         yield
 
 
 def is_running(out: Path, name: str) -> bool:
     """Whether some process holds the trial's lock."""
     path = state_path(out, name).with_suffix(".lock")
-    if fcntl is None or not path.exists():
+    if not path.exists():
         return False
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 def newest_checkpoint(run: Path) -> int:
