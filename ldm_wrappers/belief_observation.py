@@ -50,7 +50,7 @@ class BeliefObservationWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgume
     ) -> None:
         RecordLiveArguments.__init__(self, latent_dynamics=latent_dynamics, buffer=buffer)
         super().__init__(env)
-        latent_dynamics.spec.check_spaces(env.observation_space, env.action_space)
+        latent_dynamics.check_spaces(env.observation_space, env.action_space)
         self.latent_dynamics = latent_dynamics
         self.tracker = BeliefTracker(latent_dynamics, 1, buffer)
         self.observation_space = belief_observation_space(env.observation_space, latent_dynamics)

@@ -62,7 +62,7 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
             seed=seed,
         )
         super().__init__(env)
-        latent_dynamics.spec.check_spaces(env.observation_space, env.action_space)
+        latent_dynamics.check_spaces(env.observation_space, env.action_space)
         latent_dim = beliefs.means(0).shape[1]
         if latent_dim != latent_dynamics.config.latent_dim:
             raise ValueError(
@@ -143,7 +143,7 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
             self, latent_dynamics=latent_dynamics, pool=pool, index=index, buffer=buffer
         )
         super().__init__(env)
-        latent_dynamics.spec.check_spaces(env.observation_space, env.action_space)
+        latent_dynamics.check_spaces(env.observation_space, env.action_space)
         self.latent_dynamics = latent_dynamics
         self.pool = pool
         self.index = index

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable
 from errno import EIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from ldm_wrappers.atomic_file import atomic_path
 
 FORMAT = "ldm-state-3"
 Arrays = dict[str, NDArray[Any]]
+Loaded = TypeVar("Loaded")
 
 
 class StateFileError(ValueError):
@@ -68,11 +69,38 @@ def load_state(path: Path, sha256: str | None = None) -> Any:
     Raises:
         StateFileError: The file is missing, damaged, of another format, or another one.
     """
-    return guarded(path, lambda: _load(path, sha256))
+    return read_guarded(path, lambda: _load(path, sha256), "state file")
 
 
-def guarded(path: Path, read: Callable[[], Any]) -> Any:
-    """What ``read`` makes of a file, with every failure as a :class:`StateFileError`."""
+def save_object(path: str | Path, state: dict[str, Any], metadata: dict[str, Any] | None) -> None:
+    """Write ``state`` as the ``content`` of a file, and ``metadata`` beside it; atomic."""
+    if "content" in (metadata or {}):
+        raise ValueError(f"metadata must not have the key 'content', got {metadata}")
+    save_state(Path(path), {**(metadata or {}), "content": state})
+
+
+def load_object(
+    path: str | Path, kind: str, read: Callable[[Any, dict[str, Any]], Loaded]
+) -> Loaded:
+    """What ``read`` makes of the content and the metadata of a file of :func:`save_object`.
+
+    Raises:
+        StateFileError: The file is missing or damaged, or ``read`` fails.
+    """
+    state = load_state(Path(path))
+
+    def read_state() -> Loaded:
+        metadata = dict(state)
+        content = metadata.pop("content")
+        if content.get("kind") != kind:
+            raise ValueError(f"its content is of kind {content.get('kind')!r}")
+        return read(content, metadata)
+
+    return read_guarded(Path(path), read_state, kind)
+
+
+def read_guarded(path: Path, read: Callable[[], Loaded], kind: str) -> Loaded:
+    """Call ``read``, which reads ``path``; every failure is a :class:`StateFileError`."""
     try:
         with path.open("rb"):  # its errors say more than those of safetensors
             return read()
@@ -84,7 +112,7 @@ def guarded(path: Path, read: Callable[[], Any]) -> Any:
         SafetensorError, ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError,
         RuntimeError, TypeError, ValueError,
     ) as error:  # fmt: skip
-        raise StateFileError(f"{path} is no state file: {error}") from None
+        raise StateFileError(f"{path} does not hold a {kind}: {error}") from None
 
 
 def _load(path: Path, sha256: str | None) -> Any:

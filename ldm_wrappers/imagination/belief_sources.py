@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from ldm_wrappers.latent_dynamics.transition import FloatArray
+from ldm_wrappers.state_file import load_object, save_object
+
+KIND = "SavedBeliefs"
 
 
 class BeliefSource(Protocol):
@@ -79,6 +83,9 @@ class SavedBeliefs:
     Args:
         means: float (n_beliefs, n_steps + 1, latent_dim): the belief before each transition and
             after the last; a task that outlasts them keeps the last one.
+
+    Attributes:
+        metadata: What was saved beside loaded beliefs; empty for new ones.
     """
 
     def __init__(self, means: Any) -> None:
@@ -91,6 +98,49 @@ class SavedBeliefs:
         if not np.isfinite(array).all():
             raise ValueError("saved beliefs must be finite")
         self._means = array.copy()
+        self.metadata: dict[str, Any] = {}
+
+    def save(self, path: str | Path, metadata: dict[str, Any] | None = None) -> None:
+        """Write the beliefs to one safetensors file.
+
+        Args:
+            path: The file; replaced as a whole or not at all.
+            metadata: What else to keep with them, for example the mixture scheme of their run:
+                JSON-able values and arrays, which :meth:`load` gives back as the attribute
+                ``metadata``.
+        """
+        save_object(path, self.to_state(), metadata)
+
+    @classmethod
+    def load(cls, path: str | Path) -> SavedBeliefs:
+        """Inverse of :meth:`save`. It runs no code of the file.
+
+        Raises:
+            StateFileError: The file is missing or damaged, or holds something else.
+        """
+
+        def read(content: dict[str, Any], metadata: dict[str, Any]) -> SavedBeliefs:
+            beliefs = cls.from_state(content)
+            beliefs.metadata = metadata
+            return beliefs
+
+        return load_object(path, KIND, read)
+
+    def to_state(self) -> dict[str, Any]:
+        """All that :meth:`from_state` needs: a dict of an array and a string."""
+        return {"kind": KIND, "means": self._means}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> SavedBeliefs:
+        """Inverse of :meth:`to_state`.
+
+        Raises:
+            ValueError: What does not fit; also ``KeyError``.
+        """
+        means = state["means"]
+        if not isinstance(means, np.ndarray) or means.dtype != np.float32:
+            raise ValueError(f"means are {getattr(means, 'dtype', means)!r:.80}, expected float32")
+        return cls(means)
 
     @property
     def n_beliefs(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from math import inf
 from typing import Any, Literal, TypeVar
 
 DecoderInput = Literal["observation", "action", "next_observation"]
@@ -91,9 +92,9 @@ class LatentDynamicsConfig:
             raise ValueError(
                 f"likelihood must be 'bernoulli' or 'gaussian', got {self.likelihood!r}"
             )
-        if not self.reward_low < self.reward_high:
+        if not -inf < self.reward_low < self.reward_high < inf:
             raise ValueError(
-                f"reward_low must be below reward_high, got {self.reward_low} and "
+                f"reward_low must be finite and below reward_high, got {self.reward_low} and "
                 f"{self.reward_high}"
             )
         if not 0.0 <= self.p_drop < 1.0:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from gymnasium import spaces
+from numpy.typing import NDArray
 from torch import nn
 
 from ldm_wrappers.latent_dynamics.config import LatentDynamicsConfig
 from ldm_wrappers.latent_dynamics.decoder import RewardDecoder
 from ldm_wrappers.latent_dynamics.encoder import Encoder
 from ldm_wrappers.latent_dynamics.transition import FloatArray, TransitionSpec
+from ldm_wrappers.saved_state import check_like, load_weights
+from ldm_wrappers.state_file import load_object, save_object
+
+KIND = "LatentDynamics"
 
 
 class LatentDynamics(nn.Module):
@@ -24,6 +31,11 @@ class LatentDynamics(nn.Module):
         config: Sizes and choices; defaults to the MuJoCo sizes.
         seed: Seed of the weights' initialisation.
         device: Where the weights live.
+
+    Attributes:
+        spec: Sizes and encodings of observations and actions.
+        config: Sizes and choices.
+        metadata: What was saved beside a loaded model; empty for a new one.
     """
 
     def __init__(
@@ -35,17 +47,89 @@ class LatentDynamics(nn.Module):
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
+        config = config or LatentDynamicsConfig()
+        spec = TransitionSpec.from_spaces(observation_space, action_space)
+        _check_heads(observation_space, config)
+        self._build(spec, config, seed, device)
+
+    def _build(
+        self,
+        spec: TransitionSpec,
+        config: LatentDynamicsConfig,
+        seed: int,
+        device: torch.device | str,
+    ) -> None:
         super().__init__()
-        self.config = config or LatentDynamicsConfig()
-        self.spec = TransitionSpec.from_spaces(observation_space, action_space)
-        if self.config.decoder_heads > 1:
-            _check_heads(observation_space, self.config)
+        self.spec = spec
+        self.config = config
+        self.metadata: dict[str, Any] = {}
         # torch's initialisers draw from the global generator: borrow it, then put it back
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)  # torch.manual_seed seeds CUDA too
             self.encoder = Encoder(self.spec, self.config)
             self.decoder = RewardDecoder(self.spec, self.config)
         self.to(device)
+
+    def check_spaces(
+        self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
+    ) -> None:
+        """Raise a ``ValueError`` if this model cannot read an environment of these spaces."""
+        self.spec.check_spaces(observation_space, action_space)
+        _check_heads(observation_space, self.config)
+
+    def save(self, path: str | Path, metadata: dict[str, Any] | None = None) -> None:
+        """Write weights, configuration and sizes of the spaces to one safetensors file.
+
+        Args:
+            path: The file; replaced as a whole or not at all.
+            metadata: What else to keep with it, for example the environment's id: JSON-able values
+                and arrays, which :meth:`load` gives back as the attribute ``metadata``.
+        """
+        save_object(path, self.to_state(), metadata)
+
+    @classmethod
+    def load(cls, path: str | Path, device: torch.device | str = "cpu") -> LatentDynamics:
+        """Inverse of :meth:`save`. It needs no environment and runs no code of the file.
+
+        Raises:
+            StateFileError: The file is missing or damaged, or holds something else.
+        """
+
+        def read(content: dict[str, Any], metadata: dict[str, Any]) -> LatentDynamics:
+            model = cls.from_state(content, device)
+            model.metadata = metadata
+            return model
+
+        return load_object(path, KIND, read)
+
+    def to_state(self) -> dict[str, Any]:
+        """All that :meth:`from_state` needs: nested dicts of numbers, strings and tensors."""
+        return {
+            "kind": KIND,
+            "config": self.config.to_dict(),
+            "spec": dataclasses.asdict(self.spec),
+            "weights": self.state_dict(),
+        }
+
+    @classmethod
+    def from_state(
+        cls, state: dict[str, Any], device: torch.device | str = "cpu"
+    ) -> LatentDynamics:
+        """Inverse of :meth:`to_state`.
+
+        Raises:
+            ValueError: What does not fit; also ``KeyError`` and ``TypeError``.
+        """
+        config = LatentDynamicsConfig.from_dict(state["config"])
+        spec = TransitionSpec.from_dict(state["spec"])
+        _check_sizes(spec, config)
+        sketch, model = cls.__new__(cls), cls.__new__(cls)
+        with torch.device("meta"):  # sizes that the weights do not have must not take memory
+            sketch._build(spec, config, 0, "meta")
+        check_like(state["weights"], _shapes(sketch), "latent dynamics")
+        model._build(spec, config, 0, device)
+        load_weights(model, state["weights"], "latent dynamics")
+        return model
 
     @property
     def device(self) -> torch.device:
@@ -84,16 +168,36 @@ class LatentDynamics(nn.Module):
 
 def _check_heads(space: spaces.Space[Any], config: LatentDynamicsConfig) -> None:
     """A multi-head decoder needs one head per cell of a square, integer-valued box from 0."""
+    if config.decoder_heads == 1:
+        return
     assert isinstance(space, spaces.Box)
-    side = round(config.decoder_heads ** (1.0 / int(space.low.size)))
-    fits = bool((space.low == 0).all() and (space.high == side - 1).all())
-    if not fits or side ** int(space.low.size) != config.decoder_heads:
+    side = _check_sizes(TransitionSpec(int(space.low.size), 1), config)
+    if not ((space.low == 0).all() and (space.high == side - 1).all()):
         raise ValueError(
             f"decoder_heads={config.decoder_heads} needs one head per cell of a Box from 0 with "
             f"equal integer sides, got {space}"
         )
-    if "next_observation" not in config.decoder_inputs:
+
+
+def _check_sizes(spec: TransitionSpec, config: LatentDynamicsConfig) -> int:
+    """Side of the square that the heads of a decoder are the cells of."""
+    side = round(config.decoder_heads ** (1.0 / spec.observation_size))
+    if config.decoder_heads > 1 and side**spec.observation_size != config.decoder_heads:
+        raise ValueError(
+            f"decoder_heads={config.decoder_heads} needs one head per cell of a Box from 0 with "
+            f"equal integer sides, got observations of {spec.observation_size} columns"
+        )
+    if config.decoder_heads > 1 and "next_observation" not in config.decoder_inputs:
         raise ValueError(
             "a multi-head decoder picks its head by s', so decoder_inputs must name "
             f"'next_observation', got {config.decoder_inputs}"
         )
+    return side
+
+
+def _shapes(model: nn.Module) -> dict[str, NDArray[np.float32]]:
+    """Arrays of the shapes of a model's weights that take no memory."""
+    return {
+        name: np.broadcast_to(np.zeros((), np.float32), tuple(tensor.shape))
+        for name, tensor in model.state_dict().items()
+    }

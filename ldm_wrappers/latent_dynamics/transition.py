@@ -54,6 +54,22 @@ class TransitionSpec:
             return cls(observation_size, int(np.prod(action_space.shape)))
         raise TypeError(f"the action space must be Box or Discrete, got {action_space}")
 
+    @classmethod
+    def from_dict(cls, values: dict[str, int]) -> TransitionSpec:
+        """Inverse of ``dataclasses.asdict``.
+
+        Raises:
+            ValueError: Sizes that no space has.
+            TypeError: Another name.
+        """
+        spec = cls(**values)
+        integers = all(type(value) is int for value in values.values())
+        if not (integers and spec.observation_size >= 1 and spec.action_columns >= 1) or (
+            spec.n_actions < 0 or (spec.n_actions and spec.action_columns != 1)
+        ):
+            raise ValueError(f"these are sizes of no spaces: {spec}")
+        return spec
+
     def check_spaces(
         self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
     ) -> None:

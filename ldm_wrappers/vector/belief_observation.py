@@ -47,7 +47,7 @@ class BeliefObservationWrapper(VectorWrapper, RecordLiveArguments):
         RecordLiveArguments.__init__(self, latent_dynamics=latent_dynamics, buffer=buffer)
         super().__init__(env)
         require_autoreset_mode(env, AutoresetMode.SAME_STEP, "BeliefObservationWrapper")
-        latent_dynamics.spec.check_spaces(env.single_observation_space, env.single_action_space)
+        latent_dynamics.check_spaces(env.single_observation_space, env.single_action_space)
         self.latent_dynamics = latent_dynamics
         self.tracker = BeliefTracker(latent_dynamics, self.num_envs, buffer)
         self.single_observation_space = belief_observation_space(

@@ -71,7 +71,7 @@ class ImaginaryRewardWrapper(VectorWrapper, RecordLiveArguments):
                 f"n_mixture must be at least 1 and leave at least one normal worker of "
                 f"{self.num_envs}: expected 1 to {self.num_envs - 1}, got {n_mixture}"
             )
-        latent_dynamics.spec.check_spaces(env.single_observation_space, env.single_action_space)
+        latent_dynamics.check_spaces(env.single_observation_space, env.single_action_space)
         self.latent_dynamics = latent_dynamics
         self.n_mixture = n_mixture
         self.n_normal = self.num_envs - n_mixture

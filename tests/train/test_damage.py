@@ -17,10 +17,10 @@ from fault_runs import GRID, assert_same_run, last_state
 from safetensors import SafetensorError
 from tiny_runs import main, train_tiny
 
-from ldm_wrappers import state_file
+from ldm_wrappers import LatentDynamics, SavedBeliefs, state_file
 from ldm_wrappers.atomic_file import atomic_path
 from ldm_wrappers.state_file import StateFileError, load_state
-from train.common.artifacts import load_artifacts, load_beliefs, load_latent_dynamics
+from train.common.artifacts import load_artifacts
 from train.config.presets import resolve
 from train.persistence.run_folder import RunFolder
 
@@ -109,18 +109,18 @@ def test_fifty_damages_of_what_training_leaves_are_all_found(
 ) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
-    folder, file, rng = RunFolder.open(copy), copy / f"{name}.safetensors", random.Random(name)
+    file, rng = copy / f"{name}.safetensors", random.Random(name)
     content = file.read_bytes()
-    load: dict[str, Callable[[RunFolder], object]] = {
-        "policy": load_artifacts,
-        "latent_dynamics": load_latent_dynamics,
-        "beliefs": load_beliefs,
+    load: dict[str, Callable[[Path], object]] = {
+        "policy": lambda file: load_artifacts(RunFolder.open(file.parent)),
+        "latent_dynamics": LatentDynamics.load,
+        "beliefs": SavedBeliefs.load,
     }
-    load[name](folder)
+    load[name](file)
     for index in range(50):
         file.write_bytes((truncate, flip, head_flip)[index % 3](content, rng))
         with pytest.raises(StateFileError, match=str(file)):
-            load_state(file) if index else load[name](folder)
+            load_state(file) if index else load[name](file)
 
 
 def test_leftovers_of_a_killed_writer_are_removed(run: Path, tmp_path: Path) -> None:

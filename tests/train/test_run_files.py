@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,11 +18,11 @@ from stable_baselines3.common.vec_env import VecNormalize
 from tiny_runs import train_tiny
 
 import ldm_envs  # noqa: F401
-from ldm_wrappers import ImaginaryRewardWrapper, MultiEpisodeWrapper
+from ldm_wrappers import ImaginaryRewardWrapper, LatentDynamics, MultiEpisodeWrapper, SavedBeliefs
 from ldm_wrappers.sb3 import SequenceRecurrentPPO
 from ldm_wrappers.state_file import StateFileError, load_state, save_state
 from train import export
-from train.common.artifacts import load_artifacts, load_beliefs, load_latent_dynamics
+from train.common.artifacts import load_artifacts
 from train.persistence.files import CsvFile, read_csv
 from train.persistence.run_folder import RunFolder
 
@@ -129,39 +130,48 @@ def test_another_file_than_the_one_saved_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_run_serves_the_imaginary_reward_wrapper(run: Path) -> None:
-    trained, learner = load_latent_dynamics(run), load_artifacts(RunFolder.open(run))
+    trained = LatentDynamics.load(run / "latent_dynamics.safetensors")
+    assert (trained.metadata["env_id"], trained.metadata["method"]) == ("LDM-GridNavi-v0", "ldm")
+    learner = load_artifacts(RunFolder.open(run))
     assert learner.latent_dynamics is not None
     for one, other in zip(trained.parameters(), learner.latent_dynamics.parameters(), strict=True):
         assert torch.equal(one, other)
     learner.vec_env.close()
-    beliefs = load_beliefs(run)
+    beliefs = SavedBeliefs.load(run / "beliefs.safetensors")
     assert beliefs.means(0).shape == (beliefs.n_beliefs, 32)
     env = MultiEpisodeWrapper(gym.make("LDM-GridNavi-v0"), 4)
-    wrapped = ImaginaryRewardWrapper(env, load_latent_dynamics(run, env), beliefs, seed=1)
+    wrapped = ImaginaryRewardWrapper(env, trained, beliefs, seed=1)
     wrapped.reset(seed=1)
     rewards = [wrapped.step(2)[1] for _ in range(5)]
     assert all(-0.1 <= reward <= 1.0 for reward in rewards)
 
 
+BIAS = "encoder.mean.bias"
 WRONG: dict[str, tuple[str, Any, str]] = {
-    "name": ("latent_dynamics", lambda c: c.update(extra=c.pop("encoder.mean.bias")), "'extra'"),
+    "name": ("latent_dynamics", lambda c: c["weights"].update(extra=0), "'extra'"),
+    "missing": ("latent_dynamics", lambda c: c["weights"].pop(BIAS), f"missing .*{BIAS}"),
     "shape": (
         "latent_dynamics",
-        lambda c: c.update({"encoder.mean.bias": np.zeros(3, np.float32)}),
-        r"encoder.mean.bias is \(3,\) float32, expected \(32,\) float32",
+        lambda c: c["weights"].update({BIAS: np.zeros(3, np.float32)}),
+        rf"{BIAS} is \(3,\) float32, expected \(32,\) float32",
     ),
     "dtype": (
         "latent_dynamics",
-        lambda c: c.update({"encoder.mean.bias": np.zeros(32)}),
+        lambda c: c["weights"].update({BIAS: np.zeros(32)}),
         "float64, expected",
     ),
     "value": (
         "latent_dynamics",
-        lambda c: c["encoder.mean.bias"].fill(np.inf),
-        "encoder.mean.bias is not finite",
+        lambda c: c["weights"][BIAS].fill(np.inf),
+        f"{BIAS} is not finite",
     ),
-    "kind": ("latent_dynamics", lambda c: c.update({"encoder.mean.bias": 1}), "expected an array"),
-    "beliefs": ("beliefs", lambda c: c.update(means=np.zeros((2, 3, 5), np.float32)), r"\(2, 3, 5"),
+    "kind": (
+        "latent_dynamics",
+        lambda c: c["weights"].update({BIAS: 1}),
+        "expected an array",
+    ),
+    "beliefs": ("beliefs", lambda c: c.update(means=np.zeros((3, 5), np.float32)), r"\(3, 5"),
+    "belief dtype": ("beliefs", lambda c: c.update(means=np.zeros((2, 3, 5))), "float64"),
     "belief values": ("beliefs", lambda c: c["means"].fill(np.nan), "finite"),
 }
 
@@ -169,24 +179,30 @@ WRONG: dict[str, tuple[str, Any, str]] = {
 @pytest.mark.parametrize("case", WRONG)
 def test_what_does_not_fit_is_named(case: str, run: Path, tmp_path: Path) -> None:
     name, change, message = WRONG[case]
-    folder = RunFolder.open(run)
     state = load_state(run / f"{name}.safetensors")
     change(state["content"])
-    copy = RunFolder(tmp_path, folder.config)
-    save_state(tmp_path / f"{name}.safetensors", state)
-    with pytest.raises(StateFileError, match=message):
-        load_latent_dynamics(copy) if name == "latent_dynamics" else load_beliefs(copy)
+    file = tmp_path / f"{name}.safetensors"
+    save_state(file, state)
+    load = LatentDynamics.load if name == "latent_dynamics" else SavedBeliefs.load
+    with pytest.raises(StateFileError, match=f"{file}.*{message}"):
+        load(file)
+
+
+@pytest.mark.parametrize("name", ["policy", "latent_dynamics"])
+def test_a_file_of_another_run_is_refused(name: str, run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    state = load_state(run / f"{name}.safetensors")
     for key, value in (("env_id", "CartPole-v1"), ("method", "varibad")):
-        save_state(tmp_path / f"{name}.safetensors", {**state, key: value})
-        with pytest.raises(StateFileError, match=f"belongs to {key} '{value}'"):
-            load_latent_dynamics(copy) if name == "latent_dynamics" else load_beliefs(copy)
+        save_state(copy / f"{name}.safetensors", {**state, key: value})
+        with pytest.raises(StateFileError, match=f"{name}.*belongs to {key} '{value}'"):
+            load_artifacts(RunFolder.open(copy))
 
 
 def test_a_method_without_a_vae_has_none(normalized: Path) -> None:
-    with pytest.raises(ValueError, match="rl2 has no latent dynamics model"):
-        load_latent_dynamics(normalized)
-    with pytest.raises(StateFileError, match="No such file"):
-        load_beliefs(normalized)
+    for name, load in (("latent_dynamics", LatentDynamics.load), ("beliefs", SavedBeliefs.load)):
+        with pytest.raises(StateFileError, match="No such file"):
+            load(normalized / f"{name}.safetensors")
 
 
 def test_statistics_that_do_not_fit_are_named(normalized: Path, tmp_path: Path) -> None:

@@ -9,14 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
-import numpy as np
-
-from ldm_wrappers.imagination import SavedBeliefs
-from ldm_wrappers.latent_dynamics import LatentDynamics
-from ldm_wrappers.saved_state import load_weights
 from ldm_wrappers.state_file import StateFileError, load_state, save_state
-from train.common.envs import env_spec
 from train.common.learner import Learner
 from train.config.methods import get_method
 from train.persistence.files import read_csv
@@ -87,70 +80,6 @@ def artifact_content(folder: RunFolder, stem: str, *, warn_if_old: bool = False)
     if warn_if_old:
         _compare_age(folder, path, state.get("timesteps"))
     return state["content"]
-
-
-def load_latent_dynamics(
-    run: RunFolder | str | Path, env: gym.Env[Any, Any] | None = None, device: str = "cpu"
-) -> LatentDynamics:
-    """The VAE of a run, for ``ImaginaryRewardWrapper`` and the like; no training is set up.
-
-    Args:
-        run: The run folder.
-        env: An environment with the spaces that the run was trained on; ``None`` makes one of the
-            run's ``env_id`` to read them off.
-        device: Where the weights go.
-
-    Raises:
-        StateFileError: A file is missing, damaged, or fits neither the configuration nor ``env``.
-        ValueError: The method trains no VAE.
-    """
-    folder = run if isinstance(run, RunFolder) else RunFolder.open(run)
-    config = folder.config
-    if not get_method(config.method).has_latent_dynamics:
-        raise ValueError(f"{folder.path}: method {config.method} has no latent dynamics model")
-    weights = artifact_content(folder, "latent_dynamics", warn_if_old=True)
-    env_spec(config.env_id)
-    source = gym.make(config.env_id) if env is None else env
-    try:
-        model = LatentDynamics(
-            source.observation_space,
-            source.action_space,
-            config.latent_dynamics,
-            seed=config.seed,
-            device=device,
-        )
-    finally:
-        if env is None:
-            source.close()
-    try:
-        load_weights(model, weights, "latent dynamics")
-    except ValueError as error:
-        raise StateFileError(f"{folder.latent_dynamics} does not fit: {error}") from None
-    return model
-
-
-def load_beliefs(run: RunFolder | str | Path) -> SavedBeliefs:
-    """Beliefs of 256 tasks that were saved with a run, to mix in ``ImaginaryRewardWrapper``.
-
-    Raises:
-        StateFileError: The file is missing, damaged, or does not fit the configuration.
-    """
-    folder = run if isinstance(run, RunFolder) else RunFolder.open(run)
-    content = artifact_content(folder, "beliefs", warn_if_old=True)
-    means = content.get("means") if isinstance(content, dict) else None
-    dim = folder.config.latent_dim
-    if not (
-        isinstance(means, np.ndarray)
-        and means.dtype == np.float32
-        and means.ndim == 3
-        and means.shape[2] == dim
-    ):
-        found = f"{means.dtype} {means.shape}" if isinstance(means, np.ndarray) else repr(means)
-        raise StateFileError(f"{folder.beliefs}: means are {found}, expected float32 (n, H, {dim})")
-    try:
-        return SavedBeliefs(means)
-    except ValueError as error:
-        raise StateFileError(f"{folder.beliefs}: {error}") from None
 
 
 def _header(folder: RunFolder) -> dict[str, Any]:

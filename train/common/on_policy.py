@@ -15,6 +15,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from ldm_wrappers.imagination import SavedBeliefs
 from ldm_wrappers.latent_dynamics import LatentDynamics, LatentDynamicsTrainer
 from ldm_wrappers.saved_state import (
     UnsavedLayers,
@@ -199,9 +200,9 @@ class OnPolicyLearner(Learner):
         if self.normalizer is not None:
             contents["normalization"] = normalization_state(self.normalizer)
         if self.trainer is not None:
-            contents["latent_dynamics"] = self.trainer.model.state_dict()
+            contents["latent_dynamics"] = self.trainer.model.to_state()
             if len(self.trainer.buffer):
-                contents["beliefs"] = {"means": sample_beliefs(self.trainer)}
+                contents["beliefs"] = SavedBeliefs(sample_beliefs(self.trainer)).to_state()
         return contents
 
     def load_artifacts(self, contents: Mapping[str, Any]) -> None:
@@ -209,7 +210,8 @@ class OnPolicyLearner(Learner):
         load_weights(self.algorithm.policy, contents["policy"], "policy")
         self.average = None  # the saved weights are the average
         if self.latent_dynamics is not None:
-            load_weights(self.latent_dynamics, contents["latent_dynamics"], "latent dynamics")
+            saved = state_part(contents["latent_dynamics"], "weights")
+            load_weights(self.latent_dynamics, saved, "latent dynamics")
         if self.normalizer is not None:
             load_normalization(self.normalizer, contents["normalization"])
 
