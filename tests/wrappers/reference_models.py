@@ -45,6 +45,7 @@ class ClosedFormModel:
         self.device = torch.device("cpu")
         self.likelihood = likelihood
         self.encoder = self
+        self.check_spaces = self.spec.check_spaces
 
     def initial_hidden(self, n: int) -> torch.Tensor:
         return torch.zeros(n, 3)
