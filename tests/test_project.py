@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,12 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).parents[1]
-OUR_PACKAGES = ("ldm_envs", "ldm_wrappers", "train")
+ALLOWED_EXTRAS: dict[str, tuple[str, ...]] = {
+    "ldm_envs": ("fast", "render"),
+    "ldm_wrappers": ("sb3",),
+    "train": ("train", "fast", "sweep", "render"),
+}
+OUR_PACKAGES = tuple(ALLOWED_EXTRAS)
 
 
 def project() -> dict[str, Any]:
@@ -73,7 +80,7 @@ def test_pins_carry_no_build_tag() -> None:
 @pytest.mark.parametrize("package", OUR_PACKAGES)
 def test_every_import_is_declared(package: str) -> None:
     """A module that only happens to be installed here is missing on the next machine."""
-    declared = {canonicalize_name(r.name) for r in requirements("train", "fast", "sweep", "render")}
+    declared = {canonicalize_name(r.name) for r in requirements(*ALLOWED_EXTRAS[package])}
     # Gymnasium's extras bring these; asking for them by name would fix a choice that is its own.
     declared |= {"pygame", "pygame-ce", "imageio"}
     known = packages_distributions()
@@ -94,6 +101,58 @@ def test_every_import_is_declared(package: str) -> None:
                 if not declared & {canonicalize_name(d) for d in known.get(name, [name])}:
                     undeclared.add(f"{file.relative_to(ROOT)}:{node.lineno} imports {name}")
     assert not undeclared, "\n".join(sorted(undeclared))
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from a copy that holds all our packages, as a checkout does."""
+    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for package in OUR_PACKAGES:
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / package, source / package, ignore=ignored)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
+    command += ["--disable-pip-version-check", "-w", str(target), str(source)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (file,) = target.iterdir()
+    return file
+
+
+def test_the_wheel_holds_environments_and_wrappers_only(wheel: Path) -> None:
+    assert wheel.name == f"latent_dynamics_mixture-{project()['version']}-py3-none-any.whl"
+    names = zipfile.ZipFile(wheel).namelist()
+    top = {name.partition("/")[0] for name in names}
+    assert {name for name in top if not name.endswith(".dist-info")} == {"ldm_envs", "ldm_wrappers"}
+    for package in ("ldm_envs", "ldm_wrappers"):
+        ours = {str(file.relative_to(ROOT)) for file in (ROOT / package).rglob("*.py")}
+        assert {name for name in names if name.startswith(package + "/")} - ours == {
+            str(file.relative_to(ROOT)) for file in (ROOT / package).rglob("py.typed")
+        }
+        assert ours <= set(names)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_wrapper_example_runs_from_the_wheel(wheel: Path, tmp_path: Path) -> None:
+    """In a folder with a train.py, which a package of that name would be mixed up with."""
+    site, folder = tmp_path / "site", tmp_path / "folder"
+    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(site)]
+    subprocess.run([*command, "--disable-pip-version-check", str(wheel)], check=True)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    (example,) = [block for block in blocks if "ldm_wrappers.sb3 import" in block]
+    folder.mkdir()
+    (folder / "train.py").write_text(
+        f"{example}\nimport ldm_wrappers\nprint(ldm_wrappers.__file__, agent.num_timesteps)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "train.py"], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    file, steps = done.stdout.split()[-2:]
+    assert Path(file).is_relative_to(site) and int(steps) >= 9_600
 
 
 def makefile_verbs() -> set[str]:
