@@ -43,6 +43,30 @@ class BeliefFilter:
         """Take in one transition per worker: (n, action_columns), (n,), (n, observation_size)."""
         self.hidden = self.model.encoder.step(self.hidden, actions, rewards, next_observations)
 
+    @torch.no_grad()
+    def encode(
+        self,
+        workers: np.ndarray[Any, np.dtype[np.int64]],
+        actions: torch.Tensor,
+        rewards: torch.Tensor,
+        next_observations: torch.Tensor,
+        last: np.ndarray[Any, np.dtype[np.int64]],
+    ) -> None:
+        """Replace beliefs by those about whole trajectories, time first.
+
+        Args:
+            workers: Whose, (n,).
+            actions: float32 (T, n, action_columns).
+            rewards: float32 (T, n).
+            next_observations: float32 (T, n, observation_size).
+            last: Index of each trajectory's last transition, 0 to T − 1, (n,).
+        """
+        encoder = self.model.encoder
+        embedded = encoder.embed(actions, rewards, next_observations)
+        outputs, _ = encoder.gru(embedded, encoder.initial_hidden(len(workers)).unsqueeze(0))
+        self.hidden = self.hidden.clone()
+        self.hidden[workers] = outputs[last, np.arange(len(workers))]
+
     def state_dict(self) -> dict[str, Any]:
         """The recurrent state."""
         return {"hidden": self.hidden.cpu().numpy().copy()}

@@ -168,6 +168,8 @@ class TrajectoryBuffer:
 class TrajectoryRecorder:
     """Collects the running trajectories of several workers until each of them ends.
 
+    Its memory grows with the longest of them.
+
     Args:
         spec: Sizes of observations and actions.
         n_workers: Number of workers.
@@ -175,9 +177,15 @@ class TrajectoryRecorder:
     """
 
     def __init__(self, spec: TransitionSpec, n_workers: int, max_length: int) -> None:
+        self.spec = spec
         self.max_length = max_length
-        self._data = _arrays(spec, (n_workers, max_length))
+        self._data = _arrays(spec, (n_workers, 0))
         self._lengths = np.zeros(n_workers, np.int64)
+
+    @property
+    def lengths(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Transitions of each running trajectory, (n_workers,)."""
+        return self._lengths.copy()
 
     def append(
         self,
@@ -187,6 +195,7 @@ class TrajectoryRecorder:
         next_observations: FloatArray,
     ) -> None:
         """Add one transition per worker; arrays (n_workers, columns), rewards (n_workers,)."""
+        self._hold(min(int(self._lengths.max()) + 1, self.max_length))
         workers = np.flatnonzero(self._lengths < self.max_length)
         steps = self._lengths[workers]
         values = (observations, actions, rewards, next_observations)
@@ -194,18 +203,41 @@ class TrajectoryRecorder:
             self._data[name][workers, steps] = value[workers]
         self._lengths[workers] += 1
 
-    def finish(
-        self, ended: np.ndarray[Any, np.dtype[np.bool_]]
-    ) -> tuple[dict[str, FloatArray], np.ndarray[Any, np.dtype[np.int64]]]:
-        """Take out the trajectories of the workers in ``ended`` (bool (n_workers,))."""
-        lengths = self._lengths[ended].copy()
+    def _hold(self, length: int) -> None:
+        """Make room for trajectories of ``length`` transitions."""
+        room = self._data["rewards"].shape[1]
+        if length <= room:
+            return
+        grown = _arrays(self.spec, (len(self._lengths), min(max(64, 2 * room), self.max_length)))
+        for name, array in self._data.items():
+            grown[name][:, :room] = array
+        self._data = grown
+
+    def running(self, workers: np.ndarray[Any, np.dtype[np.int64]]) -> list[FloatArray]:
+        """Actions, rewards and next observations of running trajectories, (longest, n, …).
+
+        What lies after the end of a shorter one is arbitrary.
+        """
+        longest = int(self._lengths[workers].max(initial=0))
+        arrays = (self._data[name][workers, :longest] for name in _FIELDS[1:])
+        return [np.ascontiguousarray(array.swapaxes(0, 1)) for array in arrays]
+
+    def _rows(self, chosen: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, FloatArray]:
+        lengths = self._lengths[chosen]
         longest = int(lengths.max(initial=0))
         inside = np.arange(longest) < lengths[:, None]
         taken = {}
         for name in _FIELDS:
-            rows = self._data[name][ended, :longest].copy()
+            rows = self._data[name][chosen, :longest]  # a copy, as the mask is an array
             rows[~inside] = 0.0  # a longer, earlier trajectory may have left its end here
             taken[name] = rows
+        return taken
+
+    def finish(
+        self, ended: np.ndarray[Any, np.dtype[np.bool_]]
+    ) -> tuple[dict[str, FloatArray], np.ndarray[Any, np.dtype[np.int64]]]:
+        """Take out the trajectories of the workers in ``ended`` (bool (n_workers,))."""
+        taken, lengths = self._rows(ended), self._lengths[ended].copy()
         self._lengths[ended] = 0
         return taken, lengths
 
@@ -215,13 +247,27 @@ class TrajectoryRecorder:
 
     def state_dict(self) -> dict[str, Any]:
         """The running trajectories."""
-        return {
-            "data": {name: array.copy() for name, array in self._data.items()},
-            "lengths": self._lengths.copy(),
-        }
+        everyone = np.ones(len(self._lengths), bool)
+        return {"data": self._rows(everyone), "lengths": self.lengths}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Inverse of :meth:`state_dict`, for a recorder of the same sizes."""
+        """Inverse of :meth:`state_dict`, for a recorder of as many workers.
+
+        Raises:
+            ValueError: The state is of another number of workers or other columns.
+        """
+        lengths = np.asarray(state["lengths"])
+        longest = int(lengths.max(initial=0))
+        expected = _arrays(self.spec, (len(self._lengths), longest))
+        if lengths.shape != self._lengths.shape or any(
+            np.shape(state["data"][name]) != expected[name].shape for name in _FIELDS
+        ):
+            raise ValueError(
+                f"saved trajectories are of {lengths.shape} workers and "
+                f"{ {name: np.shape(state['data'][name]) for name in _FIELDS} }, expected "
+                f"{ {name: expected[name].shape for name in _FIELDS} }"
+            )
+        self._hold(longest)
         for name in _FIELDS:
-            self._data[name][...] = state["data"][name]
-        self._lengths[...] = state["lengths"]
+            self._data[name][:, :longest] = state["data"][name]
+        self._lengths[...] = lengths

@@ -13,9 +13,15 @@ from ldm_wrappers.latent_dynamics.encoder import Posterior
 from ldm_wrappers.latent_dynamics.model import LatentDynamics
 from ldm_wrappers.latent_dynamics.transition import FloatArray
 
+_LONGEST = 20_000  # transitions of a running task that are kept where there is no buffer
+
 
 class BeliefTracker:
     """What every wrapper around normal workers needs, for one worker or many.
+
+    Beliefs are always those of the newest weights: once the model has been trained, running tasks
+    are encoded again from their first transition (as in variBAD and the authors' LDM). A task that
+    is longer than what is recorded of it keeps its filtered belief.
 
     Args:
         model: The latent dynamics model.
@@ -36,26 +42,52 @@ class BeliefTracker:
         self._filter = BeliefFilter(model, n_workers)
         self._final_means = torch.zeros(n_workers, model.config.latent_dim, device=model.device)
         self._finished = torch.zeros(n_workers, 1, dtype=torch.bool, device=model.device)
-        self._recorder = None
-        if buffer is not None:
-            self._recorder = TrajectoryRecorder(model.spec, n_workers, buffer.max_length)
+        longest = _LONGEST if buffer is None else buffer.max_length
+        self._recorder = TrajectoryRecorder(model.spec, n_workers, longest)
+        self._steps = np.zeros(n_workers, np.int64)  # of each running task
+        self._encoded_with = self._weights()
 
     def posterior(self) -> Posterior:
         """Current beliefs, float32 (n_workers, latent_dim), on the model's device."""
+        self.encode_again()
         return self._filter.posterior()
+
+    def _weights(self) -> int:
+        """A number that every change of the encoder's weights makes larger."""
+        return sum(parameter._version for parameter in self.model.encoder.parameters())
+
+    def encode_again(self) -> None:
+        """Encode running tasks with the weights of now, if these have changed.
+
+        This happens by itself when it is due; call it where there is time to spare.
+        """
+        now = self._weights()
+        if now == self._encoded_with:
+            return
+        self._encoded_with = now
+        lengths = self._recorder.lengths
+        workers = np.flatnonzero((lengths > 0) & (lengths == self._steps))
+        if len(workers):
+            actions, rewards, next_observations = (
+                self.model.to_tensor(array) for array in self._recorder.running(workers)
+            )
+            last = lengths[workers] - 1
+            self._filter.encode(workers, actions, rewards, next_observations, last)
 
     def final_means(self) -> torch.Tensor:
         """Belief means at the end of each worker's latest finished task, (n_workers, latent_dim).
 
         A worker that has finished none counts with its current belief.
         """
+        if bool(self._finished.all()):
+            return self._final_means.clone()
         return torch.where(self._finished, self._final_means, self.posterior().mean)
 
     def reset(self) -> None:
         """All workers begin a new task; running trajectories are forgotten."""
         self._filter.reset()
-        if self._recorder is not None:
-            self._recorder.discard(np.ones(self.n_workers, bool))
+        self._steps[:] = 0
+        self._recorder.discard(np.ones(self.n_workers, bool))
 
     def update(
         self,
@@ -77,13 +109,14 @@ class BeliefTracker:
                 raise FloatingPointError(
                     f"{name} of worker {worker} is not finite: {array[worker]}"
                 )
+        self.encode_again()
         self._filter.update(
             self.model.to_tensor(actions),
             self.model.to_tensor(values),
             self.model.to_tensor(next_observations),
         )
-        if self._recorder is not None:
-            self._recorder.append(observations, actions, values, next_observations)
+        self._recorder.append(observations, actions, values, next_observations)
+        self._steps += 1
 
     def end(self, ended: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
         """The tasks of the workers in ``ended`` are over: store them, return to the prior."""
@@ -93,17 +126,21 @@ class BeliefTracker:
         self._final_means[rows] = self.posterior().mean[rows]
         self._finished[rows] = True
         self._filter.reset(ended)
-        if self._recorder is not None and self.buffer is not None:
+        self._steps[ended] = 0
+        if self.buffer is not None:
             self.buffer.add(*self._recorder.finish(ended))
+        else:
+            self._recorder.discard(ended)
 
     def state_dict(self) -> dict[str, Any]:
         """Beliefs and running trajectories (the buffer is saved on its own)."""
-        recorder = self._recorder.state_dict() if self._recorder is not None else {}
         return {
             "filter": self._filter.state_dict(),
             "final_means": self._final_means.cpu().numpy().copy(),
             "finished": self._finished.cpu().numpy().copy(),
-            "recorder": recorder,
+            "recorder": self._recorder.state_dict(),
+            "steps": self._steps.copy(),
+            "stale": self._weights() != self._encoded_with,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -117,8 +154,9 @@ class BeliefTracker:
         self._filter.load_state_dict(state["filter"])
         self._final_means.copy_(final_means)
         self._finished.copy_(finished)
-        if self._recorder is not None:
-            self._recorder.load_state_dict(state["recorder"])
+        self._recorder.load_state_dict(state["recorder"])
+        self._steps[...] = state["steps"]
+        self._encoded_with = self._weights() - int(state["stale"])
 
 
 def _fitting(name: str, state: dict[str, Any], own: torch.Tensor) -> torch.Tensor:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from ldm_wrappers.latent_dynamics import LatentDynamicsTrainer
+from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamicsTrainer
+from ldm_wrappers.sb3.vec_env import VectorEnvAdapter
+from ldm_wrappers.vector import BeliefObservationWrapper
 
 
 class SingleThreadedRollouts(BaseCallback):
@@ -80,19 +84,24 @@ class LatentDynamicsCallback(SingleThreadedRollouts):
 
     def _on_rollout_start(self) -> None:
         self._finish()
+        show_newest_beliefs(self.model)
         super()._on_rollout_start()
 
     def _on_rollout_end(self) -> None:
         super()._on_rollout_end()
-        self._running = self._executor.submit(self._update, torch.get_num_threads())
+        trackers = belief_trackers(self.training_env)
+        self._running = self._executor.submit(self._update, torch.get_num_threads(), trackers)
 
     def _on_training_end(self) -> None:
         self._finish()
         super()._on_training_end()
 
-    def _update(self, n_threads: int) -> dict[str, float]:
+    def _update(self, n_threads: int, trackers: list[BeliefTracker]) -> dict[str, float]:
         torch.set_num_threads(n_threads)  # counts for the calling thread
-        return self.trainer.update(self.n_updates)
+        means = self.trainer.update(self.n_updates)
+        for tracker in trackers:  # due before the next step, and done while the policy is updated
+            tracker.encode_again()
+        return means
 
     def _finish(self) -> None:
         if self._running is None:
@@ -102,3 +111,32 @@ class LatentDynamicsCallback(SingleThreadedRollouts):
             self.logger.record(f"latent_dynamics/{name}", value)
         self.logger.record("latent_dynamics/n_updates", self.trainer.n_updates)
         self.logger.record("latent_dynamics/n_trajectories", len(self.trainer.buffer))
+
+
+def belief_trackers(vec_env: VecEnv) -> list[BeliefTracker]:
+    """The trackers of the wrappers in a chain of vector environments."""
+    layer: Any = vec_env.unwrapped
+    found = []
+    while layer is not None:
+        tracker = vars(layer).get("tracker")
+        if isinstance(tracker, BeliefTracker):
+            found.append(tracker)
+        layer = vars(layer).get("env")
+    return found
+
+
+def show_newest_beliefs(algorithm: BaseAlgorithm) -> None:
+    """Bring the observation that a rollout begins with up to date, once the VAE has been trained.
+
+    stable-baselines3 keeps it from the end of the last rollout, with a belief of older weights.
+    """
+    vec_env = algorithm.get_env()
+    adapter = vec_env.venv if isinstance(vec_env, VecNormalize) else vec_env
+    if not isinstance(adapter, VectorEnvAdapter):
+        return
+    if not isinstance(adapter.env, BeliefObservationWrapper):
+        return
+    shown: Any = adapter.env.current_observations()
+    if isinstance(vec_env, VecNormalize):
+        shown = vec_env.normalize_obs(shown)
+    algorithm._last_obs = shown

@@ -84,6 +84,10 @@ class BeliefObservationWrapper(VectorWrapper, RecordLiveArguments):
         self._observations = spec.observations(observations)
         return self._join(self._observations), rewards, terminations, truncations, infos
 
+    def current_observations(self) -> FloatArray:
+        """The observations shown last, with beliefs of the newest weights."""
+        return self._join(self._observations)
+
     def _join(self, states: FloatArray) -> FloatArray:
         posterior = self.tracker.posterior()
         parts = [states, posterior.mean.cpu().numpy(), posterior.logvar.cpu().numpy()]

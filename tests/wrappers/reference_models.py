@@ -47,6 +47,9 @@ class ClosedFormModel:
         self.encoder = self
         self.check_spaces = self.spec.check_spaces
 
+    def parameters(self) -> list[torch.nn.Parameter]:
+        return []
+
     def initial_hidden(self, n: int) -> torch.Tensor:
         return torch.zeros(n, 3)
 
