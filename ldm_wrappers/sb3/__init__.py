@@ -2,6 +2,7 @@
 
 from ldm_wrappers.sb3.callbacks import LatentDynamicsCallback, SingleThreadedRollouts
 from ldm_wrappers.sb3.mixreg import MixregRecurrentPPO, MixregRolloutBuffer
+from ldm_wrappers.sb3.normalize import NormalizeWithRealReturns
 from ldm_wrappers.sb3.recurrent_policy import WholeSequenceLstmPolicy
 from ldm_wrappers.sb3.recurrent_ppo import SequenceRecurrentPPO
 from ldm_wrappers.sb3.rollout_buffer import SequenceRolloutBuffer
@@ -11,6 +12,7 @@ __all__ = [
     "LatentDynamicsCallback",
     "MixregRecurrentPPO",
     "MixregRolloutBuffer",
+    "NormalizeWithRealReturns",
     "SequenceRecurrentPPO",
     "SequenceRolloutBuffer",
     "SingleThreadedRollouts",

@@ -7,8 +7,10 @@ import shlex
 import shutil
 import signal
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import gymnasium as gym
+import numpy as np
 import pytest
 from fault_runs import ANT, ARTIFACTS, GRID, assert_same_run, last_state
 from tiny_runs import main, train_tiny
@@ -196,6 +198,49 @@ def test_environments_without_saved_state_begin_anew_and_say_so(
     assert "CartPole-v1 cannot save its state" in capsys.readouterr().err
     timesteps = [int(row["timesteps"]) for row in read_csv(run / "metrics.csv")]
     assert timesteps == [2000, 4000, 6000]
+
+
+class Drawing(gym.Env[Any, Any]):
+    """Draws a task at every reset that does not keep it, writes it down, and saves no state."""
+
+    observation_space = gym.spaces.Box(-1, 1, (2,))
+    action_space = gym.spaces.Discrete(2)
+    drawn: ClassVar[list[float]] = []
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        if not (options or {}).get("keep_task"):
+            self.drawn.append(float(self.np_random.random()))
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        return np.zeros(2, np.float32), 0.0, False, False, {}
+
+
+@pytest.mark.parametrize(("method", "sittings"), [("rl2", 2), ("ldm", 3)])
+def test_no_sitting_draws_the_tasks_of_an_earlier_one(
+    method: str, sittings: int, tmp_path: Path
+) -> None:
+    """R1: and the same sittings of the same seed draw the same ones."""
+    if "Drawing-v0" not in gym.registry:
+        gym.register("Drawing-v0", Drawing, max_episode_steps=5)
+    runs = []
+    for name in ("one", "other"):
+        of_run: list[list[float]] = []
+        for sitting in range(sittings):
+            Drawing.drawn.clear()
+            flags = ["--total-timesteps", str(40 * (sitting + 1))]
+            if sitting:
+                assert main(["--resume", str(tmp_path / name), *flags]) == 0
+            else:
+                flags += ["--n-steps", "5", "--eval-interval", "9999999", "--eval-tasks", "1"]
+                train_tiny(tmp_path / name, method, *flags, env_id="Drawing-v0")
+            of_run.append(list(Drawing.drawn))
+        runs.append(of_run)
+    assert runs[0] == runs[1]
+    evaluation = set.intersection(*map(set, runs[0]))  # starts from its own seed every time
+    training = [task for sitting in runs[0] for task in set(sitting) - evaluation]
+    assert len(training) == len(set(training)) >= 8 * sittings
 
 
 def test_versions_that_differ_are_named(

@@ -146,6 +146,7 @@ def seen(config: OnPolicySettings) -> list[str]:
     shown += [learner.average is None]
     if learner.normalizer is not None:
         shown += [learner.normalizer.norm_obs, learner.normalizer.norm_reward]
+        shown += [learner.normalizer.n_normal]
     layer: Any = learner.env
     while layer is not None:
         shown.append(type(layer))
@@ -183,6 +184,7 @@ IN_THE_LEARNER: dict[str, Any] = {
     "ent_coef": 0.75, "vf_coef": 0.25,
     "max_grad_norm": 3.0, "normalize_advantage": True, "lstm_hidden_size": 16, "net_arch": (8, 8),
     "value_trains_lstm": False, "normalize_observation": True, "normalize_reward": True,
+    "return_statistics": "all",
     "latent_dim": 3, "encoder_observation_size": 3, "encoder_action_size": 3,
     "encoder_reward_size": 3, "encoder_hidden_size": 3, "decoder_inputs": ("action",),
     "decoder_observation_size": 3, "decoder_action_size": 3, "decoder_hidden_sizes": (3,),
@@ -199,6 +201,8 @@ def test_settings_that_reach_the_learner(name: str) -> None:
         base = dataclasses.replace(base, reward_threshold=0.25, final_beliefs=True)
     if name == "task_candidates":
         base = dataclasses.replace(base, threshold_window=9, dropout_per_task=True)
+    if name == "return_statistics":
+        base = dataclasses.replace(base, normalize_reward=True, return_statistics="real")
     assert getattr(base, name) != IN_THE_LEARNER[name]
     assert seen(dataclasses.replace(base, **{name: IN_THE_LEARNER[name]})) != seen(base)
 

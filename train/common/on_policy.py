@@ -191,6 +191,9 @@ class OnPolicyLearner(Learner):
         self._guard().steps = self.num_timesteps // self.config.n_workers
         if complete:
             load_env_state(self.env, state["env"])
+        else:  # tasks that no sitting has drawn before
+            entropy = np.random.SeedSequence((self.config.seed, self.num_timesteps))
+            self.vec_env.seed(int.from_bytes(entropy.generate_state(4).tobytes(), "little"))
         restore_random_state(state["random"], self.algorithm.device)
         return complete
 

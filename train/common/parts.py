@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import VecEnv
 
 from ldm_wrappers.latent_dynamics import LatentDynamics, LatentDynamicsTrainer, TrajectoryBuffer
-from ldm_wrappers.sb3 import VectorEnvAdapter
+from ldm_wrappers.sb3 import NormalizeWithRealReturns, VectorEnvAdapter
 from train.common.envs import meta_episode_length
 from train.common.learner import AnyVectorEnv
 from train.config.on_policy import OnPolicySettings as Settings
@@ -55,8 +55,10 @@ def adapted(config: Settings, env: AnyVectorEnv) -> VecEnv:
     """▸ stable-baselines3's interface ▸ running normalisation."""
     vec_env: VecEnv = VectorEnvAdapter(env, info_keys=())
     if config.normalize_observation or config.normalize_reward:
-        vec_env = VecNormalize(
+        counted = config.n_normal if config.return_statistics == "real" else config.n_workers
+        vec_env = NormalizeWithRealReturns(
             vec_env,
+            n_normal=counted,
             norm_obs=config.normalize_observation,
             norm_reward=config.normalize_reward,
             gamma=config.gamma,

@@ -44,7 +44,12 @@ def unused_settings(config: OnPolicySettings) -> frozenset[str]:
     names = [field.name for field in dataclasses.fields(config)]
     unused: set[str] = set() if chosen.mixreg else {"mixreg_alpha"}
     if not chosen.imaginary:
-        unused |= {"n_mixture", "beta", *ImaginationConfig.__dataclass_fields__}
+        unused |= {
+            "n_mixture",
+            "beta",
+            "return_statistics",
+            *ImaginationConfig.__dataclass_fields__,
+        }
         unused |= {name for name in names if name.startswith("mixture_")}
     if not chosen.has_latent_dynamics:
         unused |= set(LatentDynamicsConfig.__dataclass_fields__)

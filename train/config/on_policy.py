@@ -81,6 +81,9 @@ class PolicySettings(RunSettings):
     """Normalise the policy's observations by running statistics (the VAE always sees raw ones)."""
     normalize_reward: bool = False
     """Normalise rewards, imaginary ones alike, by the running scale of returns."""
+    return_statistics: Literal["real", "all"] = "real"
+    """Whose returns that scale is of: the normal workers', as in the authors' code, or all
+    workers', imaginary ones included."""
     mixreg_alpha: float = 0.2
     """Mixing weights of mixreg are drawn from Beta(α, α)."""
 
@@ -178,4 +181,6 @@ class OnPolicySettings(LatentDynamicsConfig, ImaginationConfig, PolicySettings):
         return super(LatentDynamicsConfig, cls).from_dict({**DEFAULTS_FOR_OLD_RUNS, **values})
 
 
-DEFAULTS_FOR_OLD_RUNS = {"task_candidates": 1, "log_std_init": 0.0, "target_kl": None}
+DEFAULTS_FOR_OLD_RUNS = {
+    "task_candidates": 1, "log_std_init": 0.0, "target_kl": None, "return_statistics": "all",
+}  # fmt: skip

@@ -191,8 +191,9 @@ class Checkpoints:
             ) from None
         if not complete:
             print(
-                f"warning: {config.env_id} cannot save its state; the running meta-episodes begin "
-                "again",
+                f"warning: {config.env_id} cannot save its state (it has no get_state): running "
+                "meta-episodes begin again, with tasks of their own random stream; what follows "
+                "differs from an uninterrupted run",
                 file=sys.stderr,
             )
         self._saved = timesteps

@@ -1,0 +1,35 @@
+"""``VecNormalize`` whose return statistics are of real rewards only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+
+
+class NormalizeWithRealReturns(VecNormalize):
+    """Normalise all rewards by the running scale of the *normal* workers' returns.
+
+    What a decoder imagines early in training says nothing about the scale of the environment's
+    rewards: returns of mixture workers that enter the statistics can shrink real rewards tenfold.
+    The authors' code keeps them out. Imaginary rewards are divided by the same scale.
+
+    Args:
+        venv: Environments to normalise.
+        n_normal: Workers 0 … n_normal − 1 earn the environment's own rewards.
+        kwargs: As stable-baselines3's ``VecNormalize``.
+
+    Raises:
+        ValueError: ``n_normal`` is not between 1 and the number of workers.
+    """
+
+    def __init__(self, venv: VecEnv, *, n_normal: int, **kwargs: Any) -> None:
+        if not 1 <= n_normal <= venv.num_envs:
+            raise ValueError(f"n_normal must lie between 1 and {venv.num_envs}, got {n_normal}")
+        super().__init__(venv, **kwargs)
+        self.n_normal = n_normal
+
+    def _update_reward(self, reward: np.ndarray[Any, Any]) -> None:
+        self.returns = self.returns * self.gamma + reward
+        self.ret_rms.update(self.returns[: self.n_normal])

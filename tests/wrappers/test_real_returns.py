@@ -1,0 +1,81 @@
+"""R7: imaginary returns stay out of the statistics that normalise rewards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+from stable_baselines3.common.running_mean_std import RunningMeanStd
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+
+from ldm_wrappers.sb3 import NormalizeWithRealReturns
+
+
+class Paying(VecEnv):
+    """Worker i earns ``scale[i]`` times a random number; ends at random."""
+
+    def __init__(self, scale: list[float]) -> None:
+        super().__init__(len(scale), spaces.Box(-1, 1, (1,)), spaces.Discrete(2))
+        self.scale, self.rng = np.asarray(scale), np.random.default_rng(0)
+
+    def reset(self) -> Any:
+        return np.zeros((self.num_envs, 1), np.float32)
+
+    def step_async(self, actions: Any) -> None:
+        pass
+
+    def step_wait(self) -> Any:
+        rewards = (self.scale * self.rng.normal(size=self.num_envs)).astype(np.float32)
+        done = self.rng.random(self.num_envs) < 0.1
+        infos: list[dict[str, Any]] = [{"terminal_observation": np.zeros(1)} for _ in self.scale]
+        return np.zeros((self.num_envs, 1), np.float32), rewards, done, infos
+
+    def close(self) -> None:
+        pass
+
+    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        return [None] * self.num_envs
+
+    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+        pass
+
+    def env_method(self, method_name: str, *args: Any, indices: Any = None, **kw: Any) -> list[Any]:
+        return []
+
+    def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
+        return [False] * self.num_envs
+
+
+def run(env: VecNormalize, steps: int = 300) -> list[Any]:
+    env.reset()
+    return [env.step(np.zeros(env.num_envs, int))[1] for _ in range(steps)]
+
+
+@pytest.mark.parametrize(("n_normal", "imaginary"), [(2, 50.0), (1, 1e-3), (3, 1e4)])
+def test_the_scale_is_that_of_real_returns(n_normal: int, imaginary: float) -> None:
+    scale = [1.0] * n_normal + [imaginary] * 4
+    env = NormalizeWithRealReturns(Paying(scale), n_normal=n_normal, gamma=0.9)
+    shown = run(env)
+
+    returns, statistics, twin = np.zeros(n_normal), RunningMeanStd(shape=()), Paying(scale)
+    for normalized in shown:
+        _, rewards, done, _ = twin.step_wait()
+        returns = returns * 0.9 + rewards[:n_normal]
+        statistics.update(returns)
+        expected = np.clip(rewards / np.sqrt(statistics.var + 1e-8), -10, 10)
+        np.testing.assert_allclose(normalized, expected, rtol=1e-5)
+        returns[done[:n_normal]] = 0.0
+
+
+def test_without_mixture_workers_it_is_vec_normalize() -> None:
+    ours = NormalizeWithRealReturns(Paying([1.0, 2.0]), n_normal=2, gamma=0.9)
+    stock = VecNormalize(Paying([1.0, 2.0]), gamma=0.9)
+    np.testing.assert_array_equal(run(ours), run(stock))
+
+
+@pytest.mark.parametrize("n_normal", [0, 3, -1])
+def test_bad_numbers_of_normal_workers(n_normal: int) -> None:
+    with pytest.raises(ValueError, match=f"between 1 and 2, got {n_normal}"):
+        NormalizeWithRealReturns(Paying([1.0, 2.0]), n_normal=n_normal)
