@@ -45,7 +45,7 @@ OTHER: dict[str, str] = {
     "n_mixture": "3", "reward_low": "-0.5", "reward_high": "2.0", "mixture_components": "3",
     "num_threads": "1", "vae_encoded_lengths": "6", "vae_decoded_steps": "9",
     "policy_averaging": "0.5", "reward_threshold": "0.5", "anneal_from": "0.5",
-    "target_kl": "0.02",
+    "target_kl": "0.02", "return_statistics": "all",
 }  # fmt: skip
 
 

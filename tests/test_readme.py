@@ -1,0 +1,65 @@
+"""The README: its code runs, its files exist, and a newcomer can read it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import gymnasium as gym
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(document: Path, language: str) -> list[str]:
+    text = document.read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def code() -> list[tuple[str, str]]:
+    return [(d.name, block) for d in DOCUMENTS for block in blocks(d, "python")]
+
+
+@pytest.mark.parametrize(("name", "block"), code(), ids=lambda value: str(value)[:20])
+def test_every_python_block_runs(name: str, block: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a tenth of the steps, so that it takes seconds."""
+    monkeypatch.setattr(gym, "make", _short(gym.make))
+    block = re.sub(r"learn\(9_600", "learn(960", block)
+    block = re.sub(r"n_steps=400|max_length=400", lambda m: m.group().replace("400", "40"), block)
+    exec(compile(block, name, "exec"), {"__name__": "__main__"})
+
+
+def _short(make: object) -> object:
+    def made(env_id: str, **arguments: object) -> object:
+        if env_id == "Pendulum-v1":
+            arguments["max_episode_steps"] = 20
+        return make(env_id, **arguments)  # type: ignore[operator]
+
+    return made
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_local_link_leads_somewhere(document: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+?)\)", document.read_text(encoding="utf-8"))
+    missing = [
+        link
+        for link in links
+        if not link.startswith(("http://", "https://")) and not (document.parent / link).exists()
+    ]
+    assert not missing
+
+
+def test_every_module_named_in_a_command_exists() -> None:
+    text = "\n".join(document.read_text(encoding="utf-8") for document in DOCUMENTS)
+    for name in set(re.findall(r"-m ((?:train|benchmarks)\.[a-z_.]+)", text)):
+        path = ROOT / name.rstrip(".").replace(".", "/")
+        assert path.with_suffix(".py").exists() or path.is_dir(), name
+
+
+def test_paragraphs_are_short_and_a_picture_comes_early() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    paragraphs = [p for p in prose.split("\n\n") if not p.startswith("|")]
+    assert max(len(p.split()) for p in paragraphs) <= 80
+    assert any(line.startswith("![") for line in text.splitlines()[:40])
