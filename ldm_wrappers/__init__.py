@@ -2,7 +2,13 @@
 
 from ldm_wrappers.belief_observation import BeliefObservationWrapper
 from ldm_wrappers.imaginary_reward import BeliefPublisherWrapper, ImaginaryRewardWrapper
-from ldm_wrappers.imagination import BeliefPool, DirichletMixture, ImaginationConfig, SavedBeliefs
+from ldm_wrappers.imagination import (
+    BeliefPool,
+    DirichletMixture,
+    ExpectedReward,
+    PlausibleTasks,
+    SavedBeliefs,
+)
 from ldm_wrappers.latent_dynamics import LatentDynamics, LatentDynamicsConfig, TrajectoryBuffer
 from ldm_wrappers.multi_episode import MultiEpisodeWrapper
 from ldm_wrappers.rl2_observation import RL2ObservationWrapper
@@ -12,11 +18,12 @@ __all__ = [
     "BeliefPool",
     "BeliefPublisherWrapper",
     "DirichletMixture",
+    "ExpectedReward",
     "ImaginaryRewardWrapper",
-    "ImaginationConfig",
     "LatentDynamics",
     "LatentDynamicsConfig",
     "MultiEpisodeWrapper",
+    "PlausibleTasks",
     "RL2ObservationWrapper",
     "SavedBeliefs",
     "TrajectoryBuffer",

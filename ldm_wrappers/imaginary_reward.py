@@ -10,8 +10,8 @@ import numpy as np
 from ldm_wrappers.imagination import (
     BeliefPool,
     BeliefSource,
-    Imagination,
-    ImaginationConfig,
+    ExpectedReward,
+    ImaginationScheme,
     MixtureScheme,
 )
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
@@ -35,7 +35,8 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         latent_dynamics: The model; training it between steps takes effect at once.
         beliefs: Source of the beliefs to mix.
         mixture: Mixture scheme, Eq. 1 with β = 1 by default.
-        config: What an imaginary task is beside its mixture; the paper's tasks by default.
+        imagination: What an imaginary task is beside its mixture; the paper's by default,
+            ``ExpectedReward()``.
         seed: Seed of mixture weights and dropout masks; ``reset(seed=…)`` seeds them as well.
 
     Raises:
@@ -50,7 +51,7 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         beliefs: BeliefSource,
         *,
         mixture: MixtureScheme | None = None,
-        config: ImaginationConfig | None = None,
+        imagination: ImaginationScheme | None = None,
         seed: int | None = None,
     ) -> None:
         RecordLiveArguments.__init__(
@@ -58,7 +59,7 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
             latent_dynamics=latent_dynamics,
             beliefs=beliefs,
             mixture=mixture,
-            config=config,
+            imagination=imagination,
             seed=seed,
         )
         super().__init__(env)
@@ -71,9 +72,8 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
             )
         self.latent_dynamics = latent_dynamics
         self.beliefs = beliefs
-        self.imagination = Imagination(
+        self.imagination = (imagination or ExpectedReward()).start(
             latent_dynamics,
-            config,
             n_mixture=1,
             n_normal=beliefs.n_beliefs,
             mixture=mixture,
@@ -99,7 +99,7 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Step and pay the imaginary reward."""
         # taken first: publishers that step later must not leak what this step has not seen
-        final = self.imagination.config.final_beliefs
+        final = self.imagination.final_beliefs
         means = self.beliefs.final_means() if final else self.beliefs.means(self._step)
         observation, reward, terminated, truncated, info = self.env.step(action)
         spec, to_tensor = self.latent_dynamics.spec, self.latent_dynamics.to_tensor

@@ -45,7 +45,7 @@ def play_twice(
     Returns:
         Return per mixture worker and inner episode, float64 (n_mixture, n_episodes), the latents
         at the end, float32 (n_mixture, latent_dim), the dropout masks if the tasks keep any,
-        float32 (dropout_samples, n_mixture, embedding_size), and the thresholds if the tasks have
+        float32 (n_dropout_masks, n_mixture, embedding_size), and the thresholds if the tasks have
         any, float64 (n_mixture,).
     """
     config, length = learner.config, meta_episode_length(learner.config)
@@ -108,7 +108,7 @@ def measure(folder: RunFolder, repeats: int = 8) -> list[dict[str, Any]]:
             maps = reward_maps(model, grid, latents, samples=48, seed=repeat, masks=masks)
             share = 0.5 if thresholds is None else thresholds[:, None]
             paid = maps > low + (high - low) * share
-            if config.reward_threshold is not None:
+            if thresholds is not None:
                 maps = np.where(paid, high, low)
             best, cell = best_returns(maps, grid, np.zeros(2), horizon)
             for task in range(len(returns)):

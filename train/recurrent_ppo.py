@@ -18,7 +18,6 @@ if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
 
 from stable_baselines3.common.vec_env import VecEnv
 
-from ldm_wrappers.imagination import DirichletMixture
 from ldm_wrappers.latent_dynamics import LatentDynamics, TrajectoryBuffer, TransitionSpec
 from ldm_wrappers.sb3 import (
     MixregRecurrentPPO,
@@ -58,10 +57,8 @@ def training_env(
             env,
             model,
             n_mixture=config.n_mixture,
-            config=config.imagination,
-            mixture=DirichletMixture(
-                config.beta, config.mixture_components, config.mixture_per_dimension
-            ),
+            mixture=config.mixture,
+            imagination=config.imagination,
             buffer=buffer,
             seed=config.seed,
         )

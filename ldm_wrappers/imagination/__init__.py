@@ -1,16 +1,22 @@
 """Mixtures of beliefs, and the rewards of an imaginary task."""
 
 from ldm_wrappers.imagination.belief_sources import BeliefPool, BeliefSource, SavedBeliefs
-from ldm_wrappers.imagination.config import ImaginationConfig
-from ldm_wrappers.imagination.imagination import Imagination
+from ldm_wrappers.imagination.expected_reward import ExpectedReward
 from ldm_wrappers.imagination.mixture import DirichletMixture, MixtureScheme
+from ldm_wrappers.imagination.plausible_tasks import PlausibleTasks
+from ldm_wrappers.imagination.scheme import ImaginaryTasks, ImaginationScheme
+from ldm_wrappers.imagination.schemes import imagination_from_dict, mixture_from_dict
 
 __all__ = [
     "BeliefPool",
     "BeliefSource",
     "DirichletMixture",
-    "Imagination",
-    "ImaginationConfig",
+    "ExpectedReward",
+    "ImaginaryTasks",
+    "ImaginationScheme",
     "MixtureScheme",
+    "PlausibleTasks",
     "SavedBeliefs",
+    "imagination_from_dict",
+    "mixture_from_dict",
 ]

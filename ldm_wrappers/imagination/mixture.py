@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ldm_wrappers.imagination.saved_scheme import SavedScheme
 from ldm_wrappers.latent_dynamics.transition import FloatArray
 
 
@@ -25,7 +26,7 @@ class MixtureScheme(Protocol):
 
 
 @dataclass(frozen=True)
-class DirichletMixture:
+class DirichletMixture(SavedScheme):
     """α ~ β · Dirichlet(1, …, 1) − (β − 1) / n over the n beliefs that take part (Eq. 1).
 
     Attributes:
@@ -45,6 +46,11 @@ class DirichletMixture:
             raise ValueError(f"beta must be positive and finite, got {self.beta}")
         if self.n_components is not None and self.n_components < 1:
             raise ValueError(f"n_components must be at least 1 or None, got {self.n_components}")
+
+    def __str__(self) -> str:
+        of = "all" if self.n_components is None else f"{self.n_components} random"
+        per = ", weights per latent dimension" if self.per_dimension else ""
+        return f"{of} beliefs, β = {self.beta:g}{per}"
 
     def sample(
         self, rng: np.random.Generator, n_mixture: int, n_normal: int, latent_dim: int

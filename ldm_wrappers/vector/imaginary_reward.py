@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
-from ldm_wrappers.imagination import Imagination, ImaginationConfig, MixtureScheme
+from ldm_wrappers.imagination import ExpectedReward, ImaginationScheme, MixtureScheme
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.transition import FloatArray
 from ldm_wrappers.live_arguments import RecordLiveArguments
@@ -22,7 +22,7 @@ class ImaginaryRewardWrapper(VectorWrapper, RecordLiveArguments):
     The other ones are the paper's normal workers: their rewards stay, the encoder filters their
     true transitions into the beliefs m⁽ⁱ⁾, and their finished trajectories go into ``buffer``.
     A mixture worker's transitions do neither. The beliefs mixed at a step are those from before
-    its transitions (or final ones, see ``config``). Weights are drawn when a mixture
+    its transitions (or final ones, see ``imagination``). Weights are drawn when a mixture
     worker's task begins and kept for that task.
     Source: paper, section 3.3 and Figure 2.
 
@@ -35,7 +35,8 @@ class ImaginaryRewardWrapper(VectorWrapper, RecordLiveArguments):
         n_mixture: Number n̂ of mixture workers, 1 to ``num_envs − 1``.
         mixture: Mixture scheme, Eq. 1 with β = 1 by default.
         buffer: Where trajectories of the normal workers go; ``None`` keeps none.
-        config: What an imaginary task is beside its mixture; the paper's tasks by default.
+        imagination: What an imaginary task is beside its mixture; the paper's by default,
+            ``ExpectedReward()``.
         seed: Seed of mixture weights and dropout masks. ``reset(seed=…)`` seeds the environments
             only: its seeds may be one per environment, and none of them is of all mixtures.
 
@@ -52,7 +53,7 @@ class ImaginaryRewardWrapper(VectorWrapper, RecordLiveArguments):
         n_mixture: int,
         mixture: MixtureScheme | None = None,
         buffer: TrajectoryBuffer | None = None,
-        config: ImaginationConfig | None = None,
+        imagination: ImaginationScheme | None = None,
         seed: int | None = None,
     ) -> None:
         RecordLiveArguments.__init__(
@@ -61,7 +62,7 @@ class ImaginaryRewardWrapper(VectorWrapper, RecordLiveArguments):
             n_mixture=n_mixture,
             mixture=mixture,
             buffer=buffer,
-            config=config,
+            imagination=imagination,
             seed=seed,
         )
         super().__init__(env)
@@ -76,9 +77,8 @@ class ImaginaryRewardWrapper(VectorWrapper, RecordLiveArguments):
         self.n_mixture = n_mixture
         self.n_normal = self.num_envs - n_mixture
         self.tracker = BeliefTracker(latent_dynamics, self.n_normal, buffer)
-        self.imagination = Imagination(
+        self.imagination = (imagination or ExpectedReward()).start(
             latent_dynamics,
-            config,
             n_mixture=n_mixture,
             n_normal=self.n_normal,
             mixture=mixture,
@@ -99,7 +99,7 @@ class ImaginaryRewardWrapper(VectorWrapper, RecordLiveArguments):
         return self.imagination.latents(self._means_to_mix()).cpu().numpy()
 
     def _means_to_mix(self) -> torch.Tensor:
-        if self.imagination.config.final_beliefs:
+        if self.imagination.final_beliefs:
             return self.tracker.final_means()
         return self.tracker.posterior().mean
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,11 +27,13 @@ from ldm_wrappers import (
     vector,
 )
 from train import evaluate
+from train.config.on_policy import OnPolicySettings
 from train.config.presets import resolve
+from train.config.settings import known_settings
 from train.recurrent_ppo import main
 
 BASE = """--run-dir out --total-timesteps 480 --n-workers 4 --n-mixture 1 --device cpu
---mixture-components 3"""
+--mixture.n-components 3"""
 # flags, and what the line must show
 TRAINING = {
     "--env-id Nope-v0": "'Nope-v0'",
@@ -62,14 +63,14 @@ TRAINING = {
     "--n-workers 0": "got 0",
     "--n-mixture 0": "got 0",
     "--n-mixture 4": "got 4",
-    "--beta 0": "got 0.0",
-    "--beta inf": "got inf",
-    "--mixture-components 0": "got 0",
-    "--mixture-components 4": "= 3 normal workers, got 4",
-    "--reward-threshold 1": "got 1.0",
-    "--reward-threshold 0.5 --likelihood gaussian": "got gaussian",
-    "--dropout-samples -1": "got -1",
-    "--dropout-per-task --dropout-samples 0": "of at least 1, got 0",
+    "--mixture.beta 0": "got 0.0",
+    "--mixture.beta inf": "got inf",
+    "--mixture.n-components 0": "got 0",
+    "--mixture.n-components 4": "= 3 normal workers: n_components must be at most the 3 beliefs",
+    "--imagination.threshold 1": "got 1.0",
+    "--likelihood gaussian": "plausible-tasks needs likelihood bernoulli, got gaussian",
+    "--imagination.n-dropout-masks -1": "got -1",
+    "--imagination dream": "unknown imagination 'dream', expected one of ['expected-reward'",
     "--num-threads 0": "got 0",
     "--n-steps abc": "'abc'",
     "--n-steps -120": "got -120",
@@ -81,11 +82,9 @@ TRAINING = {
     "--optimizer sgd": "'sgd'",
     "--optimizer-eps 0": "got 0.0",
     "--gamma 1.5": "got 1.5",
-    "--threshold-window -1": "threshold_window must be an integer of at least 0, got -1",
-    "--task-candidates 0": "task_candidates must be an integer of at least 1, got 0",
-    "--task-candidates 2 --threshold-window 0": "task_candidates = 2 needs a threshold_window",
-    "--no-final-beliefs": "needs a reward_threshold and final_beliefs, got 0.7 and False",
-    "--threshold-window 9 --reward-threshold None": "final_beliefs, got None and True",
+    "--imagination.n-remembered-transitions 0": "must be an integer of at least 1, got 0",
+    "--imagination.n-candidates 0": "n_candidates must be an integer of at least 1, got 0",
+    "--imagination expected-reward --imagination.n-candidates 2": "imagination.n-candidates",
     "--anneal-from 1.5": "anneal_from must lie in [0, 1], got 1.5",
     "--gae-lambda -0.1": "got -0.1",
     "--clip-range 0": "got 0.0",
@@ -318,12 +317,13 @@ def test_there_are_enough_cases() -> None:
 def test_every_flag_with_a_range_is_tried() -> None:
     tried = {flag for flags in TRAINING for flag in flags.split() if flag.startswith("--")}
     free = {  # any value of the type is good, and tyro checks the type
-        "run-dir", "finite-horizon", "mixture-per-dimension", "truncate-backpropagation",
+        "run-dir", "finite-horizon", "mixture.per-dimension", "truncate-backpropagation",
+        "mixture",  # there is one kind
         "normalize-advantage", "value-trains-lstm",
-        "normalize-observation", "normalize-reward", "final-beliefs",
+        "normalize-observation", "normalize-reward", "imagination.relative",
+        "imagination.final-beliefs", "imagination.keep-dropout-masks",
         "encoder-action-size", "encoder-reward-size", "decoder-action-size", "reward-high",
         "vae-decoded-steps",
     }  # fmt: skip
-    config = resolve("LDM-GridNavi-v0", "ldm")
-    names = {field.name.replace("_", "-") for field in dataclasses.fields(config)}
+    names = {name.replace("_", "-") for name in known_settings(OnPolicySettings)}
     assert names - {flag[2:] for flag in tried} - free == set()

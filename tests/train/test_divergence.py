@@ -16,7 +16,7 @@ from fault_runs import last_state
 from gymnasium import spaces
 from tiny_runs import main
 
-from ldm_wrappers.imagination import Imagination
+from ldm_wrappers.imagination.tasks import MixedTasks
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamicsTrainer
 from train.common.learner import chosen_device
 
@@ -151,12 +151,12 @@ def test_an_environment_that_fails(
 def test_a_bad_imaginary_reward(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    latents, calls = Imagination.latents, iter(range(10_000))
+    latents, calls = MixedTasks.latents, iter(range(10_000))
 
-    def bad(self: Imagination, means: torch.Tensor) -> torch.Tensor:
+    def bad(self: MixedTasks, means: torch.Tensor) -> torch.Tensor:
         return latents(self, means) * (np.nan if next(calls) == BAD_STEP - 1 else 1.0)
 
-    monkeypatch.setattr(Imagination, "latents", bad)
+    monkeypatch.setattr(MixedTasks, "latents", bad)
     error = stopped_run(tmp_path / "run", capsys, "--method", "ldm")
     assert f"iteration 5, step {BAD_STEP} of each worker: " in error and "imaginary reward" in error
 

@@ -119,7 +119,7 @@ def test_each_run_gets_the_pictures_it_can_have(evaluated: dict[str, Any]) -> No
             picture(file)
             assert str(file) in evaluated["text"]
     assert "no reward maps: method rl2 has no latent dynamics model" in evaluated["text"]
-    assert "1000 mixtures of 3 of 3 workers, β = 1" in evaluated["text"]
+    assert "1000 mixtures of 3 random beliefs, β = 1 of 3 workers" in evaluated["text"]
 
 
 def test_several_runs_share_a_table_and_figures(evaluated: dict[str, Any]) -> None:

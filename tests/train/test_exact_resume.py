@@ -24,8 +24,8 @@ from train.persistence.run_folder import RunFolder
 
 NORMALIZED = ["--normalize-observation", "--normalize-reward"]
 POSSIBLE_TASKS = shlex.split("""
---final-beliefs --dropout-samples 1 --dropout-per-task --reward-threshold 0.9 --threshold-window 100
---task-candidates 4
+--imagination plausible-tasks --imagination.threshold 0.9 --imagination.n-candidates 4
+--imagination.n-remembered-transitions 100
 """)
 CASES: dict[str, tuple[list[str], int]] = {
     "ldm": ([*GRID, "--method", "ldm", *POSSIBLE_TASKS], 1800),

@@ -60,7 +60,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     ]
     paths += [made_up(runs, GRID, "ldm", s, 12.0, p_drop=p) for p in (0.0, 0.9) for s in range(2)]
     paths += [
-        made_up(runs, OUTER, "ldm", s, 5.0 + 5 * b, beta=b) for b in (1.0, 2.5) for s in (0, 1)
+        made_up(runs, OUTER, "ldm", s, 5.0 + 5 * b, **{"mixture.beta": b})
+        for b in (1.0, 2.5)
+        for s in (0, 1)
     ]
     assert main(["--collect", *map(str, paths), "--out", str(out)]) == 0
     return {"paths": paths, "out": out}
@@ -188,7 +190,7 @@ def test_c6_the_committed_files_alone_give_every_figure_again(
 
 
 def test_one_value_of_an_ablation_is_shown_as_a_method_is(tmp_path: Path) -> None:
-    run = made_up(tmp_path, GRID, "ldm", 0, 20.0, beta=2.0)
+    run = made_up(tmp_path, GRID, "ldm", 0, 20.0, **{"mixture.beta": 2.0})
     out = tmp_path / "out"
     out.mkdir()
     (out / "mixtures.csv").write_text("of an earlier collection")

@@ -37,10 +37,10 @@ def test_a_near_goal_may_pay_more_than_a_far_one() -> None:
 @pytest.mark.parametrize(
     ("flags", "slack"),
     [
-        ([], 1.0),
-        (["--final-beliefs"], 1e-3),
-        (["--final-beliefs", "--reward-threshold", "0.5"], 1e-3),
-        (["--final-beliefs", "--reward-threshold", "0.9", "--threshold-window", "500"], 1e-3),
+        (["--imagination", "expected-reward"], 1.0),
+        (["--imagination", "expected-reward", "--imagination.final-beliefs"], 1e-3),
+        (["--imagination.no-relative", "--imagination.threshold", "0.5"], 1e-3),
+        (["--imagination.threshold", "0.9"], 1e-3),
     ],
 )
 def test_a_run_is_measured(
@@ -54,7 +54,7 @@ def test_a_run_is_measured(
     for row in rows:
         earned = [float(row[f"episode_{i}"]) for i in (1, 2, 3, 4)]
         assert max(earned) <= float(row["best_return"]) + slack
-        if "--reward-threshold" in flags:  # 30 steps of -0.1 or 1
+        if "expected-reward" not in flags:  # 30 steps of -0.1 or 1
             steps_paid = (np.array(earned) + 3.0) / 1.1
             np.testing.assert_allclose(steps_paid, steps_paid.round(), atol=0.01)
     assert "of 3 imaginary tasks" in capsys.readouterr().out

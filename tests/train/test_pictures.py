@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -16,6 +17,8 @@ from gymnasium import spaces
 from matplotlib.image import imread
 from tiny_runs import build
 
+from ldm_wrappers import DirichletMixture, ExpectedReward, PlausibleTasks
+from ldm_wrappers.imagination import ImaginationScheme
 from ldm_wrappers.latent_dynamics import LatentDynamics, LatentDynamicsConfig
 from train.common.envs import evaluation_tasks, task_distribution
 from train.common.on_policy import OnPolicyLearner as Learner
@@ -45,7 +48,7 @@ def learner() -> Iterator[Learner]:
         "ldm",
         n_workers=4,
         n_mixture=1,
-        mixture_components=3,
+        mixture=DirichletMixture(n_components=3),
         device="cpu",
         n_episodes=2,
     )
@@ -187,7 +190,7 @@ def test_kept_masks_are_the_same_on_every_cell() -> None:
 # ------------------------------------------------------------------ mixtures
 
 
-def mixtures_of(learner: Learner, **changes: float) -> Mixtures:
+def mixtures_of(learner: Learner, **changes: Any) -> Mixtures:
     import dataclasses
 
     tasks = evaluation_tasks(learner.config)
@@ -197,14 +200,14 @@ def mixtures_of(learner: Learner, **changes: float) -> Mixtures:
         and tasks["test"] is not None
     )
     rollout = record(learner, tasks["train"])
-    config = dataclasses.replace(learner.config, **changes)  # type: ignore[arg-type]
+    config = dataclasses.replace(learner.config, **changes)
     return draw_mixtures(
         config, learner.latent_dynamics, GRID, rollout, tasks["test"], n_mixtures=20, samples=2
     )
 
 
 def test_a_mixture_of_one_belief_is_that_belief(learner: Learner) -> None:
-    mixtures = mixtures_of(learner, mixture_components=1)
+    mixtures = mixtures_of(learner, mixture=DirichletMixture(n_components=1))
     assert np.allclose(mixtures.weights.sum(1), 1) and np.allclose(mixtures.weights.max(1), 1)
     chosen = mixtures.weights.argmax(1)
     assert len(set(chosen)) > 3
@@ -212,12 +215,26 @@ def test_a_mixture_of_one_belief_is_that_belief(learner: Learner) -> None:
 
 
 def test_beta_above_one_gives_negative_weights(learner: Learner) -> None:
-    plain = mixtures_of(learner, mixture_per_dimension=False, beta=1.0)
-    extrapolated = mixtures_of(learner, mixture_per_dimension=False, beta=3.0)
+    plain = mixtures_of(learner, mixture=DirichletMixture(1.0))
+    extrapolated = mixtures_of(learner, mixture=DirichletMixture(3.0))
     assert plain.weights.min() >= 0 > extrapolated.weights.min()
     for mixtures in (plain, extrapolated):
         assert np.allclose(mixtures.weights.sum(1), 1, atol=1e-5)
         assert "β = " in mixtures.sentences()[0] and len(mixtures.sentences()) == 3
+
+
+@pytest.mark.parametrize(
+    "imagination",
+    [ExpectedReward(), ExpectedReward(2, keep_dropout_masks=True), PlausibleTasks(n_candidates=4)],
+)
+def test_mixtures_of_any_imaginary_tasks_can_be_drawn(
+    learner: Learner, imagination: ImaginationScheme
+) -> None:
+    mixtures = mixtures_of(learner, imagination=imagination)
+    assert mixtures.dropout_maps.shape == mixtures.maps.shape == (20, 49)
+    assert not np.allclose(mixtures.dropout_maps, mixtures.maps, atol=1e-4)
+    chosen = isinstance(imagination, PlausibleTasks)
+    assert ("training keeps one in 4" in mixtures.sentences()[0]) == chosen
 
 
 def test_peaks_are_counted_by_kind_of_cell(learner: Learner) -> None:

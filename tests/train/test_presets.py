@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
-from ldm_wrappers.imagination import ImaginationConfig
+from ldm_wrappers import DirichletMixture, ExpectedReward, PlausibleTasks
 from train.config.methods import METHODS
 from train.config.on_policy import OnPolicySettings
 from train.config.presets import PRESETS, resolve
 from train.recurrent_ppo import check_steps
-
-IMAGINATION = ImaginationConfig.__dataclass_fields__
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -29,13 +29,15 @@ def test_presets_resolve_for_every_method(env_id: str, preset: str, method: str)
 def test_what_the_default_presets_stand_for() -> None:
     """The choices that docs/gridworld.md and the results rest on."""
     grid = resolve("LDM-GridNavi-v0", "ldm")
-    assert (grid.n_workers, grid.n_mixture, grid.mixture_components) == (64, 32, 3)
-    assert (grid.beta, grid.p_drop, grid.dropout_samples) == (1.0, 0.7, 1)
-    assert grid.dropout_per_task and grid.policy_averaging > 0
-    assert grid.final_beliefs and grid.reward_threshold == 0.7
-    mixture_share = grid.n_mixture * grid.n_steps
-    assert grid.threshold_window == mixture_share  # the last rollout
-    assert grid.task_candidates == 32
+    assert (grid.n_workers, grid.n_mixture, grid.p_drop) == (64, 32, 0.7)
+    assert grid.mixture == DirichletMixture(beta=1.0, n_components=3)
+    assert grid.policy_averaging > 0
+    assert grid.imagination == PlausibleTasks(
+        threshold=0.7,
+        n_remembered_transitions=grid.n_mixture * grid.n_steps,  # the last rollout
+        n_candidates=32,
+        n_dropout_masks=1,
+    )
     # as many real steps as the methods without imaginary tasks
     real = grid.total_timesteps * grid.n_normal // grid.n_workers
     assert real == resolve("LDM-GridNavi-v0", "rl2").total_timesteps
@@ -61,7 +63,9 @@ def test_what_the_default_presets_stand_for() -> None:
         ratio = updates_per_step(default)[1] / updates_per_step(paper)[1]
         assert 1.0 <= ratio <= 1.25  # whole VAE updates per rollout
         assert default.n_mixture / default.n_workers == paper.n_mixture / paper.n_workers
-        assert default.mixture_components == paper.n_normal  # weights as spread out as the paper's
+        assert (
+            default.mixture.n_components == paper.n_normal
+        )  # weights as spread out as the paper's
 
 
 def test_a_foreign_environment_starts_from_the_defaults() -> None:
@@ -73,7 +77,28 @@ def test_a_foreign_environment_starts_from_the_defaults() -> None:
 
 def test_present_beliefs_are_what_the_paper_mixes() -> None:
     present = resolve("LDM-GridNavi-v0", "ldm", "present-beliefs")
-    assert ImaginationConfig(**{name: getattr(present, name) for name in IMAGINATION}) == (
-        ImaginationConfig()
-    )
-    assert (present.beta, present.p_drop, present.mixture_per_dimension) == (1.0, 0.7, True)
+    assert present.imagination == ExpectedReward() and present.p_drop == 0.7
+    assert present.mixture == DirichletMixture(1.0, n_components=5, per_dimension=True)
+
+
+def test_nested_settings_can_be_changed_one_by_one_or_as_a_whole() -> None:
+    grid = resolve("LDM-GridNavi-v0", "ldm")
+    changed = resolve("LDM-GridNavi-v0", "ldm", **{"mixture.beta": 2.0})
+    assert changed.mixture == dataclasses.replace(grid.mixture, beta=2.0)
+    mixed = {"imagination.final_beliefs": True, "imagination": "expected-reward"}
+    other = resolve("LDM-GridNavi-v0", "ldm", **mixed)
+    assert other.imagination == ExpectedReward(final_beliefs=True)
+    same = resolve("LDM-GridNavi-v0", "ldm", imagination="plausible-tasks")
+    assert same == grid  # the preset's own values stay
+    whole = resolve("LDM-GridNavi-v0", "ldm", imagination=ExpectedReward(1))
+    assert whole.imagination == ExpectedReward(1)
+    with pytest.raises(ValueError, match="n_components must be int"):
+        resolve("LDM-GridNavi-v0", "ldm", **{"mixture.n_components": 1.5})
+    with pytest.raises(ValueError, match="unknown imagination 'dream', expected one of"):
+        resolve("LDM-GridNavi-v0", "ldm", imagination="dream")
+
+
+def test_a_run_of_an_earlier_version_is_refused_with_a_way_out() -> None:
+    values = {**resolve("LDM-GridNavi-v0", "ldm").to_dict(), "mixture_components": 3}
+    with pytest.raises(ValueError, match=r"saved by version 0.1 .*git checkout 0ee9070"):
+        OnPolicySettings.from_dict(values)

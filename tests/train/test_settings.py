@@ -10,31 +10,25 @@ import numpy as np
 import pytest
 from tiny_runs import build, train_tiny
 
+from ldm_wrappers import PlausibleTasks
 from train.common.command_line import parse
 from train.common.envs import evaluation_tasks
 from train.common.parts import LinearDecay
 from train.config.on_policy import OnPolicySettings
 from train.config.presets import resolve
+from train.config.settings import flattened, known_settings, nested_kinds
 from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
 from train.recurrent_ppo import check_steps
 
 SCRIPT = "train.recurrent_ppo"
-FIELDS = {field.name: field for field in dataclasses.fields(OnPolicySettings)}
+FIELDS = known_settings(OnPolicySettings)
 SMALL: dict[str, Any] = {"n_workers": 4, "n_mixture": 1, "vae_buffer_trajectories": 5}
 
 
 def test_sections_of_the_settings_do_not_overlap() -> None:
     own = [set(vars(kind).get("__annotations__", {})) for kind in OnPolicySettings.__mro__[:-1]]
-    assert sum(map(len, own)) == len(set().union(*own)) == len(FIELDS)
-
-
-def test_settings_that_are_younger_than_a_run_have_the_value_it_had() -> None:
-    config = resolve("LDM-GridNavi-v0", "ldm", "present-beliefs")
-    values = config.to_dict()
-    for name, value in {"task_candidates": 1, "log_std_init": 0.0, "target_kl": None}.items():
-        assert values.pop(name) == value
-    assert OnPolicySettings.from_dict(values) == config
+    assert sum(map(len, own)) == len(set().union(*own)) == len([f for f in FIELDS if "." not in f])
 
 
 OTHER: dict[str, str] = {
@@ -42,25 +36,45 @@ OTHER: dict[str, str] = {
     "decoder_inputs": "observation action", "net_arch": "8 9", "decoder_hidden_sizes": "7 5",
     "env_id": "LDM-GridNaviExtrapolation-v0", "device": "cpu", "run_dir": "elsewhere",
     "gamma": "0.5", "gae_lambda": "0.5", "p_drop": "0.25", "n_minibatches": "2", "n_workers": "8",
-    "n_mixture": "3", "reward_low": "-0.5", "reward_high": "2.0", "mixture_components": "3",
+    "n_mixture": "3", "reward_low": "-0.5", "reward_high": "2.0",
+    "mixture.n_components": "3", "mixture": "dirichlet-mixture",
     "num_threads": "1", "vae_encoded_lengths": "6", "vae_decoded_steps": "9",
-    "policy_averaging": "0.5", "reward_threshold": "0.5", "anneal_from": "0.5",
+    "policy_averaging": "0.5", "imagination.threshold": "0.5", "imagination": "plausible-tasks",
+    "anneal_from": "0.5",
     "target_kl": "0.02", "return_statistics": "all",
 }  # fmt: skip
+
+
+NESTED = nested_kinds(OnPolicySettings)
+PLAUSIBLE = ["--imagination", "plausible-tasks"]  # the paper preset's are expected rewards
+IMAGINATION_OF = {
+    f"imagination.{field.name}": PLAUSIBLE for field in dataclasses.fields(PlausibleTasks)
+}
+
+
+def value_of(config: Any, name: str) -> Any:
+    """A setting as the command line names it."""
+    return flattened(config.to_dict())[name]
+
+
+def changed(config: Any, name: str, value: Any) -> Any:
+    """The configuration with another value of a setting, nested ones included."""
+    outer, _, inner = name.partition(".")
+    if inner:
+        value = dataclasses.replace(getattr(config, outer), **{inner: value})
+    return dataclasses.replace(config, **{outer: value})
 
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_every_flag_reaches_the_configuration(name: str) -> None:
     base = [] if name == "preset" else ["--preset", "paper"]
-    if name in ("threshold_window", "task_candidates"):
-        base += ["--reward-threshold", "0.5", "--final-beliefs"]  # that it is relative to
-    if name == "task_candidates":
-        base += ["--threshold-window", "9", "--dropout-per-task"]  # that tells candidates apart
+    base += IMAGINATION_OF.get(name, [])
     default, _ = parse(SCRIPT, base)
-    before = getattr(default, name)
+    before = value_of(default, name)
     flag = "--" + name.replace("_", "-")
     if isinstance(before, bool):
-        arguments = [flag if not before else "--no-" + flag[2:]]
+        outer, dot, inner = flag[2:].rpartition(".")
+        arguments = [flag if not before else f"--{outer}{dot}no-{inner}"]
         expected: Any = not before
     elif name in OTHER:
         arguments = [flag, *OTHER[name].split()]
@@ -69,8 +83,8 @@ def test_every_flag_reaches_the_configuration(name: str) -> None:
         expected = before + 1
         arguments = [flag, str(expected)]
     config, resumed = parse(SCRIPT, [*base, *arguments])
-    found = getattr(config, name)
-    assert resumed is None and found != before
+    found = value_of(config, name)
+    assert resumed is None and (found != before or name == "mixture")  # there is one kind
     if expected is not None:
         assert found == expected
     elif isinstance(found, tuple):
@@ -78,7 +92,7 @@ def test_every_flag_reaches_the_configuration(name: str) -> None:
     else:
         assert str(found) == OTHER[name]
     if name not in ("env_id", "method", "preset"):  # those choose other defaults
-        rest = dataclasses.replace(config, **{name: before})
+        rest = changed(config, name, getattr(default, name) if name in NESTED else before)
         assert rest == default
     flag = "--" + arguments[0][2:].replace("-", "_")
     underscored, _ = parse(SCRIPT, [*base, flag, *arguments[1:]])
@@ -161,7 +175,8 @@ def seen(config: OnPolicySettings) -> list[str]:
             shown.append(getattr(layer, name, None) if name != "imagination" else None)
         imagination = getattr(layer, "imagination", None)
         if imagination is not None:
-            shown += [imagination.mixture, imagination.config]
+            parts = ("mixture", "final_beliefs", "masks", "_n_masks", "thresholds", "scheme")
+            shown += [repr(getattr(imagination, name, None)) for name in parts]
         layer = getattr(layer, "env", None)
     if learner.latent_dynamics is not None and learner.trainer is not None:
         trainer = learner.trainer
@@ -174,10 +189,13 @@ def seen(config: OnPolicySettings) -> list[str]:
 
 IN_THE_LEARNER: dict[str, Any] = {
     "env_id": "LDM-GridNaviExtrapolation-v0", "method": "rl2", "seed": 1, "n_episodes": 2,
-    "finite_horizon": False, "n_workers": 6, "n_mixture": 2, "beta": 2.0, "mixture_components": 2,
-    "mixture_per_dimension": True, "dropout_samples": 3, "dropout_per_task": True,
+    "finite_horizon": False, "n_workers": 6, "n_mixture": 2, "mixture.beta": 2.0,
+    "mixture.n_components": 2,
+    "mixture.per_dimension": True, "imagination.n_dropout_masks": 3,
+    "imagination.keep_dropout_masks": True, "imagination": PlausibleTasks(),
     "n_steps": 240, "n_epochs": 3,
-    "final_beliefs": True, "reward_threshold": 0.5, "threshold_window": 12, "task_candidates": 3,
+    "imagination.final_beliefs": True, "imagination.threshold": 0.5, "imagination.relative": False,
+    "imagination.n_remembered_transitions": 12, "imagination.n_candidates": 3,
     "n_minibatches": 2, "learning_rate": 0.5, "anneal_from": 0.25, "optimizer": "adam",
     "policy_averaging": 0.5, "optimizer_eps": 0.25,
     "gamma": 0.5, "gae_lambda": 0.5, "clip_range": 0.9, "target_kl": 0.02,
@@ -197,14 +215,12 @@ IN_THE_LEARNER: dict[str, Any] = {
 @pytest.mark.parametrize("name", IN_THE_LEARNER)
 def test_settings_that_reach_the_learner(name: str) -> None:
     base = resolve("LDM-GridNavi-v0", "ldm", "paper", device="cpu", **SMALL)
-    if name in ("threshold_window", "task_candidates"):
-        base = dataclasses.replace(base, reward_threshold=0.25, final_beliefs=True)
-    if name == "task_candidates":
-        base = dataclasses.replace(base, threshold_window=9, dropout_per_task=True)
+    if name in IMAGINATION_OF and name != "imagination.n_dropout_masks":
+        base = dataclasses.replace(base, imagination=PlausibleTasks())
     if name == "return_statistics":
         base = dataclasses.replace(base, normalize_reward=True, return_statistics="real")
-    assert getattr(base, name) != IN_THE_LEARNER[name]
-    assert seen(dataclasses.replace(base, **{name: IN_THE_LEARNER[name]})) != seen(base)
+    assert value_of(base, name) != IN_THE_LEARNER[name]
+    assert seen(changed(base, name, IN_THE_LEARNER[name])) != seen(base)
 
 
 def test_settings_of_single_methods_and_families() -> None:
@@ -260,7 +276,7 @@ def test_settings_of_the_course_of_a_run(tmp_path: Path) -> None:
 ELSEWHERE = {
     "preset", "device", "run_dir", "overwrite", "total_timesteps", "log_interval", "eval_interval",
     "checkpoint_interval", "vae_updates", "mixreg_alpha", "eval_tasks", "num_threads",
-    "truncate_backpropagation", "log_std_init",
+    "truncate_backpropagation", "log_std_init", "mixture",
 }  # fmt: skip
 
 
@@ -287,7 +303,7 @@ def test_environments_that_are_not_ours(env_id: str, flags: list[str], tmp_path:
         "1",
         "--n-workers",
         "2",
-        "--mixture-components",
+        "--mixture.n-components",
         "1",
         env_id=env_id,
     )

@@ -18,6 +18,7 @@ import pytest
 
 import train.recurrent_ppo
 import train.sweep
+from ldm_wrappers import ExpectedReward
 from train.common.command_line import TrainingStopped
 from train.config.grouping import group_text, override_text
 from train.config.presets import resolve
@@ -60,24 +61,24 @@ def test_the_gridworld_sweep_is_the_one_of_the_issue() -> None:
     assert [t.config.seed for t in main_trials] == list(range(8)) * 6
     assert trials[:48] == main_trials
     beta = [t for t in trials if t.config.env_id == "LDM-GridNaviExtrapolation-v0"]
-    assert {t.config.beta for t in beta} == {1.0, 1.5, 2.0, 2.5}
+    assert {t.config.mixture.beta for t in beta} == {1.0, 1.5, 2.0, 2.5}
     assert len(beta) == 16
     assert {t.config.p_drop for t in default} == {0.0, 0.3, 0.5, 0.7, 0.9}
     assert "LDM-GridNavi-v0-ldm-p_drop=0.7-seed0" not in names  # the preset's own
     present = [t.config for t in trials if t.config.preset == "present-beliefs"]
-    assert [(c.dropout_per_task, c.final_beliefs, c.reward_threshold) for c in present] == (
-        [(False, False, None)] * 8 + [(True, False, None)] * 8
+    assert [c.imagination for c in present] == (
+        [ExpectedReward()] * 8 + [ExpectedReward(1, keep_dropout_masks=True)] * 8
     )
 
 
 def test_a_plan_is_a_product_and_names_what_differs() -> None:
-    grid = parse_overrides(["beta=1,2.5", "net_arch=(8,8)"])
-    assert grid == {"beta": (1.0, 2.5), "net_arch": ((8, 8),)}
+    grid = parse_overrides(["mixture.beta=1,2.5", "net_arch=(8,8)"])
+    assert grid == {"mixture.beta": (1.0, 2.5), "net_arch": ((8, 8),)}
     trials = plan([Block((GRID,), ("ldm", "rl2"), 2, grid)], changes={"total_timesteps": 960})
     assert len(trials) == 6  # RL² has no beta
     assert trials[2].name == ("LDM-GridNavi-v0-ldm-total_timesteps=960-beta=2.5-net_arch=8x8-seed0")
     config = trials[2].config
-    assert (config.beta, config.net_arch, config.total_timesteps) == (2.5, (8, 8), 960)
+    assert (config.mixture.beta, config.net_arch, config.total_timesteps) == (2.5, (8, 8), 960)
     other = plan([Block((GRID,), ("ldm",), 1)], preset="paper")[0]
     assert other.name == "LDM-GridNavi-v0-ldm-paper-seed0" and other.config.preset == "paper"
     assert plan([Block((GRID,), ("ldm",), 1, preset="paper")]) == [other]
@@ -85,7 +86,7 @@ def test_a_plan_is_a_product_and_names_what_differs() -> None:
 
 def test_settings_that_a_method_does_not_use_make_no_group() -> None:
     changes: dict[str, Any] = {
-        "beta": 1.5, "mixture_components": 4, "reward_threshold": 0.8, "p_drop": 0.1,
+        "mixture.beta": 1.5, "mixture.n_components": 4, "imagination.threshold": 0.8, "p_drop": 0.1,
         "vae_updates": 3, "mixreg_alpha": 0.5, "lstm_hidden_size": 64, "gamma": 0.9,
     }  # fmt: skip
     groups = {
@@ -94,7 +95,7 @@ def test_settings_that_a_method_does_not_use_make_no_group() -> None:
     assert groups["rl2"] == "gamma=0.9 lstm_hidden_size=64"
     assert groups["varibad"] == "gamma=0.9 p_drop=0.1 vae_updates=3"
     assert set(groups["ldm"].split()) == {
-        "beta=1.5", "mixture_components=4", "reward_threshold=0.8", "p_drop=0.1", "vae_updates=3",
+        "beta=1.5", "n_components=4", "threshold=0.8", "p_drop=0.1", "vae_updates=3",
         "lstm_hidden_size=64", "gamma=0.9",
     }  # fmt: skip
     assert group_text(resolve(GRID, "mixreg", **changes)) == (
@@ -102,8 +103,21 @@ def test_settings_that_a_method_does_not_use_make_no_group() -> None:
     )
 
 
+def test_another_kind_of_imaginary_tasks_is_named_with_what_differs_from_its_defaults() -> None:
+    grid = parse_overrides(["imagination=expected-reward", "imagination.n_dropout_masks=8,1"])
+    trials = plan([Block((GRID,), ("ldm", "rl2"), 1, grid)])
+    assert [t.name.removeprefix(GRID) for t in trials] == [
+        "-ldm-imagination=expected-reward-seed0",
+        "-ldm-imagination=expected-reward-n_dropout_masks=1-seed0",
+        "-rl2-seed0",
+    ]
+    assert [t.config.imagination for t in trials[:2]] == [ExpectedReward(8), ExpectedReward(1)]
+    with pytest.raises(ValueError, match="imagination is plausible-tasks, which has no final_bel"):
+        plan([Block((GRID,), ("ldm",), 1, parse_overrides(["imagination.final_beliefs=True"]))])
+
+
 def test_settings_that_a_method_does_not_use_make_no_trial() -> None:
-    trials = plan([Block((GRID,), ("ldm", "rl2"), 2, parse_overrides(["beta=1,2"]))])
+    trials = plan([Block((GRID,), ("ldm", "rl2"), 2, parse_overrides(["mixture.beta=1,2"]))])
     assert [t.name.removeprefix(GRID) for t in trials] == [
         "-ldm-seed0", "-ldm-seed1", "-ldm-beta=2-seed0", "-ldm-beta=2-seed1",
         "-rl2-seed0", "-rl2-seed1",
@@ -117,15 +131,15 @@ def test_settings_that_a_method_does_not_use_make_no_trial() -> None:
         (["gridworld", "--methods", "ldm"], "--methods, not both"),
         (["gridworld", "--env-ids", "LDM-AntGoal-v0"], "--env-ids, not both"),
         (["gridworld", "--seeds", "2"], "--seeds, not both"),
-        (["gridworld", "--override", "beta=1,2"], r"several: \['beta'\]"),
+        (["gridworld", "--override", "mixture.beta=1,2"], r"several: \['mixture.beta'\]"),
         ([], "needs environments, seeds and methods"),
         (["--methods", "ldm", "nonsense"], "needs environments, seeds and methods"),
         (["--methods", "ldm", "--seeds", "0"], "needs environments, seeds and methods"),
         (["--methods", "ldm", "--override", "beta"], "name=value"),
         (["--methods", "ldm", "--override", "bet=1"], "'bet' is no setting"),
         (["--methods", "ldm", "--override", "run_dir=x"], "'run_dir' is no setting"),
-        (["--methods", "ldm", "--override", "beta=big"], "beta cannot be 'big'"),
-        (["--methods", "ldm", "--override", "beta=-1"], "beta must be positive"),
+        (["--methods", "ldm", "--override", "mixture.beta=big"], "beta cannot be 'big'"),
+        (["--methods", "ldm", "--override", "mixture.beta=-1"], "beta must be positive"),
         (["--methods", "ldm", "--preset", "nonsense"], "unknown preset"),
     ],
 )

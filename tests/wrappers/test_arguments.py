@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 from typing import Any
 
 import numpy as np
@@ -16,11 +18,13 @@ from ldm_wrappers import (
     BeliefPool,
     BeliefPublisherWrapper,
     DirichletMixture,
-    ImaginationConfig,
+    ExpectedReward,
     LatentDynamicsConfig,
+    PlausibleTasks,
     TrajectoryBuffer,
     vector,
 )
+from ldm_wrappers.imagination import imagination_from_dict, mixture_from_dict
 from ldm_wrappers.latent_dynamics import LatentDynamicsTrainer, TransitionSpec, elbo
 
 LENGTHS = [(3, 5, 2), (4,), (1, 2), (6, 3)]
@@ -140,10 +144,10 @@ def rewards(n_steps: int = 20, **kwargs: Any) -> Any:
         {"mixture": DirichletMixture(beta=2.0)},
         {"mixture": DirichletMixture(n_components=1)},
         {"mixture": DirichletMixture(per_dimension=True)},
-        {"config": ImaginationConfig(dropout_samples=0)},
-        {"config": ImaginationConfig(dropout_samples=1)},
-        {"config": ImaginationConfig(dropout_per_task=True)},
-        {"config": ImaginationConfig(final_beliefs=True)},
+        {"imagination": ExpectedReward(n_dropout_masks=0)},
+        {"imagination": ExpectedReward(n_dropout_masks=1)},
+        {"imagination": ExpectedReward(keep_dropout_masks=True)},
+        {"imagination": ExpectedReward(final_beliefs=True)},
         {"seed": 1},
         {"n_episodes": 1},
     ],
@@ -157,16 +161,24 @@ def test_every_argument_of_the_vector_wrapper_has_an_effect(changes: dict[str, A
 
 
 def test_every_setting_of_thresholds_has_an_effect() -> None:
-    def paid(**changes: Any) -> Any:
-        config = ImaginationConfig(final_beliefs=True, dropout_per_task=True, **changes)
-        return rewards(60, config=config, likelihood="bernoulli", n_mixture=2)[:, -2:]
+    def paid(scheme: Any) -> Any:
+        return rewards(60, imagination=scheme, likelihood="bernoulli", n_mixture=2)[:, -2:]
 
-    probabilities = paid()
-    absolute = [float(q) for q in np.quantile(probabilities, [0.3, 0.7])]
-    outcomes = [paid(reward_threshold=threshold) for threshold in absolute]
-    for window, candidates in ((12, 1), (3, 1), (12, 9)):
-        relative = {"threshold_window": window, "task_candidates": candidates}
-        outcomes.append(paid(reward_threshold=0.98, **relative))
+    probabilities = paid(ExpectedReward(final_beliefs=True, keep_dropout_masks=True))
+    plain = {"n_remembered_transitions": 12, "n_candidates": 1, "n_dropout_masks": 8}
+    outcomes = [
+        paid(PlausibleTasks(float(q), relative=False, **{**plain, **changes}))
+        for q in np.quantile(probabilities, [0.3, 0.7])
+        for changes in ({}, {"n_candidates": 9})
+    ]
+    for changes in (
+        {},
+        {"n_remembered_transitions": 3},
+        {"n_candidates": 9},
+        {"n_dropout_masks": 1},
+        {"n_dropout_masks": 0},
+    ):
+        outcomes.append(paid(PlausibleTasks(0.98, **{**plain, **changes})))
     assert len({array.tobytes() for array in outcomes}) == len(outcomes)
     assert all(set(np.unique(array)) == {0.0, 1.0} for array in outcomes)
 
@@ -178,35 +190,65 @@ def test_numbers_of_mixture_workers_out_of_range_are_refused(n_mixture: int) -> 
 
 
 def test_a_threshold_needs_a_likelihood_with_two_outcomes() -> None:
-    tasks = ImaginationConfig(reward_threshold=0.5)
-    with pytest.raises(ValueError, match=r"= 0.5 needs likelihood bernoulli, got gaussian"):
-        rewards(config=tasks)
-
-
-RELATIVE = {"reward_threshold": 0.5, "threshold_window": 5, "final_beliefs": True}
+    with pytest.raises(ValueError, match=r"needs likelihood bernoulli, got gaussian; expected-rew"):
+        rewards(imagination=PlausibleTasks())
 
 
 @pytest.mark.parametrize(
-    ("changes", "shown"),
+    ("scheme", "changes", "shown"),
     [
-        ({"dropout_samples": -1}, "-1"),
-        ({"dropout_samples": 1.5}, "1.5"),
-        ({"task_candidates": True}, "True"),
-        ({"dropout_samples": 0, "dropout_per_task": True}, "at least 1, got 0"),
-        ({"reward_threshold": 0.0}, "0.0"),
-        ({"reward_threshold": 1.0}, "1.0"),
-        ({"reward_threshold": np.nan}, "nan"),
-        ({"reward_threshold": 0.5, "threshold_window": -1}, "-1"),
-        ({"task_candidates": 0}, "0"),
-        ({"task_candidates": 3}, "task_candidates = 3 needs .* got threshold_window = 0"),
-        ({"task_candidates": 3, **RELATIVE}, "dropout_per_task = False and dropout_samples = 8"),
-        ({**RELATIVE, "final_beliefs": False}, "got 0.5 and False"),
-        ({"threshold_window": 5}, "threshold_window = 5 needs .* got None and False"),
+        (ExpectedReward, {"n_dropout_masks": -1}, "at least 0, got -1"),
+        (ExpectedReward, {"n_dropout_masks": 1.5}, "1.5"),
+        (PlausibleTasks, {"n_dropout_masks": -1}, "at least 0, got -1"),
+        (PlausibleTasks, {"n_candidates": True}, "True"),
+        (PlausibleTasks, {"n_candidates": 0}, "at least 1, got 0"),
+        (PlausibleTasks, {"threshold": 0.0}, "0.0"),
+        (PlausibleTasks, {"threshold": 1.0}, "1.0"),
+        (PlausibleTasks, {"threshold": np.nan}, "nan"),
+        (PlausibleTasks, {"n_remembered_transitions": -1}, "at least 1, got -1"),
+        (PlausibleTasks, {"n_remembered_transitions": 0}, "at least 1, got 0"),
     ],
 )
-def test_bad_settings_of_imaginary_tasks_are_refused(changes: dict[str, Any], shown: str) -> None:
+def test_bad_settings_of_imaginary_tasks_are_refused(
+    scheme: Any, changes: dict[str, Any], shown: str
+) -> None:
     with pytest.raises(ValueError, match=shown):
-        ImaginationConfig(**changes)
+        scheme(**changes)
+
+
+def test_values_in_range_are_never_contradictions() -> None:
+    """Every combination of values starts, on a decoder that drops out and on one that does not."""
+    expected = itertools.product((0, 1, 8), (False, True), (False, True))
+    plausible = itertools.product((0.5,), (False, True), (1, 9), (1, 4), (0, 1, 8))
+    schemes: list[Any] = [ExpectedReward(*values) for values in expected]
+    schemes += [PlausibleTasks(*values) for values in plausible]
+    for scheme, p_drop in itertools.product(schemes, (0.0, 0.5)):
+        model = small_model(ScriptedEnv(), likelihood="bernoulli", p_drop=p_drop)
+        tasks = scheme.start(model, n_mixture=2, n_normal=3, seed=0)
+        s, a = torch.zeros(2, 4), torch.zeros(2, 1)
+        for _ in range(2):
+            assert np.isfinite(tasks.rewards(torch.zeros(3, 3), s, a, s)).all()
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        DirichletMixture(2.0, n_components=3, per_dimension=True),
+        ExpectedReward(1, keep_dropout_masks=True),
+        PlausibleTasks(0.5, relative=False, n_candidates=4),
+    ],
+)
+def test_schemes_become_plain_dictionaries_and_back(scheme: Any) -> None:
+    read = mixture_from_dict if isinstance(scheme, DirichletMixture) else imagination_from_dict
+    values = json.loads(json.dumps(scheme.to_dict()))
+    assert read(values) == scheme and type(read(values)) is type(scheme)
+    with pytest.raises(ValueError, match="kind must be one of"):
+        read({**values, "kind": "dream"})
+    with pytest.raises(ValueError, match="has the settings"):
+        read({**values, "colour": 1})
+    values.popitem()
+    with pytest.raises(ValueError, match="has the settings"):
+        read(values)
 
 
 def losses(n_updates: int = 3, **kwargs: Any) -> tuple[Any, ...]:

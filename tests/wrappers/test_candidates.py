@@ -10,8 +10,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from ldm_wrappers import ImaginationConfig
-from ldm_wrappers.imagination import Imagination
+from ldm_wrappers import PlausibleTasks
 from ldm_wrappers.imagination.candidates import keep_rare
 from ldm_wrappers.latent_dynamics import TransitionSpec
 
@@ -74,16 +73,14 @@ def test_candidates_are_kept_by_how_rare_the_places_are_that_they_pay() -> None:
 def test_rare_tasks_are_kept_more_often(candidates: int, together: bool) -> None:
     n_tasks, p, repeats = 6, 0.1, 400
     model: Any = TwoPlaces()
-    tasks = ImaginationConfig(
-        dropout_samples=0,
-        final_beliefs=True,
-        reward_threshold=0.9,
-        threshold_window=2 * n_tasks,
-        task_candidates=candidates,
+    tasks = PlausibleTasks(
+        threshold=0.9,
+        n_remembered_transitions=2 * n_tasks,
+        n_candidates=candidates,
+        n_dropout_masks=0,
     )
-    imagination = Imagination(
+    imagination = tasks.start(
         model,
-        tasks,
         n_mixture=n_tasks,
         n_normal=2,
         mixture=Rarely(p),

@@ -21,12 +21,14 @@ from ldm_wrappers import (
     BeliefPool,
     BeliefPublisherWrapper,
     DirichletMixture,
+    ExpectedReward,
     ImaginaryRewardWrapper,
-    ImaginationConfig,
     MultiEpisodeWrapper,
+    PlausibleTasks,
     SavedBeliefs,
     TrajectoryBuffer,
 )
+from ldm_wrappers.imagination import ImaginationScheme
 
 LENGTHS = (3, 5, 2)
 
@@ -108,19 +110,17 @@ def test_pool_pays_by_the_beliefs_from_before_the_step() -> None:
     assert len(buffer) == sum(len(w.finished) for w in workers[:2])
 
 
-CANDIDATES = ImaginationConfig(
-    dropout_per_task=True,
-    final_beliefs=True,
-    reward_threshold=0.9999,
-    threshold_window=20,
-    task_candidates=4,
+CANDIDATES = PlausibleTasks(
+    threshold=0.9999, n_remembered_transitions=20, n_candidates=4, n_dropout_masks=8
 )
 
 
-@pytest.mark.parametrize("config", [ImaginationConfig(dropout_samples=1), CANDIDATES])
-def test_reset_with_a_seed_repeats_weights_and_dropout(config: ImaginationConfig) -> None:
+@pytest.mark.parametrize("scheme", [ExpectedReward(n_dropout_masks=1), CANDIDATES])
+def test_reset_with_a_seed_repeats_weights_and_dropout(scheme: ImaginationScheme) -> None:
     model = small_model(ScriptedEnv(), p_drop=0.5, likelihood="bernoulli")
-    env = ImaginaryRewardWrapper(ScriptedEnv((9,)), model, SavedBeliefs(saved()), config=config)
+    env = ImaginaryRewardWrapper(
+        ScriptedEnv((9,)), model, SavedBeliefs(saved()), imagination=scheme
+    )
 
     def episode(seed: int | None) -> list[float]:
         env.unwrapped.episode = -1
@@ -143,17 +143,17 @@ def test_arguments_have_an_effect() -> None:
 
     plain = rewards(seed=0)
     assert rewards(seed=0) == plain != rewards(seed=1)
-    assert rewards(seed=0, config=ImaginationConfig(dropout_samples=1)) != plain
-    assert rewards(seed=0, config=ImaginationConfig(dropout_per_task=True)) != plain
+    assert rewards(seed=0, imagination=ExpectedReward(n_dropout_masks=1)) != plain
+    assert rewards(seed=0, imagination=ExpectedReward(keep_dropout_masks=True)) != plain
     assert rewards(seed=0, mixture=DirichletMixture(beta=3.0)) != plain
     assert rewards(saved() + 1.0, seed=0) != plain
-    assert rewards(seed=0, config=ImaginationConfig(final_beliefs=True)) != plain
+    assert rewards(seed=0, imagination=ExpectedReward(final_beliefs=True)) != plain
 
 
 def test_kept_dropout_masks_begin_and_end_with_a_reset() -> None:
     model = small_model(ScriptedEnv(), p_drop=0.5)
-    kept = ImaginationConfig(dropout_samples=2, dropout_per_task=True)
-    env = ImaginaryRewardWrapper(ScriptedEnv((9,)), model, SavedBeliefs(saved()), config=kept)
+    kept = ExpectedReward(n_dropout_masks=2, keep_dropout_masks=True)
+    env = ImaginaryRewardWrapper(ScriptedEnv((9,)), model, SavedBeliefs(saved()), imagination=kept)
     imagination = env.imagination
 
     def masks(seed: int | None) -> Any:
@@ -182,8 +182,8 @@ def test_final_beliefs_of_saved_tasks_are_the_last_ones() -> None:
         env.reset(options={"task": 0.5})
         return [env.step(1)[1] for _ in range(5)]
 
-    final = ImaginationConfig(final_beliefs=True)
-    assert rewards(saved(), config=final) == rewards(constant) != rewards(saved())
+    final = ExpectedReward(final_beliefs=True)
+    assert rewards(saved(), imagination=final) == rewards(constant) != rewards(saved())
 
 
 def test_a_pool_keeps_the_beliefs_of_finished_tasks() -> None:

@@ -22,7 +22,8 @@ import ldm_envs  # noqa: F401
 from ldm_wrappers import (
     BeliefPool,
     BeliefPublisherWrapper,
-    ImaginationConfig,
+    ExpectedReward,
+    PlausibleTasks,
     TrajectoryBuffer,
 )
 from ldm_wrappers.vector import ImaginaryRewardWrapper, MultiEpisodeWrapper
@@ -114,7 +115,7 @@ def test_rewards_beliefs_and_buffer_match_the_second_implementation(
         n_mixture=N_MIXTURE,
         mixture=mixture,
         buffer=buffer,
-        config=ImaginationConfig(final_beliefs=final_beliefs),
+        imagination=ExpectedReward(final_beliefs=final_beliefs),
         seed=0,
     )
     env.reset(seed=10)
@@ -145,8 +146,10 @@ def test_a_threshold_pays_what_the_environment_could_pay() -> None:
     def paid(threshold: float | None = None) -> np.ndarray[Any, Any]:
         base = MultiEpisodeWrapper(scripted_vector(*LENGTHS), N_EPISODES)
         model = small_model(base, likelihood="bernoulli", reward_low=low, reward_high=high)
-        tasks = ImaginationConfig(reward_threshold=threshold)
-        env = ImaginaryRewardWrapper(base, model, n_mixture=3, config=tasks, seed=0)
+        tasks: Any = ExpectedReward(final_beliefs=True)
+        if threshold is not None:
+            tasks = PlausibleTasks(threshold=threshold, relative=False, n_candidates=1)
+        env = ImaginaryRewardWrapper(base, model, n_mixture=3, imagination=tasks, seed=0)
         env.reset(seed=0)
         return np.stack([env.step(actions)[1] for actions in actions_for(env, N_STEPS)])
 
@@ -237,7 +240,7 @@ def test_kept_dropout_masks_last_for_a_task_and_are_what_the_decoder_uses(sample
         model,
         n_mixture=N_MIXTURE,
         mixture=mixture,
-        config=ImaginationConfig(dropout_samples=samples, dropout_per_task=True),
+        imagination=ExpectedReward(n_dropout_masks=samples, keep_dropout_masks=True),
         seed=0,
     )
     env.reset(seed=10)

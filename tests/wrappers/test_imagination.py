@@ -14,12 +14,15 @@ from wrapper_stubs import ScriptedEnv, Transition
 import ldm_envs  # noqa: F401
 from ldm_wrappers import (
     DirichletMixture,
-    ImaginationConfig,
+    ExpectedReward,
     LatentDynamics,
     LatentDynamicsConfig,
+    PlausibleTasks,
 )
-from ldm_wrappers.imagination import Imagination, relative_thresholds
-from ldm_wrappers.imagination.relative_thresholds import RelativeThresholds
+from ldm_wrappers.imagination import transition_memory
+from ldm_wrappers.imagination.plausible_tasks import SelectedTasks
+from ldm_wrappers.imagination.tasks import MixedTasks
+from ldm_wrappers.imagination.transition_memory import TransitionMemory
 
 
 @pytest.mark.parametrize("kept", [False, True])
@@ -30,9 +33,8 @@ def test_a_decoder_with_nothing_to_drop_pays_each_worker_its_own_reward(
     grid = gym.make("LDM-GridNavi-v0")
     config = LatentDynamicsConfig.grid(decoder_heads=49, p_drop=0.5)
     model = LatentDynamics(grid.observation_space, grid.action_space, config, seed=1)
-    imagination = Imagination(
+    imagination = ExpectedReward(samples, keep_dropout_masks=kept).start(
         model,
-        ImaginationConfig(dropout_samples=samples, dropout_per_task=kept),
         n_mixture=3,
         n_normal=2,
         mixture=DirichletMixture(),
@@ -50,14 +52,13 @@ def test_a_decoder_with_nothing_to_drop_pays_each_worker_its_own_reward(
     assert np.ptp(paid) > 1e-4
 
 
-def relative(share: float, window: int, candidates: int = 1, **kwargs: Any) -> ImaginationConfig:
+def relative(share: float, size: int, candidates: int = 1, masks: int = 0) -> PlausibleTasks:
     """Relative thresholds; dropout off unless said otherwise."""
-    return ImaginationConfig(
-        final_beliefs=True,
-        reward_threshold=share,
-        threshold_window=window,
-        task_candidates=candidates,
-        **{"dropout_samples": 0, **kwargs},
+    return PlausibleTasks(
+        threshold=share,
+        n_remembered_transitions=size,
+        n_candidates=candidates,
+        n_dropout_masks=masks,
     )
 
 
@@ -89,11 +90,9 @@ class Walk:
         )
 
 
-@pytest.mark.parametrize(
-    ("samples", "kept", "candidates"), [(0, False, 1), (2, True, 1), (2, True, 5), (0, False, 5)]
-)
+@pytest.mark.parametrize(("samples", "candidates"), [(0, 1), (2, 1), (2, 5), (0, 5)])
 def test_relative_thresholds_agree_with_the_second_implementation(
-    samples: int, kept: bool, candidates: int
+    samples: int, candidates: int
 ) -> None:
     low, high, share, window = -0.1, 2.0, 0.97, 8
     model = small_model(
@@ -104,8 +103,8 @@ def test_relative_thresholds_agree_with_the_second_implementation(
         p_drop=0.5,
     )
     plain = NumpyModel(model)
-    tasks = relative(share, window, candidates, dropout_samples=samples, dropout_per_task=kept)
-    imagination = Imagination(model, tasks, n_mixture=3, n_normal=2, seed=0)
+    tasks = relative(share, window, candidates, samples)
+    imagination = tasks.start(model, n_mixture=3, n_normal=2, seed=0)
     walk, thresholds = Walk(model, 0), np.zeros(3)
     means = torch.randn(2, model.config.latent_dim, generator=torch.Generator().manual_seed(0))
     new, outcomes = np.ones(3, bool), set()
@@ -138,13 +137,13 @@ def test_relative_thresholds_agree_with_the_second_implementation(
     assert outcomes == {low, high}
 
 
-def test_masks_of_thresholds_are_drawn_where_none_are_kept() -> None:
+def test_thresholds_are_those_of_a_mean_over_masks() -> None:
     model = small_model(ScriptedEnv(action="box"), likelihood="bernoulli", p_drop=0.5)
     means = torch.randn(2, model.config.latent_dim, generator=torch.Generator().manual_seed(0))
     found, generator = [], torch.Generator().manual_seed(7)
     for samples in (0, 2000):
-        tasks = relative(0.97, 9, dropout_samples=samples)
-        imagination = Imagination(model, tasks, n_mixture=3, n_normal=2, seed=0)
+        tasks = relative(0.97, 9, masks=samples)
+        imagination = tasks.start(model, n_mixture=3, n_normal=2, seed=0)
         walk = Walk(model, 0)
         transitions = walk.step()
         imagination.rewards(means, *transitions)
@@ -169,31 +168,29 @@ def test_what_a_decoder_cannot_tell_apart_is_measured_once(monkeypatch: Any) -> 
         decoder_inputs=("next_observation",),
         p_drop=0.5,
     )
-    thresholds = RelativeThresholds(model, 0.9, 12)
+    memory = TransitionMemory(model, 12)
     walk = Walk(model, 0)
     first, second, third = (list(walk.step()) for _ in range(3))
     second[2] = first[2]
     third[0] = torch.full_like(third[0], torch.inf)
     for transition in (first, second, third):
-        thresholds.remember(*transition)
+        memory.remember(*transition)
     latents = torch.randn(5, model.config.latent_dim, generator=torch.Generator().manual_seed(0))
     masks = model.decoder.dropout_mask(2, 5, generator=torch.Generator().manual_seed(0))
     for dropped, rows in ((None, 13), (masks, 26)):
-        values, paid = thresholds.measure(latents, dropped)
-        assert values.shape == (5,) and paid.shape == (5, 6)
+        values = memory.probabilities(latents, dropped)
+        assert values.shape == (5, 6)
         with monkeypatch.context() as patch:
-            patch.setattr(relative_thresholds, "_ROWS", rows)  # two tasks at a time
-            parts = thresholds.measure(latents, dropped)
-        np.testing.assert_allclose(values, parts[0], atol=1e-6)
-        np.testing.assert_array_equal(paid, parts[1])
+            patch.setattr(transition_memory, "_ROWS", rows)  # two tasks at a time
+            parts = memory.probabilities(latents, dropped)
+        np.testing.assert_allclose(values, parts, atol=1e-6)
 
 
 def test_a_decoder_that_is_certain_still_pays() -> None:
     model = small_model(ScriptedEnv(action="box"), likelihood="bernoulli")
     with torch.no_grad():
         model.decoder.layers[-1].bias.fill_(80.0)
-    tasks = relative(0.9, 5)
-    imagination = Imagination(model, tasks, n_mixture=3, n_normal=2, seed=0)
+    imagination = relative(0.9, 5).start(model, n_mixture=3, n_normal=2, seed=0)
     means, walk = torch.zeros(2, model.config.latent_dim), Walk(model, 0)
     for _ in range(3):
         paid = imagination.rewards(means, *walk.step())
@@ -204,17 +201,12 @@ def test_a_decoder_that_is_certain_still_pays() -> None:
 def test_a_saved_imaginary_task_keeps_its_threshold(candidates: int) -> None:
     model = small_model(ScriptedEnv(action="box"), likelihood="bernoulli", p_drop=0.5)
 
-    def imagination(seed: int, **kwargs: Any) -> Imagination:
-        settings = {"dropout_per_task": True, "final_beliefs": True, "reward_threshold": 0.9}
-        tasks = ImaginationConfig(**{**settings, **kwargs})
-        return Imagination(model, tasks, n_mixture=3, n_normal=2, seed=seed)
+    def imagination(seed: int) -> SelectedTasks:
+        tasks = relative(0.9, 20, candidates, masks=8)
+        return tasks.start(model, n_mixture=3, n_normal=2, seed=seed)
 
     means = torch.randn(2, model.config.latent_dim, generator=torch.Generator().manual_seed(0))
-    whole, later, walk = (
-        imagination(0, threshold_window=20, task_candidates=candidates),
-        imagination(1, threshold_window=20, task_candidates=candidates),
-        Walk(model, 1),
-    )
+    whole, later, walk = imagination(0), imagination(1), Walk(model, 1)
     for _ in range(5):
         whole.rewards(means, *walk.step())
     whole.begin(np.array([False, True, False]))
@@ -229,25 +221,24 @@ def test_a_saved_imaginary_task_keeps_its_threshold(candidates: int) -> None:
         )
         np.testing.assert_array_equal(whole.thresholds, later.thresholds)
     state = whole.state_dict()
-    state["relative"]["recent"] = state["relative"]["recent"][:, 1:]
+    state["memory"]["recent"] = state["memory"]["recent"][:, 1:]
     before = later.state_dict()
     with pytest.raises(ValueError, match=r"shape \(20, 9\), expected at most 20 rows of 10"):
         later.load_state_dict(state)
     for name in ("weights", "thresholds", "masks"):
         np.testing.assert_array_equal(before[name], later.state_dict()[name])
-    with pytest.raises(ValueError, match="only the saved imaginary tasks have relative thresholds"):
-        imagination(0).load_state_dict(whole.state_dict())
-    with pytest.raises(ValueError, match="only these imaginary tasks have relative thresholds"):
-        whole.load_state_dict(imagination(0).state_dict())
+    other = ExpectedReward(8, True, True).start(model, n_mixture=3, n_normal=2)
+    with pytest.raises(ValueError, match=r"have \['memory', 'thresholds'\], which these do not"):
+        other.load_state_dict(whole.state_dict())
+    with pytest.raises(ValueError, match=r"they lack \['memory', 'thresholds'\]"):
+        whole.load_state_dict(other.state_dict())
 
 
 def test_with_final_beliefs_a_task_keeps_the_latent_it_began_with() -> None:
     """Other workers finish tasks in the middle of it, and change what would be mixed."""
     model = small_model(ScriptedEnv(action="box"))
-    settings = ImaginationConfig(final_beliefs=True, dropout_samples=0)
-    whole, later = (
-        Imagination(model, settings, n_mixture=3, n_normal=3, seed=seed) for seed in (0, 1)
-    )
+    settings = ExpectedReward(n_dropout_masks=0, final_beliefs=True)
+    whole, later = (settings.start(model, n_mixture=3, n_normal=3, seed=seed) for seed in (0, 1))
     generator = torch.Generator().manual_seed(0)
     old, new, other = torch.randn(3, 3, model.config.latent_dim, generator=generator)
     walk, numbers = Walk(model, 1), NumpyModel(model)
@@ -280,26 +271,26 @@ def test_with_final_beliefs_a_task_keeps_the_latent_it_began_with() -> None:
     np.testing.assert_array_equal(
         whole.rewards(other, *transition), later.rewards(other, *transition)
     )
-    present = Imagination(model, ImaginationConfig(dropout_samples=0), n_mixture=3, n_normal=3)
-    with pytest.raises(ValueError, match="only the saved imaginary tasks keep their latents"):
+    present = ExpectedReward(n_dropout_masks=0).start(model, n_mixture=3, n_normal=3)
+    with pytest.raises(ValueError, match=r"have \['latents'\], which these do not"):
         present.load_state_dict(whole.state_dict())
-    with pytest.raises(ValueError, match="only these imaginary tasks keep their latents"):
+    with pytest.raises(ValueError, match=r"they lack \['latents'\]"):
         whole.load_state_dict(present.state_dict())
 
 
 def test_a_state_that_does_not_fit_leaves_the_imaginary_tasks_as_they_were() -> None:
     model = small_model(ScriptedEnv(), p_drop=0.5)
 
-    def imagination(seed: int, **kwargs: Any) -> Imagination:
-        return Imagination(model, ImaginationConfig(**kwargs), n_mixture=2, n_normal=3, seed=seed)
+    def imagination(seed: int, **kwargs: Any) -> MixedTasks:
+        return ExpectedReward(**kwargs).start(model, n_mixture=2, n_normal=3, seed=seed)
 
-    kept = {"dropout_per_task": True}
+    kept = {"keep_dropout_masks": True}
     for ours, theirs, message in (
-        (imagination(0), imagination(1, **kept), "keep dropout masks, these do not keep any"),
-        (imagination(0, **kept), imagination(1), "do not keep dropout masks, these keep any"),
+        (imagination(0), imagination(1, **kept), r"have \['masks'\], which these do not"),
+        (imagination(0, **kept), imagination(1), r"they lack \['masks'\]"),
         (
             imagination(0, **kept),
-            imagination(1, dropout_samples=3, **kept),
+            imagination(1, n_dropout_masks=3, **kept),
             r"dropout masks have shape \(3, 2, 15\), expected \(8, 2, 15\)",
         ),
     ):
@@ -314,7 +305,7 @@ def test_a_state_that_does_not_fit_leaves_the_imaginary_tasks_as_they_were() -> 
     [
         ("generator", np.zeros(16, np.uint8), "saved on another kind of device"),
         ("thresholds", np.zeros(3), r"saved thresholds have shape \(3,\), expected \(2,\)"),
-        ("new", np.zeros(1, bool), r"saved new have shape \(1,\), expected \(2,\)"),
+        ("just_begun", np.zeros(1, bool), r"saved just_begun have shape \(1,\), expected \(2,\)"),
         ("rng", {"bit_generator": "MT19937"}, "PCG64"),
     ],
 )
@@ -323,12 +314,12 @@ def test_each_part_of_a_state_is_checked_before_any_changes(
 ) -> None:
     model = small_model(ScriptedEnv(), p_drop=0.5, likelihood="bernoulli")
     ours, theirs = (
-        Imagination(model, relative(0.5, 8), n_mixture=2, n_normal=3, seed=seed) for seed in (0, 1)
+        relative(0.5, 8).start(model, n_mixture=2, n_normal=3, seed=seed) for seed in (0, 1)
     )
     before = ours.state_dict()
     with pytest.raises(ValueError, match=message):
         ours.load_state_dict({**theirs.state_dict(), name: value})
     after = ours.state_dict()
     assert after["rng"] == before["rng"]
-    for key in ("weights", "generator", "thresholds", "new", "latents"):
+    for key in ("weights", "generator", "thresholds", "just_begun", "latents"):
         np.testing.assert_array_equal(after[key], before[key])

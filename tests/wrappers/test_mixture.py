@@ -10,7 +10,8 @@ import torch
 from reference_models import small_model
 from wrapper_stubs import ScriptedEnv
 
-from ldm_wrappers.imagination import DirichletMixture, Imagination
+from ldm_wrappers.imagination import DirichletMixture, ExpectedReward
+from ldm_wrappers.imagination.tasks import MixedTasks
 
 N, M, D = 5, 4000, 3
 
@@ -84,9 +85,11 @@ class Fixed:
         return self.weights[:n_mixture]
 
 
-def imagine(weights: Any, n_mixture: int = 2) -> Imagination:
+def imagine(weights: Any, n_mixture: int = 2) -> MixedTasks:
     model = small_model(ScriptedEnv())
-    return Imagination(model, n_mixture=n_mixture, n_normal=2, mixture=Fixed(weights), seed=0)
+    return ExpectedReward().start(
+        model, n_mixture=n_mixture, n_normal=2, mixture=Fixed(weights), seed=0
+    )
 
 
 @pytest.mark.parametrize("columns", [1, D])
@@ -113,7 +116,7 @@ def test_bad_schemes_are_refused() -> None:
 def test_rounding_of_large_beta_is_no_error() -> None:
     mixture = DirichletMixture(beta=1e5)
     model = small_model(ScriptedEnv())
-    Imagination(model, n_mixture=50, n_normal=14, mixture=mixture, seed=0)
+    ExpectedReward().start(model, n_mixture=50, n_normal=14, mixture=mixture, seed=0)
 
 
 def test_non_finite_imaginary_rewards_stop() -> None:

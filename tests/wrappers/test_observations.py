@@ -18,8 +18,8 @@ from ldm_wrappers import (
     BeliefObservationWrapper,
     BeliefPool,
     BeliefPublisherWrapper,
+    ExpectedReward,
     ImaginaryRewardWrapper,
-    ImaginationConfig,
     MultiEpisodeWrapper,
     RL2ObservationWrapper,
     SavedBeliefs,
@@ -135,8 +135,8 @@ def test_gymnasium_checks_the_scalar_chain(env_id: str) -> None:
     base = MultiEpisodeWrapper(gym.make(env_id, max_episode_steps=20), 2)
     model = small_model(base, p_drop=0.5)
     beliefs = SavedBeliefs(np.random.default_rng(0).normal(size=(3, 9, 3)))
-    one = ImaginationConfig(dropout_samples=1)
-    imagined = ImaginaryRewardWrapper(base, model, beliefs, config=one)
+    one = ExpectedReward(n_dropout_masks=1)
+    imagined = ImaginaryRewardWrapper(base, model, beliefs, imagination=one)
     check_env(imagined, skip_render_check=True)
     check_env(RL2ObservationWrapper(imagined), skip_render_check=True)
     check_env(BeliefObservationWrapper(base, model), skip_render_check=True)

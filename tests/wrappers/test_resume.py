@@ -17,23 +17,22 @@ from wrapper_stubs import ScriptedEnv, actions_for
 import ldm_envs  # noqa: F401
 from ldm_wrappers import (
     DirichletMixture,
-    ImaginationConfig,
+    ExpectedReward,
     LatentDynamics,
+    PlausibleTasks,
     TrajectoryBuffer,
     vector,
 )
 from ldm_wrappers.latent_dynamics import LatentDynamicsTrainer
 
-TASKS = {
-    "imaginary": ImaginationConfig(dropout_samples=1),
-    "imaginary, kept dropout": ImaginationConfig(dropout_samples=1, dropout_per_task=True),
-    "imaginary, candidates": ImaginationConfig(
-        dropout_per_task=True,
-        final_beliefs=True,
-        reward_threshold=0.999,
-        threshold_window=7,
-        task_candidates=4,
+TASKS: dict[str, Any] = {
+    "imaginary": ExpectedReward(n_dropout_masks=1),
+    "imaginary, kept dropout": ExpectedReward(n_dropout_masks=1, keep_dropout_masks=True),
+    "imaginary, final beliefs": ExpectedReward(final_beliefs=True),
+    "imaginary, candidates": PlausibleTasks(
+        threshold=0.999, n_remembered_transitions=7, n_candidates=4, n_dropout_masks=8
     ),
+    "imaginary, absolute threshold": PlausibleTasks(0.5, relative=False, n_candidates=1),
 }
 
 
@@ -54,7 +53,7 @@ class Chain:
                 n_mixture=2,
                 mixture=DirichletMixture(2.0, n_components=2, per_dimension=True),
                 buffer=self.buffer,
-                config=TASKS[wrapper],
+                imagination=TASKS[wrapper],
                 seed=seed,
             )
         else:

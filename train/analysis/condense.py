@@ -82,7 +82,7 @@ def run_row(folder: RunFolder, rows: list[dict[str, str]]) -> dict[str, Any]:
         "overrides": group_text(config),
         "n_workers": config.n_workers,
         "n_mixture": config.n_mixture,
-        "beta": f"{config.beta:g}",
+        "beta": f"{beta:g}" if (beta := getattr(config.mixture, "beta", None)) else "",
         "p_drop": f"{config.p_drop:g}",
         "n_episodes": config.n_episodes,
         "total_timesteps": config.total_timesteps,

@@ -18,9 +18,9 @@ from typing import Any
 import tyro
 
 from train.common.guard import WorkerError
-from train.config.methods import get_method, methods_of
+from train.config.methods import get_method, methods_of, settings_class
 from train.config.presets import resolve
-from train.config.settings import RunSettings
+from train.config.settings import RunSettings, nested_kinds
 from train.persistence.run_folder import RunFolder
 
 
@@ -53,7 +53,9 @@ def parse(program: str, arguments: list[str] | None = None) -> tuple[RunSettings
         _check_script(config.method, program, f"--resume {chosen.resume}")
         return config, folder
     _check_script(chosen.method, program, f"--method {chosen.method}")
-    default = resolve(chosen.env_id, chosen.method, chosen.preset)
+    nested = nested_kinds(settings_class(chosen.method))
+    kinds, arguments = _kinds(command, nested, arguments)
+    default = resolve(chosen.env_id, chosen.method, chosen.preset, **kinds)
     if "--method" not in arguments and not any(a.startswith("--method=") for a in arguments):
         arguments = [*arguments, "--method", chosen.method]
     said = io.StringIO()
@@ -66,13 +68,30 @@ def parse(program: str, arguments: list[str] | None = None) -> tuple[RunSettings
                 prog=command,
                 description=f"Train {', '.join(methods_of(program))}. Flags default to the "
                 "preset's values. --resume RUN continues a run, with no other flag than "
-                "--total-timesteps and --device.",
+                f"--total-timesteps and --device. {_kinds_text(nested)}",
+                config=(tyro.conf.AvoidSubcommands,),
             )
     except SystemExit as stop:
         if not stop.code:  # --help
             raise
         raise ValueError(f"{_one_line(said.getvalue())} (see {command} --help)") from None
     return config, None
+
+
+def _kinds(
+    command: str, nested: dict[str, dict[str, Any]], arguments: list[str]
+) -> tuple[dict[str, str], list[str]]:
+    """Kinds of nested settings (``--imagination expected-reward``), and the other arguments."""
+    parser = _Parser(prog=command, add_help=False, allow_abbrev=False)
+    for name in nested:
+        parser.add_argument(f"--{name}", default=None)
+    chosen, rest = parser.parse_known_args(arguments)
+    return {name: kind for name, kind in vars(chosen).items() if kind is not None}, rest
+
+
+def _kinds_text(nested: dict[str, dict[str, Any]]) -> str:
+    flags = [f"--{name} {{{','.join(kinds)}}}" for name, kinds in nested.items()]
+    return f"{' and '.join(flags)} choose what the flags below them belong to." if flags else ""
 
 
 def _check_script(method: str, program: str, flag: str) -> None:

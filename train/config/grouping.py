@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
-from ldm_wrappers.imagination import ImaginationConfig
 from ldm_wrappers.latent_dynamics import LatentDynamicsConfig
 from train.config.methods import get_method
 from train.config.on_policy import OnPolicySettings
 from train.config.presets import resolve
+from train.config.settings import flattened, nested_kinds
 
 # settings that say where and how a run is made, not what it is
 WHERE_NOT_WHAT = frozenset({"run_dir", "overwrite", "device", "num_threads"})
@@ -28,29 +27,31 @@ def overrides(
     config: OnPolicySettings, ignored: frozenset[str] = IGNORED_IN_GROUPS
 ) -> dict[str, Any]:
     """The settings in which a configuration differs from its preset, ``ignored`` ones aside."""
-    usual = resolve(config.env_id, config.method, config.preset).to_dict()
-    own = config.to_dict()
+    own, run = flattened(config.to_dict()), (config.env_id, config.method, config.preset)
+    kinds = {name: own[name] for name in nested_kinds(type(config))}
+    preset = flattened(resolve(*run).to_dict())
+    usual = {**flattened(resolve(*run, **kinds).to_dict()), **{k: preset[k] for k in kinds}}
     return {k: own[k] for k in own if k not in ignored and own[k] != usual[k]}
 
 
 def override_text(config: OnPolicySettings, ignored: frozenset[str] = IGNORED_IN_GROUPS) -> str:
-    """:func:`overrides` as ``name=value`` pairs without spaces in them."""
-    return " ".join(f"{k}={_text(v)}" for k, v in overrides(config, ignored).items())
+    """:func:`overrides` as ``name=value`` pairs without spaces in them.
+
+    Nested settings go by their own name: ``beta=2``, not ``mixture.beta=2``.
+    """
+    found = overrides(config, ignored).items()
+    return " ".join(f"{name.rpartition('.')[2]}={_text(value)}" for name, value in found)
 
 
 def unused_settings(config: OnPolicySettings) -> frozenset[str]:
     """Settings that have no effect on what the configuration's method trains."""
     chosen = get_method(config.method)
-    names = [field.name for field in dataclasses.fields(config)]
+    names = list(flattened(config.to_dict()))
     unused: set[str] = set() if chosen.mixreg else {"mixreg_alpha"}
     if not chosen.imaginary:
-        unused |= {
-            "n_mixture",
-            "beta",
-            "return_statistics",
-            *ImaginationConfig.__dataclass_fields__,
-        }
-        unused |= {name for name in names if name.startswith("mixture_")}
+        nested = nested_kinds(type(config))
+        unused |= {"n_mixture", "return_statistics"}
+        unused |= {name for name in names if name.partition(".")[0] in nested}
     if not chosen.has_latent_dynamics:
         unused |= set(LatentDynamicsConfig.__dataclass_fields__)
         unused |= {name for name in names if name.startswith("vae_")}

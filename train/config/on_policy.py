@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from ldm_wrappers.imagination import ImaginationConfig
+import numpy as np
+
+from ldm_wrappers.imagination import DirichletMixture, ExpectedReward
+from ldm_wrappers.imagination.schemes import (
+    Imagination,
+    Mixture,
+    imagination_from_dict,
+    mixture_from_dict,
+)
 from ldm_wrappers.latent_dynamics import LatentDynamicsConfig
 from train.config.methods import get_method
 from train.config.settings import RunSettings, check_at_least_one, check_positive
 
-Section = TypeVar("Section", ImaginationConfig, LatentDynamicsConfig)
+_MIXTURE, _IMAGINATION = DirichletMixture(), ExpectedReward()  # the paper's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,12 +32,10 @@ class PolicySettings(RunSettings):
     """Treat the end of a meta-episode as terminal (no bootstrapping)."""
     n_mixture: int = 2
     """Mixture workers among them (ldm only)."""
-    beta: float = 1.0
-    """Degree of extrapolation of the mixture weights (Eq. 1), positive."""
-    mixture_components: int | None = None
-    """Random normal workers that take part in one mixture; None for all of them."""
-    mixture_per_dimension: bool = False
-    """Draw mixture weights per latent dimension, as the authors' code does."""
+    mixture: Mixture = _MIXTURE
+    """How beliefs are mixed (ldm only)."""
+    imagination: Imagination = _IMAGINATION
+    """What an imaginary task is beside its mixture (ldm only)."""
 
     n_steps: int = 128
     """Steps per worker and update; whole meta-episodes of a recurrent policy unless
@@ -89,10 +95,9 @@ class PolicySettings(RunSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least_one(self, "mixture_components")
         check_positive(
             self,
-            "n_workers beta n_steps n_epochs n_minibatches learning_rate optimizer_eps clip_range "
+            "n_workers n_steps n_epochs n_minibatches learning_rate optimizer_eps clip_range "
             "max_grad_norm lstm_hidden_size mixreg_alpha",
         )
         for name in ("ent_coef", "vf_coef"):
@@ -118,7 +123,7 @@ class PolicySettings(RunSettings):
 
 # dataclasses collect fields from the last base to the first: --help begins with RunSettings
 @dataclasses.dataclass(frozen=True)
-class OnPolicySettings(LatentDynamicsConfig, ImaginationConfig, PolicySettings):
+class OnPolicySettings(LatentDynamicsConfig, PolicySettings):
     """Settings of LDM, RL², Mixreg, variBAD and the oracles, which all train by PPO or A2C."""
 
     vae_learning_rate: float = 1e-3
@@ -136,51 +141,53 @@ class OnPolicySettings(LatentDynamicsConfig, ImaginationConfig, PolicySettings):
 
     def __post_init__(self) -> None:
         PolicySettings.__post_init__(self)
-        ImaginationConfig.__post_init__(self)
         LatentDynamicsConfig.__post_init__(self)
         check_positive(
             self, "vae_learning_rate vae_updates vae_trajectories vae_buffer_trajectories"
         )
         check_at_least_one(self, "vae_encoded_lengths vae_decoded_steps")
-        chosen = get_method(self.method)
-        self.check_likelihood(self.likelihood)
-        if chosen.imaginary and not 1 <= self.n_mixture < self.n_workers:
+        if get_method(self.method).imaginary:
+            self._check_imaginary_tasks()
+
+    def _check_imaginary_tasks(self) -> None:
+        if not 1 <= self.n_mixture < self.n_workers:
             raise ValueError(
                 f"n_mixture must lie between 1 and n_workers - 1 = {self.n_workers - 1} for method "
                 f"{self.method}, got {self.n_mixture}"
             )
-        components = self.mixture_components
-        if chosen.imaginary and components is not None and components > self.n_normal:
+        self.imagination.check_model(self.latent_dynamics)
+        try:
+            self.mixture.sample(np.random.default_rng(0), 1, self.n_normal, self.latent_dim)
+        except ValueError as error:
             raise ValueError(
-                f"mixture_components must be at most the n_workers - n_mixture = {self.n_normal} "
-                f"normal workers, got {components}"
-            )
+                f"mixture does not fit the n_workers - n_mixture = {self.n_normal} normal workers: "
+                f"{error}"
+            ) from None
 
     @property
     def latent_dynamics(self) -> LatentDynamicsConfig:
         """The VAE's own part of the settings."""
-        return self._section(LatentDynamicsConfig)
-
-    @property
-    def imagination(self) -> ImaginationConfig:
-        """What an imaginary task is."""
-        return self._section(ImaginationConfig)
-
-    def _section(self, kind: type[Section]) -> Section:
-        names = [field.name for field in dataclasses.fields(kind)]
-        return kind(**{name: getattr(self, name) for name in names})
+        names = [field.name for field in dataclasses.fields(LatentDynamicsConfig)]
+        return LatentDynamicsConfig(**{name: getattr(self, name) for name in names})
 
     @property
     def n_normal(self) -> int:
         """Workers that earn the environment's own rewards."""
         return self.n_workers - (self.n_mixture if get_method(self.method).imaginary else 0)
 
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-able dictionary that :meth:`from_dict` reads back."""
+        schemes = {"mixture": self.mixture.to_dict(), "imagination": self.imagination.to_dict()}
+        return {**dataclasses.asdict(self), **schemes}
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> OnPolicySettings:
-        """Inverse of :meth:`to_dict`; settings that are younger than the run get the old value."""
-        return super(LatentDynamicsConfig, cls).from_dict({**DEFAULTS_FOR_OLD_RUNS, **values})
-
-
-DEFAULTS_FOR_OLD_RUNS = {
-    "task_candidates": 1, "log_std_init": 0.0, "target_kl": None, "return_statistics": "all",
-}  # fmt: skip
+        """Inverse of :meth:`to_dict`; unknown or missing settings are a ``ValueError``."""
+        if "mixture_components" in values:
+            raise ValueError(
+                "the run was saved by version 0.1 of this software, which wrote other settings: "
+                "continue or evaluate it there (git checkout 0ee9070), or train it again"
+            )
+        schemes = {"mixture": mixture_from_dict, "imagination": imagination_from_dict}
+        read = {name: read(values[name]) for name, read in schemes.items() if name in values}
+        return super(LatentDynamicsConfig, cls).from_dict({**values, **read})

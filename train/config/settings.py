@@ -9,6 +9,7 @@ import types
 import typing
 from typing import Any, TypeVar
 
+from ldm_wrappers.imagination.schemes import scheme_kinds
 from train.config.methods import get_method
 
 Settings = TypeVar("Settings", bound="RunSettings")
@@ -107,6 +108,8 @@ def check_types(settings: Any) -> None:
     declared = _declared(type(settings))  # type: ignore[arg-type]  # a class has a hash
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
+        if dataclasses.is_dataclass(value) and _fits(value, declared[field.name]):
+            check_types(value)
         if not _fits(value, declared[field.name]):
             raise ValueError(f"{field.name} must be {field.type}, got {value!r}")
         if isinstance(value, float) and not math.isfinite(value):
@@ -131,3 +134,36 @@ def _fits(value: Any, declared: Any) -> bool:
     if declared is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, declared)
+
+
+def nested_kinds(settings: Any) -> dict[str, dict[str, Any]]:
+    """The nested settings of a settings class: name -> kind -> class."""
+    declared = _declared(settings)
+    return {
+        field.name: scheme_kinds(declared[field.name])
+        for field in dataclasses.fields(settings)
+        if dataclasses.is_dataclass(field.default)
+    }
+
+
+def known_settings(settings: Any) -> dict[str, Any]:
+    """Every setting with its default: nested ones as ``name.inner``, and their kind as ``name``."""
+    known: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(settings)}
+    for name, kinds in nested_kinds(settings).items():
+        known[name] = known[name].kind()
+        for kind in kinds.values():
+            inner = dataclasses.fields(kind)
+            known.update({f"{name}.{field.name}": field.default for field in inner})
+    return known
+
+
+def flattened(values: dict[str, Any]) -> dict[str, Any]:
+    """``to_dict`` of settings with nested ones as ``name.inner``, and their kind as ``name``."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            rest = {f"{name}.{inner}": one for inner, one in value.items() if inner != "kind"}
+            flat.update({name: value["kind"], **rest})
+        else:
+            flat[name] = value
+    return flat

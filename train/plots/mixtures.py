@@ -6,9 +6,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-import torch
 
-from ldm_wrappers.imagination import DirichletMixture
 from ldm_wrappers.latent_dynamics import LatentDynamics
 from train.config.on_policy import OnPolicySettings
 from train.plots.grid import Grid, reward_maps
@@ -108,7 +106,7 @@ def draw_mixtures(
 ) -> Mixtures:
     """Mix final beliefs as training does: normal workers on random train tasks, then Eq. 1.
 
-    Where training chooses among candidates (``task_candidates``), these are the candidates.
+    Where training chooses among candidates (``n_candidates``), these are the candidates.
 
     Args:
         config: The run's configuration, whose mixture scheme is used.
@@ -123,25 +121,19 @@ def draw_mixtures(
     assert rollout.tasks is not None
     beliefs = rollout.final_beliefs()
     n_tasks, latent_dim = beliefs.shape
-    scheme = DirichletMixture(config.beta, config.mixture_components, config.mixture_per_dimension)
     rng = np.random.default_rng(seed)
     weights = np.zeros((n_mixtures, n_tasks), np.float32)
     latents = np.zeros((n_mixtures, latent_dim), np.float32)
     for index in range(n_mixtures):
         tasks = rng.integers(n_tasks, size=config.n_normal)
-        drawn = scheme.sample(rng, 1, config.n_normal, latent_dim)[0]
+        drawn = config.mixture.sample(rng, 1, config.n_normal, latent_dim)[0]
         latents[index] = (drawn * beliefs[tasks]).sum(0)
         np.add.at(weights[index], tasks, drawn.mean(1))
-    masks = None
-    if config.dropout_per_task and config.p_drop:
-        generator = torch.Generator(device=model.device).manual_seed(seed)
-        shape = (config.dropout_samples, n_mixtures)
-        masks = model.decoder.dropout_mask(*shape, generator=generator)
-    components = config.mixture_components or config.n_normal
-    per = ", weights per latent dimension" if config.mixture_per_dimension else ""
-    kept = ""
-    if config.task_candidates > 1:
-        kept = f" (candidates: training keeps one in {config.task_candidates}, the rare ones)"
+    sizes = {"n_mixture": n_mixtures, "n_normal": config.n_normal}
+    masks = config.imagination.start(model, **sizes, mixture=config.mixture, seed=seed).masks
+    kept, n_candidates = "", getattr(config.imagination, "n_candidates", 1)
+    if n_candidates > 1:
+        kept = f" (candidates: training keeps one in {n_candidates}, the rare ones)"
     return Mixtures(
         grid=grid,
         train_cells=rollout.tasks,
@@ -152,5 +144,5 @@ def draw_mixtures(
         own_maps=reward_maps(model, grid, beliefs),
         own_dropout_maps=reward_maps(model, grid, beliefs, samples=samples, seed=seed),
         p_drop=config.p_drop,
-        scheme=f"{components} of {config.n_normal} workers, β = {config.beta:g}{per}{kept}",
+        scheme=f"{config.mixture} of {config.n_normal} workers{kept}",
     )

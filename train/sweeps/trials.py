@@ -13,6 +13,7 @@ from train.config.grouping import WHERE_NOT_WHAT, override_text, unused_settings
 from train.config.methods import METHODS
 from train.config.on_policy import OnPolicySettings
 from train.config.presets import resolve
+from train.config.settings import known_settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,15 +47,15 @@ SWEEPS: dict[str, tuple[Block, ...]] = {
             ("ldm",),
             8,
             {
-                "dropout_samples": (1,),
-                "dropout_per_task": (True,),
-                "beta": (2.0,),
+                "imagination.n_dropout_masks": (1,),
+                "imagination.keep_dropout_masks": (True,),
+                "mixture.beta": (2.0,),
                 "p_drop": (0.5,),
             },
             "present-beliefs",
         ),
-        Block(_GRID, ("ldm",), 8, {"task_candidates": (1,)}),
-        Block(_EXTRAPOLATION, ("ldm",), 4, {"beta": (1.0, 1.5, 2.0, 2.5)}),
+        Block(_GRID, ("ldm",), 8, {"imagination.n_candidates": (1,)}),
+        Block(_EXTRAPOLATION, ("ldm",), 4, {"mixture.beta": (1.0, 1.5, 2.0, 2.5)}),
         Block(_GRID, ("ldm",), 4, {"p_drop": (0.0, 0.3, 0.5, 0.7, 0.9)}),
         Block(_GRID, ("ldm",), 4, {"n_mixture": (4, 8, 16, 32)}),
     ),
@@ -125,7 +126,7 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, tuple[Any, ...]]:
     Raises:
         ValueError: No ``name=value``, or an unknown setting.
     """
-    fields = {field.name: field.default for field in dataclasses.fields(OnPolicySettings)}
+    fields = known_settings(OnPolicySettings)
     found: dict[str, tuple[Any, ...]] = {}
     for text in texts:
         name, equals, content = text.partition("=")

@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from train.common.command_line import TrainingStopped
 from train.config.grouping import WHERE_NOT_WHAT, unused_settings
 from train.config.methods import get_method
-from train.config.settings import RunSettings
+from train.config.settings import RunSettings, flattened
 from train.persistence.files import write_json
 from train.persistence.run_folder import RunFolder
 from train.sweeps.trials import Trial, run_path
@@ -130,13 +130,13 @@ def check_settings(config: Any, folder: RunFolder) -> None:
     Raises:
         ValueError: What differs.
     """
-    mine, theirs = config.to_dict(), folder.config.to_dict()
+    mine, theirs = flattened(config.to_dict()), flattened(folder.config.to_dict())
     indifferent = WHERE_NOT_WHAT | unused_settings(config)
-    differing = [k for k in mine if k not in indifferent and mine[k] != theirs[k]]
+    differing = [k for k in mine if k not in indifferent and mine[k] != theirs.get(k)]
     if differing:
         raise ValueError(
             f"{folder.path} was begun with other settings: "
-            + ", ".join(f"{k} {theirs[k]} (now {mine[k]})" for k in differing)
+            + ", ".join(f"{k} {theirs.get(k)} (now {mine[k]})" for k in differing)
             + "; name another folder or delete it"
         )
 

@@ -1,4 +1,4 @@
-"""Which rewards of an imaginary task are high, judged by what workers have met lately."""
+"""The transitions that mixture workers have met lately, and how likely their high rewards are."""
 
 from __future__ import annotations
 
@@ -6,27 +6,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ldm_wrappers.latent_dynamics.model import LatentDynamics
 
-Array = np.ndarray[Any, np.dtype[Any]]
-_CERTAIN = 1.0 - 1e-6  # what float32 can tell from 1
 _ROWS = 2**20  # decoded at a time
 
 
-class RelativeThresholds:
-    """Thresholds on a Bernoulli decoder's probability, relative to the most likely transition.
+class TransitionMemory:
+    """The last transitions of all mixture workers together.
 
     Args:
         model: The latent dynamics model, with a Bernoulli likelihood.
-        share: A transition is paid where its odds come to this share of the largest ones.
-        window: Number of transitions that are remembered, of all mixture workers together.
+        size: Number of transitions that are remembered.
     """
 
-    def __init__(self, model: LatentDynamics, share: float, window: int) -> None:
+    def __init__(self, model: LatentDynamics, size: int) -> None:
         self.model = model
-        self._share = share
-        self._window = window
+        self._size = size
         spec = model.spec
         self._columns = {
             "observation": spec.observation_size,
@@ -48,20 +45,20 @@ class RelativeThresholds:
     def remember(self, *transition: torch.Tensor) -> None:
         """Take in observations, actions and next observations, each float32 (n, columns)."""
         recent = torch.cat([self._recent, torch.cat(transition, -1)])
-        self._recent = recent[-self._window :]
+        self._recent = recent[-self._size :]
 
-    def measure(self, latents: torch.Tensor, masks: torch.Tensor | None) -> tuple[Array, Array]:
-        """Thresholds of tasks, and what they pay.
+    def probabilities(
+        self, latents: torch.Tensor, masks: torch.Tensor | None
+    ) -> NDArray[np.float64]:
+        """Probability of the high reward for each of the transitions that a decoder can tell.
 
         Args:
             latents: float32 (n, latent_dim).
-            masks: Dropout masks, float32 (dropout_samples, n, embedding_size), or ``None``.
+            masks: Dropout masks that it is averaged over, float32 (n_dropout_masks, n,
+                embedding_size), or ``None``.
 
         Returns:
-            Probability that a reward must exceed to be paid, float64 (n,), and whether each task
-            pays for each of the transitions that are remembered and that the decoder can tell
-            apart, bool (n, n_transitions). A task whose largest probability is below what float32
-            can tell from 0 pays nothing.
+            float64 (n, n_transitions).
         """
         transitions = torch.unique(torch.where(self._seen, self._recent, 0.0), dim=0)
         rows = len(transitions) * (1 if masks is None else len(masks))
@@ -69,17 +66,12 @@ class RelativeThresholds:
         parts = []
         for begin in range(0, len(latents), size):
             part = None if masks is None else masks[:, begin : begin + size]
-            parts.append(self._probabilities(latents[begin : begin + size], transitions, part))
-        probabilities = np.concatenate(parts)
-        peaks = probabilities.max(-1)
-        scaled = self._share * peaks  # odds p / (1 - p), times the share
-        thresholds = np.minimum(scaled / (1.0 - peaks + scaled), _CERTAIN)
-        return thresholds, probabilities > thresholds[:, None]
+            parts.append(self._decode(latents[begin : begin + size], transitions, part))
+        return np.concatenate(parts)
 
-    def _probabilities(
+    def _decode(
         self, latents: torch.Tensor, transitions: torch.Tensor, masks: torch.Tensor | None
-    ) -> Array:
-        """Of the high reward, float64 (n, n_transitions), a mean over the masks."""
+    ) -> NDArray[np.float64]:
         states, actions, next_states = transitions.unsqueeze(0).split(
             list(self._columns.values()), -1
         )
@@ -93,7 +85,7 @@ class RelativeThresholds:
         low, high = self.model.config.reward_low, self.model.config.reward_high
         return (rewards.cpu().numpy().astype(np.float64) - low) / (high - low)
 
-    def state_dict(self) -> dict[str, Array]:
+    def state_dict(self) -> dict[str, NDArray[np.float32]]:
         """The transitions that are remembered."""
         return {"recent": self._recent.cpu().numpy().copy()}
 
@@ -101,13 +93,13 @@ class RelativeThresholds:
         """Inverse of :meth:`state_dict`.
 
         Raises:
-            ValueError: The transitions are of another environment, or more than the window holds.
+            ValueError: The transitions are of another environment, or more than are remembered.
         """
         recent = np.array(state["recent"], np.float32)
         columns = len(self._seen)
-        if recent.ndim != 2 or recent.shape[1] != columns or len(recent) > self._window:
+        if recent.ndim != 2 or recent.shape[1] != columns or len(recent) > self._size:
             raise ValueError(
-                f"saved transitions have shape {recent.shape}, expected at most {self._window} "
+                f"saved transitions have shape {recent.shape}, expected at most {self._size} "
                 f"rows of {columns}"
             )
         self._recent = torch.as_tensor(recent, device=self.model.device)

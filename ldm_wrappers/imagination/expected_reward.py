@@ -1,0 +1,62 @@
+"""The paper's imaginary tasks: what the decoder expects (section 3.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ldm_wrappers.imagination.mixture import MixtureScheme
+from ldm_wrappers.imagination.saved_scheme import SavedScheme, check_integers
+from ldm_wrappers.imagination.tasks import MixedTasks
+from ldm_wrappers.latent_dynamics.config import LatentDynamicsConfig
+from ldm_wrappers.latent_dynamics.model import LatentDynamics
+
+
+@dataclass(frozen=True)
+class ExpectedReward(SavedScheme):
+    """r̂ = decoder(m̂, s, a, s'), a mean over dropout masks; the paper's imaginary reward.
+
+    The defaults are the paper's: a task mixes what workers believe at this moment, and changes
+    with their beliefs.
+
+    Attributes:
+        n_dropout_masks: Dropout masks that a reward is averaged over; 1 is the authors' code, 0
+            switches dropout off. Off, the decoder sees inputs it was never trained on.
+        keep_dropout_masks: Draw the masks when a task begins and keep them for it, instead of new
+            ones at every step. Without effect where nothing is dropped.
+        final_beliefs: Mix what workers believed at the end of their latest finished tasks, as it
+            was at the imaginary task's first step, instead of their beliefs at each step.
+
+    Raises:
+        ValueError: ``n_dropout_masks`` is not an integer of at least 0.
+    """
+
+    n_dropout_masks: int = 8
+    keep_dropout_masks: bool = False
+    final_beliefs: bool = False
+
+    def __post_init__(self) -> None:
+        check_integers(self, {"n_dropout_masks": 0})
+
+    def check_model(self, config: LatentDynamicsConfig) -> None:
+        """Any model fits."""
+
+    def start(
+        self,
+        model: LatentDynamics,
+        *,
+        n_mixture: int,
+        n_normal: int,
+        mixture: MixtureScheme | None = None,
+        seed: int | None = None,
+    ) -> MixedTasks:
+        """See :meth:`~ldm_wrappers.imagination.ImaginationScheme.start`."""
+        return MixedTasks(
+            model,
+            n_mixture=n_mixture,
+            n_normal=n_normal,
+            mixture=mixture,
+            n_dropout_masks=self.n_dropout_masks,
+            keep_dropout_masks=self.keep_dropout_masks,
+            final_beliefs=self.final_beliefs,
+            seed=seed,
+        )

@@ -1,0 +1,89 @@
+"""Presets per environment, and the settings of a run that they lead to."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from train.config.methods import METHODS, Method, get_method, settings_class
+from train.config.presets import ant, grid_navi, half_cheetah
+from train.config.presets.preset import Preset
+from train.config.settings import RunSettings, known_settings, nested_kinds
+
+PRESETS: dict[str, dict[str, Preset]] = {
+    **grid_navi.PRESETS,
+    **ant.PRESETS,
+    **half_cheetah.PRESETS,
+}
+
+
+def resolve(env_id: str, method_name: str, preset: str = "default", **changes: Any) -> Any:
+    """The settings of a preset, with ``changes`` on top.
+
+    An environment without presets of its own starts from the defaults of the settings.
+
+    Args:
+        env_id: Environment id.
+        method_name: Name of the method.
+        preset: Name of the preset.
+        changes: Values of settings. One of a nested setting is named with a dot,
+            ``{"mixture.beta": 2.0}``; ``{"imagination": "expected-reward"}`` is another kind of
+            nested settings, with its defaults.
+
+    Returns:
+        ``Settings`` of the method's script.
+
+    Raises:
+        ValueError: Unknown method, preset or setting, or a value that does not fit.
+    """
+    settings = settings_class(method_name)
+    values = {
+        **_preset_values(env_id, get_method(method_name), preset),
+        "env_id": env_id,
+        "method": method_name,
+        "preset": preset,
+    }
+    known = known_settings(settings)
+    unknown = sorted(set(changes) - set(known))
+    if unknown:
+        raise ValueError(f"unknown settings {unknown}, expected some of {sorted(known)}")
+    defaults = {field.name: field.default for field in dataclasses.fields(settings)}
+    for name in sorted(changes, key=lambda name: "." in name):  # kinds before what they hold
+        outer, _, inner = name.partition(".")
+        before = values.get(outer, defaults[outer])
+        if inner:
+            values[outer] = _changed(outer, before, inner, changes[name])
+        elif outer in nested_kinds(settings) and isinstance(changes[name], str):
+            values[outer] = _of_kind(settings, outer, changes[name], before)
+        else:
+            values[outer] = changes[name]
+    return settings(**values)
+
+
+def _preset_values(env_id: str, method: Method, name: str) -> dict[str, Any]:
+    presets = PRESETS.get(env_id, {"default": Preset({})})
+    if name not in presets:
+        raise ValueError(f"unknown preset {name!r} for {env_id}, expected one of {sorted(presets)}")
+    chosen, values = presets[name], presets[name].values
+    if method.observation is None:  # values of how PPO learns are not for other learners
+        shared = {field.name for field in dataclasses.fields(RunSettings)}
+        values = {key: value for key, value in values.items() if key in shared}
+    base = "varibad" if method.observation == "belief" else ""
+    own = next(key for key in METHODS if METHODS[key] is method)  # not its shorter name
+    return {**values, **chosen.methods.get(base, {}), **chosen.methods.get(own, {})}
+
+
+def _of_kind(settings: Any, name: str, kind: str, before: Any) -> Any:
+    """Nested settings of a kind: ``before`` if it is of this kind, else those with defaults."""
+    kinds = nested_kinds(settings)[name]
+    if kind not in kinds:
+        raise ValueError(f"unknown {name} {kind!r}, expected one of {sorted(kinds)}")
+    return before if isinstance(before, kinds[kind]) else kinds[kind]()
+
+
+def _changed(name: str, before: Any, inner: str, value: Any) -> Any:
+    """Nested settings ``before`` with the value of one of them changed."""
+    known = [field.name for field in dataclasses.fields(before)]
+    if inner not in known:
+        raise ValueError(f"{name} is {before.kind()}, which has no {inner}; it has {known}")
+    return dataclasses.replace(before, **{inner: value})
