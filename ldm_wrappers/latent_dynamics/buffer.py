@@ -208,7 +208,9 @@ class TrajectoryRecorder:
         room = self._data["rewards"].shape[1]
         if length <= room:
             return
-        grown = _arrays(self.spec, (len(self._lengths), min(max(64, 2 * room), self.max_length)))
+        grown = _arrays(
+            self.spec, (len(self._lengths), min(max(64, 2 * room, length), self.max_length))
+        )
         for name, array in self._data.items():
             grown[name][:, :room] = array
         self._data = grown

@@ -176,3 +176,12 @@ def test_a_recorder_goes_on_from_its_state() -> None:
         append(recorder, 2)
     everyone = np.ones(3, bool)
     np.testing.assert_equal(first.finish(everyone), second.finish(everyone))
+
+
+def test_a_new_recorder_takes_over_a_long_trajectory() -> None:
+    first, second = (TrajectoryRecorder(SPEC, 3, max_length=200) for _ in range(2))
+    for step in range(150):
+        append(first, step)
+    second.load_state_dict(first.state_dict())
+    everyone = np.ones(3, bool)
+    np.testing.assert_equal(first.finish(everyone), second.finish(everyone))
