@@ -164,8 +164,8 @@ def same(found: Any, expected: Any) -> bool:
 def test_states_come_back_and_flips_are_found(state: Any, place: float, bit: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "x.safetensors"
-        digest = save_state(file, state)
-        assert same(load_state(file, digest), state)
+        save_state(file, state)
+        assert same(load_state(file), state)
         content = bytearray(file.read_bytes())
         content[int(place * len(content))] ^= 1 << bit
         file.write_bytes(content)

@@ -99,8 +99,8 @@ def test_how_often_checkpoints_are_written_changes_nothing(tmp_path: Path) -> No
     often = train(tmp_path / "often", flags, 1800)
     never = train(tmp_path / "never", [*flags, "--checkpoint-interval", "99999999"], 1800)
     assert_same_run(never, often)
-    assert len(list((often / "checkpoints").glob("*.json"))) == checkpoint.KEPT
-    assert len(list((never / "checkpoints").glob("*.json"))) == 1  # the one at the end
+    assert len(list((often / "checkpoints").glob("*.safetensors"))) == checkpoint.KEPT
+    assert len(list((never / "checkpoints").glob("*.safetensors"))) == 1  # the one at the end
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -38,7 +38,7 @@ def kill_and_compare(
         start, after = time.monotonic(), rng.uniform(0.02, seconds)
         if runner.run(own, serial, kill_after=after) is None:
             killed += 1
-            beyond_a_checkpoint += bool(list(run.glob("checkpoints/step-*.json")))
+            beyond_a_checkpoint += bool(list(run.glob("checkpoints/step-*.safetensors")))
             amid_a_write += bool(list(run.rglob(".*")))
             runner.finish(run, own, serial)
         else:

@@ -93,8 +93,8 @@ STATE: dict[str, Any] = {
 
 def test_a_state_comes_back_bit_for_bit(tmp_path: Path) -> None:
     file = tmp_path / "x.safetensors"
-    digest = save_state(file, STATE)
-    found = load_state(file, digest)
+    save_state(file, STATE)
+    found = load_state(file)
     assert_equal(found, {**STATE, "nested": found["nested"]})
     assert found["nested"] == STATE["nested"]
     assert [type(value) for value in found["bools"]] == [bool, bool]
@@ -102,7 +102,8 @@ def test_a_state_comes_back_bit_for_bit(tmp_path: Path) -> None:
     nan = load_state(file)["arrays"]["odd"]
     assert nan.tobytes() == STATE["arrays"]["odd"].tobytes()
     first = file.read_bytes()
-    assert save_state(file, STATE) == digest and file.read_bytes() == first
+    save_state(file, STATE)
+    assert file.read_bytes() == first
 
 
 def test_a_state_file_is_a_safetensors_file(tmp_path: Path) -> None:
@@ -120,11 +121,7 @@ def test_what_cannot_be_saved_is_named_and_leaves_nothing(leaf: Any, tmp_path: P
     assert not list(tmp_path.iterdir())
 
 
-def test_another_file_than_the_one_saved_is_refused(tmp_path: Path) -> None:
-    digest = save_state(tmp_path / "x", {"a": 1})
-    save_state(tmp_path / "x", {"a": 2})
-    with pytest.raises(StateFileError, match="is not the file that was saved"):
-        load_state(tmp_path / "x", digest)
+def test_a_missing_state_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(StateFileError, match="No such file"):
         load_state(tmp_path / "y")
 

@@ -270,7 +270,7 @@ def test_settings_of_the_course_of_a_run(tmp_path: Path) -> None:
     assert updates == [6.0, 12.0]
     evaluated = {int(row["timesteps"]) for row in read_csv(run / "evaluations.csv")}
     assert evaluated == {960, 1920}
-    assert len(list((run / "checkpoints").glob("*.json"))) == 1
+    assert len(list((run / "checkpoints").glob("*.safetensors"))) == 1
 
 
 ELSEWHERE = {

@@ -1,8 +1,7 @@
-"""Checkpoints: atomic, verified, the last good ones kept."""
+"""Checkpoints: one file each, whole or not there, the last good ones kept."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import sys
@@ -14,12 +13,11 @@ from ldm_wrappers.atomic_file import stale_temporaries
 from ldm_wrappers.state_file import StateFileError, load_state, save_state
 from train.config.grouping import CHANGEABLE_ON_RESUME
 from train.config.settings import RunSettings
-from train.persistence.files import write_json
 from train.persistence.run_folder import RunFolder, versions
 
-FORMAT = "ldm-checkpoint-2"
+FORMAT = "ldm-checkpoint-3"
 KEPT = 2
-_NAME = re.compile(r"step-(\d{12})\.json")
+_NAME = re.compile(r"step-(\d{12})\.safetensors")
 
 
 class Stateful(Protocol):
@@ -43,8 +41,8 @@ class Trained(Stateful, Protocol):
 class Checkpoints:
     """Writes and reads the checkpoints of one run.
 
-    A checkpoint is ``step-….safetensors`` and a manifest ``step-….json`` with its checksum; the
-    manifest is written last, so a checkpoint without one does not count.
+    A checkpoint is one state file ``step-….safetensors``, which holds its own checksum, and the
+    settings and package versions that it was made with.
 
     Args:
         folder: The run folder.
@@ -85,31 +83,16 @@ class Checkpoints:
         interval = self.config.checkpoint_interval
         self.next = (timesteps // interval + 1) * interval
         state = {
+            "format": FORMAT,
+            "timesteps": timesteps,
+            "config": _comparable(self.config),
+            "versions": versions(),
             "learner": self.learner.state_dict(),
             "logs": {name: log.state_dict() for name, log in self.logs.items()},
         }
-        name = f"step-{timesteps:012d}"
-        data = self.folder.checkpoints / f"{name}.safetensors"
-        config = self.config
-        manifest: dict[str, Any] = {
-            "format": FORMAT,
-            "file": data.name,
-            "sha256": save_state(data, state),
-            "timesteps": timesteps,
-            "env_id": config.env_id,
-            "method": config.method,
-            "config": _comparable(config),
-            "versions": versions(),
-        }
-        manifest["manifest_sha256"] = _digest(manifest)
-        try:
-            write_json(data.with_suffix(".json"), manifest)
-        except OSError:
-            data.unlink(missing_ok=True)
-            raise
+        save_state(self.folder.checkpoints / f"step-{timesteps:012d}.safetensors", state)
         self._saved = timesteps
-        for old in _manifests(self.folder.checkpoints)[KEPT:]:
-            old.with_suffix(".safetensors").unlink(missing_ok=True)
+        for old in _newest_first(self.folder.checkpoints)[KEPT:]:
             old.unlink(missing_ok=True)
 
     def resume(self) -> bool:
@@ -123,9 +106,9 @@ class Checkpoints:
         """
         self._clean()
         failures = []
-        for manifest in _manifests(self.folder.checkpoints):
+        for path in _newest_first(self.folder.checkpoints):
             try:
-                self._load(manifest)
+                self._load(path)
             except StateFileError as error:
                 failures.append(str(error))
                 print(f"warning: passed over a damaged checkpoint: {error}", file=sys.stderr)
@@ -139,37 +122,60 @@ class Checkpoints:
 
     def last(self) -> str:
         """Where the run could go on, in words."""
-        found = _manifests(self.folder.checkpoints)
+        found = _newest_first(self.folder.checkpoints)
         if not found:
             return "there is no checkpoint yet"
         return f"the last checkpoint is {found[0].with_suffix('')}"
 
     def _clean(self) -> None:
-        """Remove what a writer that was killed left: temporary files, data without a manifest."""
-        folder = self.folder.checkpoints
-        whole = {path.stem for path in _manifests(folder)}
-        for path in stale_temporaries(self.folder.path) + stale_temporaries(folder):
-            path.unlink(missing_ok=True)
-        for path in folder.glob("step-*.safetensors"):
-            if path.stem not in whole:
+        """Remove the temporary files of a writer that was killed."""
+        for folder in (self.folder.path, self.folder.checkpoints):
+            for path in stale_temporaries(folder):
                 path.unlink(missing_ok=True)
 
-    def _load(self, manifest_path: Path) -> None:
-        manifest = _read_manifest(manifest_path)
-        config = self.config
-        ours, theirs = _comparable(config), manifest.get("config", {})
+    def _load(self, path: Path) -> None:
+        state = load_state(path)
+        if not isinstance(state, dict) or state.get("format") != FORMAT:
+            raise StateFileError(f"{path} is not a checkpoint of format {FORMAT!r}")
+        try:
+            self._check(path, state["config"], state["versions"])
+            timesteps = int(state["timesteps"])
+            complete = self.learner.load_state_dict(state["learner"])
+            for name, log in self.logs.items():
+                log.load_state_dict(state["logs"][name])
+        except StateFileError:
+            raise
+        except (
+            ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError,
+        ) as error:  # fmt: skip
+            raise StateFileError(
+                f"{path} does not fit this run: {type(error).__name__}: {error}"
+            ) from None
+        if not complete:
+            print(
+                f"warning: {self.config.env_id} cannot save its state (it has no get_state): "
+                "running meta-episodes begin again, with tasks of their own random stream; what "
+                "follows differs from an uninterrupted run",
+                file=sys.stderr,
+            )
+        self._saved = timesteps
+        interval = self.config.checkpoint_interval
+        self.next = (timesteps // interval + 1) * interval
+
+    def _check(self, path: Path, theirs: dict[str, Any], made_with: dict[str, str]) -> None:
+        """Refuse a checkpoint of other settings; warn about one of other package versions."""
+        ours = _comparable(self.config)
         differing = [
             f"{name} {theirs[name]!r} (config.json: {ours.get(name)!r})"
             for name in theirs
             if theirs[name] != ours.get(name)
         ]
         if differing:
-            raise StateFileError(f"{manifest_path} was made with {', '.join(differing)}")
-        state = load_state(manifest_path.with_suffix(".safetensors"), manifest["sha256"])
+            raise StateFileError(f"{path} was made with {', '.join(differing)}")
         found = versions()
         changed = [
             f"{name} {version} (now {found.get(name, 'missing')})"
-            for name, version in manifest["versions"].items()
+            for name, version in made_with.items()
             if found.get(name) != version
         ]
         if changed:
@@ -178,30 +184,10 @@ class Checkpoints:
                 "differ from an uninterrupted run",
                 file=sys.stderr,
             )
-        try:
-            complete = self.learner.load_state_dict(state["learner"])
-            for name, log in self.logs.items():
-                log.load_state_dict(state["logs"][name])
-            timesteps = int(manifest["timesteps"])
-        except StateFileError as error:
-            raise StateFileError(f"{manifest_path} does not fit: {error}") from None
-        except (ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:
-            raise StateFileError(
-                f"{manifest_path} does not fit this run: {type(error).__name__}: {error}"
-            ) from None
-        if not complete:
-            print(
-                f"warning: {config.env_id} cannot save its state (it has no get_state): running "
-                "meta-episodes begin again, with tasks of their own random stream; what follows "
-                "differs from an uninterrupted run",
-                file=sys.stderr,
-            )
-        self._saved = timesteps
-        self.next = (timesteps // config.checkpoint_interval + 1) * config.checkpoint_interval
 
 
-def _manifests(directory: Path) -> list[Path]:
-    """Manifests of a folder's checkpoints, newest first."""
+def _newest_first(directory: Path) -> list[Path]:
+    """Checkpoints of a folder, newest first."""
     if not directory.is_dir():
         return []
     return sorted((p for p in directory.iterdir() if _NAME.fullmatch(p.name)), reverse=True)
@@ -213,25 +199,3 @@ def _comparable(config: RunSettings) -> dict[str, Any]:
         key: value for key, value in config.to_dict().items() if key not in CHANGEABLE_ON_RESUME
     }
     return dict(json.loads(json.dumps(values)))
-
-
-def _digest(manifest: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-        manifest = json.loads(text)
-        if json.dumps(manifest, indent=2) + "\n" != text:
-            raise ValueError("it is not as it was written")
-        digest = manifest.pop("manifest_sha256")
-    except OSError as error:
-        raise StateFileError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
-        raise StateFileError(f"{path} is damaged: {error}") from None
-    if _digest(manifest) != digest:
-        raise StateFileError(f"{path} is damaged: its checksum does not fit")
-    if manifest.get("format") != FORMAT:
-        raise StateFileError(f"{path} has format {manifest.get('format')!r}, expected {FORMAT!r}")
-    return dict(manifest)

@@ -103,8 +103,8 @@ def is_running(out: Path, name: str) -> bool:
 
 def newest_checkpoint(run: Path) -> int:
     """Timesteps of the newest checkpoint of a run folder, 0 if there is none."""
-    names = [p.name for p in (run / "checkpoints").glob("step-*.json")]
-    found = [re.fullmatch(r"step-(\d+)\.json", name) for name in names]
+    names = [p.name for p in (run / "checkpoints").glob("step-*.safetensors")]
+    found = [re.fullmatch(r"step-(\d+)\.safetensors", name) for name in names]
     return max((int(match[1]) for match in found if match), default=0)
 
 
