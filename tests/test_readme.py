@@ -8,6 +8,8 @@ from pathlib import Path
 import gymnasium as gym
 import pytest
 
+from train import recurrent_ppo
+
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -22,8 +24,15 @@ def code() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("name", "block"), code(), ids=lambda value: str(value)[:20])
-def test_every_python_block_runs(name: str, block: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a tenth of the steps, so that it takes seconds."""
+def test_every_python_block_runs(
+    name: str, block: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With a tenth of the steps, so that it takes seconds, and a small run where one is named."""
+    monkeypatch.chdir(tmp_path)
+    for run in set(re.findall(r"runs/([\w-]+)", block)):
+        flags = "--n-workers 4 --n-mixture 1 --mixture-components 3 --n-minibatches 1 --device cpu"
+        flags += f" --vae-buffer-trajectories 50 --total-timesteps 960 --run-dir runs/{run}"
+        assert recurrent_ppo.main(["--env-id", "LDM-GridNavi-v0", *flags.split()]) == 0
     monkeypatch.setattr(gym, "make", _short(gym.make))
     block = re.sub(r"learn\(9_600", "learn(960", block)
     block = re.sub(r"n_steps=400|max_length=400", lambda m: m.group().replace("400", "40"), block)
