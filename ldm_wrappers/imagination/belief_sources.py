@@ -7,6 +7,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ldm_wrappers.imagination.schemes import (
+    Imagination,
+    Mixture,
+    imagination_from_dict,
+    mixture_from_dict,
+)
 from ldm_wrappers.latent_dynamics.transition import FloatArray
 from ldm_wrappers.state_file import load_object, save_object
 
@@ -83,12 +89,18 @@ class SavedBeliefs:
     Args:
         means: float (n_beliefs, n_steps + 1, latent_dim): the belief before each transition and
             after the last; a task that outlasts them keeps the last one.
+        mixture: How their run mixed beliefs, for whoever mixes them again; ``None``: not known.
+        imagination: What an imaginary task of their run was beside its mixture; likewise.
 
     Attributes:
+        mixture: See above.
+        imagination: See above.
         metadata: What was saved beside loaded beliefs; empty for new ones.
     """
 
-    def __init__(self, means: Any) -> None:
+    def __init__(
+        self, means: Any, mixture: Mixture | None = None, imagination: Imagination | None = None
+    ) -> None:
         array = np.asarray(means, np.float32)
         if array.ndim != 3 or 0 in array.shape:
             raise ValueError(
@@ -98,16 +110,17 @@ class SavedBeliefs:
         if not np.isfinite(array).all():
             raise ValueError("saved beliefs must be finite")
         self._means = array.copy()
+        self.mixture = mixture
+        self.imagination = imagination
         self.metadata: dict[str, Any] = {}
 
     def save(self, path: str | Path, metadata: dict[str, Any] | None = None) -> None:
-        """Write the beliefs to one safetensors file.
+        """Write beliefs, mixture and imagination to one safetensors file.
 
         Args:
             path: The file; replaced as a whole or not at all.
-            metadata: What else to keep with them, for example the mixture scheme of their run:
-                JSON-able values and arrays, which :meth:`load` gives back as the attribute
-                ``metadata``.
+            metadata: What else to keep with them, for example the environment's id: JSON-able
+                values and arrays, which :meth:`load` gives back as the attribute ``metadata``.
         """
         save_object(path, self.to_state(), metadata)
 
@@ -127,20 +140,36 @@ class SavedBeliefs:
         return load_object(path, KIND, read)
 
     def to_state(self) -> dict[str, Any]:
-        """All that :meth:`from_state` needs: a dict of an array and a string."""
-        return {"kind": KIND, "means": self._means}
+        """All that :meth:`from_state` needs: dicts of an array, numbers and strings.
+
+        Raises:
+            ValueError: A scheme is of no kind that :meth:`from_state` knows.
+        """
+        state: dict[str, Any] = {"kind": KIND, "means": self._means}
+        for name, scheme, read in (
+            ("mixture", self.mixture, mixture_from_dict),
+            ("imagination", self.imagination, imagination_from_dict),
+        ):
+            state[name] = None if scheme is None else scheme.to_dict()
+            if scheme is not None:
+                read(state[name])  # a kind that nobody could load is refused now
+        return state
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> SavedBeliefs:
         """Inverse of :meth:`to_state`.
 
         Raises:
-            ValueError: What does not fit; also ``KeyError``.
+            ValueError: What does not fit; also ``KeyError`` and ``TypeError``.
         """
-        means = state["means"]
+        means, mixture, imagination = (state[key] for key in ("means", "mixture", "imagination"))
         if not isinstance(means, np.ndarray) or means.dtype != np.float32:
             raise ValueError(f"means are {getattr(means, 'dtype', means)!r:.80}, expected float32")
-        return cls(means)
+        return cls(
+            means,
+            None if mixture is None else mixture_from_dict(mixture),
+            None if imagination is None else imagination_from_dict(imagination),
+        )
 
     @property
     def n_beliefs(self) -> int:

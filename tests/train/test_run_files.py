@@ -136,8 +136,17 @@ def test_a_run_serves_the_imaginary_reward_wrapper(run: Path) -> None:
     learner.vec_env.close()
     beliefs = SavedBeliefs.load(run / "beliefs.safetensors")
     assert beliefs.means(0).shape == (beliefs.n_beliefs, 32)
+    config = RunFolder.open(run).config
+    assert (beliefs.mixture, beliefs.imagination) == (config.mixture, config.imagination)
     env = MultiEpisodeWrapper(gym.make("LDM-GridNavi-v0"), 4)
-    wrapped = ImaginaryRewardWrapper(env, trained, beliefs, seed=1)
+    wrapped = ImaginaryRewardWrapper(
+        env,
+        trained,
+        beliefs,
+        mixture=beliefs.mixture,
+        imagination=beliefs.imagination,
+        seed=1,
+    )
     wrapped.reset(seed=1)
     rewards = [wrapped.step(2)[1] for _ in range(5)]
     assert all(-0.1 <= reward <= 1.0 for reward in rewards)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pickle
 from pathlib import Path
@@ -15,10 +16,13 @@ from gymnasium import spaces
 
 import ldm_envs  # noqa: F401
 from ldm_wrappers import (
+    DirichletMixture,
+    ExpectedReward,
     ImaginaryRewardWrapper,
     LatentDynamics,
     LatentDynamicsConfig,
     MultiEpisodeWrapper,
+    PlausibleTasks,
     SavedBeliefs,
 )
 from ldm_wrappers.state_file import StateFileError, load_state, save_state
@@ -72,8 +76,43 @@ def test_beliefs_come_back(tmp_path: Path) -> None:
     SavedBeliefs(means).save(str(file), {"note": "twice"})
     found = SavedBeliefs.load(str(file))
     assert found.metadata == {"note": "twice"} and found.n_beliefs == 3
+    assert (found.mixture, found.imagination) == (None, None)
     for step in range(6):
         np.testing.assert_array_equal(found.means(step), means[:, min(step, 3)])
+
+
+SCHEMES = (
+    (DirichletMixture(1.5, n_components=2), ExpectedReward(n_dropout_masks=3)),
+    (DirichletMixture(per_dimension=True), PlausibleTasks()),
+)
+
+
+@pytest.mark.parametrize("schemes", SCHEMES)
+def test_beliefs_carry_how_their_run_mixed_them(schemes: Any, tmp_path: Path) -> None:
+    SavedBeliefs(np.zeros((3, 2, 4)), *schemes).save(tmp_path / "beliefs")
+    found = SavedBeliefs.load(tmp_path / "beliefs")
+    assert (found.mixture, found.imagination) == schemes
+
+
+@pytest.mark.parametrize("values", [{"kind": "mine"}, {"kind": "dirichlet-mixture"}, 3, [1, 2]])
+def test_hostile_schemes_are_one_error(values: Any, tmp_path: Path) -> None:
+    file = tmp_path / "beliefs"
+    SavedBeliefs(np.zeros((3, 2, 4)), *SCHEMES[0]).save(file)
+    state = load_state(file)
+    for name in ("mixture", "imagination"):
+        content = {**state["content"], name: values}
+        save_state(file, {**state, "content": content})
+        with pytest.raises(StateFileError, match=str(file)):
+            SavedBeliefs.load(file)
+
+
+def test_a_scheme_that_could_not_be_loaded_is_not_saved(tmp_path: Path) -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Mine(DirichletMixture):
+        pass
+
+    with pytest.raises(ValueError, match="got 'mine'"):
+        SavedBeliefs(np.zeros((3, 2, 4)), Mine()).save(tmp_path / "beliefs")
 
 
 def test_a_file_is_readable_by_whom_the_umask_lets(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ from train.common.callbacks import AfterIteration, FiniteRollouts, MetaEpisodeSt
 from train.common.guard import Guard, check_weights
 from train.common.learner import AfterIterationHook, AnyVectorEnv, Learner, PolicyActor
 from train.common.random_state import random_state, restore_random_state
+from train.config.methods import get_method
 from train.config.on_policy import OnPolicySettings
 
 
@@ -205,8 +206,15 @@ class OnPolicyLearner(Learner):
         if self.trainer is not None:
             contents["latent_dynamics"] = self.trainer.model.to_state()
             if len(self.trainer.buffer):
-                contents["beliefs"] = SavedBeliefs(sample_beliefs(self.trainer)).to_state()
+                contents["beliefs"] = self._beliefs(self.trainer).to_state()
         return contents
+
+    def _beliefs(self, trainer: LatentDynamicsTrainer) -> SavedBeliefs:
+        """Beliefs about the newest tasks, and how this run makes imaginary tasks of them."""
+        config, means = self.config, sample_beliefs(trainer)
+        if not get_method(config.method).imaginary:
+            return SavedBeliefs(means)
+        return SavedBeliefs(means, config.mixture, config.imagination)
 
     def load_artifacts(self, contents: Mapping[str, Any]) -> None:
         """Inverse of :meth:`artifacts`, sample beliefs aside."""
