@@ -37,7 +37,7 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
             hidden task ignore it).
         n_episodes: N, at least 1.
         finite_horizon: Report the end of a meta-episode as terminated, never truncated: the
-            horizon H⁺ then belongs to the problem, as in the authors' code.
+            horizon H⁺ then belongs to the problem, as in the authors' gridworld runs.
 
     Raises:
         ValueError: ``n_episodes`` is no integer of at least 1.

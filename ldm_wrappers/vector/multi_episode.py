@@ -42,8 +42,8 @@ class MultiEpisodeWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
             ``ldm_envs`` do; environments without a hidden task ignore it).
         n_episodes: N, at least 1.
         finite_horizon: Report the end of a meta-episode as terminated, never truncated: the
-            horizon H⁺ then belongs to the problem, as in the authors' code, and a learner does
-            not bootstrap beyond it.
+            horizon H⁺ then belongs to the problem, as in the authors' gridworld runs, and a
+            learner does not bootstrap beyond it.
 
     Raises:
         ValueError: ``n_episodes`` is below 1 or the environment resets by itself.

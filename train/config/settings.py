@@ -31,8 +31,9 @@ class RunSettings:
     method: str = "ldm"
     """What is trained: a row of train/config/methods.py."""
     preset: str = "default"
-    """Preset of the environment: ``default`` is made for minutes, ``paper`` is the authors'; the
-    grids also have ``present-beliefs`` (the paper's imaginary tasks) and ``a2c``."""
+    """Preset of the environment: ``default`` is made for minutes, ``paper`` is the paper's
+    text with the authors' sizes, ``authors-code`` what their code does where the two differ;
+    the grids also have ``present-beliefs`` (the paper's imaginary tasks) and ``a2c``."""
     seed: int = 0
     """Seed of everything random."""
     total_timesteps: int = 1_000_000

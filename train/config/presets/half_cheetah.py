@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from train.config.presets.mujoco import CHEAP_VAE, MUJOCO
+from typing import Any
+
+from ldm_wrappers.imagination import DirichletMixture, ExpectedReward
+from train.config.presets.mujoco import AUTHORS_KL_WEIGHT, CHEAP_VAE, MUJOCO, VARIBAD
 from train.config.presets.preset import Preset
 
 _CHEETAH_VEL = {
@@ -24,11 +27,29 @@ _CHEETAH_VEL_64 = {
     "n_minibatches": 8,
     "vae_updates": 4,
     "total_timesteps": 10_000_000,
+    # as in the committed runs, whose rollouts of 200 steps it did not spoil
+    "finite_horizon": True,
+}
+
+_RL2 = {"net_arch": (128,)}
+_PAPER_METHODS: dict[str, dict[str, Any]] = {
+    "ldm": _RL2,
+    "rl2": _RL2,
+    "mixreg": _RL2,
+    "oracle-rl2": _RL2,
+    "varibad": VARIBAD,
+}
+_PAPER = {"imagination": ExpectedReward(n_dropout_masks=1)}
+_CODE: dict[str, Any] = {
+    **_PAPER,
+    "kl_weight": AUTHORS_KL_WEIGHT,
+    "mixture": DirichletMixture(per_dimension=True),
 }
 
 PRESETS: dict[str, dict[str, Preset]] = {
     "LDM-HalfCheetahVel-v0": {
-        "default": Preset(_CHEETAH_VEL_64),
-        "paper": Preset(_CHEETAH_VEL, {"ldm": {"n_minibatches": 1}}),
+        "default": Preset(_CHEETAH_VEL_64, {"varibad": VARIBAD}),
+        "paper": Preset({**_CHEETAH_VEL, **_PAPER}, _PAPER_METHODS),
+        "authors-code": Preset({**_CHEETAH_VEL, **_CODE}, _PAPER_METHODS),
     },
 }

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-# the authors' MuJoCo runs: PPO, normalised observations and rewards for the policy
+# The paper's MuJoCo runs, with the sizes of the authors' configuration: PPO, normalised
+# observations and rewards for the policy
 MUJOCO: dict[str, Any] = {
     "n_episodes": 2,
     "n_workers": 16,
@@ -24,6 +25,9 @@ MUJOCO: dict[str, Any] = {
     "normalize_observation": True,
     "normalize_reward": True,
     "net_arch": (128, 128),
+    # theirs bootstraps at every time limit; a value of 0 after step 400, which no observation
+    # announces, spoils the update that holds the end of a meta-episode
+    "finite_horizon": False,
     "p_drop": 0.5,
     "vae_updates": 2,
     "vae_trajectories": 10,
@@ -35,3 +39,8 @@ MUJOCO: dict[str, Any] = {
 # after as many updates (benchmarks/vae_update.py). A quarter of the decoded steps on top of that
 # (vae_decoded_steps=100) saves another quarter of the time, and costs 3 to 5 %.
 CHEAP_VAE: dict[str, Any] = {"vae_encoded_lengths": 10}
+# variBAD's own settings: no dropout in the decoder
+VARIBAD: dict[str, Any] = {"p_drop": 0.0}
+# What the published code does where the paper says otherwise: mixture weights per latent dimension,
+# and a reconstruction term that is a mean over decoded steps, so that the KL weighs as much more.
+AUTHORS_KL_WEIGHT = 50.0
