@@ -9,9 +9,37 @@ from __future__ import annotations
 
 import gymnasium as gym
 
-from ldm_envs.tasks import TaskDistribution, TaskSet
+from ldm_envs.adapters import (
+    TaskAttributeWrapper,
+    TaskMethodWrapper,
+    TaskSeedWrapper,
+    TaskWrapper,
+)
+from ldm_envs.family_checker import FamilyError, check_family
+from ldm_envs.task_env import TaskEnv
+from ldm_envs.tasks import (
+    AnnulusTaskSet,
+    FiniteTaskSet,
+    IntervalTaskSet,
+    TaskDistribution,
+    TaskSet,
+)
 
-__all__ = ["ENV_IDS", "TaskDistribution", "TaskSet"]
+__all__ = [
+    "ENV_IDS",
+    "AnnulusTaskSet",
+    "FamilyError",
+    "FiniteTaskSet",
+    "IntervalTaskSet",
+    "TaskAttributeWrapper",
+    "TaskDistribution",
+    "TaskEnv",
+    "TaskMethodWrapper",
+    "TaskSeedWrapper",
+    "TaskSet",
+    "TaskWrapper",
+    "check_family",
+]
 
 # id -> (module, class name, episode length H of FACTS: paper section 5.1 and 5.2). The batched
 # class is named after the scalar one: XEnv, XVectorEnv.

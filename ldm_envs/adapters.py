@@ -1,0 +1,267 @@
+"""Any environment as a family of hidden tasks: tasks set by a method, an attribute or a seed.
+
+Each adapter is one wrapper around an ordinary environment, which gives it what a family has:
+splits, `task` and `keep_task` at reset, `info["task"]`, `info["is_success"]`, and a
+`task_distribution` that is found through further wrappers (`get_wrapper_attr`).
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.error import ResetNeeded
+from gymnasium.utils import RecordConstructorArgs
+
+from ldm_envs.options import parse_scalar_reset
+from ldm_envs.task_table import Tasks, TaskTable
+from ldm_envs.tasks import FloatArray, TaskDistribution
+
+AnyEnv = gym.Env[Any, Any]
+Success = str | Callable[[dict[str, Any]], Any]
+
+
+class TaskWrapper(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
+    """Base of the adapters: everything about hidden tasks but how the environment is told.
+
+    `reset(seed=...)` seeds the choice of tasks as well as the environment, from streams that do
+    not overlap. `reset(options=...)` takes, beside options of the environment's own:
+
+    - "task": float32 (task_dim,), a task of the set "all" (see `TaskTable` for the vectors);
+    - "keep_task": True starts a new episode of the task at hand.
+
+    Otherwise a task of the split is drawn. Infos: `task`, float32 (task_dim,), at reset and step;
+    `is_success` (bool) at step, where the environment reports a success.
+
+    Args:
+        env: An environment whose task stays the same until it is told another one.
+        tasks: Split name -> its tasks, a list of anything or a `TaskSet`; "all" is their union
+            unless it is given.
+        split: Name of the set that tasks are drawn from.
+        success: Which info says that an episode has succeeded: a key, or a function of a step's
+            info.
+            None takes "is_success" or else "success", where the environment reports one.
+        components: Name and unit of each component of a task vector, for messages and tables.
+
+    Raises:
+        ValueError: For an unknown split or tasks that do not fit; the message shows them.
+    """
+
+    def __init__(
+        self,
+        env: AnyEnv,
+        tasks: Tasks,
+        *,
+        split: str = "train",
+        success: Success | None = None,
+        components: Sequence[str] | None = None,
+        **recorded: Any,
+    ) -> None:
+        common = {"tasks": tasks, "split": split, "success": success, "components": components}
+        RecordConstructorArgs.__init__(self, _disable_deepcopy=True, **recorded, **common)
+        super().__init__(env)
+        self._table = TaskTable(tasks, components)
+        self._task_set = self._table.distribution[split]
+        self.split = split
+        self._success = success
+        self._rng: np.random.Generator | None = None
+        self._task: FloatArray | None = None
+
+    @property
+    def task_distribution(self) -> TaskDistribution:
+        """The family's task sets by split name."""
+        return self._table.distribution
+
+    @property
+    def task(self) -> Any:
+        """The task at hand, as the environment was given it; None before the first reset."""
+        return None if self._task is None else self._table.task(self._task)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Seed, choose the task, hand it to the environment and start an episode of it.
+
+        Raises:
+            ValueError: For a task outside the set "all"; nothing has changed then.
+        """
+        own = {key: value for key, value in (options or {}).items() if key in _OPTIONS}
+        others = {key: value for key, value in (options or {}).items() if key not in _OPTIONS}
+        request = parse_scalar_reset(own, self.task_distribution)
+        if seed is not None or self._rng is None:
+            # a child of the seed: the environment's own generator starts from the seed itself
+            self._rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
+        if request.task is not None:
+            self._task = request.task
+        elif not request.keep_task or self._task is None:
+            self._task = self._task_set.sample(self._rng, 1)[0]
+        observation, info = self._start(self.task, seed, others or None)
+        return observation, {**info, "task": self._task.copy()}
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Step; the infos name the task, and say whether the episode has succeeded.
+
+        Raises:
+            gymnasium.error.ResetNeeded: Before the first reset.
+        """
+        if self._task is None:
+            raise ResetNeeded("Call reset() before step()")
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        told = {**info, "task": self._task.copy()}
+        if callable(self._success):
+            told["is_success"] = bool(self._success(info))
+            return observation, reward, terminated, truncated, told
+        for key in (self._success,) if self._success else ("is_success", "success"):
+            if key in info:
+                told["is_success"] = bool(info[key])
+                break
+        return observation, reward, terminated, truncated, told
+
+    def _start(
+        self, task: Any, seed: int | None, options: dict[str, Any] | None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Hand `task` to the environment and reset it."""
+        raise NotImplementedError
+
+
+class TaskMethodWrapper(TaskWrapper):
+    """A family out of an environment that is told its task by a method.
+
+    `TaskMethodWrapper(env, {"train": tasks[:50], "test": tasks[50:]}, "set_task")` serves
+    environments with `set_task(task)` or `reset_task(task)` (garage, Meta-World, variBAD). The
+    method is called at every reset, also where the task is kept.
+
+    Args:
+        env: The environment.
+        tasks: As `TaskWrapper`.
+        set_task: Name of a method, looked up through the wrappers of `env`, that is called with
+            the task; or a function that is called with `env` and the task.
+        after_reset: Call it after the environment's reset instead of before: for environments
+            whose reset draws a task of its own. What it returns, if not None, is then taken for
+            the start observation.
+        kwargs: `split`, `success` and `components` of `TaskWrapper`.
+
+    Raises:
+        AttributeError: Neither `env` nor an environment in it has the method.
+        ValueError: See `TaskWrapper`; at reset, for an observation outside the observation space.
+    """
+
+    def __init__(
+        self,
+        env: AnyEnv,
+        tasks: Tasks,
+        set_task: str | Callable[[AnyEnv, Any], Any] = "set_task",
+        *,
+        after_reset: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(env, tasks, **kwargs, set_task=set_task, after_reset=after_reset)
+        if isinstance(set_task, str):
+            env.get_wrapper_attr(set_task)  # a wrong name is an error here, not at the first reset
+        self._set_task = set_task
+        self._after_reset = after_reset
+
+    def _start(
+        self, task: Any, seed: int | None, options: dict[str, Any] | None
+    ) -> tuple[Any, dict[str, Any]]:
+        if not self._after_reset:
+            self._call(task)
+            return self.env.reset(seed=seed, options=options)
+        observation, info = self.env.reset(seed=seed, options=options)
+        shown = self._call(task)
+        if shown is None:
+            return observation, info
+        if not self.observation_space.contains(shown):
+            raise ValueError(
+                f"set_task({task!r}) returned {shown!r}, expected None or an observation of "
+                f"{self.observation_space}"
+            )
+        return shown, info
+
+    def _call(self, task: Any) -> Any:
+        if isinstance(self._set_task, str):
+            return self.env.get_wrapper_attr(self._set_task)(task)
+        return self._set_task(self.env, task)
+
+
+class TaskAttributeWrapper(TaskWrapper):
+    """A family out of an environment whose task is an attribute, such as a goal or a mass.
+
+    `TaskAttributeWrapper(gym.make("Pendulum-v1"), {"train": [8.0, 12.0], "test": [10.0]}, "g")`.
+    The attribute is set before every reset, where it is found among the wrappers of `env`.
+
+    Args:
+        env: The environment.
+        tasks: As `TaskWrapper`.
+        attribute: Name of an existing attribute, which is given the task; or several names, which
+            are given the components of the task.
+        kwargs: `split`, `success` and `components` of `TaskWrapper`.
+
+    Raises:
+        AttributeError: Neither `env` nor an environment in it has the attribute.
+        ValueError: See `TaskWrapper`; at reset, where names and components differ in number.
+    """
+
+    def __init__(
+        self, env: AnyEnv, tasks: Tasks, attribute: str | Sequence[str], **kwargs: Any
+    ) -> None:
+        super().__init__(env, tasks, **kwargs, attribute=attribute)
+        self._names = [attribute] if isinstance(attribute, str) else list(attribute)
+        for name in self._names:
+            env.get_wrapper_attr(name)
+        self._single = isinstance(attribute, str)
+
+    def _start(
+        self, task: Any, seed: int | None, options: dict[str, Any] | None
+    ) -> tuple[Any, dict[str, Any]]:
+        values = [task] if self._single else list(task)
+        if len(values) != len(self._names):
+            raise ValueError(f"Expected a task with a value for each of {self._names}, got {task}")
+        for name, value in zip(self._names, values, strict=True):
+            self.env.set_wrapper_attr(name, value)
+        return self.env.reset(seed=seed, options=options)
+
+
+class TaskSeedWrapper(TaskWrapper):
+    """A family out of an environment that draws its task from its seed.
+
+    `TaskSeedWrapper(env, {"train": range(100), "test": range(100, 200)})` serves every environment
+    that is deterministic in `reset(seed=...)`: MiniGrid's levels, dm_control's goals, mazes. The
+    seed also fixes the start state and all later randomness, so that each episode of a task
+    begins alike.
+
+    Args:
+        env: The environment.
+        tasks: Split name -> non-negative integers.
+        kwargs: `split`, `success` and `components` of `TaskWrapper`.
+
+    Raises:
+        ValueError: See `TaskWrapper`, and for tasks that are not seeds.
+    """
+
+    def __init__(self, env: AnyEnv, tasks: Mapping[str, Iterable[int]], **kwargs: Any) -> None:
+        if not isinstance(tasks, Mapping):
+            raise ValueError(f"Expected a dict of seeds by split, got {tasks!r}")
+        seeds = {name: [_seed(seed) for seed in listed] for name, listed in tasks.items()}
+        super().__init__(env, seeds, **{"components": ("seed",), **kwargs})
+
+    def _start(
+        self, task: Any, seed: int | None, options: dict[str, Any] | None
+    ) -> tuple[Any, dict[str, Any]]:
+        return self.env.reset(seed=task, options=options)
+
+
+_OPTIONS = ("task", "keep_task")
+
+
+def _seed(value: Any) -> int:
+    try:
+        seed = operator.index(value)
+    except TypeError:
+        seed = -1
+    if seed < 0:
+        raise ValueError(f"Expected tasks that are non-negative integers (seeds), got {value!r}")
+    return seed

@@ -1,0 +1,243 @@
+"""`check_family` tests a user's family as `gymnasium.utils.env_checker` tests an environment."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from ldm_envs.tasks import FloatArray, TaskDistribution
+
+AnyEnv = gym.Env[Any, Any]
+Make = Callable[..., AnyEnv]
+_TASKS_TRIED = 4  # per split
+_ADAPTERS = (
+    "ldm_envs.TaskMethodWrapper, TaskAttributeWrapper or TaskSeedWrapper make a family of an "
+    "environment whose tasks are set by a method, an attribute or a seed"
+)
+
+
+class FamilyError(ValueError):
+    """A family that breaks the task protocol; the message says what to write."""
+
+
+def check_family(make: str | Make, *, n_steps: int = 100, seed: int = 0) -> None:
+    """Test that an environment is a family of hidden tasks as `ldm_wrappers` and `train` use it.
+
+    Made with each split; tasks are drawn from the split, pinned, kept and refused; `info["task"]`
+    is told at reset and step; rewards of fixed actions agree within a task and differ between
+    tasks. What is legal but unusual is a warning: rewards that never differ, tasks that the first
+    observation shows, a success under another key, no step limit.
+
+    Args:
+        make: An id for `gymnasium.make`, or a function that is called with `split="train"` and
+            the like and returns the environment.
+        n_steps: Most steps of each episode that is compared.
+        seed: Seed of resets and actions.
+
+    Raises:
+        FamilyError: The first breach of the protocol.
+    """
+    create = _creator(make)
+    env = create("train")
+    try:
+        distribution = _distribution(env)
+        _check_draws(env, distribution["train"], seed)
+        tasks = _check_pinning(env, distribution, seed)
+        _check_rewards(env, tasks, n_steps, seed)
+        _check_keeping(env, tasks, n_steps, seed)
+        _advise(env)
+    finally:
+        env.close()
+    for split in distribution.splits:
+        other = create(split)
+        try:
+            _check_draws(other, distribution[split], seed, split)
+        finally:
+            other.close()
+
+
+def _creator(make: str | Make) -> Callable[[str], AnyEnv]:
+    def create(split: str) -> AnyEnv:
+        try:
+            env = gym.make(make, split=split) if isinstance(make, str) else make(split=split)
+        except TypeError as error:
+            raise FamilyError(
+                f"make(split={split!r}) failed: {error}. The constructor of a family takes "
+                f"`split`, the set that tasks are drawn from; {_ADAPTERS}"
+            ) from error
+        if not isinstance(env, gym.Env):
+            raise FamilyError(f"make(split={split!r}) must return a gymnasium.Env, got {env!r}")
+        return env
+
+    return create
+
+
+def _distribution(env: AnyEnv) -> TaskDistribution:
+    try:
+        distribution = env.get_wrapper_attr("task_distribution")
+    except AttributeError:
+        raise FamilyError(
+            f"{env} has no attribute `task_distribution`. Write `task_distribution = "
+            'TaskDistribution({"train": ..., "test": ..., "all": ...}, ("x (m)",))` in the '
+            f"environment class; {_ADAPTERS}"
+        ) from None
+    if not isinstance(distribution, TaskDistribution):
+        raise FamilyError(f"task_distribution must be a TaskDistribution, got {distribution!r}")
+    if "train" not in distribution:
+        raise FamilyError(f'Expected a split named "train", got {distribution.splits}')
+    return distribution
+
+
+def _reset(env: AnyEnv, seed: int | None, options: dict[str, Any] | None) -> tuple[Any, FloatArray]:
+    try:
+        observation, info = env.reset(seed=seed, options=options)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise FamilyError(
+            f"reset(seed={seed}, options={options}) failed: {type(error).__name__}: {error}. The "
+            "reset of a family takes options={'task': array} and options={'keep_task': True}"
+        ) from error
+    return observation, _told(info, f"reset(options={options})")
+
+
+def _told(info: dict[str, Any], where: str) -> FloatArray:
+    task = info.get("task")
+    if not isinstance(task, np.ndarray) or task.dtype != np.float32:
+        raise FamilyError(
+            f"info['task'] of {where} must be a float32 array (task_dim,), got {task!r}. Write "
+            '`return observation, {"task": self._task.copy()}`, at reset and at step'
+        )
+    return task
+
+
+def _check_draws(env: AnyEnv, task_set: Any, seed: int, split: str = "train") -> None:
+    told = [_reset(env, seed + i, None)[1] for i in range(8)]
+    for task in told:
+        if not task_set.contains(task):
+            raise FamilyError(
+                f"With split={split!r} reset() drew the task {task.tolist()}, which is not in "
+                "that split. Draw with `self.task_distribution[split].sample(self.np_random, 1)[0]`"
+            )
+    again = _reset(env, seed, None)[1]
+    if not np.array_equal(again, told[0]):
+        raise FamilyError(
+            f"reset(seed={seed}) drew {told[0].tolist()} and then {again.tolist()}: seed first "
+            "(`super().reset(seed=seed)`), then draw from `self.np_random`"
+        )
+    tasks = task_set.tasks
+    single = tasks is not None and len(tasks) == 1
+    if not single and len({task.tobytes() for task in told}) == 1:
+        raise FamilyError(
+            f"Eight resets with different seeds drew the same task {again.tolist()} of split "
+            f"{split!r}: draw a task at each reset that neither pins nor keeps one"
+        )
+
+
+def _check_pinning(env: AnyEnv, distribution: TaskDistribution, seed: int) -> list[FloatArray]:
+    rng, tried = np.random.default_rng(seed), []
+    for split in distribution.splits:
+        for task in distribution[split].sample(rng, _TASKS_TRIED):
+            told = _reset(env, seed, {"task": task.copy()})[1]
+            if not np.array_equal(told, task):
+                raise FamilyError(
+                    f"reset(options={{'task': {task.tolist()}}}) plays the task {told.tolist()}: "
+                    "an option 'task' must be used as it is"
+                )
+            told[...] = np.nan  # the caller's copy, if the environment handed out one
+            if not np.array_equal(_reset(env, None, {"keep_task": True})[1], task):
+                raise FamilyError(
+                    f"After reset(options={{'task': {task.tolist()}}}) another reset with "
+                    "options={'keep_task': True} plays another task: keep it, and hand out copies "
+                    "in info['task']"
+                )
+            tried.append(task)
+    outside = np.full(distribution.task_dim, np.nan, np.float32)
+    try:
+        env.reset(options={"task": outside})
+    except ValueError:
+        return tried
+    raise FamilyError(
+        "reset(options={'task': [nan, ...]}) was accepted: check tasks with "
+        "`self.task_distribution.validate(options['task'])`"
+    )
+
+
+def _rewards(
+    env: AnyEnv, options: dict[str, Any], task: FloatArray, n_steps: int, seed: int
+) -> list[float]:
+    """Rewards of a fixed sequence of actions from a fixed seed."""
+    env.action_space.seed(seed)
+    env.reset(seed=seed, options=options)
+    rewards: list[float] = []
+    for _ in range(n_steps):
+        _, reward, terminated, truncated, info = env.step(env.action_space.sample())
+        if not np.array_equal(_told(info, "step()"), task):
+            raise FamilyError(
+                f"The task changed from {task.tolist()} to {info['task'].tolist()} inside an "
+                "episode: a hidden task stays until the next reset"
+            )
+        rewards.append(float(reward))
+        if terminated or truncated:
+            break
+    return rewards
+
+
+def _check_rewards(env: AnyEnv, tasks: list[FloatArray], n_steps: int, seed: int) -> None:
+    first = [_rewards(env, {"task": task}, task, n_steps, seed) for task in tasks]
+    for task, rewards in zip(tasks, first, strict=True):
+        if _rewards(env, {"task": task}, task, n_steps, seed) != rewards:
+            raise FamilyError(
+                f"The same seed, actions and task {task.tolist()} give other rewards the second "
+                "time: use no generator but `self.np_random`, and let 'task' set the whole task"
+            )
+    if len({task.tobytes() for task in tasks}) > 1 and all(one == first[0] for one in first):
+        warnings.warn(
+            f"{env}: random actions earn the same rewards in all of {len(tasks)} tasks. Either "
+            "rewards are sparse, or the task that reset is given has no effect",
+            stacklevel=3,
+        )
+
+
+def _check_keeping(env: AnyEnv, tasks: list[FloatArray], n_steps: int, seed: int) -> None:
+    for task in tasks:
+        pinned = _rewards(env, {"task": task}, task, n_steps, seed)
+        if _rewards(env, {"keep_task": True}, task, n_steps, seed) != pinned:
+            raise FamilyError(
+                f"After options={{'keep_task': True}} the same seed and actions earn other rewards "
+                f"than with the pinned task {task.tolist()}: info['task'] says that the task is "
+                "kept, but something that the reward depends on is drawn again"
+            )
+    starts = [_reset(env, seed, {"task": task})[0] for task in tasks]
+    seen = {np.asarray(start).tobytes() for start in starts if not isinstance(start, (dict, tuple))}
+    if len(seen) > 1:
+        warnings.warn(
+            f"{env}: with one seed the first observation differs between tasks, so the task is "
+            "not hidden from the agent (or the start state depends on it). Imaginary rewards are "
+            "of other tasks than the observation shows; hide it, for instance with "
+            "gymnasium.wrappers.FilterObservation",
+            stacklevel=3,
+        )
+
+
+def _advise(env: AnyEnv) -> None:
+    env.reset()
+    info = env.step(env.action_space.sample())[-1]
+    if "success" in info and "is_success" not in info:
+        warnings.warn(
+            f"{env} reports info['success'], but evaluation reads info['is_success']",
+            stacklevel=3,
+        )
+    layer: Any = env
+    while isinstance(layer, gym.Wrapper) and not isinstance(layer, gym.wrappers.TimeLimit):
+        layer = layer.env
+    if not isinstance(layer, gym.wrappers.TimeLimit) and not (
+        env.spec is not None and env.spec.max_episode_steps
+    ):
+        warnings.warn(
+            f"{env} has no step limit: put gymnasium.wrappers.TimeLimit around it, or register it "
+            "with max_episode_steps",
+            stacklevel=3,
+        )

@@ -1,0 +1,165 @@
+"""Tasks of any kind as float32 vectors: how the tasks of a foreign environment travel.
+
+Reset options, infos, evaluations and result tables know tasks as float32 vectors. `TaskTable` maps
+whatever a foreign environment takes (numbers, arrays, strings, objects) to such vectors and back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ldm_envs.tasks import BoolArray, FiniteTaskSet, FloatArray, TaskDistribution, TaskSet
+
+Tasks = Mapping[str, TaskSet | Iterable[Any]]
+
+
+class UnionTaskSet(TaskSet):
+    """The union of several task sets; each of them is equally likely to be sampled from.
+
+    Args:
+        sets: At least one task set, all of one `task_dim`.
+    """
+
+    def __init__(self, sets: Sequence[TaskSet]) -> None:
+        dims = {one.task_dim for one in sets}
+        if len(dims) != 1:
+            raise ValueError(f"Expected task sets of one task_dim, got {sorted(dims)}")
+        self._sets = tuple(sets)
+        self.task_dim = dims.pop()
+
+    def sample(self, rng: np.random.Generator, n: int) -> FloatArray:
+        which = rng.integers(len(self._sets), size=n)
+        rows = np.empty((n, self.task_dim), np.float32)
+        for index, one in enumerate(self._sets):
+            chosen = which == index
+            rows[chosen] = one.sample(rng, int(chosen.sum()))
+        return rows
+
+    def _contains(self, tasks: NDArray[np.float64]) -> BoolArray:
+        return np.any([one.contains(tasks) for one in self._sets], axis=0)
+
+
+class TaskTable:
+    """The splits of a family whose tasks may be anything, and what stands for each task.
+
+    Numbers, and equally long lists or arrays of numbers, travel as themselves. Tasks of any other
+    kind, and numbers that float32 cannot tell apart, travel as their index, float32 (1,), in order
+    of first appearance.
+
+    Args:
+        splits: Split name -> its tasks: a list (any iterable) or a `TaskSet`. A set "all" is added
+            where there is none: the union of the splits.
+        components: Name and unit of each component of a task vector, for messages and tables.
+
+    Attributes:
+        distribution: The splits as a `TaskDistribution`.
+
+    Raises:
+        ValueError: For no splits, an empty one, or splits whose tasks have different lengths.
+    """
+
+    def __init__(self, splits: Tasks, components: Sequence[str] | None = None) -> None:
+        if not isinstance(splits, Mapping) or not splits:
+            raise ValueError(
+                'Expected a dict of tasks by split, such as {"train": [...], "test": [...]}, '
+                f"got {splits!r}"
+            )
+        self._objects: dict[bytes, Any] = {}
+        if any(isinstance(tasks, TaskSet) for tasks in splits.values()):
+            sets = {name: _as_set(name, tasks) for name, tasks in splits.items()}
+            names = [f"task[{i}]" for i in range(next(iter(sets.values())).task_dim)]
+        else:
+            sets, names = self._from_lists(
+                {name: _listed(name, tasks) for name, tasks in splits.items()}
+            )
+        if "all" not in sets:
+            sets["all"] = _union(list(sets.values()))
+        self.distribution = TaskDistribution(sets, tuple(components or names))
+
+    def _from_lists(self, lists: dict[str, list[Any]]) -> tuple[dict[str, TaskSet], list[str]]:
+        every = [task for tasks in lists.values() for task in tasks]
+        matrix = _numbers(every)
+        keys = _keys(every) if matrix is None else [row.tobytes() for row in matrix + 0.0]
+        order = {key: rank for rank, key in enumerate(dict.fromkeys(keys))}
+        names = ["task index"]
+        vectors = np.array([[order[key]] for key in keys], np.float32)
+        if matrix is not None:
+            rounded = matrix.astype(np.float32) + np.float32(0.0)
+            if len(np.unique(rounded, axis=0)) == len(order):
+                vectors, names = rounded, [f"task[{i}]" for i in range(matrix.shape[1])]
+        for vector, task in zip(vectors, every, strict=True):
+            self._objects.setdefault(vector.tobytes(), task)
+        sets: dict[str, TaskSet] = {}
+        begin = 0
+        for name, tasks in lists.items():
+            rows = vectors[begin : begin + len(tasks)]
+            sets[name] = FiniteTaskSet(rows, tolerance=0.0)
+            begin += len(tasks)
+        return sets, names
+
+    def task(self, vector: FloatArray) -> Any:
+        """What the environment is given for a task vector of the set "all".
+
+        Listed tasks are returned as they were listed. A task of a `TaskSet` is a float where
+        `task_dim` is 1, else a float32 array (task_dim,).
+        """
+        if self._objects:
+            return self._objects[(np.asarray(vector, np.float32) + np.float32(0.0)).tobytes()]
+        return float(vector[0]) if len(vector) == 1 else np.array(vector, np.float32)
+
+
+def _listed(name: str, tasks: Any) -> list[Any]:
+    if isinstance(tasks, (str, bytes)) or not isinstance(tasks, Iterable):
+        raise ValueError(f"Expected a list of tasks or a TaskSet for split {name!r}, got {tasks!r}")
+    listed = list(tasks)
+    if not listed:
+        raise ValueError(f"Split {name!r} has no tasks")
+    return listed
+
+
+def _as_set(name: str, tasks: Any) -> TaskSet:
+    if isinstance(tasks, TaskSet):
+        return tasks
+    listed = _listed(name, tasks)
+    matrix = _numbers(listed)
+    if matrix is None:
+        raise ValueError(
+            f"Split {name!r} must hold numbers beside splits that are a TaskSet, got {listed!r}"
+        )
+    return FiniteTaskSet(matrix)
+
+
+def _numbers(tasks: list[Any]) -> NDArray[np.float64] | None:
+    """Tasks as a float64 matrix (n_tasks, task_dim); None where they are no finite numbers."""
+    try:
+        array = np.asarray(tasks)
+    except (TypeError, ValueError):  # lists of different lengths
+        return None
+    if array.dtype.kind not in "biuf" or array.ndim not in (1, 2) or array.size == 0:
+        return None
+    matrix = array.astype(np.float64).reshape(len(tasks), -1)
+    return matrix if np.isfinite(matrix).all() else None
+
+
+def _keys(tasks: list[Any]) -> list[Any]:
+    """What tells tasks apart: their value where they can be hashed, else their identity."""
+    keys: list[Any] = []
+    for task in tasks:
+        try:
+            hash(task)
+            keys.append((type(task), task))
+        except TypeError:
+            keys.append(id(task))
+    return keys
+
+
+def _union(sets: list[TaskSet]) -> TaskSet:
+    rows = [one.tasks for one in sets]
+    finite = [array for array in rows if array is not None]
+    if len(finite) == len(sets) and len({array.shape[1] for array in finite}) == 1:
+        return FiniteTaskSet(np.unique(np.concatenate(finite), axis=0))
+    return UnionTaskSet(sets)

@@ -1,0 +1,119 @@
+"""Rows of tasks: a batch of scalar environments, each reset to a task of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv, VectorWrapper
+
+from ldm_wrappers.vector.infos import BoolArray, Infos, clear_rows, merge_rows
+
+_ROW_OPTIONS = ("task", "keep_task")
+
+
+class TaskRowsWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
+    """``reset(options={"task": (num_envs, task_dim)})`` gives each environment its row.
+
+    Gymnasium's ``SyncVectorEnv`` and ``AsyncVectorEnv`` hand one options dict to all environments
+    alike. ``keep_task`` may be a bool array (num_envs,) as well. Batched environments, which know
+    rows, are left alone. ``MultiEpisodeWrapper`` does the same by itself.
+
+    Args:
+        env: Vector environment of a family with hidden tasks.
+    """
+
+    def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
+        gym.utils.RecordConstructorArgs.__init__(self)
+        super().__init__(env)
+
+    def reset(
+        self,
+        *,
+        seed: int | list[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[Any, dict[str, Any]]:
+        """Reset all environments, or those of ``options["reset_mask"]``, each to its own task."""
+        return reset_rows(self.env, seed, options)
+
+
+def reset_rows(
+    env: VectorEnv[Any, Any, Any], seed: Any, options: dict[str, Any] | None
+) -> tuple[Any, Infos]:
+    """``env.reset``, where rows of ``task`` and of ``keep_task`` are of one environment each.
+
+    Environments with equal rows are reset together. Without a ``reset_mask`` those with other
+    rows than the first one's are reset twice (Gymnasium's batches can only begin as a whole),
+    which nobody notices who seeds them.
+
+    Raises:
+        ValueError: The number of rows is not the number of environments; nothing has changed then.
+    """
+    rows = _rows(env, options)
+    if rows is None:
+        return env.reset(seed=seed, options=options)
+    assert options is not None
+    others = {key: value for key, value in options.items() if key not in _ROW_OPTIONS}
+    mask = others.pop("reset_mask", None)
+    seeds = _seeds(seed, env.num_envs)
+    observations, infos = None, {}
+    for group, values in _groups(rows, mask, env.num_envs):
+        first_of_all = mask is None and observations is None
+        where = {} if first_of_all else {"reset_mask": group.copy()}
+        new, new_infos = env.reset(seed=seeds, options={**others, **values, **where})
+        if observations is None:
+            observations, infos = new, new_infos
+        else:
+            shaped = group.reshape(-1, *(1,) * (new.ndim - 1))
+            observations = np.where(shaped, new, observations)
+            infos = merge_rows(clear_rows(infos, group), new_infos, group)
+    return observations, infos
+
+
+def _rows(
+    env: VectorEnv[Any, Any, Any], options: dict[str, Any] | None
+) -> dict[str, np.ndarray[Any, Any]] | None:
+    """The options that have a row for each environment; ``None`` where there are none."""
+    if not options or not isinstance(env.unwrapped, (SyncVectorEnv, AsyncVectorEnv)):
+        return None
+    rows = {}
+    for name, n_axes in zip(_ROW_OPTIONS, (2, 1), strict=True):
+        if name not in options:
+            continue
+        array = np.asarray(options[name])
+        if array.ndim == n_axes:
+            rows[name] = array
+            if len(array) != env.num_envs:
+                raise ValueError(
+                    f"options[{name!r}] needs a row for each of {env.num_envs} environments, got "
+                    f"shape {array.shape}: {options[name]!r}"
+                )
+    if not rows:
+        return None
+    return {**{key: options[key] for key in _ROW_OPTIONS if key in options}, **rows}
+
+
+def _seeds(seed: Any, num_envs: int) -> Any:
+    """A seed per environment, as Gymnasium's batches spread one: fixed before groups are formed."""
+    if seed is None or isinstance(seed, (list, tuple, np.ndarray)):
+        return seed
+    return [int(seed) + i for i in range(num_envs)]
+
+
+def _groups(
+    rows: dict[str, np.ndarray[Any, Any]], mask: BoolArray | None, num_envs: int
+) -> list[tuple[BoolArray, dict[str, Any]]]:
+    """Masks of environments with equal rows, and the options of each such group."""
+    groups: dict[Any, tuple[BoolArray, dict[str, Any]]] = {}
+    for index in range(num_envs) if mask is None else np.flatnonzero(mask):
+        values = {
+            name: value[index] if np.ndim(value) == (2 if name == "task" else 1) else value
+            for name, value in rows.items()
+        }
+        if "keep_task" in values:
+            values["keep_task"] = bool(values["keep_task"])
+        key = tuple((name, np.asarray(value).tobytes()) for name, value in values.items())
+        group, _ = groups.setdefault(key, (np.zeros(num_envs, bool), values))
+        group[index] = True
+    return list(groups.values())

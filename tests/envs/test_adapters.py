@@ -1,0 +1,259 @@
+"""Adapters: any environment whose tasks are set by a method, an attribute or a seed."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+
+from ldm_envs import (
+    FiniteTaskSet,
+    IntervalTaskSet,
+    TaskAttributeWrapper,
+    TaskMethodWrapper,
+    TaskSeedWrapper,
+    TaskWrapper,
+    check_family,
+)
+from ldm_envs.task_table import TaskTable
+
+
+class Goal(NamedTuple):
+    """A task object that is no number."""
+
+    name: str
+    place: float
+
+
+class Strict(gym.Env[np.ndarray, int]):
+    """Told its task by a method, refuses unknown options, never redraws its task."""
+
+    def __init__(self) -> None:
+        self.observation_space = spaces.Box(-1, 1, (1,), np.float32)
+        self.action_space = spaces.Discrete(3)
+        self.gain: Any = None
+        self.calls: list[Any] = []
+
+    def set_task(self, task: Any) -> None:
+        self.calls.append(task)
+        self.gain = task.place if isinstance(task, Goal) else float(np.ravel(task)[0])
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        super().reset(seed=seed)
+        if options:
+            raise KeyError(f"unknown reset options {options}")
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: int) -> Any:
+        return np.zeros(1, np.float32), self.gain * action, False, False, {"success": action == 2}
+
+
+class Redrawing(Strict):
+    """Draws a task of its own at every reset, as PointMaze does."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        result = super().reset(seed=seed, options=options)
+        self.gain = float(self.np_random.uniform(10, 20))
+        return result
+
+
+GOALS = {"train": [Goal("near", 1.0), Goal("far", 2.0)], "test": [Goal("middle", 1.5)]}
+ROWS = {"train": [[1.0, 5.0], [2.0, 6.0]], "test": np.array([[1.5, 5.5]])}
+
+
+def reward(env: gym.Env[Any, Any]) -> float:
+    return float(env.step(1)[1])
+
+
+@pytest.mark.parametrize(
+    ("splits", "vectors", "objects"),
+    [
+        ({"train": [8.0, 12], "test": [10.0]}, [[8], [10], [12]], [8.0, 10.0, 12]),
+        (ROWS, [[1, 5], [1.5, 5.5], [2, 6]], [[1.0, 5.0], [1.5, 5.5], [2.0, 6.0]]),
+        (GOALS, [[0], [1], [2]], [*GOALS["train"], *GOALS["test"]]),
+        ({"train": ["a", "b"], "test": ["b"]}, [[0], [1]], ["a", "b"]),
+        # float32 rounds these to one number, so they travel by index
+        ({"train": [2**24, 2**24 + 1]}, [[0], [1]], [2**24, 2**24 + 1]),
+        ({"train": [[1], [1, 2]]}, [[0], [1]], [[1], [1, 2]]),
+        ({"train": [-0.0, 1.0]}, [[0], [1]], [0.0, 1.0]),
+    ],
+)
+def test_tasks_of_any_kind_travel_as_vectors_and_come_back(
+    splits: Any, vectors: Any, objects: list[Any]
+) -> None:
+    table = TaskTable(splits)
+    everything = table.distribution["all"].tasks
+    assert everything is not None
+    np.testing.assert_array_equal(everything, np.array(vectors, np.float32))
+    for vector, expected in zip(everything, objects, strict=True):
+        assert np.array_equal(np.asarray(table.task(vector), object), np.asarray(expected, object))
+    for name, tasks in splits.items():
+        members = table.distribution[name].tasks
+        assert members is not None and len(members) == len(tasks)
+
+
+def test_task_sets_hand_over_vectors_and_unite_to_all() -> None:
+    table = TaskTable({"train": IntervalTaskSet([(0, 1), (3, 4)]), "test": [1.5, 2.5]})
+    everything = table.distribution["all"]
+    assert list(everything.contains([[0.5], [1.5], [2.5], [2.0], [3.5]])) == [1, 1, 1, 0, 1]
+    drawn = everything.sample(np.random.default_rng(0), 400)
+    assert everything.contains(drawn).all()
+    # each set is equally likely, whatever it holds
+    assert 0.4 < np.isin(drawn, [1.5, 2.5]).mean() < 0.6
+    assert table.task(np.float32([0.5])) == 0.5
+
+
+@pytest.mark.parametrize(
+    "splits",
+    [{}, [1, 2], {"train": []}, {"train": "abc"}, {"train": 3}, {"train": [1], "test": [[1, 2]]}],
+)
+def test_splits_that_are_none_are_refused(splits: Any) -> None:
+    if splits == {"train": [1], "test": [[1, 2]]}:  # of different lengths: tasks, by their index
+        assert TaskTable(splits).distribution.components == ("task index",)
+        return
+    with pytest.raises(ValueError, match=r"Expected|has no tasks"):
+        TaskTable(splits)
+
+
+def test_a_method_makes_a_family() -> None:
+    env = TaskMethodWrapper(Strict(), GOALS, "set_task")
+    _, info = env.reset(seed=0)
+    assert env.task in GOALS["train"] and info["task"].dtype == np.float32
+    for index, goal in enumerate([*GOALS["train"], *GOALS["test"]]):
+        _, info = env.reset(options={"task": [index]})
+        assert info["task"] == [index] and reward(env) == goal.place
+        env.reset(options={"keep_task": True})
+        assert reward(env) == goal.place
+        assert env.unwrapped.calls[-2:] == [goal, goal]
+    assert {float(env.reset()[1]["task"][0]) for _ in range(30)} == {0.0, 1.0}
+    with pytest.raises(ValueError, match='outside the set "all"'):
+        env.reset(options={"task": [3]})
+    with pytest.raises(ValueError, match="exclude each other"):
+        env.reset(options={"task": [1], "keep_task": True})
+    with pytest.raises(KeyError, match="speed"):  # the environment's own options reach it
+        env.reset(options={"speed": 3})
+    with pytest.raises(ValueError, match="Unknown split 'exam'"):
+        TaskMethodWrapper(Strict(), GOALS, "set_task", split="exam")
+    with pytest.raises(AttributeError, match="set_tusk"):
+        TaskMethodWrapper(Strict(), GOALS, "set_tusk")
+
+
+def test_a_reset_that_redraws_is_told_afterwards() -> None:
+    shown = np.float32([0.25])
+
+    def told(env: gym.Env[Any, Any], task: float) -> Any:
+        env.unwrapped.set_task(task)  # type: ignore[attr-defined]
+        return shown if task > 1 else None
+
+    tasks = {"train": [1.0, 2.0]}
+    before = TaskMethodWrapper(Redrawing(), tasks)
+    before.reset(options={"task": [1.0]})
+    assert reward(before) >= 10  # its own draw: this is what `after_reset` is for
+    env = TaskMethodWrapper(Redrawing(), tasks, told, after_reset=True)
+    assert env.reset(options={"task": [1.0]})[0] == 0 and reward(env) == 1.0
+    assert env.reset(options={"task": [2.0]})[0] == shown and reward(env) == 2.0
+    env = TaskMethodWrapper(Redrawing(), tasks, lambda env, task: "started", after_reset=True)
+    with pytest.raises(ValueError, match="returned 'started'"):
+        env.reset()
+
+
+def test_attributes_make_a_family() -> None:
+    pendulum = TaskAttributeWrapper(gym.make("Pendulum-v1"), {"train": [8, 12], "test": [10]}, "g")
+    pendulum.reset(options={"task": [10.0]})
+    assert pendulum.unwrapped.g == 10 and isinstance(pendulum.unwrapped.g, int)
+    two = TaskAttributeWrapper(gym.make("Pendulum-v1"), {"train": [(8, 1), (12, 2)]}, ("g", "m"))
+    two.reset(options={"task": [12, 2]})
+    assert (two.unwrapped.g, two.unwrapped.m) == (12, 2)
+    with pytest.raises(AttributeError, match="gravity"):
+        TaskAttributeWrapper(gym.make("Pendulum-v1"), {"train": [8.0]}, "gravity")
+    three = TaskAttributeWrapper(gym.make("Pendulum-v1"), {"train": [(1, 2, 3)]}, ("g", "m"))
+    with pytest.raises(ValueError, match="a value for each"):
+        three.reset()
+
+
+def test_seeds_make_a_family() -> None:
+    env = TaskSeedWrapper(gym.make("Pendulum-v1"), {"train": range(5), "test": range(5, 9)})
+    start, info = env.reset(options={"task": [7]})
+    np.testing.assert_array_equal(start, gym.make("Pendulum-v1").reset(seed=7)[0])
+    np.testing.assert_array_equal(start, env.reset(options={"keep_task": True})[0])
+    assert info["task"] == [7] and env.task_distribution.components == ("seed",)
+    for bad in (-1, 0.5, "a"):
+        with pytest.raises(ValueError, match="non-negative integers"):
+            TaskSeedWrapper(gym.make("Pendulum-v1"), {"train": [bad]})  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(
+    ("success", "expected"),
+    [(None, True), ("success", True), (lambda info: not info["success"], False), ("won", None)],
+)
+def test_success_comes_from_any_key(success: Any, expected: bool | None) -> None:
+    env = TaskMethodWrapper(Strict(), GOALS, success=success)
+    env.reset()
+    assert env.step(2)[-1].get("is_success") is expected
+
+
+def test_choice_of_tasks_follows_the_seed_and_leaves_the_environments_generator() -> None:
+    def tasks(seed: int) -> list[float]:
+        env = TaskSeedWrapper(gym.make("Pendulum-v1"), {"train": range(1000)})
+        first = env.reset(seed=seed)[1]["task"][0]
+        return [float(first), *(float(env.reset()[1]["task"][0]) for _ in range(10))]
+
+    assert tasks(0) == tasks(0)
+    assert len(set(tasks(0)) & set(tasks(1))) < 3
+    plain, adapted = gym.make("Pendulum-v1"), gym.make("Pendulum-v1")
+    env = TaskAttributeWrapper(adapted, {"train": [10.0, 11.0]}, "g")
+    np.testing.assert_array_equal(plain.reset(seed=3)[0], env.reset(seed=3)[0])
+    np.testing.assert_array_equal(plain.reset()[0], env.reset()[0])
+
+
+def test_families_are_found_through_wrappers_and_made_again_from_their_spec() -> None:
+    env = TaskMethodWrapper(Strict(), GOALS, "set_task", split="test")
+    outer = gym.wrappers.TimeLimit(env, 5)
+    assert outer.get_wrapper_attr("task_distribution") is env.task_distribution
+    assert outer.get_wrapper_attr("split") == "test"
+    limited = TaskAttributeWrapper(gym.make("Pendulum-v1"), {"train": [8.0]}, "g")
+    assert limited.spec is not None and limited.spec.max_episode_steps == 200
+    again = gym.make(limited.spec)
+    assert again.get_wrapper_attr("task_distribution")["train"].tasks == [[8.0]]
+    copy = pickle.loads(pickle.dumps(env))
+    copy.reset(options={"task": [1]})
+    assert reward(copy) == 2.0
+
+
+@pytest.mark.parametrize("vector", [SyncVectorEnv, AsyncVectorEnv])
+def test_families_run_in_vector_environments(vector: Any) -> None:
+    def make() -> gym.Env[Any, Any]:
+        return TaskMethodWrapper(Strict(), GOALS, lambda env, task: env.unwrapped.set_task(task))
+
+    env = vector([make] * 3, autoreset_mode=AutoresetMode.DISABLED)
+    _, infos = env.reset(seed=0)
+    before = infos["task"].copy()
+    mask = np.array([True, False, True])
+    _, infos = env.reset(options={"reset_mask": mask, "keep_task": True})
+    np.testing.assert_array_equal(infos["task"][mask], before[mask])
+    _, rewards, *_, infos = env.step(np.ones(3, np.int64))
+    np.testing.assert_array_equal(rewards, infos["task"][:, 0] + 1.0)
+    env.close()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda split: TaskMethodWrapper(Strict(), GOALS, split=split, success="success"),
+        lambda split: TaskAttributeWrapper(
+            gym.make("Pendulum-v1"), {"train": FiniteTaskSet([[8.0], [9.0]])}, "g", split=split
+        ),
+        lambda split: TaskSeedWrapper(
+            gym.make("Pendulum-v1"), {"train": range(9), "test": range(9, 12)}, split=split
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*step limit", "ignore:.*not hidden")
+def test_what_an_adapter_makes_is_a_family(make: Any) -> None:
+    assert isinstance(make("train"), TaskWrapper)
+    check_family(make, n_steps=20)
