@@ -7,8 +7,10 @@ both leave exactly what Gymnasium's `MujocoEnv` leaves after the same steps and 
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from functools import cache
+from importlib import metadata
 from typing import Any, Protocol
 
 import mujoco
@@ -170,29 +172,50 @@ class SerialPhysics:
 def make_physics(
     model: mujoco.MjModel, num_sims: int, num_threads: int, backend: str
 ) -> PhysicsBatch:
-    """The backend by name; "auto" is mjbatch where it can be imported, else serial."""
+    """The backend by name; "auto" is mjbatch where it can be used, else serial with a warning.
+
+    Raises:
+        ImportError: mjbatch is asked for by name and cannot be used here.
+    """
     if backend == "serial":
         return SerialPhysics(model, num_sims)
-    if backend == "mjbatch" or mjbatch_available():
-        return MjbatchPhysics(model, num_sims, num_threads)
-    _say_how_to_get_mjbatch()
-    return SerialPhysics(model, num_sims)
+    if backend == "auto" and not mjbatch_available():
+        _say_why_serial()
+        return SerialPhysics(model, num_sims)
+    obstacle = mjbatch_obstacle()
+    if obstacle is not None:
+        raise ImportError(obstacle)
+    return MjbatchPhysics(model, num_sims, num_threads)
 
 
 @cache
-def mjbatch_available() -> bool:
-    """Whether mjbatch, and the mujoco release that it was built for, can be imported."""
-    try:
-        import mjbatch  # noqa: F401
-    except ImportError:
-        return False
-    return True
-
-
-@cache
-def _say_how_to_get_mjbatch() -> None:
+def _say_why_serial() -> None:
     warnings.warn(
-        "mjbatch is not installed, so MuJoCo batches step one simulation after the other; "
-        "for several times the speed: pip install mjbatch",
-        stacklevel=2,
+        f"MuJoCo batches step one simulation after the other: {mjbatch_obstacle()}", stacklevel=2
     )
+
+
+def mjbatch_available() -> bool:
+    """Whether mjbatch can be used with the mujoco that is imported."""
+    return mjbatch_obstacle() is None
+
+
+@cache
+def mjbatch_obstacle() -> str | None:
+    """Why mjbatch cannot be used here; `None` if it can.
+
+    mjbatch is compiled for one release of mujoco and reads its structs: beside another one (pip
+    replaces mujoco when a package pins it) the first batch would end the process from C.
+    """
+    try:
+        requirements = metadata.requires("mjbatch") or []
+        import mjbatch  # noqa: F401
+    except ImportError as error:  # PackageNotFoundError is one
+        return f"{error}; for several times the speed: pip install mjbatch"
+    built_for = re.search(r"^mujoco\s*\(?==\s*([\w.]+)", "\n".join(requirements), re.MULTILINE)
+    if built_for is not None and built_for[1] != mujoco.__version__:
+        return (
+            f"mjbatch is built for mujoco {built_for[1]}, but mujoco {mujoco.__version__} is "
+            f"installed; pip install mujoco=={built_for[1]} brings the speed back"
+        )
+    return None

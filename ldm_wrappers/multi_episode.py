@@ -7,6 +7,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from ldm_wrappers.task_protocol import TaskWatch, env_name, told_task
+
+_ONE = np.zeros(1, np.intp)  # the index of the only worker
+
 
 def check_n_episodes(n_episodes: int) -> int:
     """``n_episodes`` if it is an integer of at least 1, else a ``ValueError``."""
@@ -33,21 +37,29 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
     ``next_obs`` is what ``env`` showed, and the latent dynamics model reads both.
 
     Args:
-        env: Environment that knows ``keep_task`` (all of ``ldm_envs`` do; environments without a
-            hidden task ignore it).
+        env: Environment whose reset knows ``keep_task`` (families and adapters of ``ldm_envs``
+            do) and whose infos tell ``task``.
         n_episodes: N, at least 1.
         finite_horizon: Report the end of a meta-episode as terminated, never truncated: the
             horizon H⁺ then belongs to the problem, as in the authors' gridworld runs.
+        check_tasks: Compare ``info["task"]`` at the ends and starts of inner episodes, and warn
+            once where infos tell none or where all meta-episodes have the same task.
 
     Raises:
         ValueError: ``n_episodes`` is no integer of at least 1.
+        TaskChangedError: At a step, where the task changed inside a meta-episode.
     """
 
     def __init__(
-        self, env: gym.Env[Any, Any], n_episodes: int, *, finite_horizon: bool = False
+        self,
+        env: gym.Env[Any, Any],
+        n_episodes: int,
+        *,
+        finite_horizon: bool = False,
+        check_tasks: bool = True,
     ) -> None:
         gym.utils.RecordConstructorArgs.__init__(
-            self, n_episodes=n_episodes, finite_horizon=finite_horizon
+            self, n_episodes=n_episodes, finite_horizon=finite_horizon, check_tasks=check_tasks
         )
         super().__init__(env)
         self.n_episodes = check_n_episodes(n_episodes)
@@ -55,12 +67,16 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
         self._episode = 0
         self._returns = np.zeros(n_episodes)
         self._lengths = np.zeros(n_episodes, np.int64)
+        self._watch = TaskWatch(env_name(env), 1) if check_tasks else None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Begin a new meta-episode; ``options`` go to the environment."""
+        drawn = not options or not {"task", "keep_task"} & options.keys()
         observation, info = self.env.reset(seed=seed, options=options)
+        if self._watch is not None:
+            self._watch.begin(_ONE, told_task(info), drawn)
         self._episode = 0
         self._returns[:] = 0.0
         self._lengths[:] = 0
@@ -73,9 +89,13 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
         self._lengths[self._episode] += 1
         info = {**info, "next_obs": np.array(observation)}
         ended = terminated or truncated
+        if ended and self._watch is not None:
+            self._watch.check(_ONE, told_task(info))
         if ended and self._episode < self.n_episodes - 1:
             self._episode += 1
             observation, reset_info = self.env.reset(options={"keep_task": True})
+            if self._watch is not None:
+                self._watch.check(_ONE, told_task(reset_info))
             info = {**info, **reset_info}
             return observation, reward, False, False, self._position(info, True)
         if ended:
@@ -101,3 +121,5 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
         self._episode = int(state["episode"])
         self._returns[...] = state["returns"]
         self._lengths[...] = state["lengths"]
+        if self._watch is not None:
+            self._watch.forget()

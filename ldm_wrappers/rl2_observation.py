@@ -15,8 +15,9 @@ def rl2_observation_space(observation_space: spaces.Space[Any], spec: Transition
     """Bounds of ``[s, encoded action, reward, episode start]``, float32."""
     assert isinstance(observation_space, spaces.Box)
     unbounded = np.full(spec.action_size, np.inf, np.float32)
-    low_action = np.zeros_like(unbounded) if spec.n_actions else -unbounded
-    high_action = np.ones_like(unbounded) if spec.n_actions else unbounded
+    one_hot = spec.n_actions or spec.column_sizes
+    low_action = np.zeros_like(unbounded) if one_hot else -unbounded
+    high_action = np.ones_like(unbounded) if one_hot else unbounded
     low = np.concatenate([observation_space.low.ravel(), low_action, [-np.inf, 0.0]])
     high = np.concatenate([observation_space.high.ravel(), high_action, [np.inf, 1.0]])
     return spaces.Box(low.astype(np.float32), high.astype(np.float32))

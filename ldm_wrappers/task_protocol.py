@@ -6,6 +6,9 @@ import warnings
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
 
 N_EQUAL_TASKS = 32
 """Meta-episodes of one and the same task before :class:`TaskWatch` warns: even of two equally
@@ -35,67 +38,76 @@ class TaskWatch:
 
     def __init__(self, name: str, n_workers: int) -> None:
         self.name = name
-        self._tasks: list[Any] = [None] * n_workers
+        self._tasks: Array = np.zeros((n_workers, 0))
+        self._known = np.zeros(n_workers, bool)
         self._first: Any = None
         self._n_equal: int | None = 0  # None: tasks differ, or a warning has been given
-        self._told = True
+        self._untold = False
 
-    def begin(self, workers: Any, tasks: Any, drawn: bool) -> None:
-        """New meta-episodes of ``workers`` begin with ``tasks``, one each (``None``: not told).
+    def begin(self, workers: Array, tasks: Array | None, drawn: bool) -> None:
+        """New meta-episodes begin.
 
         Args:
-            workers: Indices of the workers.
-            tasks: Their tasks in the same order, or ``None`` where infos tell none.
+            workers: Indices (n,) of the workers.
+            tasks: Their tasks (n, ...), or ``None`` where infos tell none.
             drawn: Whether the environment drew them (a pinned task says nothing about draws).
         """
+        self._known[workers] = tasks is not None
         if tasks is None:
             self._warn_untold()
-            for worker in workers:
-                self._tasks[worker] = None
             return
-        for worker, task in zip(workers, tasks, strict=True):
-            self._tasks[worker] = np.array(task)
-            if drawn and self._n_equal is not None:
-                self._count(self._tasks[worker])
+        if self._tasks.shape[1:] != tasks.shape[1:] or self._tasks.dtype != tasks.dtype:
+            self._tasks = np.zeros((len(self._known), *tasks.shape[1:]), tasks.dtype)
+            self._known[:] = False
+            self._known[workers] = True
+        self._tasks[workers] = tasks
+        if drawn and self._n_equal is not None:
+            self._count(tasks)
 
-    def check(self, workers: Any, tasks: Any) -> None:
-        """Inner episodes of ``workers`` end or begin with ``tasks``.
+    def check(self, workers: Array, tasks: Array | None) -> None:
+        """Inner episodes of ``workers`` (n,) end or begin with ``tasks`` (n, ...).
 
         Raises:
             TaskChangedError: A task is not the one that the meta-episode began with.
         """
-        if tasks is None:
+        if tasks is None or self._tasks.shape[1:] != tasks.shape[1:]:
             return
-        for worker, task in zip(workers, tasks, strict=True):
-            began = self._tasks[worker]
-            if began is not None and not np.array_equal(began, task):
+        began = self._tasks[workers]
+        if np.array_equal(began, tasks):
+            return
+        for worker, old, new in zip(workers, began, tasks, strict=True):
+            if self._known[worker] and not np.array_equal(old, new):
                 raise TaskChangedError(
                     f"the task of {self.name} (environment {worker}) changed inside a "
-                    f"meta-episode, from {began} to {np.asarray(task)}: its reset ignores "
-                    f"options={{'keep_task': True}}, or its task moves during an episode. {_REMEDY}"
+                    f"meta-episode, from {old} to {new}: its reset ignores options={{'keep_task': "
+                    f"True}}, or its task moves during an episode. {_REMEDY}"
                 )
 
-    def _count(self, task: Any) -> None:
-        if self._n_equal == 0:
-            self._first = task
-        elif not np.array_equal(task, self._first):
+    def forget(self) -> None:
+        """Meta-episodes that run now began elsewhere (a resumed run): their tasks are unknown."""
+        self._known[:] = False
+
+    def _count(self, tasks: Array) -> None:
+        if self._first is None:
+            self._first = tasks[0].copy() if isinstance(tasks[0], np.ndarray) else tasks[0]
+        assert self._n_equal is not None
+        if not all(np.array_equal(task, self._first) for task in tasks):
             self._n_equal = None
             return
-        assert self._n_equal is not None
-        self._n_equal += 1
-        if self._n_equal == N_EQUAL_TASKS:
+        self._n_equal += len(tasks)
+        if self._n_equal >= N_EQUAL_TASKS:
             self._n_equal = None
             warnings.warn(
-                f"{N_EQUAL_TASKS} meta-episodes of {self.name} all had the task {task}, so there "
-                "is nothing to mix or to adapt to: does its reset draw a task of the split? "
+                f"{N_EQUAL_TASKS} meta-episodes of {self.name} all had the task {self._first}, so "
+                "there is nothing to mix or to adapt to: does its reset draw a task of the split? "
                 f"{_REMEDY}",
                 TaskProtocolWarning,
                 stacklevel=1,
             )
 
     def _warn_untold(self) -> None:
-        if self._told:
-            self._told = False
+        if not self._untold:
+            self._untold = True
             warnings.warn(
                 f"{self.name} tells no info['task'] at reset, so nothing can check that episodes "
                 "of a meta-episode share a task and that meta-episodes differ. If it has a hidden "
@@ -107,6 +119,28 @@ class TaskWatch:
 
 def env_name(env: Any) -> str:
     """Id and class of an environment for messages: ``PointMaze-v3 (PointMazeEnv)``."""
-    kind = type(env.unwrapped).__name__
+    inner = env.unwrapped
+    single = inner.envs[0] if getattr(inner, "envs", None) else inner  # SyncVectorEnv has them
+    kind = type(single.unwrapped).__name__
     spec = getattr(env, "spec", None)
     return kind if spec is None else f"{spec.id} ({kind})"
+
+
+def told_task(info: dict[str, Any]) -> Array | None:
+    """The task of one environment's info as a batch of one; ``None`` where there is none."""
+    if "task" not in info:
+        return None
+    task = info["task"]
+    if isinstance(task, (np.ndarray, np.generic, int, float)):
+        return np.asarray(task)[None]
+    batch = np.empty(1, object)
+    batch[0] = task
+    return batch
+
+
+def told_tasks(infos: dict[str, Any], workers: Array) -> Array | None:
+    """The tasks of ``workers`` in a batch's infos; ``None`` unless all of them tell one."""
+    tasks, mask = infos.get("task"), infos.get("_task")
+    if not isinstance(tasks, np.ndarray) or (mask is not None and not mask[workers].all()):
+        return None
+    return tasks[workers]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,14 @@ class TrajectoryBuffer:
     def nbytes(self) -> int:
         """Bytes that the buffer holds once it is full."""
         return sum(array.nbytes for array in self._data.values()) + self._lengths.nbytes
+
+    def reward_moments(self) -> tuple[float, float]:
+        """Mean and standard deviation of all rewards; 0 and 0 while the buffer is empty."""
+        rewards = self._data["rewards"][: self._size]  # zero past the end of a trajectory
+        count = max(1, int(self._lengths[: self._size].sum()))
+        mean = float(rewards.sum(dtype=np.float64)) / count
+        inside = np.arange(self.max_length) < self._lengths[: self._size, None]
+        return mean, math.sqrt(float(np.square((rewards - mean) * inside).sum()) / count)
 
     def add(self, trajectories: dict[str, FloatArray], lengths: np.ndarray[Any, Any]) -> None:
         """Store trajectories, oldest first.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from math import inf
 from typing import Any, Literal, TypeVar
 
 DecoderInput = Literal["observation", "action", "next_observation"]
 Likelihood = Literal["bernoulli", "gaussian"]
+Scale = float | Literal["running"]
 Config = TypeVar("Config", bound="LatentDynamicsConfig")
 
 
@@ -34,6 +36,9 @@ class LatentDynamicsConfig:
             squared error, a Gaussian of variance 1/2 without its constant.
         reward_low: Reward that a Bernoulli outcome 0 stands for.
         reward_high: Reward that a Bernoulli outcome 1 stands for.
+        reward_scale: What rewards are divided by for the Gaussian likelihood and the encoder, or
+            ``"running"``: mean and standard deviation of the buffer's rewards. Imagined rewards
+            come back in the environment's unit.
         p_drop: Dropout rate on the decoder's embedded inputs, never on the latent (section 3.3).
         kl_weight: Weight of the KL terms in the ELBO.
     """
@@ -51,6 +56,7 @@ class LatentDynamicsConfig:
     likelihood: Likelihood = "gaussian"
     reward_low: float = 0.0
     reward_high: float = 1.0
+    reward_scale: Scale = 1.0
     p_drop: float = 0.5
     kl_weight: float = 1.0
 
@@ -97,6 +103,7 @@ class LatentDynamicsConfig:
                 f"reward_low must be finite and below reward_high, got {self.reward_low} and "
                 f"{self.reward_high}"
             )
+        check_reward_scale(self.reward_scale, self.likelihood)
         if not 0.0 <= self.p_drop < 1.0:
             raise ValueError(f"p_drop must lie in [0, 1), got {self.p_drop}")
         if not self.kl_weight >= 0.0:
@@ -133,3 +140,15 @@ class LatentDynamicsConfig:
             key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
         }
         return cls(**fixed)
+
+
+def check_reward_scale(scale: Scale, likelihood: str) -> None:
+    """Raise a ``ValueError`` unless ``scale`` is 1, or a scale of the Gaussian likelihood."""
+    number = isinstance(scale, (int, float)) and not isinstance(scale, bool)
+    if scale != "running" and not (number and math.isfinite(scale) and scale > 0):
+        raise ValueError(f"reward_scale must be positive or 'running', got {scale!r}")
+    if scale != 1.0 and likelihood != "gaussian":
+        raise ValueError(
+            f"reward_scale={scale!r} needs likelihood='gaussian': the Bernoulli one has its unit "
+            "in reward_low and reward_high"
+        )

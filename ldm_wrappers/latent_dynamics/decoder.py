@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ldm_wrappers.latent_dynamics.config import LatentDynamicsConfig
+from ldm_wrappers.latent_dynamics.reward_scale import RewardScale
 from ldm_wrappers.latent_dynamics.transition import TransitionSpec
 
 
@@ -28,8 +29,15 @@ class RewardDecoder(nn.Module):
             sees nothing of a transition (or picks a head by it).
     """
 
-    def __init__(self, spec: TransitionSpec, config: LatentDynamicsConfig) -> None:
+    def __init__(
+        self,
+        spec: TransitionSpec,
+        config: LatentDynamicsConfig,
+        reward_scale: RewardScale | None = None,
+    ) -> None:
         super().__init__()
+        # in a tuple: a module of the model's own, and saved once
+        self._reward_scale = (reward_scale or RewardScale(config.reward_scale),)
         self.spec = spec
         self.config = config
         sizes = {
@@ -122,7 +130,7 @@ class RewardDecoder(nn.Module):
         next_observations: torch.Tensor,
         mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Raw output: a logit (Bernoulli) or a reward (Gaussian), shape (…,).
+        """Raw output: a logit (Bernoulli) or a scaled reward (Gaussian), shape (…,).
 
         Args:
             latents: float32 (…, latent_dim).
@@ -138,14 +146,17 @@ class RewardDecoder(nn.Module):
     def expected_reward(self, output: torch.Tensor) -> torch.Tensor:
         """Reward that a raw output stands for; Bernoulli: low + (high − low) · p."""
         if self.config.likelihood == "gaussian":
-            return output
+            return self._reward_scale[0].denormalize(output)
         low, high = self.config.reward_low, self.config.reward_high
         return low + (high - low) * torch.sigmoid(output)
 
     def log_likelihood(self, output: torch.Tensor, rewards: torch.Tensor) -> torch.Tensor:
-        """log p(r | output), broadcast; the Gaussian one is −(r̂ − r)² without its constant."""
+        """log p(r | output), broadcast; the Gaussian one is −(r̂ − r)² without its constant.
+
+        Rewards are the environment's; the Gaussian error is in units of ``reward_scale``.
+        """
         if self.config.likelihood == "gaussian":
-            return -(output - rewards).square()
+            return -(output - self._reward_scale[0].normalize(rewards)).square()
         middle = 0.5 * (self.config.reward_low + self.config.reward_high)
         target = (rewards > middle).to(output.dtype).expand_as(output)
         return -F.binary_cross_entropy_with_logits(output, target, reduction="none")

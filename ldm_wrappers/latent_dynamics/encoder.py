@@ -9,6 +9,7 @@ from torch import nn
 
 from ldm_wrappers.latent_dynamics.config import LatentDynamicsConfig
 from ldm_wrappers.latent_dynamics.gru import GRU
+from ldm_wrappers.latent_dynamics.reward_scale import RewardScale
 from ldm_wrappers.latent_dynamics.transition import TransitionSpec
 
 
@@ -30,9 +31,16 @@ class Encoder(nn.Module):
     The posterior before the first transition is read off the zero state, so it is learned too.
     """
 
-    def __init__(self, spec: TransitionSpec, config: LatentDynamicsConfig) -> None:
+    def __init__(
+        self,
+        spec: TransitionSpec,
+        config: LatentDynamicsConfig,
+        reward_scale: RewardScale | None = None,
+    ) -> None:
         super().__init__()
         self.spec = spec
+        # in a tuple: a module of the model's own, and saved once
+        self._reward_scale = (reward_scale or RewardScale(config.reward_scale),)
         self.hidden_size = config.encoder_hidden_size
         sizes = {
             "next_observation": (spec.observation_size, config.encoder_observation_size),
@@ -70,7 +78,8 @@ class Encoder(nn.Module):
         if "action" in self.embeddings:
             parts.append(self.embeddings["action"](self.spec.encode_actions(actions)))
         if "reward" in self.embeddings:
-            parts.append(self.embeddings["reward"](rewards.unsqueeze(-1)))
+            scaled = self._reward_scale[0].normalize(rewards)
+            parts.append(self.embeddings["reward"](scaled.unsqueeze(-1)))
         return torch.relu(torch.cat(parts, dim=-1))
 
     def step(

@@ -15,6 +15,7 @@ from torch import nn
 from ldm_wrappers.latent_dynamics.config import LatentDynamicsConfig
 from ldm_wrappers.latent_dynamics.decoder import RewardDecoder
 from ldm_wrappers.latent_dynamics.encoder import Encoder
+from ldm_wrappers.latent_dynamics.reward_scale import RewardScale
 from ldm_wrappers.latent_dynamics.transition import FloatArray, TransitionSpec
 from ldm_wrappers.saved_state import check_like, load_weights
 from ldm_wrappers.state_file import load_object, save_object
@@ -66,8 +67,9 @@ class LatentDynamics(nn.Module):
         # torch's initialisers draw from the global generator: borrow it, then put it back
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)  # torch.manual_seed seeds CUDA too
-            self.encoder = Encoder(self.spec, self.config)
-            self.decoder = RewardDecoder(self.spec, self.config)
+            self.reward_scale = RewardScale(self.config.reward_scale)
+            self.encoder = Encoder(self.spec, self.config, self.reward_scale)
+            self.decoder = RewardDecoder(self.spec, self.config, self.reward_scale)
         self.to(device)
 
     def check_spaces(

@@ -75,6 +75,8 @@ class LatentDynamicsTrainer:
         """
         if not len(self.buffer) or n_updates < 1:
             return {}
+        if self.model.config.reward_scale == "running":
+            self.model.reward_scale.fit(*self.buffer.reward_moments())
         totals = [self._step() for _ in range(n_updates)]
         means = torch.stack(totals).mean(0).tolist()
         return dict(zip(("loss", "elbo", "reconstruction", "kl"), means, strict=True))

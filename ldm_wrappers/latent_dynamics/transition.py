@@ -10,6 +10,8 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from ldm_wrappers.latent_dynamics.space_checks import check_action_space, check_observation_space
+
 FloatArray = NDArray[np.float32]
 
 
@@ -17,20 +19,23 @@ FloatArray = NDArray[np.float32]
 class TransitionSpec:
     """Sizes and encodings of the observations and actions of one environment family.
 
-    Observations are ``Box`` and are flattened to float32. Actions are ``Box`` (flattened, float32)
-    or ``Discrete`` (stored as one float32 column, one-hot encoded where a network reads them).
+    Observations are ``Box`` and are flattened to float32. Actions are ``Box`` or ``MultiBinary``
+    (flattened, float32), ``Discrete`` (stored as one float32 column, one-hot encoded where a
+    network reads them) or ``MultiDiscrete`` (as several ``Discrete`` ones side by side).
 
     Attributes:
         observation_size: Number of columns of a flattened observation.
         action_columns: Number of columns in which an action is stored.
         n_actions: Number of discrete actions, or 0 for a ``Box`` action space.
         action_start: Smallest discrete action (``Discrete.start``), 0 for a ``Box``.
+        column_sizes: Number of choices in each column of a ``MultiDiscrete`` action, else empty.
     """
 
     observation_size: int
     action_columns: int
     n_actions: int = 0
     action_start: int = 0
+    column_sizes: tuple[int, ...] = ()
 
     @classmethod
     def from_spaces(
@@ -39,20 +44,18 @@ class TransitionSpec:
         """Read the sizes off single (not batched) spaces.
 
         Raises:
-            TypeError: The observation space is no ``Box`` or the action space is neither ``Box``
-                nor ``Discrete``.
+            TypeError: The observation space is not a ``Box`` or is one of images, or the action
+                space is of another kind; the message names a way out.
         """
-        if not isinstance(observation_space, spaces.Box):
-            raise TypeError(
-                f"the observation space must be a Box, got {observation_space}; "
-                "put gymnasium.wrappers.FlattenObservation around the environment first"
-            )
-        observation_size = int(np.prod(observation_space.shape))
+        check_action_space(action_space)
+        observation_size = int(np.prod(check_observation_space(observation_space).shape))
         if isinstance(action_space, spaces.Discrete):
             return cls(observation_size, 1, int(action_space.n), int(action_space.start))
-        if isinstance(action_space, spaces.Box):
-            return cls(observation_size, int(np.prod(action_space.shape)))
-        raise TypeError(f"the action space must be Box or Discrete, got {action_space}")
+        if isinstance(action_space, spaces.MultiDiscrete):
+            sizes = tuple(int(n) for n in action_space.nvec.ravel())
+            return cls(observation_size, len(sizes), column_sizes=sizes)
+        assert action_space.shape is not None
+        return cls(observation_size, int(np.prod(action_space.shape)))
 
     @classmethod
     def from_dict(cls, values: dict[str, int]) -> TransitionSpec:
@@ -80,8 +83,8 @@ class TransitionSpec:
 
     @property
     def action_size(self) -> int:
-        """Number of columns of an encoded action: the one-hot size or the flattened Box."""
-        return self.n_actions or self.action_columns
+        """Number of columns of an encoded action: the one-hot sizes or the flattened Box."""
+        return self.n_actions or sum(self.column_sizes) or self.action_columns
 
     def observations(self, observations: Any) -> FloatArray:
         """Flatten a batch of observations: (batch, …) to float32 (batch, observation_size).
@@ -106,6 +109,12 @@ class TransitionSpec:
 
     def encode_actions(self, columns: torch.Tensor) -> torch.Tensor:
         """Encode stored action columns (…, action_columns) to float32 (…, action_size)."""
+        if self.column_sizes:
+            one_hots = [
+                torch.nn.functional.one_hot(columns[..., i].long(), size)
+                for i, size in enumerate(self.column_sizes)
+            ]
+            return torch.cat(one_hots, dim=-1).to(torch.float32)
         if not self.n_actions:
             return columns
         # zeros pad trajectories, and with a positive start 0 is no action
@@ -114,6 +123,8 @@ class TransitionSpec:
 
     def encode_action_arrays(self, columns: FloatArray) -> FloatArray:
         """As :meth:`encode_actions`, for NumPy arrays (the wrappers' observations)."""
+        if self.column_sizes:
+            return self.encode_actions(torch.from_numpy(columns)).numpy()
         if not self.n_actions:
             return columns
         eye = np.eye(self.n_actions, dtype=np.float32)

@@ -1,6 +1,7 @@
 """Bridges to stable-baselines3 and sb3-contrib."""
 
 from ldm_wrappers.sb3.callbacks import LatentDynamicsCallback, SingleThreadedRollouts
+from ldm_wrappers.sb3.imagine import imagine
 from ldm_wrappers.sb3.mixreg import MixregRecurrentPPO, MixregRolloutBuffer
 from ldm_wrappers.sb3.normalize import NormalizeWithRealReturns
 from ldm_wrappers.sb3.recurrent_policy import WholeSequenceLstmPolicy
@@ -18,4 +19,5 @@ __all__ = [
     "SingleThreadedRollouts",
     "VectorEnvAdapter",
     "WholeSequenceLstmPolicy",
+    "imagine",
 ]

@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
 from ldm_wrappers.multi_episode import check_n_episodes
+from ldm_wrappers.task_protocol import TaskWatch, env_name, told_tasks
 from ldm_wrappers.vector.infos import (
     BoolArray,
     clear_rows,
@@ -16,6 +17,7 @@ from ldm_wrappers.vector.infos import (
     object_rows,
     require_autoreset_mode,
 )
+from ldm_wrappers.vector.task_rows import reset_rows
 
 
 class MultiEpisodeWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
@@ -38,22 +40,30 @@ class MultiEpisodeWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
     ``next_obs`` is what ``env`` showed, and the latent dynamics model reads both.
 
     Args:
-        env: Vector environment with ``AutoresetMode.DISABLED`` that knows ``keep_task`` (all of
-            ``ldm_envs`` do; environments without a hidden task ignore it).
+        env: Vector environment with ``AutoresetMode.DISABLED`` whose reset knows ``keep_task``
+            (families and adapters of ``ldm_envs`` do) and whose infos tell ``task``.
         n_episodes: N, at least 1.
         finite_horizon: Report the end of a meta-episode as terminated, never truncated: the
             horizon H⁺ then belongs to the problem, as in the authors' gridworld runs, and a
             learner does not bootstrap beyond it.
+        check_tasks: Compare ``infos["task"]`` at the ends and starts of inner episodes, and warn
+            once where infos tell none or where all meta-episodes have the same task.
 
     Raises:
         ValueError: ``n_episodes`` is below 1 or the environment resets by itself.
+        TaskChangedError: At a step, where the task changed inside a meta-episode.
     """
 
     def __init__(
-        self, env: VectorEnv[Any, Any, Any], n_episodes: int, *, finite_horizon: bool = False
+        self,
+        env: VectorEnv[Any, Any, Any],
+        n_episodes: int,
+        *,
+        finite_horizon: bool = False,
+        check_tasks: bool = True,
     ) -> None:
         gym.utils.RecordConstructorArgs.__init__(
-            self, n_episodes=n_episodes, finite_horizon=finite_horizon
+            self, n_episodes=n_episodes, finite_horizon=finite_horizon, check_tasks=check_tasks
         )
         super().__init__(env)
         require_autoreset_mode(env, AutoresetMode.DISABLED, "MultiEpisodeWrapper")
@@ -64,6 +74,7 @@ class MultiEpisodeWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
         self._returns = np.zeros((self.num_envs, n_episodes))
         self._lengths = np.zeros((self.num_envs, n_episodes), np.int64)
         self._rows = np.arange(self.num_envs)
+        self._watch = TaskWatch(env_name(env), self.num_envs) if check_tasks else None
 
     def reset(
         self,
@@ -71,12 +82,18 @@ class MultiEpisodeWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
         seed: int | list[int | None] | None = None,
         options: dict[str, Any] | None = None,
     ) -> tuple[Any, dict[str, Any]]:
-        """Begin a new meta-episode everywhere, or where ``options["reset_mask"]`` is true."""
+        """Begin a new meta-episode everywhere, or where ``options["reset_mask"]`` is true.
+
+        ``options["task"]`` of shape (num_envs, task_dim) gives each environment its row, also
+        where ``env`` is one of Gymnasium's batches of scalar environments.
+        """
         mask = np.ones(self.num_envs, bool)
         if options is not None and "reset_mask" in options:
             mask = np.array(options["reset_mask"], bool)
-        observations, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
+        drawn = not options or not {"task", "keep_task"} & options.keys()
+        observations, infos = reset_rows(self.env, seed, options)
         self._begin(mask)
+        self._watch_begin(mask, infos, drawn)
         return observations, self._position(infos, mask)
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
@@ -92,11 +109,13 @@ class MultiEpisodeWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
 
         last = ended & (self._episode == self.n_episodes - 1)
         inner = ended & ~last
+        self._watch_inside(ended, infos)
         self._episode[inner] += 1
         shown = observations
         if inner.any():
             options = {"reset_mask": inner.copy(), "keep_task": True}
             shown, reset_infos = self.env.reset(options=options)
+            self._watch_inside(inner, reset_infos)
             shown = np.where(_column(inner, shown), shown, observations)
             infos = {**merge_rows(infos, reset_infos, inner), "next_obs": next_obs}
         if last.any():
@@ -108,6 +127,7 @@ class MultiEpisodeWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
             fresh, reset_infos = self.env.reset(options={"reset_mask": last.copy()})
             shown = np.where(_column(last, fresh), fresh, shown)
             self._begin(last)
+            self._watch_begin(last, reset_infos, True)
             infos = merge_rows(clear_rows(infos, last), reset_infos, last)
             infos |= {
                 "next_obs": next_obs,
@@ -127,6 +147,16 @@ class MultiEpisodeWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
         self._returns[mask] = 0.0
         self._lengths[mask] = 0
 
+    def _watch_begin(self, mask: BoolArray, infos: dict[str, Any], drawn: bool) -> None:
+        if self._watch is not None:
+            workers = np.flatnonzero(mask)
+            self._watch.begin(workers, told_tasks(infos, workers), drawn)
+
+    def _watch_inside(self, mask: BoolArray, infos: dict[str, Any]) -> None:
+        if self._watch is not None:
+            workers = np.flatnonzero(mask)
+            self._watch.check(workers, told_tasks(infos, workers))
+
     def _position(self, infos: dict[str, Any], starts: BoolArray) -> dict[str, Any]:
         return {**infos, "episode_start": starts.copy(), "episode_index": self._episode.copy()}
 
@@ -143,6 +173,8 @@ class MultiEpisodeWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
         self._episode[...] = state["episode"]
         self._returns[...] = state["returns"]
         self._lengths[...] = state["lengths"]
+        if self._watch is not None:
+            self._watch.forget()
 
 
 def _column(mask: BoolArray, like: np.ndarray[Any, Any]) -> BoolArray:

@@ -216,7 +216,8 @@ def test_gymnasium_checks_it_and_records_it() -> None:
     check_env(wrapped, skip_render_check=True)
     spec = wrapped.spec
     assert spec is not None
-    assert spec.additional_wrappers[-1].kwargs == {"n_episodes": 2, "finite_horizon": True}
+    recorded = {"n_episodes": 2, "finite_horizon": True, "check_tasks": True}
+    assert spec.additional_wrappers[-1].kwargs == recorded
     again = gym.make(spec)
     assert isinstance(again, MultiEpisodeWrapper) and again.n_episodes == 2
 

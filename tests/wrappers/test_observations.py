@@ -170,11 +170,11 @@ def test_spaces_and_modes_that_do_not_fit_are_refused() -> None:
     class MultiEnv(ScriptedEnv):
         def __init__(self) -> None:
             super().__init__()
-            self.action_space = spaces.MultiBinary(3)
+            self.action_space = spaces.Tuple([spaces.Discrete(3)])
 
     with pytest.raises(TypeError, match=r"must be a Box, got Dict.*FlattenObservation"):
         RL2ObservationWrapper(DictEnv())
-    with pytest.raises(TypeError, match=r"Box or Discrete, got MultiBinary\(3\)"):
+    with pytest.raises(TypeError, match=r"MultiBinary, got Tuple.*TransformAction"):
         RL2ObservationWrapper(MultiEnv())
     with pytest.raises(TypeError, match=r"must be a Box, got Dict"):
         small_model(DictEnv())

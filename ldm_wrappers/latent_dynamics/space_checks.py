@@ -1,0 +1,84 @@
+"""Which spaces the wrappers can read, and what to do about the others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+MAX_IMAGE_VALUES = 4096
+"""Largest observation with two axes or more that is flattened; larger ones are taken for images."""
+
+_ORDER = "put it inside MultiEpisodeWrapper, around each environment"
+
+
+def check_observation_space(space: spaces.Space[Any]) -> spaces.Box:
+    """``space`` if it is a ``Box`` of readable size.
+
+    Raises:
+        TypeError: Another kind of space, or an image; the message names a way out.
+    """
+    if not isinstance(space, spaces.Box):
+        raise TypeError(f"the observation space must be a Box, got {space}; {_way_out(space)}")
+    if len(space.shape) > 1 and int(np.prod(space.shape)) > MAX_IMAGE_VALUES:
+        raise TypeError(
+            f"observations of shape {space.shape} have {int(np.prod(space.shape))} values, but "
+            "there is no convolutional encoder: observations with several axes may have at most "
+            f"{MAX_IMAGE_VALUES} values. Show a smaller array or the environment's state instead "
+            "(gymnasium.wrappers.ResizeObservation, GrayscaleObservation or TransformObservation), "
+            "or flatten it on purpose with gymnasium.wrappers.FlattenObservation"
+        )
+    return space
+
+
+def check_action_space(space: spaces.Space[Any]) -> None:
+    """Raise a ``TypeError`` that names a way out, unless actions of ``space`` can be encoded."""
+    if isinstance(space, spaces.MultiDiscrete) and np.any(space.start != 0):
+        raise TypeError(
+            f"MultiDiscrete actions must start at 0, got {space}; shift them with "
+            "gymnasium.wrappers.TransformAction"
+        )
+    if not isinstance(
+        space, (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
+    ):
+        raise TypeError(
+            "the action space must be Box, Discrete, MultiDiscrete or MultiBinary, got "
+            f"{space}; translate actions of one of these with gymnasium.wrappers.TransformAction"
+        )
+
+
+def _way_out(space: spaces.Space[Any]) -> str:
+    if isinstance(space, spaces.Dict):
+        return _dict_way_out(space)
+    if _flattens(space):
+        return f"gymnasium.wrappers.FlattenObservation makes one of it: {_ORDER}"
+    return (
+        "such observations have no fixed size: gymnasium.wrappers.TransformObservation with a "
+        f"function to a Box of fixed shape makes one of them: {_ORDER}"
+    )
+
+
+def _dict_way_out(space: spaces.Dict) -> str:
+    if "mission" in space.spaces:
+        return (
+            "MiniGrid's own minigrid.wrappers.ImgObsWrapper or FlatObsWrapper makes one of it: "
+            f"{_ORDER}"
+        )
+    kept = [
+        key
+        for key, one in space.spaces.items()
+        if key not in ("desired_goal", "achieved_goal") and _flattens(one)
+    ]
+    why = "keeps what the agent may see"
+    if "desired_goal" in space.spaces:
+        why = "leaves out 'desired_goal', which shows the hidden task"
+    return (
+        f"gymnasium.wrappers.FilterObservation(env, {kept}) {why}, and FlattenObservation around "
+        f"that makes one of it: {_ORDER}"
+    )
+
+
+def _flattens(space: spaces.Space[Any]) -> bool:
+    """Whether FlattenObservation makes a Box of it."""
+    return isinstance(spaces.flatten_space(space), spaces.Box) if space.is_np_flattenable else False

@@ -1,0 +1,140 @@
+"""Latent Dynamics Mixture around an environment in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+
+from ldm_wrappers.imagination import ImaginationConfig, MixtureScheme
+from ldm_wrappers.latent_dynamics import (
+    LatentDynamics,
+    LatentDynamicsConfig,
+    LatentDynamicsTrainer,
+    TrajectoryBuffer,
+)
+from ldm_wrappers.sb3.callbacks import LatentDynamicsCallback
+from ldm_wrappers.sb3.vec_env import VectorEnvAdapter
+from ldm_wrappers.vector import ImaginaryRewardWrapper, MultiEpisodeWrapper, RL2ObservationWrapper
+
+
+def imagine(
+    env: VectorEnv[Any, Any, Any] | Callable[[], gym.Env[Any, Any]] | str,
+    *,
+    n_episodes: int = 2,
+    n_mixture: int = 2,
+    num_envs: int = 8,
+    max_episode_steps: int | None = None,
+    config: LatentDynamicsConfig | None = None,
+    mixture: MixtureScheme | None = None,
+    imagination: ImaginationConfig | None = None,
+    n_updates: int = 4,
+    capacity: int = 1000,
+    finite_horizon: bool = False,
+    check_tasks: bool = True,
+    seed: int = 0,
+    device: str = "cpu",
+    **trainer: Any,
+) -> tuple[VectorEnvAdapter, LatentDynamicsCallback]:
+    """Wrap an environment for stable-baselines3: some workers are rewarded by imaginary tasks.
+
+    What is returned is the chain MultiEpisode → ImaginaryReward → RL2Observation →
+    VectorEnvAdapter, and the callback that trains the latent dynamics beside the policy::
+
+        vec_env, callback = imagine("Pendulum-v1", n_episodes=2, n_mixture=2)
+        agent = SequenceRecurrentPPO(WholeSequenceLstmPolicy, vec_env, n_steps=400)
+        agent.learn(100_000, callback=callback)
+
+    ``callback.trainer`` holds model and buffer. Rollouts of whole meta-episodes, that is
+    ``n_steps`` a multiple of ``n_episodes`` · H, keep beliefs whole.
+
+    Args:
+        env: A vector environment with ``AutoresetMode.DISABLED``; or an id, or a function that
+            makes one environment, of which ``num_envs`` are then stepped one after the other.
+        n_episodes: Episodes N of one task in a meta-episode.
+        n_mixture: Mixture workers among the environments.
+        num_envs: Number of environments, where ``env`` is an id or a function.
+        max_episode_steps: Most steps H of an episode; ``None`` asks the environment.
+        config: Sizes and choices of the model; the default sizes with ``reward_scale="running"``
+            if ``None``.
+        mixture: Mixture scheme, Eq. 1 with β = 1 if ``None``.
+        imagination: What an imaginary task is beside its mixture; the paper's tasks if ``None``.
+        n_updates: Gradient steps of the latent dynamics per rollout.
+        capacity: Trajectories that the buffer holds.
+        finite_horizon: See ``MultiEpisodeWrapper``.
+        check_tasks: See ``MultiEpisodeWrapper``.
+        seed: Seed of model, buffer, mixtures and trainer. The policy learner's seed is that of
+            the environments.
+        device: Where the model lives.
+        trainer: Further arguments of ``LatentDynamicsTrainer``.
+
+    Raises:
+        ValueError: The environment resets by itself, has no step limit, or a number is out of
+            range.
+        TypeError: Spaces that no network here reads.
+    """
+    batch = _vector_env(env, num_envs)
+    horizon = max_episode_steps or _max_episode_steps(batch)
+    seeds = [int(s) for s in np.random.SeedSequence(seed).generate_state(4)]
+    batch = MultiEpisodeWrapper(
+        batch, n_episodes, finite_horizon=finite_horizon, check_tasks=check_tasks
+    )
+    model = LatentDynamics(
+        batch.single_observation_space,
+        batch.single_action_space,
+        config or LatentDynamicsConfig(reward_scale="running"),
+        seed=seeds[0],
+        device=device,
+    )
+    buffer = TrajectoryBuffer(
+        model.spec, capacity=capacity, max_length=n_episodes * horizon, seed=seeds[1]
+    )
+    wrapped = ImaginaryRewardWrapper(
+        batch,
+        model,
+        n_mixture=n_mixture,
+        mixture=mixture,
+        buffer=buffer,
+        config=imagination,
+        seed=seeds[2],
+    )
+    options = {"n_encoded_lengths": 10, "n_decoded_steps": 100, **trainer}
+    vae_trainer = LatentDynamicsTrainer(model, buffer, seed=seeds[3], **options)
+    vec_env = VectorEnvAdapter(RL2ObservationWrapper(wrapped))
+    return vec_env, LatentDynamicsCallback(vae_trainer, n_updates=n_updates)
+
+
+def _vector_env(env: Any, num_envs: int) -> VectorEnv[Any, Any, Any]:
+    if isinstance(env, VectorEnv):
+        return env
+    if isinstance(env, gym.Env) or not (isinstance(env, str) or callable(env)):
+        raise TypeError(
+            "env must be a vector environment, an id or a function that makes one environment, "
+            f"got {env!r}"
+        )
+    make = (lambda: gym.make(env)) if isinstance(env, str) else env
+    return SyncVectorEnv([make] * num_envs, autoreset_mode=AutoresetMode.DISABLED)
+
+
+def _max_episode_steps(env: VectorEnv[Any, Any, Any]) -> int:
+    """H, as a batch of ldm_envs or the specification of its environments says it."""
+    inner: Any = env.unwrapped
+    limits = [getattr(inner, "max_episode_steps", None)]
+    for one in (inner, *getattr(inner, "envs", ())[:1]):
+        limits.append(None if one.spec is None else one.spec.max_episode_steps)
+    layer: Any = inner.envs[0] if hasattr(inner, "envs") else None
+    while isinstance(layer, gym.Wrapper):
+        if isinstance(layer, gym.wrappers.TimeLimit):
+            limits.append(layer._max_episode_steps)
+        layer = layer.env
+    known = [limit for limit in limits if limit]
+    if not known:
+        raise ValueError(
+            f"{env} declares no max_episode_steps, so meta-episodes have no bound: pass "
+            "max_episode_steps, and put gymnasium.wrappers.TimeLimit around each environment if "
+            "its episodes do not end by themselves"
+        )
+    return int(min(known))

@@ -1,0 +1,61 @@
+"""One call wraps an environment: the same chain as by hand, for any way to name it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from test_foreign_envs import pendulum
+
+from ldm_wrappers.sb3 import SequenceRecurrentPPO, WholeSequenceLstmPolicy, imagine
+from ldm_wrappers.vector import ImaginaryRewardWrapper
+
+
+def vector_pendulum() -> Any:
+    return SyncVectorEnv([pendulum] * 4, autoreset_mode=AutoresetMode.DISABLED)
+
+
+@pytest.mark.parametrize("env", [pendulum, vector_pendulum])
+@pytest.mark.filterwarnings("ignore::ldm_wrappers.TaskProtocolWarning")
+def test_what_it_returns_trains(env: Any) -> None:
+    given = env() if env is vector_pendulum else env
+    vec_env, callback = imagine(
+        given, n_episodes=2, n_mixture=1, num_envs=4, n_updates=1, batch_trajectories=3
+    )
+    layer: Any = vec_env.env
+    while not isinstance(layer, ImaginaryRewardWrapper):
+        layer = layer.env
+    assert (layer.num_envs, layer.n_mixture) == (4, 1)
+    buffer = callback.trainer.buffer
+    assert buffer.max_length == 30 and layer.latent_dynamics is callback.trainer.model
+    agent = SequenceRecurrentPPO(
+        WholeSequenceLstmPolicy, vec_env, n_steps=30, batch_size=None, n_epochs=1, seed=0
+    )
+    agent.learn(240, callback=callback)
+    assert len(buffer) == 6 and callback.trainer.n_updates == 2
+    assert callback.trainer.model.config.reward_scale == "running"
+
+
+def test_it_is_deterministic_in_its_seed() -> None:
+    def weights(seed: int) -> np.ndarray[Any, Any]:
+        _, callback = imagine("LDM-GridNavi-v0", n_episodes=2, seed=seed)
+        return callback.trainer.model.encoder.mean.weight.detach().numpy()
+
+    np.testing.assert_array_equal(weights(0), weights(0))
+    assert not np.array_equal(weights(0), weights(1))
+
+
+def test_environments_that_cannot_be_wrapped_are_refused_with_a_way_out() -> None:
+    with pytest.raises(TypeError, match="a function that makes one"):
+        imagine(gym.make("CartPole-v1"))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="pass max_episode_steps"):
+        imagine("Blackjack-v1")
+    with pytest.raises(ValueError, match="autoreset_mode=DISABLED"):
+        imagine(gym.make_vec("CartPole-v1", num_envs=3))
+    limited = lambda: gym.wrappers.TimeLimit(gym.make("CartPole-v1").unwrapped, 9)  # noqa: E731
+    assert imagine(limited)[1].trainer.buffer.max_length == 18
+    batched = gym.make_vec("LDM-GridNavi-v0", num_envs=3, autoreset_mode=AutoresetMode.DISABLED)
+    assert imagine(batched, n_episodes=4)[1].trainer.buffer.max_length == 120
