@@ -25,7 +25,8 @@ from train.analysis.tables import (
 )
 from train.common.artifacts import load_artifacts
 from train.common.command_line import report_errors
-from train.common.envs import evaluation_tasks, task_distribution
+from train.common.env_source import EnvSource
+from train.common.envs import evaluation_tasks
 from train.common.evaluation import Evaluator, SplitResult, evaluation_rows
 from train.common.learner import Learner
 from train.config.settings import RunSettings
@@ -61,7 +62,7 @@ def chosen_tasks(config: RunSettings, texts: list[str]) -> Array | None:
     """
     if not texts:
         return None
-    distribution = task_distribution(config.env_id)
+    distribution = EnvSource.of(config).facts().distribution
     if distribution is None:
         raise ValueError(f"--tasks needs tasks to choose from, {config.env_id} has none of its own")
     by_split = evaluation_tasks(config)

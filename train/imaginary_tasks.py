@@ -25,7 +25,8 @@ from ldm_wrappers.vector import ImaginaryRewardWrapper
 from train.analysis.tables import write_csv
 from train.common.artifacts import load_artifacts
 from train.common.command_line import report_errors
-from train.common.envs import env_spec, evaluation_tasks, meta_episode_length
+from train.common.env_source import EnvSource
+from train.common.envs import evaluation_tasks, meta_episode_length
 from train.common.on_policy import OnPolicyLearner
 from train.common.rollout import play
 from train.config.methods import get_method
@@ -92,7 +93,7 @@ def measure(folder: RunFolder, repeats: int = 8) -> list[dict[str, Any]]:
             layer = layer.env
         space = learner.env.unwrapped.single_observation_space
         grid = Grid.of(space, np.zeros((1, 2)))
-        horizon = env_spec(config.env_id).max_episode_steps
+        horizon = EnvSource.of(config).facts().horizon
         model = learner.latent_dynamics
         if grid is None or model is None or horizon is None:
             raise ValueError(f"{folder.path}: {config.env_id} is no grid")

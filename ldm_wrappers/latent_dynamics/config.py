@@ -150,5 +150,5 @@ def check_reward_scale(scale: Scale, likelihood: str) -> None:
     if scale != 1.0 and likelihood != "gaussian":
         raise ValueError(
             f"reward_scale={scale!r} needs likelihood='gaussian': the Bernoulli one has its unit "
-            "in reward_low and reward_high"
+            "in reward_low and reward_high; expected reward_scale=1"
         )

@@ -17,9 +17,10 @@ from typing import Any
 
 import tyro
 
+from train.common.envs import meta_episode_length
 from train.common.guard import WorkerError
 from train.config.methods import get_method, methods_of, settings_class
-from train.config.presets import resolve
+from train.config.presets import PRESETS, resolve
 from train.config.settings import RunSettings, nested_kinds
 from train.persistence.run_folder import RunFolder
 
@@ -40,7 +41,7 @@ def parse(program: str, arguments: list[str] | None = None) -> tuple[RunSettings
             another script.
         StateFileError: ``--resume`` names no run.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
+    arguments = [_one_flag(a) for a in (sys.argv[1:] if arguments is None else arguments)]
     command = f"python -m {program}"
     first = _Parser(prog=command, add_help=False, allow_abbrev=False)
     first.add_argument("--env-id", "--env_id", default="LDM-GridNavi-v0")
@@ -75,7 +76,21 @@ def parse(program: str, arguments: list[str] | None = None) -> tuple[RunSettings
         if not stop.code:  # --help
             raise
         raise ValueError(f"{_one_line(said.getvalue())} (see {command} --help)") from None
-    return config, None
+    return _whole_meta_episodes(config, arguments), None
+
+
+def _one_flag(argument: str) -> str:
+    """``--env-fn``, which reads better before a function, is ``--env-id``."""
+    return re.sub(r"^--env[-_]fn(?=$|=)", "--env-id", argument)
+
+
+def _whole_meta_episodes(config: RunSettings, arguments: list[str]) -> RunSettings:
+    """Where an environment has no preset, rollouts are one meta-episode unless it is said."""
+    said = any(re.match(r"--n[-_]steps($|=)", argument) for argument in arguments)
+    if said or config.env_id in PRESETS or get_method(config.method).observation is None:
+        return config  # a learner that is not PPO has rollouts of its own
+    whole: dict[str, Any] = {"n_steps": meta_episode_length(config)}
+    return dataclasses.replace(config, **whole)
 
 
 def _kinds(

@@ -2,90 +2,92 @@
 
 from __future__ import annotations
 
-import importlib
+import dataclasses
+import functools
 import inspect
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
-import ldm_envs  # noqa: F401  registers the LDM ids
 from ldm_wrappers.vector import MultiEpisodeWrapper
+from train.common.env_source import EnvSource
 from train.common.learner import AnyVectorEnv, Learner
 from train.config.settings import RunSettings
 
 
-def env_spec(env_id: str) -> gym.envs.registration.EnvSpec:
-    """The specification of a registered environment; ``module:Id-v0`` imports the module.
-
-    Raises:
-        ValueError: There is none of this name.
-    """
-    module, _, name = env_id.rpartition(":")
-    try:
-        if module:
-            importlib.import_module(module)
-        return gym.spec(name)
-    except (gym.error.Error, ImportError, TypeError, ValueError) as error:
-        raise ValueError(f"unknown env_id {env_id!r}: {error}") from None
-
-
 def task_distribution(env_id: str) -> Any | None:
-    """The task distribution of an environment, or ``None`` if it has none of its own."""
-    env_spec(env_id)
-    try:
-        env = gym.make(env_id)
-    except (gym.error.Error, ImportError) as error:  # a dependency of its own is missing
-        raise ValueError(f"cannot make env_id {env_id!r}: {error}") from None
-    distribution = getattr(env.unwrapped, "task_distribution", None)
-    env.close()
-    return distribution
+    """The task distribution of an environment, or ``None`` if it has none."""
+    return EnvSource(env_id).facts().distribution
 
 
-def base_env(config: RunSettings, num_envs: int, split: str) -> AnyVectorEnv:
-    """``num_envs`` environments that never reset by themselves; any registered id will do.
+def base_env(
+    config: RunSettings, num_envs: int, split: str, vectorization: str | None = None
+) -> AnyVectorEnv:
+    """``num_envs`` environments that never reset by themselves; any id or function will do.
+
+    Args:
+        config: Settings of the run.
+        num_envs: Number of environments.
+        split: Task set to draw from.
+        vectorization: "sync" or "async"; ``None`` for the run's.
 
     Raises:
-        ValueError: The id is not registered, or the method needs a split that it does not have.
+        ValueError: The environment cannot be made, or the method needs a split that it does not
+            have.
     """
-    spec = env_spec(config.env_id)
-    arguments: dict[str, Any] = {}
-    if task_distribution(config.env_id) is not None:
-        arguments["split"] = split
-    elif split != "train":
+    source = EnvSource.of(config)
+    if split != "train" and not source.facts().takes_split:
         raise ValueError(
             f"method {config.method} trains on split {split!r}, but {config.env_id} has no "
-            "task_distribution"
+            "task_distribution; adapters of ldm_envs (TaskMethodWrapper and its like) give it one, "
+            "in a function that takes split: --env-fn module:function"
         )
+    batch = _own_batch(source, num_envs, split, config.num_threads)
+    if batch is not None:
+        return batch
+    makers = [functools.partial(source.make, split)] * num_envs
+    kind = AsyncVectorEnv if (vectorization or config.vectorization) == "async" else SyncVectorEnv
+    env = kind(makers, autoreset_mode=AutoresetMode.DISABLED)
+    env.spec = source.spec()
+    return env
+
+
+def _own_batch(
+    source: EnvSource, num_envs: int, split: str, num_threads: int | None
+) -> AnyVectorEnv | None:
+    """The environment's own batch, unless it has none or always resets itself."""
+    spec = source.spec()
+    if spec is None or not source.plain:
+        return None
     entry_point: Any = spec.vector_entry_point
     if isinstance(entry_point, str):
         entry_point = gym.envs.registration.load_env_creator(entry_point)
     known = [] if entry_point is None else list(inspect.signature(entry_point).parameters)
-    if "autoreset_mode" not in known:  # no batch of its own, or one that always resets itself
-        return gym.make_vec(
-            config.env_id,
-            num_envs,
-            vectorization_mode="sync",
-            vector_kwargs={"autoreset_mode": AutoresetMode.DISABLED},
-            **arguments,
-        )
-    if config.num_threads is not None and "num_threads" in known:
-        arguments["num_threads"] = config.num_threads
-    return gym.make_vec(config.env_id, num_envs, autoreset_mode=AutoresetMode.DISABLED, **arguments)
+    if "autoreset_mode" not in known:
+        return None
+    arguments = dict(source.arguments)
+    if source.facts().takes_split:
+        arguments["split"] = split
+    if num_threads is not None and "num_threads" in known:
+        arguments["num_threads"] = num_threads
+    if source.max_episode_steps is not None:
+        arguments["max_episode_steps"] = source.max_episode_steps
+    return gym.make_vec(spec, num_envs, autoreset_mode=AutoresetMode.DISABLED, **arguments)
 
 
 def meta_episode_length(config: RunSettings) -> int:
     """H⁺ = N · H, the most steps of a meta-episode.
 
     Raises:
-        ValueError: The environment declares no ``max_episode_steps``.
+        ValueError: The environment has no step limit.
     """
-    horizon = env_spec(config.env_id).max_episode_steps
+    horizon = EnvSource.of(config).facts().horizon
     if horizon is None:
         raise ValueError(
-            f"{config.env_id} declares no max_episode_steps, so meta-episodes have no bound; put "
-            "gymnasium.wrappers.TimeLimit around it or register it with max_episode_steps"
+            f"{config.env_id} declares no max_episode_steps, so meta-episodes have no bound: set "
+            "--max-episode-steps"
         )
     return config.n_episodes * horizon
 
@@ -106,7 +108,7 @@ def evaluation_tasks(config: RunSettings) -> dict[str, np.ndarray[Any, Any] | No
     Splits that are all there is (``"all"``) or repeat an earlier one are left out. An environment
     without a task distribution is judged on ``eval_tasks`` seeded resets, under ``"train"``.
     """
-    distribution = task_distribution(config.env_id)
+    distribution = EnvSource.of(config).facts().distribution
     if distribution is None:
         return {"train": None}
     tasks: dict[str, np.ndarray[Any, Any] | None] = {}
@@ -120,3 +122,19 @@ def evaluation_tasks(config: RunSettings) -> dict[str, np.ndarray[Any, Any] | No
         if not any(np.array_equal(chosen, other) for other in tasks.values() if other is not None):
             tasks[split] = np.asarray(chosen, np.float32)
     return tasks
+
+
+def evaluation_batches(
+    config: RunSettings,
+) -> list[tuple[RunSettings, dict[str, np.ndarray[Any, Any] | None]]]:
+    """What is evaluated as one batch each: settings of its environments, and tasks per split.
+
+    With ``eval_env_id`` there is a second batch, of its test tasks, or of all that it draws.
+    """
+    tasks = evaluation_tasks(config)
+    if not config.eval_env_id:
+        return [(config, tasks)]
+    other = dataclasses.replace(config, env_id=config.eval_env_id, eval_env_id="")
+    theirs = evaluation_tasks(other)
+    name = "eval" if "test" in tasks else "test"
+    return [(config, tasks), (other, {name: theirs.get("test", theirs["train"])})]

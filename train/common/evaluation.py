@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from train.common.envs import base_env, evaluation_env, evaluation_tasks
+from train.common.envs import base_env, evaluation_batches, evaluation_env
 from train.common.guard import Guard
-from train.common.learner import Actor, Learner
+from train.common.learner import Actor, AnyVectorEnv, Learner
 from train.common.rollout import play
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -34,7 +34,7 @@ class SplitResult:
 
 
 class Evaluator:
-    """Runs one meta-episode per task, all tasks of all splits as one batch.
+    """Runs one meta-episode per task, all tasks of all splits of an environment as one batch.
 
     Args:
         learner: Whose policy is evaluated.
@@ -44,21 +44,31 @@ class Evaluator:
     def __init__(self, learner: Learner, seed: int = 1_000_003) -> None:
         self.n_episodes = learner.config.n_episodes
         self.seed = seed
-        self._tasks = evaluation_tasks(learner.config)
-        sizes = [learner.config.eval_tasks if t is None else len(t) for t in self._tasks.values()]
-        self._bounds = np.cumsum([0, *sizes])
-        env = Guard(base_env(learner.config, int(self._bounds[-1]), "train"))
-        self.env = evaluation_env(learner, env)
+        self._batches: list[tuple[AnyVectorEnv, dict[str, Array | None], Array]] = []
+        for config, tasks in evaluation_batches(learner.config):
+            sizes = [config.eval_tasks if t is None else len(t) for t in tasks.values()]
+            bounds = np.cumsum([0, *sizes])
+            env = Guard(base_env(config, int(bounds[-1]), "train", "sync"))
+            self._batches.append((evaluation_env(learner, env), tasks, bounds))
 
     def evaluate(self, actor: Actor) -> list[SplitResult]:
         """One result per split."""
-        n = int(self._bounds[-1])
-        pinned = [tasks for tasks in self._tasks.values() if tasks is not None]
+        return [
+            result
+            for env, tasks, bounds in self._batches
+            for result in self._evaluate(actor, env, tasks, bounds)
+        ]
+
+    def _evaluate(
+        self, actor: Actor, env: AnyVectorEnv, by_split: dict[str, Array | None], bounds: Array
+    ) -> list[SplitResult]:
+        n = int(bounds[-1])
+        pinned = [tasks for tasks in by_split.values() if tasks is not None]
         options = {"task": np.concatenate(pinned)} if pinned else None
         returns = np.zeros((n, self.n_episodes))
         reached = np.zeros((n, self.n_episodes), bool)
         reports_success = False
-        for step in play(self.env, actor, seed=self.seed, options=options):
+        for step in play(env, actor, seed=self.seed, options=options):
             success = step.infos.get("is_success")
             if step.ended.any():
                 final = step.infos["final_info"]
@@ -70,15 +80,16 @@ class Evaluator:
                 hits = step.running & np.asarray(success, bool)
                 reached[hits, step.episode[hits]] = True
         results = []
-        for index, (split, tasks) in enumerate(self._tasks.items()):
-            rows = slice(self._bounds[index], self._bounds[index + 1])
+        for index, (split, tasks) in enumerate(by_split.items()):
+            rows = slice(bounds[index], bounds[index + 1])
             hits = reached[rows] if reports_success else None
             results.append(SplitResult(split, tasks, returns[rows], hits))
         return results
 
     def close(self) -> None:
         """Close the environments."""
-        self.env.close()
+        for env, _, _ in self._batches:
+            env.close()
 
 
 def evaluation_rows(timesteps: int, results: list[SplitResult]) -> list[dict[str, Any]]:

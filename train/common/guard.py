@@ -36,7 +36,7 @@ class Guard(VectorWrapper):
         except (ValueError, TypeError, FloatingPointError):
             raise
         except Exception as error:
-            raise WorkerError(_failure("reset", error)) from error
+            raise WorkerError(_failure("reset", error, options)) from error
         check_rows("observation", observations)
         return observations, infos
 
@@ -62,8 +62,14 @@ class Guard(VectorWrapper):
         self.steps = int(state["steps"])
 
 
-def _failure(doing: str, error: Exception) -> str:
+def _failure(doing: str, error: Exception, options: dict[str, Any] | None = None) -> str:
     text = f"{type(error).__name__}: {error}".rstrip(": ")
+    if options and "keep_task" in options:
+        text += (
+            ". MultiEpisodeWrapper had asked for another episode of the same task, with "
+            "options={'keep_task': True}; the adapters of ldm_envs (TaskMethodWrapper and its "
+            "like) understand that for an environment that does not"
+        )
     return f"the environments failed at {doing}: {text} (LDM_TRACEBACK=1 shows where)"
 
 

@@ -26,7 +26,7 @@ from train.common.learner import Learner
 from train.config.settings import RunSettings
 from train.persistence.checkpoint import Checkpoints, Stateful
 from train.persistence.files import CsvFile
-from train.persistence.run_folder import RunFolder
+from train.persistence.run_folder import RunFolder, trust
 
 Build = Callable[[Any], Learner]
 
@@ -43,7 +43,7 @@ def main(program: str, build: Build, arguments: list[str] | None = None) -> int:
         config, resumed = parse(program, arguments)
         folder = train(config, build, resumed)
         print(f"run folder: {folder.path}")
-        print(f"pictures and tables: python -m train.evaluate {folder.path}")
+        print(f"pictures and tables: {trust(config)}python -m train.evaluate {folder.path}")
     return 0
 
 
@@ -83,7 +83,9 @@ def _train(learner: Learner, folder: RunFolder, resumed: bool) -> None:
     def stop_if_asked(iteration: int) -> None:
         if stop.signal is not None:
             checkpoints.save()
-            raise TrainingStopped(f"{stop.signal}: continue with --resume {folder.path}")
+            raise TrainingStopped(
+                f"{stop.signal}: continue with {trust(config)}--resume {folder.path}"
+            )
 
     finite = FiniteCheck(learner, logger)
     hooks: list[Callable[[int], None]] = [

@@ -190,4 +190,4 @@ class OnPolicySettings(LatentDynamicsConfig, PolicySettings):
             )
         schemes = {"mixture": mixture_from_dict, "imagination": imagination_from_dict}
         read = {name: read(values[name]) for name, read in schemes.items() if name in values}
-        return super(LatentDynamicsConfig, cls).from_dict({**values, **read})
+        return super(LatentDynamicsConfig, cls).from_dict({"reward_scale": 1.0, **values, **read})

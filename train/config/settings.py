@@ -7,7 +7,7 @@ import functools
 import math
 import types
 import typing
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from ldm_wrappers.imagination.schemes import scheme_kinds
 from train.config.methods import get_method
@@ -27,7 +27,22 @@ class RunSettings:
     """
 
     env_id: str = "LDM-GridNavi-v0"
-    """Any registered id, or ``module:Id-v0``."""
+    """Any registered id, ``module:Id-v0``, or ``module:function``, which returns an environment
+    (``--env-fn`` is the same flag)."""
+    env_kwargs: tuple[str, ...] = ()
+    """Arguments of the environment's constructor or of the function: name=value …, JSON or text."""
+    max_episode_steps: int | None = None
+    """Steps H after which an episode is truncated; None: as the environment is registered."""
+    observation_keys: tuple[str, ...] = ()
+    """Keys of a Dict observation that the agent sees; none given: all."""
+    flatten_observation: bool = False
+    """Make a vector of Dict, Tuple, Discrete and the like (gymnasium's FlattenObservation)."""
+    vectorization: Literal["sync", "async"] = "sync"
+    """Step environments without a batch of their own one after the other, or one process each
+    (training only)."""
+    eval_env_id: str = ""
+    """Id or function of the test tasks, where they are not a split of env_id's; evaluated as
+    split "test"."""
     method: str = "ldm"
     """What is trained: a row of train/config/methods.py."""
     preset: str = "default"
@@ -66,7 +81,7 @@ class RunSettings:
             self,
             "total_timesteps n_episodes eval_interval eval_tasks log_interval checkpoint_interval",
         )
-        check_at_least_one(self, "num_threads")
+        check_at_least_one(self, "num_threads max_episode_steps")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed must lie in [0, 2^32), got {self.seed}")
 
@@ -76,7 +91,11 @@ class RunSettings:
 
     @classmethod
     def from_dict(cls: type[Settings], values: dict[str, Any]) -> Settings:
-        """Inverse of :meth:`to_dict`; unknown or missing settings are a ``ValueError``."""
+        """Inverse of :meth:`to_dict`; unknown or missing settings are a ``ValueError``.
+
+        Settings that are younger than the run get the value that it had without them.
+        """
+        values = {**_ENV_OF_OLD_RUNS, **values}
         known, given = {field.name for field in dataclasses.fields(cls)}, set(values)
         if known != given:
             unknown, missing = sorted(given - known), sorted(known - given)
@@ -86,6 +105,16 @@ class RunSettings:
             for name, value in values.items()
         }
         return cls(**fixed)
+
+
+_ENV_OF_OLD_RUNS: dict[str, Any] = {
+    "env_kwargs": (),
+    "max_episode_steps": None,
+    "observation_keys": (),
+    "flatten_observation": False,
+    "vectorization": "sync",
+    "eval_env_id": "",
+}
 
 
 def check_positive(settings: Any, names: str) -> None:

@@ -87,8 +87,8 @@ class RunFolder:
         """Delete an earlier run of this path, if that is what was asked for."""
         if not self.config.overwrite:
             raise FileExistsError(
-                f"run folder {self.path} exists; go on with --resume {self.path}, or start over "
-                "with --overwrite"
+                f"run folder {self.path} exists; go on with {trust(self.config)}--resume "
+                f"{self.path}, or start over with --overwrite"
             )
         if not _describes_a_run(self.path / "config.json"):
             raise FileExistsError(
@@ -161,6 +161,7 @@ class RunFolder:
         try:
             config = settings_class(values["config"]["method"]).from_dict(values["config"])
             check_module(config.env_id)
+            check_module(config.eval_env_id)
             return cls(path, config)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise StateFileError(f"{file} does not describe a run: {error}") from None
@@ -191,6 +192,13 @@ def check_module(env_id: str) -> None:
             f"env_id {env_id!r} would import the module {module!r}; if you trust it, set "
             f"LDM_TRUST_MODULES={module}"
         )
+
+
+def trust(config: RunSettings) -> str:
+    """What a command on this run's folder begins with, so that its own modules are imported."""
+    named = [env_id.rpartition(":")[0] for env_id in (config.env_id, config.eval_env_id)]
+    modules = [module for module in dict.fromkeys(named) if module not in ("", "ldm_envs")]
+    return f"LDM_TRUST_MODULES={','.join(modules)} " if modules else ""
 
 
 def versions() -> dict[str, str]:

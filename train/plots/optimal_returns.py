@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 
 from ldm_envs.grid_navi import GOAL_REWARD, STEP_REWARD, GridNaviEnv
+from train.common.env_source import EnvSource
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -29,12 +29,13 @@ def best_returns(env_id: str, tasks: Array | None) -> Array | None:
     """Best return of one episode per task when the task is known, ``None`` without a formula.
 
     Args:
-        env_id: A registered id.
+        env_id: An id or a function.
         tasks: float32 (n_tasks, task_dim).
     """
-    env = gym.make(env_id)
+    source = EnvSource(env_id)
+    env = source.make()
     known = isinstance(env.unwrapped, GridNaviEnv)
-    horizon = gym.spec(env_id).max_episode_steps
+    horizon = source.facts().horizon
     env.close()
     if not known or tasks is None or horizon is None:
         return None

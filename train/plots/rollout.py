@@ -100,7 +100,7 @@ def record(learner: Learner, tasks: Array | None, *, seed: int = 1_000_003) -> R
         seed: Seed of the environments' starts.
     """
     n = 1 if tasks is None else len(tasks)
-    recorder = _Recorder(base_env(learner.config, n, "train"))
+    recorder = _Recorder(base_env(learner.config, n, "train", "sync"))
     env = evaluation_env(learner, recorder)
     options = None if tasks is None else {"task": np.asarray(tasks, np.float32)}
     model = learner.latent_dynamics

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from train.common.envs import evaluation_tasks, task_distribution
+from train.common.env_source import EnvSource
+from train.common.envs import evaluation_tasks
 from train.common.evaluation import SplitResult
 from train.common.learner import Learner
 from train.persistence.run_folder import RunFolder
@@ -68,7 +69,7 @@ def draw_run(
         path = pictures / "film_strip.png"
         drawn.paths.append(draw_film_strip(rollout, grid, learner.latent_dynamics, n, path))
         return _add_reward_maps(drawn, folder, learner, grid, title)
-    distribution = task_distribution(config.env_id)
+    distribution = EnvSource.of(config).facts().distribution
     components = () if distribution is None else tuple(distribution.components)
     if {"x_position", "y_position"} <= set(rollout.infos):
         seen = None
@@ -80,7 +81,7 @@ def draw_run(
         drawn.paths.append(draw_paths(rollout, components, seen, n, path, title))
     elif {"x_position", "x_velocity"} <= set(rollout.infos):
         path = pictures / "speed.png"
-        seconds = step_seconds(config.env_id)
+        seconds = step_seconds(config)
         drawn.paths.append(draw_speed(rollout, components, seconds, n, path, title))
     else:
         drawn.notes.append(

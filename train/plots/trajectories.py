@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 
+from train.common.env_source import EnvSource
+from train.config.settings import RunSettings
 from train.plots.rollout import Rollout
 from train.plots.style import figure, save, task_name, tidy
 
@@ -17,9 +18,9 @@ Array = np.ndarray[Any, np.dtype[Any]]
 _SMOOTH = 10
 
 
-def step_seconds(env_id: str) -> float | None:
+def step_seconds(config: RunSettings) -> float | None:
     """Seconds per environment step, where the environment has a clock."""
-    env = gym.make(env_id)
+    env = EnvSource.of(config).make()
     seconds = getattr(env.unwrapped, "dt", None)
     env.close()
     return None if seconds is None else float(seconds)

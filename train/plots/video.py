@@ -18,6 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ldm_wrappers.atomic_file import atomic_path
+from train.common.env_source import EnvSource
 from train.common.envs import evaluation_env
 from train.common.learner import AnyVectorEnv, Learner
 from train.common.rollout import play
@@ -71,14 +72,18 @@ def record_video(learner: Learner, task: Array | None, path: Path, *, seed: int 
         RenderingError: The environment cannot be rendered here.
     """
     config = learner.config
-    plain = gym.make(config.env_id)
+    source = EnvSource.of(config)
+    plain = source.make()
     modes, needs_gl = plain.metadata.get("render_modes", []), isinstance(plain.unwrapped, MujocoEnv)
     plain.close()
     if "rgb_array" not in modes:
         raise RenderingError(f"{config.env_id} cannot draw frames: it has render modes {modes}")
     if needs_gl:
         choose_renderer()
-    inner = gym.make(config.env_id, render_mode="rgb_array")
+    try:
+        inner = source.make(render_mode="rgb_array")
+    except ValueError as error:
+        raise RenderingError(f"{config.env_id} cannot draw frames: {error}") from error
     batch = SyncVectorEnv([lambda: inner], autoreset_mode=AutoresetMode.DISABLED)
     camera = _Camera(batch, inner)
     env = evaluation_env(learner, camera)

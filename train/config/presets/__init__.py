@@ -15,6 +15,9 @@ PRESETS: dict[str, dict[str, Preset]] = {
     **ant.PRESETS,
     **half_cheetah.PRESETS,
 }
+# An environment without presets of its own: its rewards may be of any size.
+_ANY_SCALE = {"reward_scale": "running"}
+GENERIC = {"default": Preset({}, {"ldm": _ANY_SCALE, "varibad": _ANY_SCALE})}
 
 
 def resolve(env_id: str, method_name: str, preset: str = "default", **changes: Any) -> Any:
@@ -61,7 +64,7 @@ def resolve(env_id: str, method_name: str, preset: str = "default", **changes: A
 
 
 def _preset_values(env_id: str, method: Method, name: str) -> dict[str, Any]:
-    presets = PRESETS.get(env_id, {"default": Preset({})})
+    presets = PRESETS.get(env_id, GENERIC)
     if name not in presets:
         raise ValueError(f"unknown preset {name!r} for {env_id}, expected one of {sorted(presets)}")
     chosen, values = presets[name], presets[name].values

@@ -1,0 +1,248 @@
+"""The command line around environments of the user's own: ids, functions, arguments, wrappers."""
+
+from __future__ import annotations
+
+import csv
+import json
+import textwrap
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_runs import main
+
+from train import evaluate
+from train.common.command_line import parse
+from train.config.on_policy import OnPolicySettings
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*Overriding environment")
+
+MODULE = '''
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from ldm_envs import FiniteTaskSet, TaskAttributeWrapper, TaskDistribution
+
+TRAIN, TEST = [[1.0, 1.0], [-1.0, -1.0]], [[1.0, 0.0], [0.0, 2.0], [0.0, 0.5]]
+
+class Point(gym.Env):
+    """A still agent earns minus the distance of its task at each step."""
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 5}
+    task_distribution = TaskDistribution(
+        {
+            "train": FiniteTaskSet(TRAIN),
+            "test": FiniteTaskSet(TEST),
+            "all": FiniteTaskSet(TRAIN + TEST),
+        },
+        ("x (m)", "y (m)"),
+    )
+    task = None
+    def __init__(self, split="train", scale=1.0, shape="box", render_mode=None):
+        self.split, self.scale, self.render_mode = split, scale, render_mode
+        self.observation_space = spaces.Box(-5, 5, (2,), np.float32)
+        self.action_space = spaces.Box(-1, 1, (2,), np.float32)
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        options = options or {}
+        if "task" in options:
+            self.task = np.asarray(options["task"], np.float32)  # does not look at its shape
+        elif self.task is None or not options.get("keep_task"):
+            self.task = self.task_distribution[self.split].sample(self.np_random, 1)[0]
+        return np.zeros(2, np.float32), {"task": self.task.copy()}
+    def step(self, action):
+        reward = -self.scale * float(np.linalg.norm(self.task))
+        info = {"task": self.task.copy(), "is_success": False}
+        return np.zeros(2, np.float32), reward, False, False, info
+    def render(self):
+        return np.zeros((32, 32, 3), np.uint8)
+
+class Dicts(Point):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        box = self.observation_space
+        self.observation_space = spaces.Dict({"seen": box, "goal": box, "cell": spaces.Discrete(3)})
+    def _as_dict(self, seen):
+        return {"seen": seen, "goal": self.task, "cell": 1}
+    def reset(self, **arguments):
+        seen, info = super().reset(**arguments)
+        return self._as_dict(seen), info
+    def step(self, action):
+        seen, *rest = super().step(action)
+        return self._as_dict(seen), *rest
+
+class Breaks(Point):
+    def __init__(self, **kwargs):
+        raise AssertionError("no such\\njoint")
+
+class Strict(Point):
+    task_distribution = None
+    def reset(self, *, seed=None, options=None):
+        if options:
+            raise KeyError(f"unknown reset options {options}")
+        super(Point, self).reset(seed=seed)
+        self.task = np.ones(2, np.float32)
+        return np.zeros(2, np.float32), {}
+
+class Plain(Point):
+    """No family: told by its constructor which goal it has."""
+    task_distribution = property(lambda self: (_ for _ in ()).throw(AttributeError("none")))
+    def __init__(self, goal=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.goal = goal
+    def reset(self, *, seed=None, options=None):
+        super(Point, self).reset(seed=seed)
+        self.task = np.float32([self.goal, 0])
+        return np.zeros(2, np.float32), {}
+
+gym.register("Point-v0", Point, max_episode_steps=6)
+gym.register("Endless-v0", Point)
+gym.register("Dicts-v0", Dicts, max_episode_steps=6)
+gym.register("Breaks-v0", Breaks, max_episode_steps=6)
+gym.register("Strict-v0", Strict, max_episode_steps=6)
+gym.register("PlainTrain-v0", Plain, max_episode_steps=6, kwargs={"goal": 1.0})
+gym.register("PlainTest-v0", Plain, max_episode_steps=6, kwargs={"goal": 3.0})
+
+def make(split="train", far=2.0):
+    """An adapter around an environment that is told its goal by an attribute."""
+    env = gym.wrappers.TimeLimit(Plain(), 6)
+    return TaskAttributeWrapper(env, {"train": [1.0, far], "test": [1.5]}, "goal", split=split)
+
+def nothing(split="train"):
+    return 3
+'''
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: Any) -> str:
+    """A module of the user's own, under a name that no other test has imported."""
+    name = f"mine_{zlib.crc32(request.node.name.encode())}"
+    (tmp_path / f"{name}.py").write_text(textwrap.dedent(MODULE))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("LDM_TRUST_MODULES", name)
+    monkeypatch.chdir(tmp_path)
+    return name
+
+
+SIZES = "--n-workers 4 --n-mixture 1 --n-episodes 2 --total-timesteps 96 --log-interval 1"
+SIZES += " --vae-buffer-trajectories 20 --eval-tasks 4 --device cpu --run-dir run"
+
+
+def flags(text: str) -> list[str]:
+    return [*text.split(), *SIZES.split()]
+
+
+def returns(path: str = "run/evaluations.csv") -> dict[tuple[str, str], set[float]]:
+    """Last evaluation: (split, task) -> returns of its episodes."""
+    with Path(path).open() as file:
+        rows = list(csv.DictReader(file))
+    last = rows[-1]["timesteps"]
+    found: dict[tuple[str, str], set[float]] = {}
+    for row in rows:
+        if row["timesteps"] == last:
+            found.setdefault((row["split"], row["task"]), set()).add(round(float(row["return"]), 3))
+    return found
+
+
+def norms(*tasks: Any) -> set[float]:
+    return {round(-6 * float(np.linalg.norm(task)), 3) for task in tasks}
+
+
+TRUE = {
+    ("train", "1 1"): norms([1, 1]),
+    ("train", "-1 -1"): norms([1, 1]),
+    ("test", "1 0"): norms([1, 0]),
+    ("test", "0 2"): norms([0, 2]),
+    ("test", "0 0.5"): norms([0, 0.5]),
+}
+
+
+@pytest.mark.parametrize("method", ["ldm", "oracle", "varibad"])
+def test_scalar_families_are_evaluated_on_their_own_tasks(
+    mine: str, method: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(flags(f"--env-id {mine}:Point-v0 --method {method}")) == 0
+    assert returns() == TRUE
+    assert f"LDM_TRUST_MODULES={mine} python -m train.evaluate run" in capsys.readouterr().out
+    assert evaluate.main(["run", "--video"]) == 0
+    assert Path("run/pictures/learning_curves.png").exists()
+    assert list(Path("run/videos").glob("*.mp4"))
+    assert main(["--resume", "run", "--total-timesteps", "192"]) == 0
+    assert returns() == TRUE
+
+
+def test_a_function_makes_the_environment_and_gets_split_and_arguments(
+    mine: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = f"--env-fn {mine}:make --method oracle --env-kwargs far=3.0"
+    assert main(flags(text)) == 0
+    expected = {("train", "1"): {-6.0}, ("train", "3"): {-18.0}, ("test", "1.5"): {-9.0}}
+    assert returns() == expected
+    config = json.loads(Path("run/config.json").read_text())["config"]
+    assert (config["env_id"], config["n_steps"]) == (f"{mine}:make", 12)
+    assert main(["--resume", "run", "--total-timesteps", "192"]) == 0
+    assert evaluate.main(["run", "--tasks", "0"]) == 0
+    with pytest.raises(SystemExit):
+        evaluate.main(["run", "--video"])  # it takes no render_mode
+    assert "cannot draw frames" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("n", ["sync", "async"])
+def test_wrappers_limits_arguments_and_processes(mine: str, n: str) -> None:
+    text = (
+        f"--env-id {mine}:Dicts-v0 --method ldm --observation-keys seen cell --flatten-observation "
+        f"--max-episode-steps 5 --env-kwargs scale=2 shape=ring --vectorization {n}"
+    )
+    assert main(flags(text)) == 0
+    assert returns()[("test", "0 2")] == {-20.0}
+    config = json.loads(Path("run/config.json").read_text())["config"]
+    assert config["n_steps"] == 10 and config["reward_scale"] == "running"
+    assert main(["--resume", "run", "--total-timesteps", "192"]) == 0
+    assert evaluate.main(["run"]) == 0
+
+
+def test_test_tasks_may_be_of_another_id(mine: str) -> None:
+    text = f"--env-id {mine}:PlainTrain-v0 --eval-env-id {mine}:PlainTest-v0 --method rl2"
+    assert main(flags(text)) == 0
+    assert returns() == {("train", ""): {-6.0}, ("test", ""): {-18.0}}
+    assert evaluate.main(["run"]) == 0
+    assert main(["--resume", "run", "--total-timesteps", "192"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("--env-id {m}:Breaks-v0", "cannot make env_id '{m}:Breaks-v0': AssertionError: no such"),
+        ("--env-id {m}:Endless-v0", "set --max-episode-steps"),
+        ("--env-id {m}:Nothing-v0", "has no function 'Nothing-v0' either"),
+        ("--env-fn {m}:nothing", "must return a gymnasium.Env, got 3"),
+        ("--env-fn nowhere:make", "unknown env_id 'nowhere:make': ModuleNotFoundError"),
+        ("--env-id {m}:Dicts-v0", "FilterObservation"),
+        ("--env-id {m}:Strict-v0", "asked for another episode of the same task"),
+        ("--env-id {m}:PlainTrain-v0 --method oracle", "--env-fn module:function"),
+        ("--env-id {m}:Point-v0 --env-kwargs gravity=3", "unexpected keyword argument 'gravity'"),
+        ("--env-id {m}:Point-v0 --env-kwargs gravity", "must be name=value"),
+        ("--env-id {m}:Point-v0 --max-episode-steps 0", "max_episode_steps must be at least 1"),
+        ("--env-id {m}:Point-v0 --n-steps 7", "splits meta-episodes"),
+    ],
+)
+def test_what_cannot_be_made_is_one_line(
+    mine: str, text: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(flags(text.format(m=mine)))
+    *before, said = capsys.readouterr().err.strip().splitlines()
+    assert stop.value.code == 1 and says.format(m=mine) in said
+    assert not any("Traceback" in line for line in before)
+
+
+def test_presets_of_our_families_stay_as_they_are() -> None:
+    config, _ = parse("train.recurrent_ppo", ["--env-id", "LDM-GridNavi-v0"])
+    assert isinstance(config, OnPolicySettings)
+    assert config.n_steps == 120 and config.reward_scale == 1.0
+    other, _ = parse("train.recurrent_ppo", ["--env-id", "Pendulum-v1", "--n-episodes", "3"])
+    assert isinstance(other, OnPolicySettings)
+    assert other.n_steps == 600 and other.reward_scale == "running"
+    said, _ = parse("train.recurrent_ppo", ["--env-id", "Pendulum-v1", "--n-steps=400"])
+    assert isinstance(said, OnPolicySettings) and said.n_steps == 400

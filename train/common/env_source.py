@@ -1,0 +1,195 @@
+"""Where a run's environments come from: an id or a function, its arguments, and plain wrappers."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import inspect
+import json
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+from gymnasium import wrappers
+
+import ldm_envs  # noqa: F401  registers the LDM ids
+from train.config.settings import RunSettings
+
+AnyEnv = gym.Env[Any, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class EnvFacts:
+    """What one environment of a source says of itself.
+
+    Attributes:
+        distribution: Its ``task_distribution``, found through wrappers, or ``None``.
+        horizon: Most steps H of an episode, or ``None``.
+        takes_split: Whether it is made with ``split``.
+    """
+
+    distribution: Any | None
+    horizon: int | None
+    takes_split: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class EnvSource:
+    """Makes single environments as the settings of a run ask for them.
+
+    Attributes:
+        env_id: A registered id, ``module:Id-v0`` or ``module:function``.
+        env_kwargs: Arguments of its constructor or of the function, as ``name=value``.
+        max_episode_steps: Step limit; ``None`` leaves the environment's own.
+        flatten_observation: Put ``FlattenObservation`` around it.
+        observation_keys: Keys of a Dict observation that are kept; all if empty.
+    """
+
+    env_id: str
+    env_kwargs: tuple[str, ...] = ()
+    max_episode_steps: int | None = None
+    flatten_observation: bool = False
+    observation_keys: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, config: RunSettings) -> EnvSource:
+        """The source of a run's environments."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        return cls(**{name: getattr(config, name) for name in names})
+
+    @property
+    def plain(self) -> bool:
+        """Whether no wrapper is asked for."""
+        return not (self.flatten_observation or self.observation_keys)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """``env_kwargs`` with their values read as JSON, or as text where they are none."""
+        return dict(parse_argument(text) for text in self.env_kwargs)
+
+    def spec(self) -> gym.envs.registration.EnvSpec | None:
+        """The registration of an id; ``None`` for a function.
+
+        Raises:
+            ValueError: There is neither an id nor a function of this name.
+        """
+        found = _find(self.env_id)
+        return None if callable(found) and not isinstance(found, str) else gym.spec(found)
+
+    def make(self, split: str | None = None, **arguments: Any) -> AnyEnv:
+        """One environment.
+
+        Args:
+            split: Task set, handed over where the environment takes one.
+            arguments: Further arguments of the constructor, such as ``render_mode``.
+
+        Raises:
+            ValueError: It cannot be made; the message is one line, whatever its constructor raised.
+        """
+        if split is not None and self.facts().takes_split:
+            arguments["split"] = split
+        return self._make(**arguments)
+
+    def _make(self, **arguments: Any) -> AnyEnv:
+        create = _find(self.env_id)
+        arguments = {**self.arguments, **arguments}
+        limit = self.max_episode_steps
+        try:
+            if isinstance(create, str):
+                env = gym.make(create, max_episode_steps=limit, **arguments)
+            else:
+                env = create(**arguments)
+                if limit is not None:
+                    env = wrappers.TimeLimit(env, limit)
+            if self.observation_keys:
+                env = wrappers.FilterObservation(env, self.observation_keys)
+            if self.flatten_observation:
+                env = wrappers.FlattenObservation(env)
+        except Exception as error:  # a third party's constructor may raise anything
+            text = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
+            raise ValueError(
+                f"cannot make env_id {self.env_id!r}: {text} (LDM_TRACEBACK=1 shows where)"
+            ) from error
+        if not isinstance(env, gym.Env):
+            raise ValueError(f"{self.env_id!r} must return a gymnasium.Env, got {env!r}")
+        return env
+
+    @functools.cache  # noqa: B019  a run has one or two sources
+    def facts(self) -> EnvFacts:
+        """What one environment says of itself; it is made once.
+
+        Raises:
+            ValueError: It cannot be made.
+        """
+        create = _find(self.env_id)
+        takes_split = not isinstance(create, str) and _takes(create, "split")
+        env = self._make()
+        try:
+            distribution = _attribute(env, "task_distribution")
+            horizon = step_limit(env)
+        finally:
+            env.close()
+        by_id = isinstance(create, str) and distribution is not None
+        return EnvFacts(distribution, horizon, takes_split or by_id)
+
+
+def parse_argument(text: str) -> tuple[str, Any]:
+    """A constructor argument out of ``name=value``.
+
+    Raises:
+        ValueError: There is no name.
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise ValueError(
+            f"env_kwargs must be name=value, such as gravity=9.8 or render=false, got {text!r}"
+        )
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def step_limit(env: AnyEnv) -> int | None:
+    """Most steps of an episode, by its time limits or its registration."""
+    limits = [] if env.spec is None else [env.spec.max_episode_steps]
+    layer: Any = env
+    while isinstance(layer, gym.Wrapper):
+        if isinstance(layer, wrappers.TimeLimit):
+            limits.append(layer._max_episode_steps)
+        layer = layer.env
+    return min((limit for limit in limits if limit), default=None)
+
+
+@functools.cache
+def _find(env_id: str) -> str | Callable[..., AnyEnv]:
+    """The registered id or the function that a name stands for."""
+    module, _, name = env_id.rpartition(":")
+    try:
+        imported = importlib.import_module(module) if module else None
+    except Exception as error:  # the module is somebody else's
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"unknown env_id {env_id!r}: {text}") from error
+    if name not in gym.registry and imported is not None:
+        function = getattr(imported, name, None)
+        if callable(function):
+            return function
+    try:
+        return gym.spec(name).id
+    except (gym.error.Error, TypeError, ValueError) as error:
+        more = "" if imported is None else f"; module {module!r} has no function {name!r} either"
+        raise ValueError(f"unknown env_id {env_id!r}: {error}{more}") from None
+
+
+def _takes(function: Callable[..., Any], name: str) -> bool:
+    parameters = inspect.signature(function).parameters
+    anything = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    return anything or name in parameters
+
+
+def _attribute(env: AnyEnv, name: str) -> Any | None:
+    try:
+        return env.get_wrapper_attr(name)
+    except AttributeError:
+        return None
