@@ -58,15 +58,19 @@ class TransitionSpec:
         return cls(observation_size, int(np.prod(action_space.shape)))
 
     @classmethod
-    def from_dict(cls, values: dict[str, int]) -> TransitionSpec:
+    def from_dict(cls, values: dict[str, Any]) -> TransitionSpec:
         """Inverse of ``dataclasses.asdict``.
 
         Raises:
             ValueError: Sizes that no space has.
             TypeError: Another name.
         """
-        spec = cls(**values)
-        integers = all(type(value) is int for value in values.values())
+        sizes = tuple(values.get("column_sizes", ()))
+        spec = cls(**{**values, "column_sizes": sizes})
+        numbers = [value for name, value in values.items() if name != "column_sizes"]
+        integers = all(type(value) is int for value in [*numbers, *sizes])
+        if sizes and (len(sizes) != spec.action_columns or spec.n_actions or min(sizes) < 1):
+            raise ValueError(f"these are sizes of no spaces: {spec}")
         if not (integers and spec.observation_size >= 1 and spec.action_columns >= 1) or (
             spec.n_actions < 0 or (spec.n_actions and spec.action_columns != 1)
         ):

@@ -42,6 +42,11 @@ TRAINING = {
     "--env-id Blackjack-v1": "Blackjack-v1 declares no max_episode_steps",
     "--env-id FrozenLake-v1 --n-steps 100": "got Discrete(16)",
     "--env-id CartPole-v1 --method oracle --n-steps 500": "CartPole-v1 has no task_distribution",
+    "--env-id CartPole-v1 --max-episode-steps 0": "max_episode_steps must be at least 1",
+    "--env-id CartPole-v1 --env-kwargs sutton": "must be name=value",
+    "--env-id CartPole-v1 --vectorization threads": "threads",
+    "--env-id CartPole-v1 --eval-env-id Nope-v0": "'Nope-v0'",
+    "--env-id CartPole-v1 --reward-scale 0": "reward_scale must be positive",
     "--method sac": "'sac'",
     "--preset huge": "'huge'",
     "--bogus 3": "--bogus, 3",
@@ -323,7 +328,7 @@ def test_every_flag_with_a_range_is_tried() -> None:
         "normalize-observation", "normalize-reward", "imagination.relative",
         "imagination.final-beliefs", "imagination.keep-dropout-masks",
         "encoder-action-size", "encoder-reward-size", "decoder-action-size", "reward-high",
-        "vae-decoded-steps",
+        "vae-decoded-steps", "observation-keys", "flatten-observation",
     }  # fmt: skip
     names = {name.replace("_", "-") for name in known_settings(OnPolicySettings)}
     assert names - {flag[2:] for flag in tried} - free == set()

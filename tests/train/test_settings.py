@@ -31,6 +31,16 @@ def test_sections_of_the_settings_do_not_overlap() -> None:
     assert sum(map(len, own)) == len(set().union(*own)) == len([f for f in FIELDS if "." not in f])
 
 
+def test_settings_that_are_younger_than_a_run_have_the_value_it_had() -> None:
+    config = resolve("LDM-GridNavi-v0", "ldm", "present-beliefs")
+    values = config.to_dict()
+    younger = {"env_kwargs": (), "max_episode_steps": None, "vectorization": "sync"}
+    younger |= {"observation_keys": (), "flatten_observation": False, "eval_env_id": ""}
+    for name, value in {**younger, "reward_scale": 1.0}.items():
+        assert values.pop(name) == value
+    assert OnPolicySettings.from_dict(values) == config
+
+
 OTHER: dict[str, str] = {
     "method": "rl2", "preset": "paper", "optimizer": "adam", "likelihood": "gaussian",
     "decoder_inputs": "observation action", "net_arch": "8 9", "decoder_hidden_sizes": "7 5",
@@ -42,6 +52,9 @@ OTHER: dict[str, str] = {
     "policy_averaging": "0.5", "imagination.threshold": "0.5", "imagination": "plausible-tasks",
     "anneal_from": "0.5",
     "target_kl": "0.02", "return_statistics": "all",
+    "env_kwargs": "gravity=3 shape=ring", "max_episode_steps": "50",
+    "observation_keys": "seen cell", "vectorization": "async", "eval_env_id": "LDM-AntDir-v0",
+    "reward_scale": "running",
 }  # fmt: skip
 
 
@@ -69,6 +82,8 @@ def changed(config: Any, name: str, value: Any) -> Any:
 def test_every_flag_reaches_the_configuration(name: str) -> None:
     base = [] if name == "preset" else ["--preset", "paper"]
     base += IMAGINATION_OF.get(name, [])
+    if name == "reward_scale":
+        base += ["--likelihood", "gaussian"]  # the one that it scales
     default, _ = parse(SCRIPT, base)
     before = value_of(default, name)
     flag = "--" + name.replace("_", "-")
@@ -78,7 +93,8 @@ def test_every_flag_reaches_the_configuration(name: str) -> None:
         expected: Any = not before
     elif name in OTHER:
         arguments = [flag, *OTHER[name].split()]
-        expected = type(before)(OTHER[name]) if isinstance(before, (int, float, str)) else None
+        plain = isinstance(before, (int, float, str)) and name != "reward_scale"
+        expected = type(before)(OTHER[name]) if plain else None
     else:
         expected = before + 1
         arguments = [flag, str(expected)]
@@ -277,6 +293,9 @@ ELSEWHERE = {
     "preset", "device", "run_dir", "overwrite", "total_timesteps", "log_interval", "eval_interval",
     "checkpoint_interval", "vae_updates", "mixreg_alpha", "eval_tasks", "num_threads",
     "truncate_backpropagation", "log_std_init", "mixture",
+    # in test_any_env, and the scale in tests/wrappers
+    "env_kwargs", "max_episode_steps", "observation_keys", "flatten_observation", "vectorization",
+    "eval_env_id", "reward_scale",
 }  # fmt: skip
 
 

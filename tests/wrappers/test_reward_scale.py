@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -85,10 +86,10 @@ def test_training_does_not_depend_on_the_unit_and_imagines_in_the_environments(
     assert imagined(scaled)[0] - imagined(scaled)[1] > 0.5 * unit  # and it has learned
 
 
-def test_statistics_are_saved_with_the_model() -> None:
+def test_statistics_are_saved_with_the_model(tmp_path: Path) -> None:
     one, _ = train("running", 100.0, 7.0)
-    other = model("running", p_drop=0.0)
-    other.load_state_dict(one.state_dict())
+    one.save(tmp_path / "model.safetensors")
+    other = LatentDynamics.load(tmp_path / "model.safetensors")
     np.testing.assert_array_equal(imagined(one), imagined(other))
     assert float(other.reward_scale.std) > 10
 

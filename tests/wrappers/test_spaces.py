@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import gymnasium as gym
@@ -34,6 +35,7 @@ def test_products_of_choices_are_one_hots_side_by_side(
     assert columns.shape == (1, spec.action_columns) and spec.action_size == len(encoded)
     np.testing.assert_array_equal(spec.encode_action_arrays(columns)[0], encoded)
     np.testing.assert_array_equal(spec.encode_actions(torch.from_numpy(columns))[0], encoded)
+    assert TransitionSpec.from_dict(dataclasses.asdict(spec)) == spec
     codes = set()
     for _ in range(200):  # no two actions look alike
         one = space.sample()
@@ -74,6 +76,13 @@ def test_observations_that_no_network_reads_are_refused_with_a_way_out(
 def test_actions_that_cannot_be_encoded_are_refused_with_a_way_out(space: Any, says: str) -> None:
     with pytest.raises(TypeError, match=says):
         TransitionSpec.from_spaces(BOX, space)
+
+
+@pytest.mark.parametrize("sizes", [(2,), (2, 0), (2, 2.5)])
+def test_sizes_of_no_space_are_refused(sizes: Any) -> None:
+    values = {"observation_size": 3, "action_columns": 2, "column_sizes": sizes}
+    with pytest.raises(ValueError, match="sizes of no spaces"):
+        TransitionSpec.from_dict(values)
 
 
 def test_what_the_hints_name_works() -> None:

@@ -20,6 +20,7 @@ from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 
 from train.common.artifacts import save_artifacts
 from train.common.command_line import StopRequest, TrainingStopped, parse, report_errors
+from train.common.envs import evaluation_batches
 from train.common.evaluation import Evaluator
 from train.common.hooks import FiniteCheck, MetricsLog, PeriodicEvaluation, Progress
 from train.common.learner import Learner
@@ -54,6 +55,7 @@ def train(config: RunSettings, build: Build, resume: RunFolder | None = None) ->
         TrainingStopped: Ctrl-C or SIGTERM came; a checkpoint has been written.
         FloatingPointError: Something was not finite; the message says what, where and when.
     """
+    evaluation_batches(config)  # an unknown eval_env_id is refused before there is a folder
     learner = build(config)
     folder = resume or RunFolder.create(config)
     with folder.lock():
