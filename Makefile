@@ -15,7 +15,7 @@ STAMP  := $(VENV)/.installed
 USABLE  = $(BIN)/python -c 'import sys, pip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-slow lint format train benchmark figures clean
+.PHONY: help install test test-slow lint format train benchmark figures docs clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -66,6 +66,10 @@ benchmark: install  ## env and training steps per second, against the stock libr
 figures: install  ## draw the figures of results/gridworld again from its CSV files
 	$(BIN)/python -m train.figures $(ARGS)
 
+docs: $(STAMP)  ## build the documentation site in docs/_build/html; warnings are errors
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[docs]'
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
 clean:  ## remove caches and builds; runs/ and the virtual environment stay
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
