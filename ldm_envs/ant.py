@@ -151,7 +151,7 @@ class AntDirEnv(MujocoTaskEnv):
     **Start.** Gymnasium's initial state with U(-0.1, 0.1) added to every qpos and 0.1 N(0, 1) to
     every qvel.
 
-    **Reward.** v . (cos theta, sin theta) - 0.5 ||a||^2 + 1, with v the torso velocity in m/s
+    **Reward.** `v . (cos theta, sin theta) - 0.5 ||a||^2 + 1`, with v the torso velocity in m/s
     over the step of 0.05 s as Gymnasium's Ant computes it (from `xpos`, which under RK4 lies
     0.1 mm from qpos on average); in `info` as `reward_forward` + `reward_ctrl` + `reward_survive`.
 
@@ -195,7 +195,7 @@ class AntGoalEnv(MujocoTaskEnv):
 
     **Start.** As `AntDirEnv`.
 
-    **Reward.** -(|x - r cos theta| + |y - r sin theta|) - 0.1 ||a||^2, with (x, y) in m the
+    **Reward.** `-(|x - r cos theta| + |y - r sin theta|) - 0.1 ||a||^2`, with (x, y) in m the
     torso position in the observation; in `info` as `reward_goal` + `reward_ctrl`.
 
     **End.** Never terminates; truncated after 200 steps (by `TimeLimit`, from the registration).

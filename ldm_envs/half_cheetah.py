@@ -95,7 +95,7 @@ class HalfCheetahVelEnv(MujocoTaskEnv):
     **Start.** Gymnasium's initial state with U(-0.1, 0.1) added to every qpos and 0.1 N(0, 1) to
     every qvel.
 
-    **Reward.** -|v_x - v| - 0.05 ||a||^2, with v_x in m/s the change of the root's x over the
+    **Reward.** `-|v_x - v| - 0.05 ||a||^2`, with v_x in m/s the change of the root's x over the
     step of 0.05 s; in `info` as `reward_velocity` + `reward_ctrl`.
 
     **End.** Never terminates; truncated after 200 steps (by `TimeLimit`, from the registration).

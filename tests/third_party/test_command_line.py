@@ -25,7 +25,7 @@ IDS: dict[str, tuple[str, str]] = {
     "Reacher-v5": ("mujoco", ""),
     "Hopper-v5": ("mujoco", ""),
     "FrozenLake-v1": ("gymnasium", "--flatten-observation"),
-    "Taxi-v3": ("gymnasium", "--flatten-observation"),
+    "Taxi-v4": ("gymnasium", "--flatten-observation"),
     "Blackjack-v1": ("gymnasium", "--flatten-observation"),  # and a limit, which all have here
     "LunarLander-v3": ("Box2D", ""),
     "LunarLander-v3 continuous": ("Box2D", "--env-kwargs continuous=true"),
@@ -57,12 +57,20 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LDM_TRUST_MODULES", ",".join(sorted(modules)))
 
 
+# one of each kind in every run of the tests; the others are some ten seconds each
+QUICK = ("CartPole-v1", "FrozenLake-v1", "families:hopper_masses")
+CASES = [
+    pytest.param(name, marks=() if name in QUICK else (pytest.mark.slow, pytest.mark.timeout(600)))
+    for name in IDS
+]
+
+
 def splits(run: Path) -> set[str]:
     with (run / "evaluations.csv").open() as file:
         return {row["split"] for row in csv.DictReader(file)}
 
 
-@pytest.mark.parametrize("name", IDS)
+@pytest.mark.parametrize("name", CASES)
 @pytest.mark.filterwarnings("ignore")
 def test_trains_evaluates_and_resumes(name: str, tmp_path: Path) -> None:
     package, own = IDS[name]
@@ -78,6 +86,8 @@ def test_trains_evaluates_and_resumes(name: str, tmp_path: Path) -> None:
     assert splits(run) == ({"train", "test"} if family else {"train"})
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", ["families:four_rooms", "metaworld_ml1:make"])
 @pytest.mark.filterwarnings("ignore")
 def test_oracles_train_on_the_splits_of_an_adapter(name: str, tmp_path: Path) -> None:
@@ -88,11 +98,8 @@ def test_oracles_train_on_the_splits_of_an_adapter(name: str, tmp_path: Path) ->
     assert splits(tmp_path / "run") == {"train", "test"}
     make: Any = getattr(importlib.import_module(name.split(":")[0]), name.split(":")[1])
     env = make(split="all")
-    n = (
-        {split: len(tasks.tasks) for split, tasks in env.task_distribution.items()}
-        if hasattr(env, "task_distribution")
-        else {k: len(v.tasks) for k, v in env.get_wrapper_attr("task_distribution").items()}
-    )
+    distribution = env.get_wrapper_attr("task_distribution")
+    n = {split: len(tasks.tasks) for split, tasks in distribution.items()}
     assert n["all"] == n["train"] + n["test"]
     if "metaworld" in name:
         assert (n["train"], n["test"]) == (50, 50)
