@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
-from ldm_wrappers.imagination import ImaginationConfig, MixtureScheme
+from ldm_wrappers.imagination import ImaginationScheme, MixtureScheme
 from ldm_wrappers.latent_dynamics import (
     LatentDynamics,
     LatentDynamicsConfig,
@@ -30,7 +30,7 @@ def imagine(
     max_episode_steps: int | None = None,
     config: LatentDynamicsConfig | None = None,
     mixture: MixtureScheme | None = None,
-    imagination: ImaginationConfig | None = None,
+    imagination: ImaginationScheme | None = None,
     n_updates: int = 4,
     capacity: int = 1000,
     finite_horizon: bool = False,
@@ -98,7 +98,7 @@ def imagine(
         n_mixture=n_mixture,
         mixture=mixture,
         buffer=buffer,
-        config=imagination,
+        imagination=imagination,
         seed=seeds[2],
     )
     options = {"n_encoded_lengths": 10, "n_decoded_steps": 100, **trainer}
