@@ -47,6 +47,7 @@ TRAINING = {
     "--env-id CartPole-v1 --vectorization threads": "threads",
     "--env-id CartPole-v1 --eval-env-id Nope-v0": "'Nope-v0'",
     "--env-id CartPole-v1 --reward-scale 0": "reward_scale must be positive",
+    "--return-statistics some": "some",
     "--method sac": "'sac'",
     "--preset huge": "'huge'",
     "--bogus 3": "--bogus, 3",
