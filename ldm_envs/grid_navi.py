@@ -162,7 +162,7 @@ class GridNaviEnv(TaskEnv[NDArray[np.float32], np.int64]):
         task = self._current_task()
         if not self.action_space.contains(action):
             raise ValueError(f"Expected an action in {self.action_space}, got {action!r}")
-        self._position = next_position(self._position, action)
+        self._position = next_position(self._position, int(action))
         success = bool(on_goal(self._position, task))
         terms = {name: float(term) for name, term in reward_terms(success).items()}
         info = {**self._task_info(), **terms, "is_success": success}

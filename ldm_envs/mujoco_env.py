@@ -19,6 +19,7 @@ from ldm_envs.mujoco_family import (
     is_sane,
 )
 from ldm_envs.mujoco_markers import Marker
+from ldm_envs.mujoco_opengl import no_screen_message
 from ldm_envs.task_env import TaskEnv
 
 _INTEGRATION_STATE = mujoco.mjtState.mjSTATE_INTEGRATION
@@ -130,13 +131,20 @@ class MujocoTaskEnv(TaskEnv[NDArray[np.float64], NDArray[np.float64]], MujocoEnv
             raise ValueError(
                 f"render() needs a render_mode, one of {self.metadata['render_modes']}; got None"
             )
-        viewer = self.mujoco_renderer._get_viewer(self.render_mode)
+        viewer = self._viewer(self.render_mode)
         viewer._markers.clear()  # the offscreen viewer leaves them for us to clear
         for marker in self.markers():
             viewer.add_marker(**marker)
         if self._own_view and self.camera_follows_torso:
             viewer.cam.lookat[:2] = self.data.xpos[TORSO, :2]
         return self.mujoco_renderer.render(self.render_mode)
+
+    def _viewer(self, render_mode: str) -> Any:
+        """Gymnasium's viewer; a RuntimeError that names the way out where none can be made."""
+        try:
+            return self.mujoco_renderer._get_viewer(render_mode)
+        except Exception as error:  # each OpenGL backend fails in a way of its own
+            raise RuntimeError(no_screen_message(render_mode, error)) from error
 
     def markers(self) -> list[Marker]:
         """The hidden task as geoms to draw into the scene."""

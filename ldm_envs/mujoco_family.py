@@ -18,6 +18,9 @@ from gymnasium.envs.mujoco.mujoco_env import expand_model_path
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+# A few float32 roundings, as FINITE_SET_TOLERANCE has for tasks: gymnasium's RescaleAction maps its
+# own bounds to one rounding beyond ours.
+ACTION_TOLERANCE = 1e-5
 TORSO = 1  # body 0 is the world; the torso is the first body of both models
 # MuJoCo answers these by silently resetting the simulation to its initial state.
 DIVERGENCE_WARNINGS = [
@@ -135,10 +138,11 @@ def control_cost(action: Array, weight: float) -> Array:
 
 
 def check_action(action: Any, space: gym.Space[Any], noun: str) -> Array:
-    """`action` as float64, or a ValueError that shows it.
+    """`action` as float64 inside the box, or a ValueError that shows it.
 
     Actions outside the box are refused rather than clipped, because the control cost would count
-    what the motors never did: clip where they are made, or wrap in gymnasium's `ClipAction`.
+    what the motors never did: clip where they are made, or wrap in gymnasium's `ClipAction`. What
+    float32 rounding puts outside, at most `ACTION_TOLERANCE` of the box's bounds, is clipped.
     """
     assert isinstance(space, spaces.Box)
     array = np.asarray(action)
@@ -148,6 +152,11 @@ def check_action(action: Any, space: gym.Space[Any], noun: str) -> Array:
             f"dtype {array.dtype}"
         )
     inside = (array >= space.low) & (array <= space.high)  # False for NaN as well
+    if np.count_nonzero(inside) == inside.size:
+        return array.astype(np.float64)
+    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+    slack = ACTION_TOLERANCE * np.maximum(np.abs(low), np.abs(high))
+    inside = (array >= low - slack) & (array <= high + slack)
     if np.count_nonzero(inside) != inside.size:
         where = np.argwhere(~inside)
         raise ValueError(
@@ -155,4 +164,4 @@ def check_action(action: Any, space: gym.Space[Any], noun: str) -> Array:
             f"{array[~inside].tolist()} at {where.tolist()}; clip them, for instance with "
             "gymnasium.wrappers.ClipAction"
         )
-    return array.astype(np.float64)
+    return np.clip(array.astype(np.float64), low, high)

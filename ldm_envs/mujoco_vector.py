@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ldm_envs.mujoco_batch import BACKENDS, PhysicsBatch, make_physics
 from ldm_envs.mujoco_family import Array, MujocoFamily, Physics, check_action, is_sane
 from ldm_envs.vector_env import TaskVectorEnv
+from ldm_envs.vector_state import check_positive
 
 MAX_EPISODE_STEPS = 200
 
@@ -67,8 +68,8 @@ class MujocoVectorEnv(TaskVectorEnv):
     ) -> None:
         if backend not in BACKENDS:
             raise ValueError(f"backend must be one of {BACKENDS}, got {backend!r}")
-        if num_threads is not None and not (isinstance(num_threads, int) and num_threads >= 1):
-            raise ValueError(f"num_threads must be None or a positive integer, got {num_threads!r}")
+        if num_threads is not None:
+            num_threads = check_positive("num_threads", num_threads)
         self._model = self.family.load_model()
         low, high = self._model.actuator_ctrlrange.astype(np.float32).T
         super().__init__(

@@ -92,20 +92,26 @@ def parse_vector_reset(
 
 
 def parse_seeds(seed: Any, num_envs: int) -> list[int | None]:
-    """One seed per environment: an int gives seed + i, as Gymnasium's SyncVectorEnv does."""
+    """One seed per environment: those of a list, or independent ones from an int.
+
+    An int is the entropy of a `numpy.random.SeedSequence`, whose first words of 32 bits are the
+    seeds. Gymnasium's seed + i would give environment i + 1 of one batch the very stream of
+    environment i of the batch with the next seed.
+    """
     if seed is None:
         return [None] * num_envs
-    if isinstance(seed, (list, tuple, np.ndarray)):
+    if isinstance(seed, (list, tuple)) or np.ndim(seed):
         if len(seed) != num_envs:
             raise ValueError(f"Expected {num_envs} seeds, one per env, got {len(seed)}: {seed!r}")
-        return [None if one is None else _seed(one) for one in seed]
-    first = _seed(seed)
-    return [first + i for i in range(num_envs)]
+        return [None if one is None else parse_seed(one) for one in seed]
+    words = np.random.SeedSequence(parse_seed(seed)).generate_state(num_envs, np.uint32)
+    return [int(word) for word in words]
 
 
-def _seed(seed: Any) -> int:
+def parse_seed(seed: Any) -> int:
+    """A seed of one environment as an int: NumPy integers and 0-d arrays are accepted."""
     try:
-        if isinstance(seed, (bool, np.bool_)):
+        if isinstance(seed, (bool, np.bool_)) or getattr(seed, "dtype", None) == np.bool_:
             raise TypeError
         value = operator.index(seed)
     except TypeError:

@@ -6,10 +6,11 @@ from typing import Any, Generic, TypeVar
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.error import ResetNeeded
 from gymnasium.utils import seeding
 
-from ldm_envs.options import parse_scalar_reset, parse_seeds
+from ldm_envs.options import parse_scalar_reset, parse_seed
 from ldm_envs.tasks import FloatArray, TaskDistribution
 
 ObsT = TypeVar("ObsT")
@@ -18,6 +19,9 @@ ActT = TypeVar("ActT")
 
 class TaskEnv(gym.Env[ObsT, ActT], Generic[ObsT, ActT]):
     """Base of the scalar environments with a hidden task.
+
+    Register a family with ``disable_env_checker=True``: from Gymnasium 1.4 on its passive checker
+    fails at the first step after a first `reset` that was refused.
 
     Attributes:
         task_distribution: The family's task sets by split name.
@@ -40,8 +44,16 @@ class TaskEnv(gym.Env[ObsT, ActT], Generic[ObsT, ActT]):
         The generator is used only when a task is drawn, so a pinned or kept task leaves the
         stream to the start state.
         """
-        request = parse_scalar_reset(options, self.task_distribution)
-        (checked_seed,) = parse_seeds(seed, 1)
+        try:
+            request = parse_scalar_reset(options, self.task_distribution)
+            checked_seed = None if seed is None else parse_seed(seed)
+        except ValueError as error:
+            if self._started or not _has_checker(self.spec):
+                raise
+            raise ValueError(
+                f"{error} (make the environment again: Gymnasium's checker cannot step one whose "
+                "first reset was refused; gym.make(…, disable_env_checker=True) does without it)"
+            ) from None
         gym.Env.reset(self, seed=checked_seed)
         if request.task is not None:
             self._task = request.task
@@ -93,3 +105,9 @@ class TaskEnv(gym.Env[ObsT, ActT], Generic[ObsT, ActT]):
 
     def _task_info(self) -> dict[str, Any]:
         return {"task": np.array(self._current_task())}
+
+
+def _has_checker(spec: EnvSpec | None) -> bool:
+    """Whether `gym.make` puts its passive checker around environments of this id."""
+    registered = None if spec is None else gym.registry.get(spec.id)
+    return registered is not None and not registered.disable_env_checker

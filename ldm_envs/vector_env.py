@@ -25,8 +25,9 @@ Infos = dict[str, Any]
 class TaskVectorEnv(TaskVectorState):
     """Base of the batched environments with one hidden task per environment.
 
-    `reset(seed=..., options=...)`: an int seed gives environment i the seed `seed + i`; a list
-    gives one seed or None each. Options, all optional:
+    `reset(seed=..., options=...)`: a list gives one seed or None each; an int gives
+    every environment an independent stream, through a `numpy.random.SeedSequence`, so that no
+    environment of one batch repeats one of a batch with another seed. Options, all optional:
 
     - "task": (num_envs, task_dim), or (task_dim,) for all environments alike;
     - "keep_task": bool or bool array (num_envs,): start a new episode of the same task (a task

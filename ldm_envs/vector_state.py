@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -37,11 +38,11 @@ class TaskVectorState(VectorEnv[Array, Array, Array]):
         autoreset_mode: AutoresetMode | str,
         render_mode: str | None,
     ) -> None:
-        self.num_envs = _positive("num_envs", num_envs)
+        self.num_envs = check_positive("num_envs", num_envs)
         self._task_set = self.task_distribution[split]
         self.split = split
         if max_episode_steps is not None:
-            max_episode_steps = _positive("max_episode_steps", max_episode_steps)
+            max_episode_steps = check_positive("max_episode_steps", max_episode_steps)
         self.max_episode_steps = max_episode_steps
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
@@ -173,12 +174,14 @@ def _rebuild(
     return env
 
 
-def _positive(name: str, value: Any) -> int:
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-        raise ValueError(f"{name} must be a positive integer, got {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} must be a positive integer, got {value!r}")
-    return int(value)
+def check_positive(name: str, value: Any) -> int:
+    """`value` as an int of at least 1 (NumPy integers and 0-d arrays too), or a ValueError."""
+    try:
+        if isinstance(value, (bool, np.bool_)) or operator.index(value) < 1:
+            raise TypeError
+    except TypeError:
+        raise ValueError(f"{name} must be a positive integer, got {value!r}") from None
+    return operator.index(value)
 
 
 def _autoreset_mode(value: AutoresetMode | str) -> AutoresetMode:

@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from ldm_wrappers.infos import true_next_observation
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.transition import FloatArray
 from ldm_wrappers.live_arguments import RecordLiveArguments
@@ -69,15 +70,20 @@ class BeliefObservationWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgume
 
     def step(self, action: Any) -> tuple[FloatArray, Any, bool, bool, dict[str, Any]]:
         """Step and show the new belief."""
-        observation, reward, terminated, truncated, info = self.env.step(action)
-        next_state = self.latent_dynamics.spec.observation_row(info.get("next_obs", observation))
         actions = self.latent_dynamics.spec.action_row(action)
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        true_next = true_next_observation(info, observation)
+        next_state = self.latent_dynamics.spec.observation_row(true_next)
         self.tracker.update(self._observation, actions, np.array([reward]), next_state)
         self._observation = self.latent_dynamics.spec.observation_row(observation)
         joined = self._join(self._observation)
         if terminated or truncated:
             self.tracker.end(np.ones(1, bool))
         return joined, reward, terminated, truncated, info
+
+    def observe(self) -> FloatArray:
+        """The observation of now, float32: the last state with the newest weights' belief."""
+        return self._join(self._observation)
 
     def _join(self, state: FloatArray) -> FloatArray:
         posterior = self.tracker.posterior()

@@ -14,6 +14,7 @@ from ldm_wrappers.imagination import (
     ImaginationScheme,
     MixtureScheme,
 )
+from ldm_wrappers.infos import set_aside, true_next_observation
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.transition import FloatArray
 from ldm_wrappers.live_arguments import RecordLiveArguments
@@ -64,7 +65,10 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         )
         super().__init__(env)
         latent_dynamics.check_spaces(env.observation_space, env.action_space)
-        latent_dim = beliefs.means(0).shape[1]
+        if isinstance(beliefs, BeliefPool):  # not read yet: its first use may be an error
+            latent_dim = beliefs.latent_dim
+        else:
+            latent_dim = beliefs.means(0).shape[1]
         if latent_dim != latent_dynamics.config.latent_dim:
             raise ValueError(
                 f"the beliefs have {latent_dim} dimensions, the latent dynamics model has "
@@ -101,17 +105,18 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         # taken first: publishers that step later must not leak what this step has not seen
         final = self.imagination.final_beliefs
         means = self.beliefs.final_means() if final else self.beliefs.means(self._step)
-        observation, reward, terminated, truncated, info = self.env.step(action)
         spec, to_tensor = self.latent_dynamics.spec, self.latent_dynamics.to_tensor
+        columns = spec.action_row(action)
+        observation, reward, terminated, truncated, info = self.env.step(action)
         paid = self.imagination.rewards(
             to_tensor(means),
             to_tensor(self._observation),
-            to_tensor(spec.action_row(action)),
-            to_tensor(spec.observation_row(info.get("next_obs", observation))),
+            to_tensor(columns),
+            to_tensor(spec.observation_row(true_next_observation(info, observation))),
         )
         self._observation = spec.observation_row(observation)
         self._step += 1
-        info = {**info, "environment_reward": float(reward)}
+        info = {**set_aside(info, ("environment_reward",)), "environment_reward": float(reward)}
         return observation, float(paid[0]), terminated, truncated, info
 
 
@@ -151,7 +156,8 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         self._observation: FloatArray = np.zeros(
             (1, latent_dynamics.spec.observation_size), np.float32
         )
-        self._publish()
+        if pool.belongs_here:
+            self._publish()
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -165,9 +171,10 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Step, update the belief and publish it."""
-        observation, reward, terminated, truncated, info = self.env.step(action)
-        next_state = self.latent_dynamics.spec.observation_row(info.get("next_obs", observation))
         actions = self.latent_dynamics.spec.action_row(action)
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        true_next = true_next_observation(info, observation)
+        next_state = self.latent_dynamics.spec.observation_row(true_next)
         self.tracker.update(self._observation, actions, np.array([reward]), next_state)
         self._observation = self.latent_dynamics.spec.observation_row(observation)
         self._publish()

@@ -2,23 +2,45 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec, WrapperSpec
 
+from ldm_wrappers.arguments import check_integer
+from ldm_wrappers.infos import MARK, MULTI_EPISODE_INFOS, set_aside
 from ldm_wrappers.task_protocol import TaskWatch, env_name, told_task
 
 _ONE = np.zeros(1, np.intp)  # the index of the only worker
 
 
-def check_n_episodes(n_episodes: int) -> int:
-    """``n_episodes`` if it is an integer of at least 1, else a ``ValueError``."""
-    if isinstance(n_episodes, bool) or not isinstance(n_episodes, (int, np.integer)):
-        raise ValueError(f"n_episodes must be an integer, got {n_episodes!r}")
-    if n_episodes < 1:
-        raise ValueError(f"n_episodes must be at least 1, got {n_episodes}")
-    return int(n_episodes)
+def require_array_observations(space: spaces.Space[Any]) -> None:
+    """Raise a ``TypeError`` unless the observations of a single space are arrays or numbers."""
+    arrays = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
+    if not isinstance(space, arrays):
+        raise TypeError(
+            f"MultiEpisodeWrapper needs observations that are arrays, got {space}; put "
+            "gymnasium.wrappers.FlattenObservation around each environment first"
+        )
+
+
+def meta_episode_spec(spec: EnvSpec | None, n_episodes: int) -> EnvSpec | None:
+    """A copy of ``spec`` whose ``max_episode_steps`` is that of a meta-episode, N · H."""
+    spec = copy.deepcopy(spec)
+    if spec is not None and spec.max_episode_steps is not None:
+        spec.max_episode_steps = n_episodes * spec.max_episode_steps
+    return spec
+
+
+def _time_limit(max_episode_steps: int) -> WrapperSpec:
+    return WrapperSpec(
+        "TimeLimit",
+        "gymnasium.wrappers.common:TimeLimit",
+        {"max_episode_steps": max_episode_steps},
+    )
 
 
 class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
@@ -32,6 +54,11 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
     * ``episode_index`` (int): inner episode of the observation, from 0;
     * ``next_obs`` (steps only): the true next state, also where a restart is shown;
     * ``episode_returns``, ``episode_lengths`` (at the end only): arrays (n_episodes,).
+
+    An info of these names that the environment itself reports is kept as ``environment_<name>``.
+
+    ``spec.max_episode_steps`` is N · H; an environment made again from this spec ends its inner
+    episodes after H steps as this one does.
 
     Wrappers that change the observations of a task (scaling, flattening) go inside this one:
     ``next_obs`` is what ``env`` showed, and the latent dynamics model reads both.
@@ -48,6 +75,7 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
     Raises:
         ValueError: ``n_episodes`` is no integer of at least 1.
         TaskChangedError: At a step, where the task changed inside a meta-episode.
+        TypeError: Observations are not arrays (``Dict``, ``Tuple``, …).
     """
 
     def __init__(
@@ -58,16 +86,31 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
         finite_horizon: bool = False,
         check_tasks: bool = True,
     ) -> None:
+        n_episodes = check_integer("n_episodes", n_episodes)
+        require_array_observations(env.observation_space)
         gym.utils.RecordConstructorArgs.__init__(
             self, n_episodes=n_episodes, finite_horizon=finite_horizon, check_tasks=check_tasks
         )
         super().__init__(env)
-        self.n_episodes = check_n_episodes(n_episodes)
+        self.n_episodes = n_episodes
         self.finite_horizon = finite_horizon
         self._episode = 0
         self._returns = np.zeros(n_episodes)
         self._lengths = np.zeros(n_episodes, np.int64)
         self._watch = TaskWatch(env_name(env), 1) if check_tasks else None
+
+    @property
+    def spec(self) -> EnvSpec | None:  # type: ignore[override]
+        """As Gymnasium has it, with ``max_episode_steps`` N · H."""
+        if self._cached_spec is not None:
+            return self._cached_spec
+        made = meta_episode_spec(super().spec, self.n_episodes)
+        inner = None if self.env.spec is None else self.env.spec.max_episode_steps
+        if made is not None and inner is not None:
+            # gym.make puts a time limit of N · H around the environment: here is the inner one
+            made.additional_wrappers = (_time_limit(inner), *made.additional_wrappers)
+        self._cached_spec = made
+        return self._cached_spec
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -80,14 +123,14 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
         self._episode = 0
         self._returns[:] = 0.0
         self._lengths[:] = 0
-        return observation, self._position(info, True)
+        return observation, self._position(set_aside(info, MULTI_EPISODE_INFOS), True)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Step, and restart where an inner episode ended."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._returns[self._episode] += float(reward)
         self._lengths[self._episode] += 1
-        info = {**info, "next_obs": np.array(observation)}
+        info = {**set_aside(info, MULTI_EPISODE_INFOS), "next_obs": np.array(observation)}
         ended = terminated or truncated
         if ended and self._watch is not None:
             self._watch.check(_ONE, told_task(info))
@@ -96,7 +139,7 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
             observation, reset_info = self.env.reset(options={"keep_task": True})
             if self._watch is not None:
                 self._watch.check(_ONE, told_task(reset_info))
-            info = {**info, **reset_info}
+            info = {**info, **set_aside(reset_info, MULTI_EPISODE_INFOS)}
             return observation, reward, False, False, self._position(info, True)
         if ended:
             info["episode_returns"] = self._returns.copy()
@@ -106,7 +149,7 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
         return observation, reward, terminated, truncated, self._position(info, False)
 
     def _position(self, info: dict[str, Any], start: bool) -> dict[str, Any]:
-        return {**info, "episode_start": start, "episode_index": self._episode}
+        return {**info, MARK: True, "episode_start": start, "episode_index": self._episode}
 
     def get_state(self) -> dict[str, Any]:
         """Bookkeeping of the running meta-episode, for an exact resume."""

@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from ldm_wrappers.infos import begins_episode
 from ldm_wrappers.latent_dynamics.transition import FloatArray, TransitionSpec
 
 
@@ -36,6 +37,7 @@ class RL2ObservationWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCon
 
     Raises:
         TypeError: Spaces of another kind.
+        ValueError: At a step, an action that is not one of the action space.
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
@@ -54,10 +56,9 @@ class RL2ObservationWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCon
 
     def step(self, action: Any) -> tuple[FloatArray, Any, bool, bool, dict[str, Any]]:
         """Step and join what was done to what is shown."""
-        observation, reward, terminated, truncated, info = self.env.step(action)
         encoded = self._spec.encode_action_arrays(self._spec.action_row(action))[0]
-        start = bool(info.get("episode_start", False))
-        joined = self._join(observation, encoded, float(reward), start)
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        joined = self._join(observation, encoded, float(reward), begins_episode(info))
         return joined, reward, terminated, truncated, info
 
     def _join(self, observation: Any, action: FloatArray, reward: float, start: bool) -> FloatArray:

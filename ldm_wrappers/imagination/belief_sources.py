@@ -7,12 +7,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ldm_wrappers.arguments import check_integer
 from ldm_wrappers.imagination.schemes import (
     Imagination,
     Mixture,
     imagination_from_dict,
     mixture_from_dict,
 )
+from ldm_wrappers.latent_dynamics.process import ProcessBound
 from ldm_wrappers.latent_dynamics.transition import FloatArray
 from ldm_wrappers.state_file import load_object, save_object
 
@@ -33,19 +35,21 @@ class BeliefSource(Protocol):
         """Belief means at the end of finished tasks, float32 (n_beliefs, latent_dim)."""
 
 
-class BeliefPool:
+class BeliefPool(ProcessBound):
     """Live beliefs of the environments of this process; each publishes to its own row.
 
     Args:
         n_beliefs: Number of publishing environments (the paper's normal workers).
         latent_dim: Size of the latent.
+
+    Raises:
+        RuntimeError: A method is called in another process than the pool was made in, whose copy
+            nobody publishes to.
     """
 
     def __init__(self, n_beliefs: int, latent_dim: int) -> None:
-        if n_beliefs < 1 or latent_dim < 1:
-            raise ValueError(
-                f"n_beliefs and latent_dim must be at least 1, got {n_beliefs} and {latent_dim}"
-            )
+        n_beliefs = check_integer("n_beliefs", n_beliefs)
+        latent_dim = check_integer("latent_dim", latent_dim)
         self._means = np.zeros((n_beliefs, latent_dim), np.float32)
         self._final_means = self._means.copy()
         self._finished = np.zeros((n_beliefs, 1), bool)
@@ -54,6 +58,11 @@ class BeliefPool:
     def n_beliefs(self) -> int:
         """Number of publishing environments."""
         return len(self._means)
+
+    @property
+    def latent_dim(self) -> int:
+        """Size of the latent."""
+        return int(self._means.shape[1])
 
     def publish(self, index: int, mean: FloatArray) -> None:
         """Replace the belief of environment ``index`` by ``mean``, (latent_dim,)."""
@@ -65,6 +74,7 @@ class BeliefPool:
         self._finished[index] = True
 
     def _checked(self, index: int, mean: FloatArray) -> FloatArray:
+        self.check_process()
         if not 0 <= index < self.n_beliefs:
             raise ValueError(f"index must lie in [0, {self.n_beliefs}), got {index}")
         mean = np.asarray(mean, np.float32)
@@ -76,10 +86,12 @@ class BeliefPool:
 
     def means(self, step: int) -> FloatArray:
         """The published beliefs as they are now, whatever the step."""
+        self.check_process()
         return self._means.copy()
 
     def final_means(self) -> FloatArray:
         """Beliefs at the end of each environment's latest finished task, else its current one."""
+        self.check_process()
         return np.where(self._finished, self._final_means, self._means)
 
 

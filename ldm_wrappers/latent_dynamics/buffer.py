@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from ldm_wrappers.arguments import check_integer, check_seed
 from ldm_wrappers.latent_dynamics.elbo import TrajectoryBatch
+from ldm_wrappers.latent_dynamics.process import ProcessBound
 from ldm_wrappers.latent_dynamics.transition import FloatArray, TransitionSpec
 from ldm_wrappers.saved_state import check_like, state_part
 
@@ -25,7 +27,7 @@ def _arrays(spec: TransitionSpec, shape: tuple[int, ...]) -> dict[str, FloatArra
     }
 
 
-class TrajectoryBuffer:
+class TrajectoryBuffer(ProcessBound):
     """Ring buffer of whole trajectories (one trajectory is one meta-episode).
 
     Args:
@@ -39,18 +41,14 @@ class TrajectoryBuffer:
     def __init__(
         self, spec: TransitionSpec, *, capacity: int, max_length: int, seed: int = 0
     ) -> None:
-        if capacity < 1 or max_length < 1:
-            raise ValueError(
-                f"capacity and max_length must be at least 1, got {capacity} and {max_length}"
-            )
         self.spec = spec
-        self.capacity = capacity
-        self.max_length = max_length
+        self.capacity = capacity = check_integer("capacity", capacity)
+        self.max_length = max_length = check_integer("max_length", max_length)
         self._data = _arrays(spec, (capacity, max_length))
         self._lengths = np.zeros(capacity, np.int64)
         self._next = 0
         self._size = 0
-        self._rng = np.random.default_rng(seed)
+        self._rng = np.random.default_rng(check_seed(seed))
 
     def __len__(self) -> int:
         return self._size
@@ -77,7 +75,9 @@ class TrajectoryBuffer:
 
         Raises:
             ValueError: A length is out of range or a valid entry is not finite. Nothing is stored.
+            RuntimeError: The buffer was made in another process.
         """
+        self.check_process()
         n_steps = min(trajectories["rewards"].shape[1], self.max_length)
         if lengths.size == 0:
             return
@@ -118,6 +118,7 @@ class TrajectoryBuffer:
         self, index: np.ndarray[Any, Any], device: torch.device | str = "cpu"
     ) -> TrajectoryBatch:
         """The trajectories in slots ``index``, time first."""
+        self.check_process()
         lengths = self._lengths[index]
         longest = int(lengths.max())
         behind = np.arange(longest) >= lengths[:, None]

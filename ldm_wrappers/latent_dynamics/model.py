@@ -12,9 +12,11 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import nn
 
+from ldm_wrappers.arguments import check_seed
 from ldm_wrappers.latent_dynamics.config import LatentDynamicsConfig
 from ldm_wrappers.latent_dynamics.decoder import RewardDecoder
 from ldm_wrappers.latent_dynamics.encoder import Encoder
+from ldm_wrappers.latent_dynamics.process import ProcessBound
 from ldm_wrappers.latent_dynamics.reward_scale import RewardScale
 from ldm_wrappers.latent_dynamics.transition import FloatArray, TransitionSpec
 from ldm_wrappers.saved_state import check_like, load_weights
@@ -23,7 +25,7 @@ from ldm_wrappers.state_file import load_object, save_object
 KIND = "LatentDynamics"
 
 
-class LatentDynamics(nn.Module):
+class LatentDynamics(ProcessBound, nn.Module):
     """Variational model of the hidden task: q(m | τ) and p(r | m, s, a, s') (section 3.2).
 
     Args:
@@ -64,6 +66,7 @@ class LatentDynamics(nn.Module):
         self.spec = spec
         self.config = config
         self.metadata: dict[str, Any] = {}
+        seed = check_seed(seed)
         # torch's initialisers draw from the global generator: borrow it, then put it back
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)  # torch.manual_seed seeds CUDA too
@@ -139,7 +142,12 @@ class LatentDynamics(nn.Module):
         return self.encoder.mean.weight.device
 
     def to_tensor(self, array: FloatArray) -> torch.Tensor:
-        """A float32 tensor of an array, where the weights live."""
+        """A float32 tensor of an array, where the weights live.
+
+        Raises:
+            RuntimeError: The model was made in another process, and this is a copy of it.
+        """
+        self.check_process()
         return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self.device)
 
     @torch.no_grad()
@@ -164,6 +172,7 @@ class LatentDynamics(nn.Module):
         Returns:
             float32 (…,).
         """
+        self.check_process()
         output = self.decoder(latents, observations, actions, next_observations, mask)
         return self.decoder.expected_reward(output)
 

@@ -11,12 +11,13 @@ from ldm_wrappers.latent_dynamics.beliefs import BeliefFilter
 from ldm_wrappers.latent_dynamics.buffer import TrajectoryBuffer, TrajectoryRecorder
 from ldm_wrappers.latent_dynamics.encoder import Posterior
 from ldm_wrappers.latent_dynamics.model import LatentDynamics
+from ldm_wrappers.latent_dynamics.process import ProcessBound
 from ldm_wrappers.latent_dynamics.transition import FloatArray
 
 _LONGEST = 20_000  # transitions of a running task that are kept where there is no buffer
 
 
-class BeliefTracker:
+class BeliefTracker(ProcessBound):
     """What every wrapper around normal workers needs, for one worker or many.
 
     Beliefs are always those of the newest weights: once the model has been trained, running tasks
@@ -84,7 +85,13 @@ class BeliefTracker:
         return torch.where(self._finished, self._final_means, self.posterior().mean)
 
     def reset(self) -> None:
-        """All workers begin a new task; running trajectories are forgotten."""
+        """All workers begin a new task; running trajectories are forgotten.
+
+        Raises:
+            RuntimeError: Tracker or model were made in another process.
+        """
+        self.check_process()
+        self.model.check_process()
         self._filter.reset()
         self._steps[:] = 0
         self._recorder.discard(np.ones(self.n_workers, bool))
@@ -100,7 +107,9 @@ class BeliefTracker:
 
         Raises:
             FloatingPointError: A reward or next observation is not finite.
+            RuntimeError: Tracker or model were made in another process.
         """
+        self.check_process()
         values = np.asarray(rewards, np.float32)
         for name, array in (("reward", values), ("observation", next_observations)):
             if not np.isfinite(array).all():

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from ldm_wrappers.arguments import check_integer, check_seed
 from ldm_wrappers.latent_dynamics.buffer import TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.elbo import ElboTerms, TrajectoryBatch, elbo
 from ldm_wrappers.latent_dynamics.generator_state import check_generator_state
@@ -39,8 +40,7 @@ class LatentDynamicsTrainer:
         n_decoded_steps: int | None = None,
         seed: int = 0,
     ) -> None:
-        if batch_trajectories < 1:
-            raise ValueError(f"batch_trajectories must be at least 1, got {batch_trajectories}")
+        batch_trajectories = check_integer("batch_trajectories", batch_trajectories)
         if learning_rate <= 0.0:
             raise ValueError(f"learning_rate must be positive, got {learning_rate}")
         if model.spec != buffer.spec:
@@ -59,7 +59,7 @@ class LatentDynamicsTrainer:
         self.n_encoded_lengths = n_encoded_lengths
         self.n_decoded_steps = n_decoded_steps
         self.optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
-        self.generator = torch.Generator(device=model.device).manual_seed(seed)
+        self.generator = torch.Generator(device=model.device).manual_seed(check_seed(seed))
         self.n_updates = 0
 
     def update(self, n_updates: int) -> dict[str, float]:

@@ -20,8 +20,10 @@ class TransitionSpec:
     """Sizes and encodings of the observations and actions of one environment family.
 
     Observations are ``Box`` and are flattened to float32. Actions are ``Box`` or ``MultiBinary``
-    (flattened, float32), ``Discrete`` (stored as one float32 column, one-hot encoded where a
-    network reads them) or ``MultiDiscrete`` (as several ``Discrete`` ones side by side).
+    (flattened, float32), ``Discrete`` or ``MultiDiscrete`` (as several ``Discrete`` ones side by
+    side): stored as float32 columns, the index 0 … n − 1 of the action (the action minus
+    ``start``, so that float32 holds it exactly whatever the start is), and one-hot encoded where a
+    network reads them.
 
     Attributes:
         observation_size: Number of columns of a flattened observation.
@@ -29,6 +31,7 @@ class TransitionSpec:
         n_actions: Number of discrete actions, or 0 for a ``Box`` action space.
         action_start: Smallest discrete action (``Discrete.start``), 0 for a ``Box``.
         column_sizes: Number of choices in each column of a ``MultiDiscrete`` action, else empty.
+        integer_actions: Whether a ``Box`` action space holds integers.
     """
 
     observation_size: int
@@ -36,6 +39,7 @@ class TransitionSpec:
     n_actions: int = 0
     action_start: int = 0
     column_sizes: tuple[int, ...] = ()
+    integer_actions: bool = False
 
     @classmethod
     def from_spaces(
@@ -55,7 +59,8 @@ class TransitionSpec:
             sizes = tuple(int(n) for n in action_space.nvec.ravel())
             return cls(observation_size, len(sizes), column_sizes=sizes)
         assert action_space.shape is not None
-        return cls(observation_size, int(np.prod(action_space.shape)))
+        whole = isinstance(action_space, spaces.Box) and action_space.dtype.kind in "iub"
+        return cls(observation_size, int(np.prod(action_space.shape)), integer_actions=whole)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TransitionSpec:
@@ -67,8 +72,10 @@ class TransitionSpec:
         """
         sizes = tuple(values.get("column_sizes", ()))
         spec = cls(**{**values, "column_sizes": sizes})
-        numbers = [value for name, value in values.items() if name != "column_sizes"]
-        integers = all(type(value) is int for value in [*numbers, *sizes])
+        others = ("column_sizes", "integer_actions")
+        numbers = [value for name, value in values.items() if name not in others]
+        integers = isinstance(spec.integer_actions, bool)
+        integers = integers and all(type(value) is int for value in [*numbers, *sizes])
         if sizes and (len(sizes) != spec.action_columns or spec.n_actions or min(sizes) < 1):
             raise ValueError(f"these are sizes of no spaces: {spec}")
         if not (integers and spec.observation_size >= 1 and spec.action_columns >= 1) or (
@@ -99,9 +106,34 @@ class TransitionSpec:
         return array.reshape(array.shape[0], self.observation_size)
 
     def actions(self, actions: Any) -> FloatArray:
-        """Columns of a batch of actions: (batch, …) to float32 (batch, action_columns)."""
-        array = np.asarray(actions, dtype=np.float32)
-        return array.reshape(array.shape[0], self.action_columns)
+        """Columns of a batch of actions: (batch, …) to float32 (batch, action_columns).
+
+        Raises:
+            ValueError: An action is not one of the action space that this was read off: its size
+                is another, a discrete one is out of range, or a whole number is needed.
+        """
+        array = np.asarray(actions)
+        if array.ndim == 0 or array.size != len(array) * self.action_columns:
+            raise ValueError(
+                f"expected a batch of actions of {self.action_columns} numbers each, got "
+                f"{actions!r} of shape {array.shape}"
+            )
+        array = array.reshape(len(array), self.action_columns)
+        if (self.n_actions or self.integer_actions) and array.dtype.kind not in "iub":
+            raise ValueError(
+                f"expected actions that are integers, got {actions!r} of dtype {array.dtype}; "
+                "round them first"
+            )
+        if not self.n_actions:
+            return array.astype(np.float32)
+        index = array.astype(np.int64) - self.action_start
+        if index.size and (index.min() < 0 or index.max() >= self.n_actions):
+            last = self.action_start + self.n_actions - 1
+            raise ValueError(
+                f"expected discrete actions from {self.action_start} to {last}, got "
+                f"{array[:, 0].tolist()}"
+            )
+        return index.astype(np.float32)
 
     def observation_row(self, observation: Any) -> FloatArray:
         """One observation as a batch of one: float32 (1, observation_size)."""
@@ -121,8 +153,7 @@ class TransitionSpec:
             return torch.cat(one_hots, dim=-1).to(torch.float32)
         if not self.n_actions:
             return columns
-        # zeros pad trajectories, and with a positive start 0 is no action
-        index = (columns.squeeze(-1).long() - self.action_start).clamp(min=0)
+        index = columns.squeeze(-1).long()
         return torch.nn.functional.one_hot(index, self.n_actions).to(torch.float32)
 
     def encode_action_arrays(self, columns: FloatArray) -> FloatArray:
@@ -132,4 +163,4 @@ class TransitionSpec:
         if not self.n_actions:
             return columns
         eye = np.eye(self.n_actions, dtype=np.float32)
-        return eye[columns[..., 0].astype(np.int64) - self.action_start]
+        return eye[columns[..., 0].astype(np.int64)]

@@ -1,5 +1,6 @@
 """Bridges to stable-baselines3 and sb3-contrib."""
 
+from ldm_wrappers.sb3.actions import environment_actions, policy_action_space
 from ldm_wrappers.sb3.callbacks import LatentDynamicsCallback, SingleThreadedRollouts
 from ldm_wrappers.sb3.imagine import imagine
 from ldm_wrappers.sb3.mixreg import MixregRecurrentPPO, MixregRolloutBuffer
@@ -19,5 +20,7 @@ __all__ = [
     "SingleThreadedRollouts",
     "VectorEnvAdapter",
     "WholeSequenceLstmPolicy",
+    "environment_actions",
     "imagine",
+    "policy_action_space",
 ]

@@ -10,6 +10,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
+from ldm_wrappers.arguments import check_integer
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamicsTrainer
 from ldm_wrappers.sb3.vec_env import VectorEnvAdapter
 from ldm_wrappers.vector import BeliefObservationWrapper
@@ -75,10 +76,8 @@ class LatentDynamicsCallback(SingleThreadedRollouts):
 
     def __init__(self, trainer: LatentDynamicsTrainer, n_updates: int) -> None:
         super().__init__()
-        if n_updates < 1:
-            raise ValueError(f"n_updates must be at least 1, got {n_updates}")
         self.trainer = trainer
-        self.n_updates = n_updates
+        self.n_updates = check_integer("n_updates", n_updates)
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="latent-dynamics")
         self._running: Future[dict[str, float]] | None = None
 

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
+from ldm_wrappers.arguments import check_integer
+
 
 class NormalizeWithRealReturns(VecNormalize):
     """Normalise all rewards by the running scale of the *normal* workers' returns.
@@ -25,6 +27,7 @@ class NormalizeWithRealReturns(VecNormalize):
     """
 
     def __init__(self, venv: VecEnv, *, n_normal: int, **kwargs: Any) -> None:
+        n_normal = check_integer("n_normal", n_normal, least=None)
         if not 1 <= n_normal <= venv.num_envs:
             raise ValueError(f"n_normal must lie between 1 and {venv.num_envs}, got {n_normal}")
         super().__init__(venv, **kwargs)

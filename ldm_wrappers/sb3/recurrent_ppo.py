@@ -6,6 +6,7 @@ import numpy as np
 from gymnasium import spaces
 from sb3_contrib import RecurrentPPO
 
+from ldm_wrappers.arguments import check_optional_seed
 from ldm_wrappers.sb3.rollout_buffer import SequenceRolloutBuffer
 
 
@@ -38,6 +39,7 @@ class SequenceRecurrentPPO(RecurrentPPO):
                 f"batch_size must be a multiple of n_steps={self.n_steps} that divides "
                 f"n_steps · n_envs = {total}, got {self.batch_size}"
             )
+        self.seed = check_optional_seed(self.seed)  # Python's random takes no NumPy integers
         super()._setup_model()
         stock = self.rollout_buffer
         self.rollout_buffer = SequenceRolloutBuffer(

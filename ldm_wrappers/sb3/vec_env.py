@@ -14,7 +14,13 @@ from stable_baselines3.common.vec_env.base_vec_env import (
     VecEnvStepReturn,
 )
 
-from ldm_wrappers.vector.infos import require_autoreset_mode
+from ldm_wrappers.arguments import worker_seeds
+from ldm_wrappers.sb3.actions import environment_actions, policy_action_space
+from ldm_wrappers.vector.infos import (
+    final_observations,
+    refuse_final_keys,
+    require_autoreset_mode,
+)
 
 
 class VectorEnvAdapter(VecEnv):
@@ -24,13 +30,19 @@ class VectorEnvAdapter(VecEnv):
     ``TimeLimit.truncated`` and all that ``final_info`` says of that worker. ``VecNormalize``,
     ``VecMonitor`` and the other SB3 wrappers go around it as usual.
 
+    A policy of stable-baselines3 counts discrete actions from 0 and draws real numbers: what it
+    does is shifted by ``Discrete.start``, and rounded for an integer ``Box``, before the
+    environment sees it. ``seed`` gives each worker an independent stream
+    (:func:`ldm_wrappers.arguments.worker_seeds`), not seed + i.
+
     Args:
         env: Vector environment with ``AutoresetMode.SAME_STEP``.
         info_keys: Which infos every step's dict carries per worker; ``None`` for all. An empty
             tuple is fastest: dicts are then filled at the end of episodes only.
 
     Raises:
-        ValueError: The environment's autoreset mode is another one.
+        ValueError: The environment's autoreset mode is another one, or its actions have no finite
+            bounds.
     """
 
     def __init__(
@@ -40,7 +52,11 @@ class VectorEnvAdapter(VecEnv):
         self.env = env
         self.info_keys = None if info_keys is None else tuple(info_keys)
         self._actions: np.ndarray[Any, Any] | None = None
-        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+        super().__init__(
+            env.num_envs,
+            env.single_observation_space,
+            policy_action_space(env.single_action_space),
+        )
         self.render_mode = env.render_mode
 
     def reset(self) -> VecEnvObs:
@@ -53,24 +69,38 @@ class VectorEnvAdapter(VecEnv):
                 f"{self._options}"
             )
         observations, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
+        refuse_final_keys(infos)
         self.reset_infos = self._rows(infos)
         self._reset_seeds()
         self._reset_options()
         return observations
 
+    def seed(self, seed: int | None = None) -> Sequence[int | None]:
+        """Seed each worker's next reset with a stream of its own; fresh ones for ``None``.
+
+        Returns:
+            The seed of each worker.
+        """
+        if seed is None:
+            seed = int(np.random.SeedSequence().generate_state(1)[0])
+        self._seeds = list(worker_seeds(seed, self.num_envs))
+        return self._seeds
+
     def step_async(self, actions: np.ndarray[Any, Any]) -> None:
-        """Keep the actions for :meth:`step_wait`."""
-        self._actions = actions
+        """Keep the actions for :meth:`step_wait`, as the environment takes them."""
+        self._actions = environment_actions(self.env.single_action_space, actions)
 
     def step_wait(self) -> VecEnvStepReturn:
         """Step all workers: observations, float32 rewards, dones, list of info dicts."""
         observations, rewards, terminations, truncations, infos = self.env.step(self._actions)
         dones = terminations | truncations
         rows = self._rows(infos)
-        for index in np.flatnonzero(dones):
+        ended = np.flatnonzero(dones)
+        last = final_observations(infos, dones) if len(ended) else ()
+        for index, observation in zip(ended, last, strict=True):
             row = rows[index]
             row.update(_row(infos.get("final_info", {}), int(index)))
-            row["terminal_observation"] = infos["final_obs"][index]
+            row["terminal_observation"] = observation
             row["TimeLimit.truncated"] = bool(truncations[index] and not terminations[index])
         # a copy: SB3 adds to rewards in place
         return observations, np.array(rewards, np.float32), dones, rows

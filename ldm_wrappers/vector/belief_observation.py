@@ -8,12 +8,14 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
+from ldm_wrappers.arguments import worker_seeds
 from ldm_wrappers.belief_observation import belief_observation_space
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.transition import FloatArray
 from ldm_wrappers.live_arguments import RecordLiveArguments
 from ldm_wrappers.vector.infos import (
     object_rows,
+    refuse_final_keys,
     require_autoreset_mode,
     require_full_reset,
     successors,
@@ -66,18 +68,21 @@ class BeliefObservationWrapper(VectorWrapper, RecordLiveArguments):
     ) -> tuple[FloatArray, dict[str, Any]]:
         """Reset all environments; every belief returns to the prior."""
         require_full_reset(options, "BeliefObservationWrapper")
-        observations, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
+        seeds = worker_seeds(seed, self.num_envs)
+        observations, infos = self.env.reset(seed=seeds, options=options)
+        refuse_final_keys(infos)
         self._observations = self.latent_dynamics.spec.observations(observations)
         self.tracker.reset()
         return self._join(self._observations), infos
 
     def step(self, actions: Any) -> tuple[FloatArray, Any, Any, Any, dict[str, Any]]:
         """Step all environments and show each its new belief."""
-        observations, rewards, terminations, truncations, infos = self.env.step(actions)
         spec = self.latent_dynamics.spec
+        columns = spec.actions(actions)
+        observations, rewards, terminations, truncations, infos = self.env.step(actions)
         ended = terminations | truncations
-        next_states = spec.observations(successors(observations, infos))
-        self.tracker.update(self._observations, spec.actions(actions), rewards, next_states)
+        next_states = spec.observations(successors(observations, infos, ended))
+        self.tracker.update(self._observations, columns, rewards, next_states)
         if ended.any():
             infos = {**infos, "final_obs": object_rows(self._join(next_states), ended)}
             self.tracker.end(ended)

@@ -8,11 +8,18 @@ import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
+from ldm_wrappers.arguments import check_integer, worker_seeds
 from ldm_wrappers.imagination import ExpectedReward, ImaginationScheme, MixtureScheme
+from ldm_wrappers.infos import set_aside
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.transition import FloatArray
 from ldm_wrappers.live_arguments import RecordLiveArguments
-from ldm_wrappers.vector.infos import require_autoreset_mode, require_full_reset, successors
+from ldm_wrappers.vector.infos import (
+    refuse_final_keys,
+    require_autoreset_mode,
+    require_full_reset,
+    successors,
+)
 from ldm_wrappers.vector.saved_state import load_all_or_nothing, saved_observations
 
 
@@ -66,6 +73,7 @@ class ImaginaryRewardWrapper(VectorWrapper, RecordLiveArguments):
             seed=seed,
         )
         super().__init__(env)
+        n_mixture = check_integer("n_mixture", n_mixture, least=None)
         require_autoreset_mode(env, AutoresetMode.SAME_STEP, "ImaginaryRewardWrapper")
         if not 1 <= n_mixture < self.num_envs:
             raise ValueError(
@@ -111,7 +119,9 @@ class ImaginaryRewardWrapper(VectorWrapper, RecordLiveArguments):
     ) -> tuple[Any, dict[str, Any]]:
         """Reset all environments: beliefs return to the prior, new mixtures are drawn."""
         require_full_reset(options, "ImaginaryRewardWrapper")
-        observations, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
+        seeds = worker_seeds(seed, self.num_envs)
+        observations, infos = self.env.reset(seed=seeds, options=options)
+        refuse_final_keys(infos)
         self._observations = self.latent_dynamics.spec.observations(observations)
         self.tracker.reset()
         self.imagination.begin()
@@ -119,14 +129,12 @@ class ImaginaryRewardWrapper(VectorWrapper, RecordLiveArguments):
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Step all environments; filter, record and imagine, each as one batch."""
-        observations, rewards, terminations, truncations, infos = self.env.step(actions)
         spec = self.latent_dynamics.spec
+        columns = spec.actions(actions)
+        observations, rewards, terminations, truncations, infos = self.env.step(actions)
         ended = terminations | truncations
-        transition = (
-            self._observations,
-            spec.actions(actions),
-            spec.observations(successors(observations, infos)),
-        )
+        next_states = spec.observations(successors(observations, infos, ended))
+        transition = (self._observations, columns, next_states)
         normal, mixed = slice(None, self.n_normal), slice(self.n_normal, None)
 
         rewards = np.asarray(rewards, np.float64)
@@ -147,7 +155,7 @@ class ImaginaryRewardWrapper(VectorWrapper, RecordLiveArguments):
             terminations,
             truncations,
             {
-                **infos,
+                **set_aside(infos, ("environment_reward",)),
                 "environment_reward": rewards,
             },
         )

@@ -5,15 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+
+from ldm_wrappers.infos import MARK
 
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 Infos = dict[str, Any]
 
 
 def autoreset_mode(env: VectorEnv[Any, Any, Any]) -> AutoresetMode:
-    """The autoreset mode an environment declares in its metadata."""
-    mode = env.metadata.get("autoreset_mode")
+    """The autoreset mode of this very environment.
+
+    A wrapper that changes the mode says so in metadata of its own. Below all of them the
+    environment's own attribute counts first: Gymnasium 1.1 to 1.3 keep one ``metadata`` per class,
+    whose mode is that of the instance made last.
+    """
+    layer: Any = env
+    while isinstance(layer, VectorWrapper) and layer._metadata is None:
+        layer = layer.env
+    mode = getattr(layer, "autoreset_mode", None)
+    if isinstance(layer, VectorWrapper) or not isinstance(mode, AutoresetMode):
+        mode = layer.metadata.get("autoreset_mode")
     if not isinstance(mode, AutoresetMode):
         raise ValueError(
             f"{env} must declare metadata['autoreset_mode'] as an AutoresetMode, got {mode!r}"
@@ -77,9 +89,33 @@ def clear_rows(infos: Infos, rows: BoolArray) -> Infos:
     return cleared
 
 
-def final_observations(infos: Infos, rows: BoolArray) -> np.ndarray[Any, Any]:
-    """Stack ``infos["final_obs"]`` of the environments in ``rows``: (rows.sum(), …)."""
-    return np.stack([infos["final_obs"][index] for index in np.flatnonzero(rows)])
+def final_observations(infos: Infos, rows: BoolArray) -> list[Any]:
+    """``infos["final_obs"]`` of the environments in ``rows``, a list of ``rows.sum()``.
+
+    Raises:
+        ValueError: ``rows`` ended without one.
+    """
+    last = [infos["final_obs"][i] if "final_obs" in infos else None for i in np.flatnonzero(rows)]
+    if any(observation is None for observation in last):
+        raise ValueError(
+            f"environments {np.flatnonzero(rows).tolist()} ended, expected their last observations "
+            f"in infos['final_obs'] as Gymnasium's SAME_STEP has them, got {sorted(infos)}"
+        )
+    return last
+
+
+def refuse_final_keys(infos: Infos) -> None:
+    """Raise a ``ValueError`` if infos of a reset have keys that only an end may have.
+
+    They would hide those of Gymnasium's SAME_STEP autoreset, and with them true last states.
+    """
+    for key in ("final_obs", "final_info"):
+        if key in infos:
+            raise ValueError(
+                f"the environment reports an info of its own named {key!r}, which Gymnasium's "
+                "SAME_STEP autoreset needs for itself: rename it in the environment, or put "
+                "MultiEpisodeWrapper around an AutoresetMode.DISABLED environment"
+            )
 
 
 def object_rows(values: np.ndarray[Any, Any], rows: BoolArray) -> np.ndarray[Any, Any]:
@@ -90,20 +126,49 @@ def object_rows(values: np.ndarray[Any, Any], rows: BoolArray) -> np.ndarray[Any
     return result
 
 
-def successors(observations: np.ndarray[Any, Any], infos: Infos) -> np.ndarray[Any, Any]:
+def meta_episode_rows(infos: Infos, key: str, num_envs: int) -> BoolArray:
+    """Where ``infos[key]`` is ``MultiEpisodeWrapper``'s and not the environment's, bool (n,).
+
+    The wrapper may be around the batch, or around each environment of a ``SyncVectorEnv`` or
+    ``AsyncVectorEnv``, whose infos have masks.
+    """
+    rows = np.zeros(num_envs, bool)
+    if MARK in infos and key in infos:
+        rows |= np.asarray(infos[MARK], bool) & np.asarray(infos.get(f"_{key}", True), bool)
+    return rows
+
+
+def successors(
+    observations: np.ndarray[Any, Any], infos: Infos, ended: BoolArray
+) -> np.ndarray[Any, Any]:
     """The true next states s' of the last step, whatever the environment showed instead.
 
     ``MultiEpisodeWrapper`` keeps them in ``infos["next_obs"]``; without it an environment that
     ended shows its new start, and its last state is in ``infos["final_obs"]``.
+
+    Args:
+        observations: What is shown, (n, …).
+        infos: Infos of the step.
+        ended: Environments that ended with it, bool (n,).
     """
-    if "next_obs" in infos:
+    kept = meta_episode_rows(infos, "next_obs", len(observations))
+    if kept.all():
         return np.asarray(infos["next_obs"])
-    if "final_obs" not in infos:
-        return observations
-    ended = np.asarray(infos["_final_obs"])
     result = observations.copy()
-    result[ended] = final_observations(infos, ended)
+    if kept.any():
+        result[kept] = infos["next_obs"][kept]
+    lost = ended & ~kept
+    if lost.any():
+        result[lost] = np.stack(final_observations(infos, lost))
     return result
+
+
+def episode_starts(infos: Infos, ended: BoolArray) -> BoolArray:
+    """Where the observation shown begins an inner episode, bool (n,); ``ended``: a new task."""
+    rows = meta_episode_rows(infos, "episode_start", len(ended))
+    if not rows.any():
+        return ended
+    return np.where(rows, np.asarray(infos["episode_start"], bool), ended)
 
 
 def require_full_reset(options: dict[str, Any] | None, wrapper: str) -> None:

@@ -6,9 +6,12 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
-from ldm_wrappers.multi_episode import check_n_episodes
+from ldm_wrappers.arguments import check_integer, worker_seeds
+from ldm_wrappers.infos import MARK, MULTI_EPISODE_INFOS, set_aside
+from ldm_wrappers.multi_episode import meta_episode_spec, require_array_observations
 from ldm_wrappers.task_protocol import TaskWatch, env_name, told_tasks
 from ldm_wrappers.vector.infos import (
     BoolArray,
@@ -17,7 +20,10 @@ from ldm_wrappers.vector.infos import (
     object_rows,
     require_autoreset_mode,
 )
+from ldm_wrappers.vector.masked_resets import check_masked_resets
 from ldm_wrappers.vector.task_rows import reset_rows
+
+_OWN_INFOS = (*MULTI_EPISODE_INFOS, "final_obs", "final_info")
 
 
 class MultiEpisodeWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
@@ -36,6 +42,10 @@ class MultiEpisodeWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
     * ``final_obs``, ``final_info`` as Gymnasium has them, where a meta-episode ended; the latter
       holds ``episode_returns`` and ``episode_lengths``, (num_envs, n_episodes).
 
+    An info of these names that the environments themselves report is kept as
+    ``environment_<name>``. ``spec.max_episode_steps`` is N · H. An integer seed becomes one
+    independent stream per environment (:func:`ldm_wrappers.arguments.worker_seeds`).
+
     Wrappers that change the observations of a task (scaling, flattening) go inside this one:
     ``next_obs`` is what ``env`` showed, and the latent dynamics model reads both.
 
@@ -50,7 +60,9 @@ class MultiEpisodeWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
             once where infos tell none or where all meta-episodes have the same task.
 
     Raises:
-        ValueError: ``n_episodes`` is below 1 or the environment resets by itself.
+        ValueError: ``n_episodes`` is below 1, the environment resets by itself, or a vector
+            wrapper inside keeps state that a reset of some environments spoils.
+        TypeError: Observations are not arrays (``Dict``, ``Tuple``, …).
         TaskChangedError: At a step, where the task changed inside a meta-episode.
     """
 
@@ -62,12 +74,15 @@ class MultiEpisodeWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
         finite_horizon: bool = False,
         check_tasks: bool = True,
     ) -> None:
+        n_episodes = check_integer("n_episodes", n_episodes)
         gym.utils.RecordConstructorArgs.__init__(
             self, n_episodes=n_episodes, finite_horizon=finite_horizon, check_tasks=check_tasks
         )
         super().__init__(env)
         require_autoreset_mode(env, AutoresetMode.DISABLED, "MultiEpisodeWrapper")
-        self.n_episodes = check_n_episodes(n_episodes)
+        require_array_observations(env.single_observation_space)
+        check_masked_resets(env)
+        self.n_episodes = n_episodes
         self.finite_horizon = finite_horizon
         self.metadata = {**env.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
         self._episode = np.zeros(self.num_envs, np.int64)
@@ -75,6 +90,11 @@ class MultiEpisodeWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
         self._lengths = np.zeros((self.num_envs, n_episodes), np.int64)
         self._rows = np.arange(self.num_envs)
         self._watch = TaskWatch(env_name(env), self.num_envs) if check_tasks else None
+
+    @property
+    def spec(self) -> EnvSpec | None:  # type: ignore[override]
+        """The environments' specification, with ``max_episode_steps`` N · H."""
+        return meta_episode_spec(self.env.spec, self.n_episodes)
 
     def reset(
         self,
@@ -91,10 +111,11 @@ class MultiEpisodeWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
         if options is not None and "reset_mask" in options:
             mask = np.array(options["reset_mask"], bool)
         drawn = not options or not {"task", "keep_task"} & options.keys()
-        observations, infos = reset_rows(self.env, seed, options)
+        seeds = worker_seeds(seed, self.num_envs)
+        observations, infos = reset_rows(self.env, seeds, options)
         self._begin(mask)
         self._watch_begin(mask, infos, drawn)
-        return observations, self._position(infos, mask)
+        return observations, self._position(set_aside(infos, _OWN_INFOS), mask)
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Step all environments, restart ended inner episodes, report ended meta-episodes."""
@@ -102,7 +123,7 @@ class MultiEpisodeWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
         self._returns[self._rows, self._episode] += rewards
         self._lengths[self._rows, self._episode] += 1
         next_obs = observations.copy()  # what is shown is the caller's, who may scale it in place
-        infos = {**infos, "next_obs": next_obs}
+        infos = {**set_aside(infos, _OWN_INFOS), "next_obs": next_obs}
         ended = terminations | truncations
         if not ended.any():
             return observations, rewards, terminations, truncations, self._position(infos, ended)
@@ -117,6 +138,7 @@ class MultiEpisodeWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
             shown, reset_infos = self.env.reset(options=options)
             self._watch_inside(inner, reset_infos)
             shown = np.where(_column(inner, shown), shown, observations)
+            reset_infos = set_aside(reset_infos, _OWN_INFOS)
             infos = {**merge_rows(infos, reset_infos, inner), "next_obs": next_obs}
         if last.any():
             final_info = {key: value for key, value in infos.items() if not key.startswith("_")}
@@ -128,6 +150,7 @@ class MultiEpisodeWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
             shown = np.where(_column(last, fresh), fresh, shown)
             self._begin(last)
             self._watch_begin(last, reset_infos, True)
+            reset_infos = set_aside(reset_infos, _OWN_INFOS)
             infos = merge_rows(clear_rows(infos, last), reset_infos, last)
             infos |= {
                 "next_obs": next_obs,
@@ -158,7 +181,12 @@ class MultiEpisodeWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
             self._watch.check(workers, told_tasks(infos, workers))
 
     def _position(self, infos: dict[str, Any], starts: BoolArray) -> dict[str, Any]:
-        return {**infos, "episode_start": starts.copy(), "episode_index": self._episode.copy()}
+        return {
+            **infos,
+            MARK: np.ones(self.num_envs, bool),
+            "episode_start": starts.copy(),
+            "episode_index": self._episode.copy(),
+        }
 
     def get_state(self) -> dict[str, Any]:
         """Bookkeeping of the running meta-episodes, for an exact resume."""

@@ -9,12 +9,15 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
+from ldm_wrappers.arguments import worker_seeds
 from ldm_wrappers.latent_dynamics.transition import FloatArray, TransitionSpec
 from ldm_wrappers.rl2_observation import rl2_observation_space
 from ldm_wrappers.vector.infos import (
     BoolArray,
+    episode_starts,
     final_observations,
     object_rows,
+    refuse_final_keys,
     require_autoreset_mode,
     require_full_reset,
 )
@@ -55,7 +58,9 @@ class RL2ObservationWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
     ) -> tuple[FloatArray, dict[str, Any]]:
         """Reset all environments; there is no previous action or reward."""
         require_full_reset(options, "RL2ObservationWrapper")
-        observations, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
+        seeds = worker_seeds(seed, self.num_envs)
+        observations, infos = self.env.reset(seed=seeds, options=options)
+        refuse_final_keys(infos)
         n = self.num_envs
         actions = np.zeros((n, self._spec.action_size), np.float32)
         starts = np.ones(n, bool)
@@ -63,11 +68,11 @@ class RL2ObservationWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
 
     def step(self, actions: Any) -> tuple[FloatArray, Any, Any, Any, dict[str, Any]]:
         """Step all environments and join what they did to what they show."""
-        observations, rewards, terminations, truncations, infos = self.env.step(actions)
         encoded = self._spec.encode_action_arrays(self._spec.actions(actions))
+        observations, rewards, terminations, truncations, infos = self.env.step(actions)
         previous = np.asarray(rewards, np.float32)
         ended = terminations | truncations
-        starts = infos.get("episode_start", ended)
+        starts = episode_starts(infos, ended)
         if ended.any():
             last = np.zeros_like(observations)
             last[ended] = final_observations(infos, ended)

@@ -42,7 +42,8 @@ def _pair(env_id: str, n: int, mode: AutoresetMode, horizon: int, split: str = "
 def test_equal_to_the_scalar_environment(env_id, mode, steps):
     """Observations, rewards, ends and infos, bit for bit, through many resets (bar B1)."""
     batched, scalar = _pair(env_id, 16, mode, horizon=43)
-    assert_same(batched.reset(seed=7), scalar.reset(seed=7))
+    first = batched.reset(seed=7)
+    assert_same(first, scalar.reset(seed=list(batched.np_random_seed)))
     early = np.random.default_rng(1)
     terminations = 0
     for t, actions in enumerate(sample_actions(batched, steps)):
@@ -104,9 +105,10 @@ def test_observations_and_results_fit_the_spaces(env_id):
 def test_seeds(env_id):
     a, b = gym.make_vec(env_id, num_envs=3), gym.make_vec(env_id, num_envs=3)
     first = a.reset(seed=20)
-    assert_same(first, b.reset(seed=[20, 21, 22]))
+    seeds = tuple(int(word) for word in np.random.SeedSequence(20).generate_state(3))
+    assert_same(first, b.reset(seed=list(seeds)))
     assert_same(first, b.reset(seed=np.int64(20)))
-    assert a.np_random_seed == (20, 21, 22) and len(a.np_random) == 3
+    assert a.np_random_seed == seeds and len(a.np_random) == 3
     c, d = gym.make_vec(env_id, num_envs=3), gym.make_vec(env_id, num_envs=3)
     c.reset(seed=20), d.reset(seed=20)
     # None leaves a generator running, a number starts it anew.
@@ -140,7 +142,7 @@ def test_pinned_tasks(env_id):
     alone = gym.make(env_id)
     obs = env.reset(seed=9, options={"task": tasks})[0]
     for i in range(4):
-        expected = alone.reset(seed=9 + i, options={"task": tasks[i]})[0]
+        expected = alone.reset(seed=env.np_random_seed[i], options={"task": tasks[i]})[0]
         assert np.array_equal(obs[i], expected)
 
 

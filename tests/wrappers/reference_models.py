@@ -50,6 +50,9 @@ class ClosedFormModel:
     def parameters(self) -> list[torch.nn.Parameter]:
         return []
 
+    def check_process(self) -> None:
+        return
+
     def initial_hidden(self, n: int) -> torch.Tensor:
         return torch.zeros(n, 3)
 

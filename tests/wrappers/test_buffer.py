@@ -137,7 +137,7 @@ def test_bad_sizes_are_refused() -> None:
             buffer.add(numbered([1], lengths)[0], np.array(lengths))
     buffer.add(*numbered([1], [3]))  # arrays may be wider than the lengths need
     assert len(buffer) == 1
-    with pytest.raises(ValueError, match="got 0 and 4"):
+    with pytest.raises(ValueError, match="capacity must be at least 1, got 0"):
         TrajectoryBuffer(SPEC, capacity=0, max_length=4)
     with pytest.raises(ValueError, match="empty"):
         TrajectoryBuffer(SPEC, capacity=1, max_length=4).sample(1)

@@ -73,7 +73,7 @@ def loop_elbo(model: LatentDynamics, batch: TrajectoryBatch, dropout: bool, seed
         if not spec.n_actions:
             return a
         one_hot = torch.zeros(spec.n_actions, dtype=torch.float64)
-        one_hot[int(a) - spec.action_start] = 1.0
+        one_hot[int(a)] = 1.0
         return one_hot
 
     reconstruction, kl = torch.zeros(B).double(), torch.zeros(B).double()
@@ -204,8 +204,10 @@ def test_what_lies_behind_the_end_of_a_trajectory_does_not_matter(kind: str) -> 
 def test_padding_is_no_error_where_actions_start_above_zero() -> None:
     model = small_model(ScriptedEnv(start=1))
     batch = trajectories(model)
+    raw = (batch.actions[..., 0].numpy() + 1.0).astype(int)  # the environment's 1, 2, 3
+    columns = np.stack([model.spec.actions(row) for row in raw])
     inside = torch.arange(T).unsqueeze(-1) < batch.lengths
-    shifted = batch._replace(actions=(batch.actions + 1.0) * inside.unsqueeze(-1))
+    shifted = batch._replace(actions=torch.from_numpy(columns) * inside.unsqueeze(-1))
     generator = torch.Generator().manual_seed(0)
     value = elbo(model, shifted, dropout=False, generator=generator).elbo.double()
     plain = loop_elbo(copy.deepcopy(model).double(), shifted, False, 0)[0]

@@ -249,6 +249,6 @@ def test_belief_pool_copies_and_checks_what_it_gets() -> None:
         pool.publish(-1, mean)
     with pytest.raises(ValueError, match="nan"):
         pool.publish(0, np.array([0, np.nan, 0], np.float32))
-    with pytest.raises(ValueError, match="got 0 and 3"):
+    with pytest.raises(ValueError, match="n_beliefs must be at least 1, got 0"):
         BeliefPool(0, 3)
     np.testing.assert_array_equal(pool.means(0), [[0, 0, 0], [0, 1, 2]])

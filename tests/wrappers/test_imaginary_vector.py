@@ -16,7 +16,7 @@ from reference_models import (
     closed_form_reward,
     small_model,
 )
-from wrapper_stubs import PlainWorker, ScriptedEnv, actions_for, scripted_vector
+from wrapper_stubs import PlainWorker, ScriptedEnv, actions_for, scripted_vector, seeds_of
 
 import ldm_envs  # noqa: F401
 from ldm_wrappers import (
@@ -35,8 +35,8 @@ N_MIXTURE, N_EPISODES, N_STEPS = 2, 2, 40
 def plain_workers(action: str = "discrete") -> list[PlainWorker]:
     """The workers of a wrapper that was reset with seed 10, by hand."""
     return [
-        PlainWorker(ScriptedEnv(lengths, action=action), N_EPISODES, 10 + i)
-        for i, lengths in enumerate(LENGTHS)
+        PlainWorker(ScriptedEnv(lengths, action=action), N_EPISODES, seed)
+        for lengths, seed in zip(LENGTHS, seeds_of(10, len(LENGTHS)), strict=True)
     ]
 
 
@@ -179,8 +179,8 @@ def test_gridnavi_batch_agrees_with_the_second_implementation() -> None:
     env = ImaginaryRewardWrapper(base, model, n_mixture=N_MIXTURE, mixture=mixture)
     env.reset(seed=4)
     workers = [
-        PlainWorker(gym.make("LDM-GridNavi-v0", max_episode_steps=6), 2, 4 + i)
-        for i in range(n_envs)
+        PlainWorker(gym.make("LDM-GridNavi-v0", max_episode_steps=6), 2, seed)
+        for seed in seeds_of(4, n_envs)
     ]
     reference = Reference(workers, mixture, lambda run: plain.belief(run)[0], plain.reward)
     for actions in actions_for(env, 30):
@@ -196,7 +196,9 @@ def test_without_inner_episodes_the_last_state_comes_from_final_obs() -> None:
     mixture = ScriptedMixture(len(LENGTHS) - N_MIXTURE, 3)
     env = ImaginaryRewardWrapper(base, model, n_mixture=N_MIXTURE, mixture=mixture)
     env.reset(seed=2)
-    workers = [PlainWorker(ScriptedEnv(one), 1, 2 + i) for i, one in enumerate(LENGTHS)]
+    seeds = seeds_of(2, len(LENGTHS))
+    pairs = zip(LENGTHS, seeds, strict=True)
+    workers = [PlainWorker(ScriptedEnv(one), 1, seed) for one, seed in pairs]
     reference = Reference(workers, mixture, belief, pay)
     for actions in actions_for(env, 30):
         paid = env.step(actions)[1]
@@ -207,7 +209,8 @@ def test_belief_means_are_those_of_the_normal_workers() -> None:
     base = MultiEpisodeWrapper(scripted_vector(*LENGTHS), N_EPISODES)
     env = ImaginaryRewardWrapper(base, ClosedFormModel(base, "gaussian"), n_mixture=N_MIXTURE)
     env.reset(seed=0)
-    workers = [PlainWorker(ScriptedEnv(one), N_EPISODES, i) for i, one in enumerate(LENGTHS)]
+    pairs = zip(LENGTHS, seeds_of(0, len(LENGTHS)), strict=True)
+    workers = [PlainWorker(ScriptedEnv(one), N_EPISODES, seed) for one, seed in pairs]
     for actions in actions_for(env, 12):
         env.step(actions)
         for worker, action in zip(workers, actions, strict=True):

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from reference_models import NumpyModel, small_model
-from wrapper_stubs import PlainWorker, ScriptedEnv, actions_for, scripted_vector
+from wrapper_stubs import PlainWorker, ScriptedEnv, actions_for, scripted_vector, seeds_of
 
 import ldm_envs  # noqa: F401
 from ldm_wrappers import (
@@ -70,8 +70,9 @@ def test_vector_equals_scalar(family: str, wrapper: str) -> None:
         singles = [BeliefObservationWrapper(one, model) for one in metas]
     assert env.single_observation_space == singles[0].observation_space
     observations, _ = env.reset(seed=3)
+    seeds = seeds_of(3, len(singles))
     for i, single in enumerate(singles):
-        np.testing.assert_allclose(observations[i], single.reset(seed=3 + i)[0], atol=1e-6)
+        np.testing.assert_allclose(observations[i], single.reset(seed=seeds[i])[0], atol=1e-6)
     n_ends = 0
     for actions in actions_for(env, 40):
         observations, rewards, _, _, infos = env.step(actions)
@@ -151,6 +152,8 @@ def test_a_spec_makes_the_chain_again_around_the_same_live_objects() -> None:
     spec = env.spec
     assert spec is not None
     names = [one.name for one in spec.additional_wrappers]
+    # the time limit is that of the inner episodes: the spec itself says that of a meta-episode
+    assert names.pop(0) == "TimeLimit" and spec.max_episode_steps == 60
     assert names == ["MultiEpisodeWrapper", "ImaginaryRewardWrapper", "RL2ObservationWrapper"]
     again = gym.make(spec)
     assert again.reset(seed=0)[0].shape == env.observation_space.shape

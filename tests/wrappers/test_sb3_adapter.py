@@ -47,8 +47,7 @@ def test_it_steps_as_dummy_vec_env(family: str) -> None:
     ours, theirs = pair(family, n_episodes=3)  # the last one ends by truncation or termination
     assert ours.observation_space == theirs.observation_space
     assert ours.action_space == theirs.action_space
-    for env in (ours, theirs):
-        env.seed(11)
+    theirs._seeds = list(ours.seed(11))  # stable-baselines3's own are seed + i
     np.testing.assert_array_equal(ours.reset(), theirs.reset())
     keys = {"task", "next_obs", "episode_start", "episode_index"}
     for mine, other in zip(ours.reset_infos, theirs.reset_infos, strict=True):
@@ -79,8 +78,8 @@ def test_it_steps_as_dummy_vec_env(family: str) -> None:
 
 def test_seeds_and_options_reach_the_environment_once() -> None:
     ours, theirs = pair("GridNavi")
+    theirs._seeds = list(ours.seed(3))
     for env in (ours, theirs):
-        env.seed(3)
         env.set_options({"task": np.array([6.0, 2.0])})
     ours.reset(), theirs.reset()
     for env in (ours, theirs):
@@ -121,8 +120,7 @@ def test_info_keys_choose_what_every_step_says() -> None:
 @pytest.mark.parametrize("family", ["GridNavi", "box"])
 def test_vec_normalize_and_vec_monitor_compose(family: str) -> None:
     chains = [VecNormalize(VecMonitor(env), gamma=0.9) for env in pair(family)]
-    for env in chains:
-        env.seed(1)
+    chains[1].unwrapped._seeds = list(chains[0].seed(1))
     np.testing.assert_allclose(chains[0].reset(), chains[1].reset(), atol=1e-6)
     episodes = 0
     for one in actions(chains[0], 30):
@@ -196,6 +194,7 @@ def test_other_autoreset_modes_are_refused() -> None:
         VectorEnvAdapter(scripted_vector((3,)))
     undeclared = scripted_vector((3,))
     undeclared.metadata = {}
+    undeclared.autoreset_mode = None
     with pytest.raises(ValueError, match=r"autoreset_mode.*None"):
         VectorEnvAdapter(undeclared)
 

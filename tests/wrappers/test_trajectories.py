@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 from reference_models import small_model
-from wrapper_stubs import PlainWorker, ScriptedEnv, Transition, actions_for, scripted_vector
+from wrapper_stubs import (
+    PlainWorker,
+    ScriptedEnv,
+    Transition,
+    actions_for,
+    scripted_vector,
+    seeds_of,
+)
 
 import ldm_envs  # noqa: F401
 from ldm_wrappers import (
@@ -66,7 +73,9 @@ def test_vector_buffers_hold_true_transitions(wrapper: str, family: str) -> None
         env = vector.ImaginaryRewardWrapper(meta, model, n_mixture=1, buffer=buffer)
         n_normal = 3
     env.reset(seed=7)
-    workers = [PlainWorker(one, 3, 7 + i) for i, one in enumerate(plain)]
+    workers = [
+        PlainWorker(one, 3, seed) for one, seed in zip(plain, seeds_of(7, len(plain)), strict=True)
+    ]
     for actions in actions_for(env, 50):
         env.step(actions)
         for worker, one in zip(workers, actions, strict=True):

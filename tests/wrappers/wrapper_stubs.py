@@ -73,6 +73,11 @@ def scripted_vector(*lengths: tuple[int, ...], **kwargs: Any) -> SyncVectorEnv:
     return SyncVectorEnv(makers, autoreset_mode=AutoresetMode.DISABLED)
 
 
+def seeds_of(seed: int, n_workers: int) -> list[int]:
+    """What a vector wrapper makes of the seed of a run: the first words of a SeedSequence."""
+    return [int(word) for word in np.random.SeedSequence(seed).generate_state(n_workers)]
+
+
 def actions_for(env: Any, n_steps: int, seed: int = 0) -> list[Any]:
     """A fixed sequence of random actions of ``env`` (scalar or vector)."""
     env.action_space.seed(seed)

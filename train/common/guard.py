@@ -20,6 +20,8 @@ class Guard(VectorWrapper):
         env: The environments as registered, before any wrapper of ours.
     """
 
+    handles_reset_mask = True  # for MultiEpisodeWrapper: nothing is kept per environment
+
     def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
         super().__init__(env)
         self.steps = 0  # of each worker, from the beginning of the run

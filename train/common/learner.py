@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from stable_baselines3.common.logger import Logger
@@ -19,6 +20,7 @@ from stable_baselines3.common.utils import get_device
 from stable_baselines3.common.vec_env import VecNormalize
 
 from ldm_wrappers.latent_dynamics import LatentDynamics
+from ldm_wrappers.sb3 import environment_actions
 from train.common.rollout import Step
 from train.config.settings import RunSettings
 
@@ -146,10 +148,18 @@ class PolicyActor:
     Args:
         policy: Whatever has SB3's ``predict``.
         normalizer: Statistics to normalise observations with, left as they are.
+        action_space: Single action space of the environment, where the policy's may be another
+            one; see :func:`ldm_wrappers.sb3.environment_actions`.
     """
 
-    def __init__(self, policy: Any, normalizer: VecNormalize | None = None) -> None:
+    def __init__(
+        self,
+        policy: Any,
+        normalizer: VecNormalize | None = None,
+        action_space: spaces.Space[Any] | None = None,
+    ) -> None:
         self.policy = policy
+        self.action_space = action_space
         self.normalizer = normalizer
         self._state: Any = None
 
@@ -165,6 +175,8 @@ class PolicyActor:
         actions, self._state = self.policy.predict(
             shown, self._state, episode_starts, deterministic=True
         )
+        if self.action_space is not None:
+            actions = environment_actions(self.action_space, actions)
         return np.asarray(actions)
 
     def observe(self, step: Step) -> None:

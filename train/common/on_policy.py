@@ -147,7 +147,7 @@ class OnPolicyLearner(Learner):
 
     def actor(self) -> PolicyActor:
         """The greedy policy."""
-        return PolicyActor(self.evaluated_policy, self.normalizer)
+        return PolicyActor(self.evaluated_policy, self.normalizer, self.env.single_action_space)
 
     def state_dict(self) -> dict[str, Any]:
         """Policy, VAE, statistics, environments, and every random generator."""

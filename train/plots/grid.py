@@ -117,7 +117,7 @@ def reward_maps(
 ) -> Array:
     """Decoded reward of staying on each cell, for each latent: float32 (n_latents, n_cells).
 
-    A decoder that sees s and a as well is shown the cell itself and the action 0.
+    A decoder that sees s and a as well is shown the cell itself and the first action.
 
     Args:
         model: The latent dynamics model.
@@ -129,9 +129,7 @@ def reward_maps(
             float32 (samples, n_latents, embedding_size), each the same on every cell.
     """
     cells = model.to_tensor(grid.cells)
-    actions = torch.full(
-        (len(cells), model.spec.action_columns), float(model.spec.action_start), device=model.device
-    )
+    actions = torch.zeros(len(cells), model.spec.action_columns, device=model.device)
     means = model.to_tensor(latents).unsqueeze(1)
     if masks is None and samples:
         generator = torch.Generator(device=model.device).manual_seed(seed)

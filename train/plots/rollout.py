@@ -64,6 +64,8 @@ class Rollout:
 class _Recorder(VectorWrapper):
     """Keeps the last true transition, below the wrappers that show restarts instead of ends."""
 
+    handles_reset_mask = True  # what it keeps is of all environments at once
+
     def __init__(self, env: AnyVectorEnv) -> None:
         super().__init__(env)
         self.latest: dict[str, Any] = {}

@@ -1,0 +1,59 @@
+"""Checks of numbers that callers give: NumPy integers count as integers, booleans do not."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+
+def check_integer(name: str, value: Any, least: int | None = 1) -> int:
+    """``value`` as an ``int`` of at least ``least`` (``None``: of any size).
+
+    NumPy integers and 0-d arrays of them are accepted.
+
+    Raises:
+        ValueError: It is not an integer, or too small; the message shows it.
+    """
+    try:
+        if isinstance(value, (bool, np.bool_)) or getattr(value, "dtype", None) == np.bool_:
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise ValueError(f"{name} must be an integer, got {value!r}") from None
+    if least is not None and number < least:
+        raise ValueError(f"{name} must be at least {least}, got {value!r}")
+    return number
+
+
+def check_seed(seed: Any) -> int:
+    """A seed as an ``int``; see :func:`check_integer`."""
+    return check_integer("seed", seed, least=0)
+
+
+def check_optional_seed(seed: Any) -> int | None:
+    """As :func:`check_seed`; ``None`` stays."""
+    return None if seed is None else check_seed(seed)
+
+
+def worker_seeds(seed: Any, n_workers: int) -> Any:
+    """One seed per worker from the seed of a run, by a ``numpy.random.SeedSequence``.
+
+    Gymnasium's own rule, seed + i, gives worker i + 1 of one run the very stream of worker i of
+    the run with the next seed, so that runs of neighbouring seeds are not independent. These
+    seeds have 32 bits, because older generators take no more: two workers of different runs meet
+    with probability 2^-32. More workers get the seeds of fewer, and further ones.
+
+    Args:
+        seed: Any integer from 0, a sequence of one seed or ``None`` per worker, or ``None``. The
+            latter two are returned as they are.
+        n_workers: Number of workers.
+
+    Raises:
+        ValueError: A seed is not an integer of at least 0.
+    """
+    if seed is None or isinstance(seed, (list, tuple)) or np.ndim(seed):
+        return seed
+    words = np.random.SeedSequence(check_seed(seed)).generate_state(n_workers, np.uint32)
+    return [int(word) for word in words]

@@ -1,0 +1,60 @@
+"""Actions of a stable-baselines3 policy, and what they mean to the environment.
+
+stable-baselines3 counts discrete actions from 0 and draws real numbers for every ``Box``. An
+environment may count from elsewhere (``Discrete(3, start=1)``) or want whole numbers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+
+def policy_action_space(space: spaces.Space[Any]) -> spaces.Space[Any]:
+    """The space of a policy's actions in an environment with the single action space ``space``.
+
+    Discrete actions begin at 0, integer boxes become float32 boxes of the same bounds; all other
+    spaces stay.
+
+    Raises:
+        ValueError: A ``Box`` without finite bounds, which stable-baselines3 cannot clip to.
+    """
+    if isinstance(space, spaces.Discrete):
+        return space if not space.start else spaces.Discrete(space.n)
+    if isinstance(space, spaces.MultiDiscrete):
+        return space if not np.any(space.start) else spaces.MultiDiscrete(space.nvec)
+    if not isinstance(space, spaces.Box):
+        return space
+    if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
+        raise ValueError(
+            f"stable-baselines3 clips actions to finite bounds, got {space}; put "
+            "gymnasium.wrappers.TransformAction around each environment, with a bounded "
+            "action_space and what its actions mean"
+        )
+    if space.dtype.kind == "f":
+        return space
+    low, high = space.low.astype(np.float32), space.high.astype(np.float32)
+    return spaces.Box(low, high, dtype=np.float32)
+
+
+def environment_actions(space: spaces.Space[Any], actions: Any) -> NDArray[Any]:
+    """A policy's batch of actions (n, …) as the environment takes them.
+
+    Discrete actions are shifted by ``start``; for an integer ``Box`` they are rounded to the
+    nearest whole number inside its bounds.
+
+    Args:
+        space: Single action space of the environment.
+        actions: Actions of :func:`policy_action_space`, (n, …).
+    """
+    array = np.asarray(actions)
+    if isinstance(space, (spaces.Discrete, spaces.MultiDiscrete)):
+        return array + space.start if np.any(space.start) else array
+    if isinstance(space, spaces.Box) and space.dtype.kind != "f":
+        if array.dtype.kind == "f":
+            array = np.rint(array.astype(np.float64))
+        return np.clip(array, space.low, space.high).astype(space.dtype)
+    return array

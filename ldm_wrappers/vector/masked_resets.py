@@ -1,0 +1,70 @@
+"""Vector wrappers inside ``MultiEpisodeWrapper``, which resets some environments and not others."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from gymnasium.vector import VectorEnv, VectorWrapper
+from gymnasium.wrappers import vector as wrappers
+
+_SCALAR = "gymnasium.wrappers.{name} around each environment"
+# Of Gymnasium 1.1 to 1.4: what a reset of some environments does to the others, and a way out.
+_SPOILED: dict[type, tuple[str, str]] = {
+    wrappers.RecordEpisodeStatistics: (
+        "clears the statistics of all environments whenever one of them is reset",
+        f"{_SCALAR}, or put it around MultiEpisodeWrapper, where it counts meta-episodes",
+    ),
+    wrappers.NormalizeReward: (
+        "clears the returns of all environments whenever one of them is reset",
+        f"{_SCALAR}, or put it around MultiEpisodeWrapper",
+    ),
+    wrappers.NormalizeObservation: (
+        "refuses to reset some environments, or counts the observations of the others twice",
+        _SCALAR,
+    ),
+    wrappers.DictInfoToList: (
+        "turns infos into a list",
+        "it outermost",
+    ),
+}
+
+
+def check_masked_resets(env: VectorEnv[Any, Any, Any]) -> None:
+    """Refuse or warn of wrappers in ``env`` that cannot reset some environments alone.
+
+    A wrapper of a class of your own that overrides ``reset`` is warned of, unless its ``reset``
+    reads ``options["reset_mask"]`` or it has an attribute ``handles_reset_mask = True``.
+
+    Raises:
+        ValueError: One of Gymnasium's wrappers of which this is known.
+    """
+    layer: Any = env
+    while isinstance(layer, VectorWrapper):
+        name = type(layer).__name__
+        for kind, (harm, way_out) in _SPOILED.items():
+            if isinstance(layer, kind):
+                raise ValueError(
+                    f"MultiEpisodeWrapper got {name} inside, expected none: it {harm}; use "
+                    f"{way_out.format(name=kind.__name__)}"
+                )
+        if not _known(layer):
+            warnings.warn(
+                f"{name} inside MultiEpisodeWrapper overrides reset and does not read "
+                "options['reset_mask']: state that it keeps per environment is cleared for all "
+                "whenever one of them is reset. Put it around MultiEpisodeWrapper, or set "
+                f"{name}.handles_reset_mask = True if it keeps none",
+                stacklevel=4,
+            )
+        layer = layer.env
+
+
+def _known(layer: VectorWrapper) -> bool:
+    """Whether a reset of some environments is no harm to a wrapper, as far as can be seen."""
+    if getattr(layer, "handles_reset_mask", False):
+        return True
+    owner = next(cls for cls in type(layer).__mro__ if "reset" in vars(cls))
+    if owner.__module__.startswith(("gymnasium.", "ldm_wrappers.")):
+        return True
+    code = getattr(vars(owner)["reset"], "__code__", None)
+    return code is not None and "reset_mask" in code.co_consts

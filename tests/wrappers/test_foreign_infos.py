@@ -1,0 +1,166 @@
+"""Infos of an environment's own under names that MultiEpisodeWrapper and Gymnasium use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from reference_models import small_model
+from wrapper_stubs import ScriptedEnv, actions_for
+
+from ldm_wrappers import (
+    BeliefObservationWrapper,
+    BeliefPool,
+    ImaginaryRewardWrapper,
+    MultiEpisodeWrapper,
+    RL2ObservationWrapper,
+    TrajectoryBuffer,
+    vector,
+)
+from ldm_wrappers.sb3 import VectorEnvAdapter
+
+OWN: dict[str, Any] = {
+    "episode_start": 1699.5,
+    "episode_index": 77,
+    "next_obs": np.full(4, 9.0, np.float32),
+    "episode_returns": np.full(3, 5.0),
+    "episode_lengths": "long",
+    "environment_reward": -3.0,
+}
+END = {"final_obs": np.full(4, 8.0, np.float32), "final_info": {"x": 1}}
+
+
+class Talkative(gym.Wrapper[Any, Any, Any, Any]):
+    """Adds infos of its own to every reset and step."""
+
+    def __init__(self, env: gym.Env[Any, Any], own: dict[str, Any]) -> None:
+        super().__init__(env)
+        self.own = own
+
+    def reset(self, **kwargs: Any) -> Any:
+        observation, info = self.env.reset(**kwargs)
+        return observation, {**info, **self.own}
+
+    def step(self, action: Any) -> Any:
+        *result, info = self.env.step(action)
+        return (*result, {**info, **self.own})
+
+
+def scalar(own: dict[str, Any], episodes: int | None) -> gym.Env[Any, Any]:
+    env: Any = Talkative(ScriptedEnv((2, 3)), own)
+    return env if episodes is None else MultiEpisodeWrapper(env, episodes)
+
+
+def batch(own: dict[str, Any], episodes: int | None, inside: bool = False) -> Any:
+    make = [lambda: scalar(own, episodes if inside else None)] * 3
+    whole = episodes is not None and not inside
+    mode = AutoresetMode.DISABLED if whole else AutoresetMode.SAME_STEP
+    env: Any = SyncVectorEnv(make, autoreset_mode=mode)
+    return vector.MultiEpisodeWrapper(env, episodes) if whole else env
+
+
+def wrap(name: str, env: Any, is_vector: bool) -> tuple[Any, Any]:
+    model = small_model(env)
+    buffer = TrajectoryBuffer(model.spec, capacity=20, max_length=10)
+    if name == "RL²":
+        made: Any = vector.RL2ObservationWrapper if is_vector else RL2ObservationWrapper
+        return made(env), None
+    if name == "belief":
+        made = vector.BeliefObservationWrapper if is_vector else BeliefObservationWrapper
+        return made(env, model, buffer=buffer), buffer
+    if is_vector:
+        imaginary: Any = vector.ImaginaryRewardWrapper(
+            env, model, n_mixture=1, buffer=buffer, seed=0
+        )
+        return imaginary, buffer
+    return ImaginaryRewardWrapper(env, model, BeliefPool(2, 3), seed=0), None
+
+
+def results(env: Any, buffer: Any, is_vector: bool) -> list[Any]:
+    """All that a learner sees of 20 steps."""
+    seen = [env.reset(seed=0)[0]]
+    for action in actions_for(env, 20):
+        *step, infos = env.step(action)
+        seen += step
+        if is_vector:
+            seen += [infos["final_obs"][i] for i in np.flatnonzero(step[2] | step[3])]
+        elif step[2] or step[3]:
+            seen.append(env.reset()[0])
+    if buffer is not None:
+        seen += list(buffer.get(np.arange(len(buffer))))
+    return seen
+
+
+@pytest.mark.parametrize("name", ["RL²", "belief", "imaginary"])
+@pytest.mark.parametrize("episodes", [None, 2])
+@pytest.mark.parametrize("where", ["scalar", "vector", "scalar in a vector"])
+def test_own_infos_change_nothing(name: str, episodes: int | None, where: str) -> None:
+    is_vector = where != "scalar"
+    outcomes = []
+    for own in ({}, OWN):
+        if is_vector:
+            env = batch(own, episodes, inside=where == "scalar in a vector")
+        else:
+            env = scalar(own, episodes)
+        outcomes.append(results(*wrap(name, env, is_vector), is_vector))
+    for one, other in zip(*outcomes, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("key", list(OWN)[:-1])
+@pytest.mark.parametrize("is_vector", [False, True])
+def test_both_are_kept_apart(key: str, is_vector: bool) -> None:
+    own = {key: OWN[key]}
+    env: Any = batch(own, 2) if is_vector else scalar(own, 2)
+    _, info = env.reset(seed=0)
+    assert "environment_" + key in info
+    for _ in range(9):
+        *_, info = env.step(env.action_space.sample())
+        kept = info["environment_" + key]
+        np.testing.assert_array_equal(kept[0] if is_vector else kept, OWN[key])
+        if key in info:
+            ours = info[key][0] if is_vector else info[key]
+            assert not np.array_equal(ours, OWN[key])
+
+
+@pytest.mark.parametrize("key", list(END))
+def test_ends_are_kept_apart_inside_a_meta_episode(key: str) -> None:
+    plain, env = batch({}, 2), batch({key: END[key]}, 2)
+    plain.reset(seed=0), env.reset(seed=0)
+    for actions in actions_for(plain, 12):
+        *_, infos = env.step(actions)
+        *_, expected = plain.step(actions)
+        assert (key in infos) == (key in expected)
+        if "final_obs" in expected:
+            for mine, other in zip(infos["final_obs"], expected["final_obs"], strict=True):
+                np.testing.assert_array_equal(mine, other)
+
+
+@pytest.mark.parametrize("key", list(END))
+def test_ends_of_their_own_are_refused_where_they_hide_gymnasiums(key: str) -> None:
+    env = batch({key: END[key]}, None)
+    model = small_model(env)
+    for wrapped in (
+        vector.RL2ObservationWrapper(env),
+        vector.BeliefObservationWrapper(env, model),
+        vector.ImaginaryRewardWrapper(env, model, n_mixture=1),
+        VectorEnvAdapter(env),
+    ):
+        with pytest.raises(ValueError, match=f"own named '{key}'.*rename"):
+            wrapped.reset()
+
+
+def test_meta_episodes_inside_each_environment_have_true_next_states() -> None:
+    """As if the wrapper were around the batch: the same trajectories in the buffer."""
+    stored = []
+    for inside in (False, True):
+        env, buffer = wrap("belief", batch({}, 2, inside=inside), True)
+        env.reset(seed=list(range(3)))
+        for actions in actions_for(env, 20):
+            env.step(actions)
+        stored.append(buffer.get(np.arange(len(buffer))))
+    for one, other in zip(*stored, strict=True):
+        np.testing.assert_array_equal(one, other)
