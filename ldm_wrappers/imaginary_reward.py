@@ -10,14 +10,18 @@ import numpy as np
 from ldm_wrappers.imagination import (
     BeliefPool,
     BeliefSource,
+    DirichletMixture,
     ExpectedReward,
     ImaginationScheme,
     MixtureScheme,
+    SavedBeliefs,
 )
 from ldm_wrappers.infos import set_aside, true_next_observation
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.transition import FloatArray
 from ldm_wrappers.live_arguments import RecordLiveArguments
+
+FEW = 3  # beliefs that a task mixes by default where many are saved
 
 
 class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArguments):
@@ -35,9 +39,11 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
             ``MultiEpisodeWrapper``, so that an imaginary task lasts a whole task.
         latent_dynamics: The model; training it between steps takes effect at once.
         beliefs: Source of the beliefs to mix.
-        mixture: Mixture scheme, Eq. 1 with β = 1 by default.
-        imagination: What an imaginary task is beside its mixture; the paper's by default,
-            ``ExpectedReward()``.
+        mixture: Mixture scheme. By default that of the run that saved the beliefs; Eq. 1 with β = 1
+            over ``FEW`` random ones of saved beliefs of no run, since a mixture of hundreds is
+            close to their mean; Eq. 1 with β = 1 over a whole pool.
+        imagination: What an imaginary task is beside its mixture; by default that of the run that
+            saved the beliefs, else the paper's, ``ExpectedReward()``.
         seed: Seed of mixture weights and dropout masks; ``reset(seed=…)`` seeds them as well.
 
     Raises:
@@ -65,6 +71,10 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         )
         super().__init__(env)
         latent_dynamics.check_spaces(env.observation_space, env.action_space)
+        if isinstance(beliefs, SavedBeliefs):
+            few = DirichletMixture(n_components=min(FEW, beliefs.n_beliefs))
+            mixture = mixture or beliefs.mixture or few
+            imagination = imagination or beliefs.imagination
         if isinstance(beliefs, BeliefPool):  # not read yet: its first use may be an error
             latent_dim = beliefs.latent_dim
         else:
