@@ -281,7 +281,7 @@ API: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "saved beliefs": (lambda: SavedBeliefs(np.zeros((2, 3))), "(2, 3)"),
     "saved beliefs of NaN": (lambda: SavedBeliefs(np.full((1, 1, 1), np.nan)), "finite"),
-    "pool": (lambda: BeliefPool(0, 2), "0 and 2"),
+    "pool": (lambda: BeliefPool(0, 2), "got 0"),
     "pool row": (lambda: BeliefPublisherWrapper(grid(), model(), BeliefPool(2, 2), 2), "got 2"),
     "buffer": (lambda: buffer(capacity=0), "got 0"),
     "borrowed observations": (
