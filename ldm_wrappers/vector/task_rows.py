@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv, VectorWrapper
 
+from ldm_wrappers.arguments import worker_seeds
 from ldm_wrappers.vector.infos import BoolArray, Infos, clear_rows, merge_rows
 
 _ROW_OPTIONS = ("task", "keep_task")
@@ -56,7 +57,7 @@ def reset_rows(
     assert options is not None
     others = {key: value for key, value in options.items() if key not in _ROW_OPTIONS}
     mask = others.pop("reset_mask", None)
-    seeds = _seeds(seed, env.num_envs)
+    seeds = worker_seeds(seed, env.num_envs)
     observations, infos = None, {}
     for group, values in _groups(rows, mask, env.num_envs):
         first_of_all = mask is None and observations is None
@@ -92,13 +93,6 @@ def _rows(
     if not rows:
         return None
     return {**{key: options[key] for key in _ROW_OPTIONS if key in options}, **rows}
-
-
-def _seeds(seed: Any, num_envs: int) -> Any:
-    """A seed per environment, as Gymnasium's batches spread one: fixed before groups are formed."""
-    if seed is None or isinstance(seed, (list, tuple, np.ndarray)):
-        return seed
-    return [int(seed) + i for i in range(num_envs)]
 
 
 def _groups(

@@ -18,6 +18,7 @@ from tiny_runs import main
 
 from ldm_wrappers.imagination.tasks import MixedTasks
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamicsTrainer
+from train.common.env_source import EnvSource
 from train.common.learner import chosen_device
 
 LENGTH, WORKERS, BAD_STEP = 10, 4, 47
@@ -94,6 +95,7 @@ def faulty(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Registers an env in which one worker misbehaves."""
 
     def register(fault: str, worker: int, value: float = np.nan) -> None:
+        EnvSource.facts.cache_clear()  # so that each run makes an environment to ask first
         spec = gym.spec("Faulty-v0")
         before = 1 + 0 * worker  # the environment that is asked for its task distribution
         monkeypatch.setattr(FaultyEnv, "created", -before)
