@@ -1,0 +1,1 @@
+"""What ProMP and E-MAML share: stacked policy, baseline, rollouts, objectives, meta-gradient."""
