@@ -12,6 +12,7 @@ from gymnasium.envs.registration import EnvSpec, WrapperSpec
 
 from ldm_wrappers.arguments import check_integer
 from ldm_wrappers.infos import MARK, MULTI_EPISODE_INFOS, set_aside
+from ldm_wrappers.latent_dynamics.space_checks import way_out
 from ldm_wrappers.task_protocol import TaskWatch, env_name, told_task
 
 _ONE = np.zeros(1, np.intp)  # the index of the only worker
@@ -22,8 +23,7 @@ def require_array_observations(space: spaces.Space[Any]) -> None:
     arrays = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
     if not isinstance(space, arrays):
         raise TypeError(
-            f"MultiEpisodeWrapper needs observations that are arrays, got {space}; put "
-            "gymnasium.wrappers.FlattenObservation around each environment first"
+            f"MultiEpisodeWrapper needs observations that are arrays, got {space}; {way_out(space)}"
         )
 
 

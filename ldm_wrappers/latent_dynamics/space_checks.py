@@ -20,7 +20,7 @@ def check_observation_space(space: spaces.Space[Any]) -> spaces.Box:
         TypeError: Another kind of space, or an image; the message names a way out.
     """
     if not isinstance(space, spaces.Box):
-        raise TypeError(f"the observation space must be a Box, got {space}; {_way_out(space)}")
+        raise TypeError(f"the observation space must be a Box, got {space}; {way_out(space)}")
     if len(space.shape) > 1 and int(np.prod(space.shape)) > MAX_IMAGE_VALUES:
         raise TypeError(
             f"observations of shape {space.shape} have {int(np.prod(space.shape))} values, but "
@@ -48,7 +48,8 @@ def check_action_space(space: spaces.Space[Any]) -> None:
         )
 
 
-def _way_out(space: spaces.Space[Any]) -> str:
+def way_out(space: spaces.Space[Any]) -> str:
+    """What makes a ``Box`` of observations of another kind."""
     if isinstance(space, spaces.Dict):
         return _dict_way_out(space)
     if _flattens(space):

@@ -53,6 +53,8 @@ def environment_actions(space: spaces.Space[Any], actions: Any) -> NDArray[Any]:
     array = np.asarray(actions)
     if isinstance(space, (spaces.Discrete, spaces.MultiDiscrete)):
         return array + space.start if np.any(space.start) else array
+    if isinstance(space, spaces.MultiBinary):  # stable-baselines3 draws 0.0 and 1.0
+        return array.astype(space.dtype)
     if isinstance(space, spaces.Box) and space.dtype.kind != "f":
         if array.dtype.kind == "f":
             array = np.rint(array.astype(np.float64))

@@ -52,12 +52,12 @@ def reset_rows(
         ValueError: The number of rows is not the number of environments; nothing has changed then.
     """
     rows = _rows(env, options)
+    seeds = worker_seeds(seed, env.num_envs)
     if rows is None:
-        return env.reset(seed=seed, options=options)
+        return env.reset(seed=seeds, options=options)
     assert options is not None
     others = {key: value for key, value in options.items() if key not in _ROW_OPTIONS}
     mask = others.pop("reset_mask", None)
-    seeds = worker_seeds(seed, env.num_envs)
     observations, infos = None, {}
     for group, values in _groups(rows, mask, env.num_envs):
         first_of_all = mask is None and observations is None

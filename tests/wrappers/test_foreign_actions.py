@@ -147,6 +147,13 @@ def test_spaces_with_nothing_to_translate_stay() -> None:
     assert environment_actions(shifted, np.array([[0, 1]])).tolist() == [[1, 0]]
 
 
+def test_binary_actions_are_binary() -> None:
+    space = spaces.MultiBinary(3)
+    drawn = np.array([[0.0, 1.0, 1.0]], np.float32)  # as stable-baselines3 draws them
+    actions = environment_actions(space, drawn)
+    assert actions.dtype == space.dtype and space.contains(actions[0])
+
+
 class FixedPolicy:
     def predict(self, observations: Any, state: Any, starts: Any, deterministic: bool) -> Any:
         return np.array([0, 2]), state

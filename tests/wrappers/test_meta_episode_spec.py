@@ -104,10 +104,10 @@ class Shown(gym.Env[Any, Any]):
 
 @pytest.mark.parametrize("space", SPACES)
 def test_observations_that_are_no_arrays_are_refused_when_built(space: Any) -> None:
-    with pytest.raises(TypeError, match=r"arrays.*FlattenObservation"):
+    with pytest.raises(TypeError, match=r"arrays.*(Flatten|Transform)Observation"):
         MultiEpisodeWrapper(Shown(space), 2)
     batch = SyncVectorEnv([lambda: Shown(space)], autoreset_mode=AutoresetMode.DISABLED)
-    with pytest.raises(TypeError, match=r"arrays.*FlattenObservation"):
+    with pytest.raises(TypeError, match=r"arrays.*(Flatten|Transform)Observation"):
         vector.MultiEpisodeWrapper(batch, 2)
 
 

@@ -85,6 +85,14 @@ def test_every_wrapper_hands_streams_to_foreign_batches(name: str) -> None:
     assert same[2] == ScriptedEnv().reset(seed=8)[1]["task"]
 
 
+@pytest.mark.parametrize("options", [None, {"keep_task": np.zeros(3, bool)}])
+def test_rows_of_tasks_have_streams_too(options: Any) -> None:
+    env = vector.TaskRowsWrapper(scripted_vector((2,), (2,), (2,)))
+    infos = env.reset(seed=4, options=options)[1]
+    for i, seed in enumerate(seeds_of(4, 3)):
+        assert infos["task"][i] == ScriptedEnv().reset(seed=seed)[1]["task"]
+
+
 def test_without_a_seed_runs_differ() -> None:
     adapters = [VectorEnvAdapter(batch_of_grids()) for _ in range(2)]
     assert adapters[0].seed() != adapters[1].seed()
