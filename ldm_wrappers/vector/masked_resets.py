@@ -13,7 +13,8 @@ _SCALAR = "gymnasium.wrappers.{name} around each environment"
 _SPOILED: dict[type, tuple[str, str]] = {
     wrappers.RecordEpisodeStatistics: (
         "clears the statistics of all environments whenever one of them is reset",
-        f"{_SCALAR}, or put it around MultiEpisodeWrapper, where it counts meta-episodes",
+        f"{_SCALAR}, or, from Gymnasium 1.4 on, put it around MultiEpisodeWrapper, where it counts "
+        "meta-episodes (before, it loses a step of each)",
     ),
     wrappers.NormalizeReward: (
         "clears the returns of all environments whenever one of them is reset",
