@@ -74,6 +74,16 @@ def test_every_module_named_in_a_command_exists() -> None:
         assert path.with_suffix(".py").exists() or path.is_dir(), name
 
 
+def test_every_source_file_named_exists() -> None:
+    """A bare name lies in the folder of the path before it."""
+    folder = ROOT
+    names = re.findall(r"`([\w/]+\.py)`", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert names
+    for name in names:
+        folder = (ROOT / name).parent if "/" in name else folder
+        assert (folder / Path(name).name).exists(), name
+
+
 def test_paragraphs_are_short_and_a_picture_comes_early() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)

@@ -46,10 +46,6 @@ class RunFolder:
         self.metrics = self.path / "metrics.csv"
         self.evaluations = self.path / "evaluations.csv"
         self.tensorboard = self.path / "tensorboard"
-        self.policy = self.path / "policy.safetensors"
-        self.latent_dynamics = self.path / "latent_dynamics.safetensors"
-        self.beliefs = self.path / "beliefs.safetensors"
-        self.normalization = self.path / "normalization.safetensors"
         self.checkpoints = self.path / "checkpoints"
 
     def artifact(self, stem: str) -> Path:

@@ -32,10 +32,9 @@ def collect_mixtures(runs: list[tuple[str, RunFolder]]) -> list[dict[str, Any]]:
         config = folder.config
         kind = (config.env_id, config.method, config.preset)
         usual = set(overrides(config)) <= {"p_drop", "total_timesteps"}
-        if kind == ("LDM-GridNavi-v0", "ldm", "default") and usual:
-            finished = folder.latent_dynamics.exists() and folder.policy.exists()
-            if finished:
-                chosen.setdefault(config.p_drop, (name, folder))
+        finished = all(folder.artifact(stem).exists() for stem in ("latent_dynamics", "policy"))
+        if kind == ("LDM-GridNavi-v0", "ldm", "default") and usual and finished:
+            chosen.setdefault(config.p_drop, (name, folder))
     return [
         row
         for p_drop in sorted(chosen)

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ldm_wrappers.imagination import DirichletMixture, ExpectedReward
-from train.config.presets.mujoco import AUTHORS_KL_WEIGHT, CHEAP_VAE, MUJOCO, VARIBAD
+from ldm_wrappers.imagination import DirichletMixture
+from train.config.presets.mujoco import (
+    CHEAP_VAE,
+    MUJOCO,
+    VARIBAD,
+    paper_methods,
+    paper_presets,
+)
 from train.config.presets.preset import Preset
 
 _ANT_DIR = {**MUJOCO, "latent_dim": 5, "total_timesteps": 200_000_000}
@@ -41,36 +47,15 @@ _ANT_64: dict[str, Any] = {
 _ANT_METHODS: dict[str, dict[str, Any]] = {"mixreg": {"target_kl": None}, "varibad": VARIBAD}
 _GOAL_MIXTURE = DirichletMixture(beta=2.0, n_components=14)
 
-# the authors' network and minibatches per method; variBAD trains its VAE once per update
-_RL2 = {"net_arch": (128,)}
-_PAPER_METHODS: dict[str, dict[str, Any]] = {
-    "ldm": _RL2,
-    "rl2": _RL2,
-    "mixreg": _RL2,
-    "oracle-rl2": _RL2,
-    "varibad": {**VARIBAD, "vae_updates": 1},
-}
-_GOAL_PAPER_METHODS = {
-    name: {**values, "n_minibatches": 1} if name != "varibad" else values
-    for name, values in _PAPER_METHODS.items()
-}
-_PAPER = {"imagination": ExpectedReward(n_dropout_masks=1)}
-_CODE: dict[str, Any] = {**_PAPER, "kl_weight": AUTHORS_KL_WEIGHT}
+_VARIBAD = {**VARIBAD, "vae_updates": 1}  # the authors train its VAE once per policy update
 
 PRESETS: dict[str, dict[str, Preset]] = {
     "LDM-AntDir-v0": {
         "default": Preset({**_ANT_DIR, **_ANT_64}, _ANT_METHODS),
-        "paper": Preset({**_ANT_DIR, **_PAPER}, _PAPER_METHODS),
-        "authors-code": Preset(
-            {**_ANT_DIR, **_CODE, "mixture": DirichletMixture(per_dimension=True)}, _PAPER_METHODS
-        ),
+        **paper_presets(_ANT_DIR, paper_methods(_VARIBAD)),
     },
     "LDM-AntGoal-v0": {
         "default": Preset({**_ANT_GOAL, **_ANT_64, "mixture": _GOAL_MIXTURE}, _ANT_METHODS),
-        "paper": Preset({**_ANT_GOAL, **_PAPER}, _GOAL_PAPER_METHODS),
-        "authors-code": Preset(
-            {**_ANT_GOAL, **_CODE, "mixture": DirichletMixture(beta=2.0, per_dimension=True)},
-            _GOAL_PAPER_METHODS,
-        ),
+        **paper_presets(_ANT_GOAL, paper_methods(_VARIBAD, n_minibatches=1), beta=2.0),
     },
 }

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ldm_wrappers.imagination import DirichletMixture, ExpectedReward
-from train.config.presets.mujoco import AUTHORS_KL_WEIGHT, CHEAP_VAE, MUJOCO, VARIBAD
+from train.config.presets.mujoco import (
+    CHEAP_VAE,
+    MUJOCO,
+    VARIBAD,
+    paper_methods,
+    paper_presets,
+)
 from train.config.presets.preset import Preset
 
 _CHEETAH_VEL = {
@@ -31,25 +34,9 @@ _CHEETAH_VEL_64 = {
     "finite_horizon": True,
 }
 
-_RL2 = {"net_arch": (128,)}
-_PAPER_METHODS: dict[str, dict[str, Any]] = {
-    "ldm": _RL2,
-    "rl2": _RL2,
-    "mixreg": _RL2,
-    "oracle-rl2": _RL2,
-    "varibad": VARIBAD,
-}
-_PAPER = {"imagination": ExpectedReward(n_dropout_masks=1)}
-_CODE: dict[str, Any] = {
-    **_PAPER,
-    "kl_weight": AUTHORS_KL_WEIGHT,
-    "mixture": DirichletMixture(per_dimension=True),
-}
-
 PRESETS: dict[str, dict[str, Preset]] = {
     "LDM-HalfCheetahVel-v0": {
         "default": Preset(_CHEETAH_VEL_64, {"varibad": VARIBAD}),
-        "paper": Preset({**_CHEETAH_VEL, **_PAPER}, _PAPER_METHODS),
-        "authors-code": Preset({**_CHEETAH_VEL, **_CODE}, _PAPER_METHODS),
+        **paper_presets(_CHEETAH_VEL, paper_methods(VARIBAD)),
     },
 }

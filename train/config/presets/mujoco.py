@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ldm_wrappers.imagination import DirichletMixture, ExpectedReward
+from train.config.presets.preset import Preset
+
 # The paper's MuJoCo runs, with the sizes of the authors' configuration: PPO, normalised
 # observations and rewards for the policy
 MUJOCO: dict[str, Any] = {
@@ -41,6 +44,24 @@ MUJOCO: dict[str, Any] = {
 CHEAP_VAE: dict[str, Any] = {"vae_encoded_lengths": 10}
 # variBAD's own settings: no dropout in the decoder
 VARIBAD: dict[str, Any] = {"p_drop": 0.0}
-# What the published code does where the paper says otherwise: mixture weights per latent dimension,
-# and a reconstruction term that is a mean over decoded steps, so that the KL weighs as much more.
-AUTHORS_KL_WEIGHT = 50.0
+_RL2_METHODS = ("ldm", "rl2", "mixreg", "oracle-rl2")
+
+
+def paper_methods(varibad: dict[str, Any], **recurrent: Any) -> dict[str, dict[str, Any]]:
+    """What single methods change in the authors' runs: variBAD, and those on RL²'s network."""
+    values = {"net_arch": (128,), **recurrent}
+    return {**dict.fromkeys(_RL2_METHODS, values), "varibad": varibad}
+
+
+def paper_presets(
+    family: dict[str, Any], methods: dict[str, dict[str, Any]], beta: float = 1.0
+) -> dict[str, Preset]:
+    """``paper`` and ``authors-code`` of a family.
+
+    The published code draws mixture weights per latent dimension, and its reconstruction term is a
+    mean over decoded steps, so that the KL weighs 50 times as much.
+    """
+    paper = {**family, "imagination": ExpectedReward(n_dropout_masks=1)}
+    mixture = DirichletMixture(beta=beta, per_dimension=True)
+    code = {**paper, "kl_weight": 50.0, "mixture": mixture}
+    return {"paper": Preset(paper, methods), "authors-code": Preset(code, methods)}
