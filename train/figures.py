@@ -23,6 +23,7 @@ if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
 import numpy as np
 
 from train.analysis.aggregate import BUDGET, Run, collect, groups, read_runs, summary_rows
+from train.analysis.condense import read_table
 from train.analysis.tables import write_csv
 from train.common.command_line import report_errors
 from train.common.envs import task_distribution
@@ -45,7 +46,7 @@ ABLATIONS = {
 def draw(source: Path, out: Path) -> list[Path]:
     """Every figure that the CSV files of ``source`` hold; returns what was written to ``out``."""
     runs = read_runs(source)
-    tasks = read_csv(source / "tasks.csv")
+    tasks = read_table(source / "tasks.csv")
     written = [write_csv(out / "summary.csv", summary_rows(runs))]
     for env_id in dict.fromkeys(run.row["env_id"] for run in runs):
         own = [run for run in runs if run.row["env_id"] == env_id]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from train.analysis.aggregate import estimates, final_scores, groups, read_runs, series
+from train.analysis.aggregate import estimates, final_scores, group_curve, groups, read_runs
 from train.common.envs import task_distribution
 from train.config.grouping import override_text
 from train.config.presets import resolve
@@ -94,7 +94,7 @@ def own_values(path: Path, split: str, episode: int) -> np.ndarray:
     return np.array(table)
 
 
-def test_series_are_means_over_seeds_of_moving_averages(made: dict[str, Any]) -> None:
+def test_group_curves_are_means_over_seeds_of_moving_averages(made: dict[str, Any]) -> None:
     runs = groups(read_runs(made["out"]))["ldm"]
     runs = [run for run in runs if run.row["env_id"] == GRID]
     values = np.stack([own_values(path, "test", 4) for path in made["paths"][:3]])
@@ -102,7 +102,7 @@ def test_series_are_means_over_seeds_of_moving_averages(made: dict[str, Any]) ->
         [[values[i, max(0, t - 4) : t + 1].mean(0) for t in range(len(STEPS))] for i in range(3)]
     )
     for column, missed in ((0, False), (1, True)):
-        found = series(runs, "test", 4, missed=missed)
+        found = group_curve(runs, "test", 4, missed=missed)
         expected = 27 - smooth[..., column] if missed else smooth[..., column]
         assert found is not None
         np.testing.assert_array_equal(found.steps, STEPS)
@@ -111,8 +111,8 @@ def test_series_are_means_over_seeds_of_moving_averages(made: dict[str, Any]) ->
         np.testing.assert_allclose(found.std, expected.std(0, ddof=1), atol=1e-4)
         np.testing.assert_allclose(found.iqm, expected.mean(0), rtol=1e-4)  # 3 // 4 = 0 cut
         assert (found.low <= found.iqm).all() and (found.iqm <= found.high).all()
-    one = series(runs[:1], "test", 4)
-    two = series(runs[:2], "test", 4)
+    one = group_curve(runs[:1], "test", 4)
+    two = group_curve(runs[:2], "test", 4)
     assert one is not None and two is not None
     assert np.isnan([one.std, one.low, one.high, two.low, two.high]).all()
     assert np.isfinite([one.mean, one.iqm, two.mean, two.std, two.iqm]).all()

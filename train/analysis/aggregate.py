@@ -8,16 +8,27 @@ evaluations. :func:`collect` writes them from run folders; everything else reads
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from ldm_wrappers.state_file import StateFileError
-from train.analysis.condense import LAST, curve_rows, evaluations, run_row, task_rows
+from train.analysis.condense import (
+    LAST,
+    curve_table,
+    evaluations,
+    format_number,
+    read_table,
+    run_row,
+    task_table,
+    text_rows,
+)
 from train.analysis.statistics import (
     interquartile_mean,
     interval_over_runs,
@@ -29,8 +40,6 @@ from train.analysis.tables import write_csv
 from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
 
-Array = np.ndarray[Any, np.dtype[Any]]
-Key = tuple[str, int]  # split and episode
 BUDGET = "total_timesteps"
 
 
@@ -39,18 +48,17 @@ class Run:
     """One run of the files.
 
     Attributes:
-        name: Its name in the files.
         row: Its row of runs.csv.
-        returns: Per split and episode, mean returns by timestep.
-        reached: Per split and episode, tasks reached by timestep; empty where nothing is reached.
-        tasks: Number of tasks per split.
+        table: Its rows of curves.csv, one per evaluation, split and episode.
     """
 
-    name: str
     row: dict[str, str]
-    returns: dict[Key, dict[int, float]]
-    reached: dict[Key, dict[int, float]]
-    tasks: dict[str, int]
+    table: pd.DataFrame
+
+    @property
+    def name(self) -> str:
+        """Its name in the files."""
+        return self.row["run"]
 
     @property
     def overrides(self) -> dict[str, str]:
@@ -69,17 +77,27 @@ class Run:
         """N, the last episode of a task."""
         return int(self.row["n_episodes"])
 
-    def series(self, split: str, episode: int, *, missed: bool) -> dict[int, float]:
-        """Mean return, or tasks missed, by timestep."""
-        if not missed:
-            return self.returns.get((split, episode), {})
-        reached = self.reached.get((split, episode), {})
-        return {step: self.tasks[split] - value for step, value in reached.items()}
+    @functools.cached_property
+    def tasks(self) -> dict[str, int]:
+        """Number of tasks per split."""
+        counts = self.table.groupby("split", sort=False)["tasks"].last()
+        return {str(split): int(n) for split, n in counts.items()}
+
+    @property
+    def reports_success(self) -> bool:
+        """Whether its environment says when a task has been reached."""
+        return bool(self.table["reached"].notna().any())
+
+    def curve(self, split: str, episode: int, *, missed: bool = False) -> pd.Series[float]:
+        """Mean return, or tasks missed, by timestep in ascending order."""
+        own = self.table[(self.table["split"] == split) & (self.table["episode"] == episode)]
+        own = own.set_index("timesteps").sort_index()
+        return (own["tasks"] - own["reached"]).dropna() if missed else own["return"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Series:
-    """A quantity of a group of runs over time; every array is (n_timesteps,).
+class GroupCurve:
+    """A quantity of a group of runs over time; every array is float64 (n_timesteps,).
 
     Attributes:
         steps: Environment steps.
@@ -91,13 +109,13 @@ class Series:
         high: Upper end.
     """
 
-    steps: Array
-    runs: Array
-    mean: Array
-    std: Array
-    iqm: Array
-    low: Array
-    high: Array
+    steps: NDArray[Any]
+    runs: NDArray[Any]
+    mean: NDArray[Any]
+    std: NDArray[Any]
+    iqm: NDArray[Any]
+    low: NDArray[Any]
+    high: NDArray[Any]
 
 
 def collect(runs: Iterable[tuple[str, RunFolder]], out: Path) -> list[Path]:
@@ -116,12 +134,12 @@ def collect(runs: Iterable[tuple[str, RunFolder]], out: Path) -> list[Path]:
         if name in seen:
             raise ValueError(f"two runs are called {name!r}")
         seen.add(name)
-        rows = evaluations(folder)
-        if not rows:
+        table = evaluations(folder)
+        if table.empty:
             continue
-        tables["runs"].append({"run": name, **run_row(folder, rows)})
-        tables["curves"] += [{"run": name, **row} for row in curve_rows(rows)]
-        tables["tasks"] += [{"run": name, **row} for row in task_rows(rows)]
+        tables["runs"].append({"run": name, **run_row(folder, table)})
+        tables["curves"] += [{"run": name, **row} for row in text_rows(curve_table(table))]
+        tables["tasks"] += [{"run": name, **row} for row in text_rows(task_table(table))]
     if not tables["runs"]:
         raise ValueError("none of the runs has been evaluated yet")
     return [write_csv(out / f"{name}.csv", rows) for name, rows in tables.items()]
@@ -133,25 +151,11 @@ def read_runs(folder: Path) -> list[Run]:
     Raises:
         StateFileError: A file does not fit.
     """
-    by_run: dict[str, list[dict[str, str]]] = defaultdict(list)
     try:
-        for row in read_csv(folder / "curves.csv"):
-            by_run[row["run"]].append(row)
-        return [_run(row, by_run[row["run"]]) for row in read_csv(folder / "runs.csv")]
-    except (KeyError, ValueError, TypeError) as error:
+        tables = dict(list(read_table(folder / "curves.csv").groupby("run", sort=False)))
+        return [Run(row, tables[row["run"]]) for row in read_csv(folder / "runs.csv")]
+    except (KeyError, TypeError) as error:
         raise StateFileError(f"the results of {folder} are damaged: {error!r}") from None
-
-
-def _run(row: dict[str, str], rows: list[dict[str, str]]) -> Run:
-    returns: dict[Key, dict[int, float]] = defaultdict(dict)
-    reached: dict[Key, dict[int, float]] = defaultdict(dict)
-    for one in rows:
-        key, step = (one["split"], int(one["episode"])), int(one["timesteps"])
-        returns[key][step] = float(one["return"])
-        if one["reached"] != "":
-            reached[key][step] = float(one["reached"])
-    tasks = {one["split"]: int(one["tasks"]) for one in rows}
-    return Run(row["run"], row, dict(returns), dict(reached), tasks)
 
 
 def groups(runs: Iterable[Run]) -> dict[str, list[Run]]:
@@ -162,37 +166,34 @@ def groups(runs: Iterable[Run]) -> dict[str, list[Run]]:
     return found
 
 
-def series(runs: list[Run], split: str, episode: int, *, missed: bool = False) -> Series | None:
+def group_curve(
+    runs: list[Run], split: str, episode: int, *, missed: bool = False
+) -> GroupCurve | None:
     """A group's curve with the paper's smoothing, ``None`` if there is nothing to show.
 
     Each run is smoothed by a moving average over five evaluations (section 5); the intervals'
     resamples come from a generator of its own, so that the same files give the same figure.
     """
-    curves = []
-    for run in runs:
-        values = run.series(split, episode, missed=missed)
-        if values:
-            steps = sorted(values)
-            smooth = moving_average([values[step] for step in steps])
-            curves.append(dict(zip(steps, smooth.tolist(), strict=True)))
+    curves = [run.curve(split, episode, missed=missed) for run in runs]
+    curves = [pd.Series(moving_average(c), c.index) for c in curves if len(c)]
     if not curves:
         return None
     rng = np.random.default_rng(0)
-    steps = sorted(set().union(*curves))
+    table = pd.concat(curves, axis=1).sort_index()
     rows = []
-    for step in steps:
-        scores = np.array([curve[step] for curve in curves if step in curve])
+    for values in table.to_numpy():
+        scores = values[~np.isnan(values)]
         interval = interval_over_runs(scores, interquartile_mean, rng)
         rows.append((len(scores), scores.mean(), sample_deviation(scores), *interval))
-    return Series(np.array(steps), *(np.array(column) for column in zip(*rows, strict=True)))
+    return GroupCurve(table.index.to_numpy(), *np.array(rows).T)
 
 
-def final_scores(runs: list[Run], split: str, episode: int, *, missed: bool = False) -> Array:
+def final_scores(
+    runs: list[Run], split: str, episode: int, *, missed: bool = False
+) -> NDArray[np.float64]:
     """Per run, the mean of its last five evaluations."""
-    curves = [run.series(split, episode, missed=missed) for run in runs]
-    return np.array(
-        [np.mean([curve[step] for step in sorted(curve)[-LAST:]]) for curve in curves if curve]
-    )
+    curves = [run.curve(split, episode, missed=missed) for run in runs]
+    return np.array([curve.to_numpy()[-LAST:].mean() for curve in curves if len(curve)])
 
 
 def summary_rows(runs: list[Run]) -> list[dict[str, Any]]:
@@ -219,7 +220,7 @@ def summary_rows(runs: list[Run]) -> list[dict[str, Any]]:
     return rows
 
 
-def estimates(name: str, scores: Array) -> dict[str, str]:
+def estimates(name: str, scores: NDArray[np.float64]) -> dict[str, str]:
     """Columns of a table: mean, standard deviation and interquartile mean of runs.
 
     What no run, or so few of them, cannot tell is empty.
@@ -230,9 +231,4 @@ def estimates(name: str, scores: Array) -> dict[str, str]:
         average = interval_over_runs(scores, mean, np.random.default_rng(0))
         middle = interval_over_runs(scores, interquartile_mean, np.random.default_rng(0))
         values = [*average, sample_deviation(scores), *middle]
-    return {f"{name}_{c}": number(v) for c, v in zip(columns, values, strict=True)}
-
-
-def number(value: float) -> str:
-    """A number in a table, empty if unknown (NaN)."""
-    return "" if math.isnan(value) else f"{value:.6g}"
+    return {f"{name}_{c}": format_number(v) for c, v in zip(columns, values, strict=True)}

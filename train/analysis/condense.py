@@ -1,9 +1,12 @@
-"""The evaluations of runs, condensed to a few rows each."""
+"""The evaluations of a run as a table, and condensed to a few rows."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+import math
+from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from ldm_wrappers.state_file import StateFileError
 from train.config.grouping import group_text
@@ -13,65 +16,70 @@ from train.persistence.run_folder import RunFolder
 LAST = 5
 """Evaluations at the end of a run that its final figures are means of."""
 
-Rows = list[dict[str, Any]]
+_NUMBERS = {"timesteps": int, "episode": int, "tasks": int, "return": float, "reached": float}
 
 
-def evaluations(folder: RunFolder) -> list[dict[str, str]]:
-    """Rows of a run's evaluations.csv, none if it has not been evaluated yet.
+def read_table(path: Path) -> pd.DataFrame:
+    """A CSV file of evaluations, its known columns as numbers and all others as text.
+
+    ``reached`` is NaN where the environment does not report success.
+
+    Raises:
+        StateFileError: A row is too short, too long, or holds text instead of a number.
+    """
+    rows = read_csv(path)
+    try:
+        table = pd.DataFrame(rows, columns=list(rows[0]) if rows else None, dtype=object)
+        if any(None in row or None in row.values() for row in rows):
+            raise ValueError("a row has another number of columns than the header")
+        if "reached" in table:
+            table["reached"] = table["reached"].replace("", "nan")
+        return table.astype({k: kind for k, kind in _NUMBERS.items() if k in table})
+    except ValueError as error:
+        raise StateFileError(f"{path} is damaged: {error}") from None
+
+
+def evaluations(folder: RunFolder) -> pd.DataFrame:
+    """A run's evaluations.csv, without rows if it has not been evaluated yet.
 
     Raises:
         StateFileError: The file holds something else.
     """
     if not folder.evaluations.exists():
-        return []
-    rows = read_csv(folder.evaluations)
-    if rows and not {"timesteps", "split", "task", "episode", "return", "reached"} <= set(rows[0]):
+        return pd.DataFrame()
+    table = read_table(folder.evaluations)
+    expected = {"timesteps", "split", "task", "episode", "return", "reached"}
+    if len(table) and not expected <= set(table):
         raise StateFileError(f"{folder.evaluations} holds no evaluations")
-    return rows
+    return table
 
 
-def curve_rows(rows: list[dict[str, str]]) -> Rows:
-    """Per evaluation, split and episode: tasks, mean return, tasks reached (empty: unknown)."""
-    groups: dict[tuple[int, str, int], list[dict[str, str]]] = defaultdict(list)
-    for row in rows:
-        groups[int(row["timesteps"]), row["split"], int(row["episode"])].append(row)
-    return [
-        {
-            "timesteps": timesteps,
-            "split": split,
-            "episode": episode,
-            "tasks": len(group),
-            "return": f"{sum(float(row['return']) for row in group) / len(group):.6g}",
-            "reached": _sum(group),
-        }
-        for (timesteps, split, episode), group in groups.items()
-    ]
+def curve_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Per evaluation, split and episode: number of tasks, mean return and tasks reached."""
+    groups = table.groupby(["timesteps", "split", "episode"], sort=False)
+    columns = {"tasks": groups.size(), "return": groups["return"].mean()}
+    reached = groups["reached"].agg(_known_mean) * columns["tasks"]
+    return pd.DataFrame({**columns, "reached": reached.round()}).reset_index()
 
 
-def task_rows(rows: list[dict[str, str]]) -> Rows:
+def task_table(table: pd.DataFrame) -> pd.DataFrame:
     """Per split and task, at the first and the last episode, means of the last evaluations."""
-    last_steps = sorted({int(row["timesteps"]) for row in rows})[-LAST:]
-    last_episode = max((int(row["episode"]) for row in rows), default=1)
-    groups: dict[tuple[str, str, int], list[dict[str, str]]] = defaultdict(list)
-    for row in rows:
-        if int(row["timesteps"]) in last_steps and int(row["episode"]) in (1, last_episode):
-            groups[row["split"], row["task"], int(row["episode"])].append(row)
-    condensed = []
-    for (split, task, episode), group in groups.items():
-        reached = _sum(group)
-        condensed.append(
-            {
-                "split": split,
-                "task": task,
-                "episode": episode,
-                "return": f"{sum(float(row['return']) for row in group) / len(group):.6g}",
-                "reached": "" if reached == "" else f"{int(reached) / len(group):g}",
-            }
-        )
-    return condensed
+    steps = sorted(table["timesteps"].unique())[-LAST:]
+    shown = table["timesteps"].isin(steps) & table["episode"].isin([1, table["episode"].max()])
+    groups = table[shown].groupby(["split", "task", "episode"], sort=False)
+    means = {name: groups[name].agg(_known_mean) for name in ("return", "reached")}
+    return pd.DataFrame(means).reset_index()
 
 
-def run_row(folder: RunFolder, rows: list[dict[str, str]]) -> dict[str, Any]:
+def text_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as they are written: six digits, and nothing where a number is unknown."""
+    written = table.assign(
+        **{name: table[name].map(format_number) for name in ("return", "reached")}
+    )
+    return [{str(k): v for k, v in row.items()} for row in written.to_dict("records")]
+
+
+def run_row(folder: RunFolder, table: pd.DataFrame) -> dict[str, Any]:
     """What a run is: everything that groups of runs are made from."""
     config = folder.config
     return {
@@ -86,12 +94,15 @@ def run_row(folder: RunFolder, rows: list[dict[str, str]]) -> dict[str, Any]:
         "p_drop": f"{config.p_drop:g}",
         "n_episodes": config.n_episodes,
         "total_timesteps": config.total_timesteps,
-        "evaluated_timesteps": max((int(row["timesteps"]) for row in rows), default=0),
+        "evaluated_timesteps": int(table["timesteps"].max()),
     }
 
 
-def _sum(group: list[dict[str, str]]) -> Any:
-    """Tasks reached, empty where the environment does not say."""
-    if any(row["reached"] == "" for row in group):
-        return ""
-    return sum(int(row["reached"]) for row in group)
+def format_number(value: float) -> str:
+    """A number in a table, empty if unknown (NaN)."""
+    return "" if math.isnan(value) else f"{value:.6g}"
+
+
+def _known_mean(values: pd.Series[float]) -> float:
+    """Mean, NaN if any value is unknown."""
+    return float(values.mean(skipna=False))

@@ -1,4 +1,4 @@
-"""Interquartile means and stratified bootstrap intervals, as rliable defines them.
+"""Interquartile means and bootstrap intervals over runs, as rliable defines them.
 
 Agarwal, Schwarzer, Castro, Courville and Bellemare, "Deep Reinforcement Learning at the Edge of
 the Statistical Precipice" (NeurIPS 2021), section 4; https://github.com/google-research/rliable.
@@ -11,8 +11,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-Array = np.ndarray[Any, np.dtype[Any]]
+Floats = NDArray[np.float64]
+Statistic = Callable[[Floats], Floats]
 
 
 class Interval(NamedTuple):
@@ -23,46 +25,38 @@ class Interval(NamedTuple):
     high: float
 
 
-def interquartile_mean(scores: Array) -> Array:
-    """Mean of the middle half of the scores of all runs and strata together.
+def interquartile_mean(scores: Floats) -> Floats:
+    """Mean of the middle half of the scores: (..., runs) to (...).
 
-    A quarter of the n scores, rounded down, is cut off at each end (``scipy.stats.trim_mean``
-    with 0.25, which rliable calls).
-
-    Args:
-        scores: (..., runs, strata).
-
-    Returns:
-        (...).
+    A quarter of the runs, rounded down, is cut off at each end (``scipy.stats.trim_mean`` with
+    0.25, which rliable calls).
     """
-    flat = np.sort(np.asarray(scores, float).reshape(*np.shape(scores)[:-2], -1), axis=-1)
-    cut = flat.shape[-1] // 4
-    return np.asarray(flat[..., cut : flat.shape[-1] - cut].mean(axis=-1))
+    ordered = np.sort(scores, axis=-1)
+    cut = ordered.shape[-1] // 4
+    return np.asarray(ordered[..., cut : ordered.shape[-1] - cut].mean(axis=-1))
 
 
-def mean(scores: Array) -> Array:
-    """Mean over runs and strata: (..., runs, strata) to (...)."""
-    return np.asarray(np.asarray(scores, float).mean(axis=(-2, -1)))
+def mean(scores: Floats) -> Floats:
+    """Mean over runs: (..., runs) to (...)."""
+    return np.asarray(np.mean(scores, axis=-1))
 
 
 def bootstrap_interval(
-    scores: Any,
-    statistic: Callable[[Array], Array] = interquartile_mean,
+    scores: ArrayLike,
+    statistic: Statistic = interquartile_mean,
     *,
     rng: np.random.Generator,
     confidence: float = 0.95,
     n_resamples: int = 2000,
 ) -> Interval:
-    """A statistic and its interval by stratified bootstrap.
+    """A statistic and its percentile interval over runs drawn with replacement.
 
-    Runs are drawn with replacement, independently for each stratum; the interval lies between the
-    percentiles (1 ∓ confidence) / 2 of the statistic. A stratum is an environment (rliable's
-    task): the 27 goals of one run share its policy, so they are no independent draws, and a
-    run's score is their mean.
+    The tasks of one run share its policy, so they are no independent draws: a run's score is
+    their mean.
 
     Args:
-        scores: (runs,) for one stratum, or (runs, strata).
-        statistic: Function of (..., runs, strata).
+        scores: float (runs,).
+        statistic: Function of (..., runs).
         rng: Source of the resamples.
         confidence: Share of resamples inside the interval, in (0, 1).
         n_resamples: Number of resamples.
@@ -70,28 +64,23 @@ def bootstrap_interval(
     Raises:
         ValueError: No runs, scores of another shape or not finite, or ``confidence`` out of range.
     """
-    table = np.asarray(scores, float)
-    table = table[:, None] if table.ndim == 1 else table
-    if table.ndim != 2 or 0 in table.shape or not np.isfinite(table).all():
-        raise ValueError(f"expected finite scores of shape (runs, strata), got {scores!r}")
+    known = np.asarray(scores, float)
+    if known.ndim != 1 or not len(known) or not np.isfinite(known).all():
+        raise ValueError(f"expected finite scores of shape (runs,), got {scores!r}")
     if not 0.0 < confidence < 1.0:
         raise ValueError(f"confidence must lie in (0, 1), got {confidence}")
-    n_runs, n_strata = table.shape
-    chosen = rng.integers(n_runs, size=(n_resamples, n_runs, n_strata))
-    resampled = statistic(table[chosen, np.arange(n_strata)])
+    chosen = rng.integers(len(known), size=(n_resamples, len(known)))
     tail = 100 * (1.0 - confidence) / 2
-    low, high = np.percentile(resampled, [tail, 100 - tail])
-    return Interval(float(statistic(table)), float(low), float(high))
+    low, high = np.percentile(statistic(known[chosen]), [tail, 100 - tail])
+    return Interval(float(statistic(known)), float(low), float(high))
 
 
-def sample_deviation(scores: Array) -> float:
+def sample_deviation(scores: Floats) -> float:
     """Standard deviation over runs (n - 1 in the denominator), NaN for fewer than two."""
     return float(np.std(scores, ddof=1)) if len(scores) > 1 else math.nan
 
 
-def interval_over_runs(
-    scores: Array, statistic: Callable[[Array], Array], rng: np.random.Generator
-) -> Interval:
+def interval_over_runs(scores: Floats, statistic: Statistic, rng: np.random.Generator) -> Interval:
     """:func:`bootstrap_interval`, with NaN for the ends where fewer than three runs tell none.
 
     Resamples of two runs know four outcomes, of one run a single one: their percentiles would
@@ -101,7 +90,7 @@ def interval_over_runs(
     return found if len(scores) > 2 else Interval(found.value, math.nan, math.nan)
 
 
-def moving_average(values: Any, window: int = 5) -> Array:
+def moving_average(values: Any, window: int = 5) -> Floats:
     """Mean over the last ``window`` entries along axis 0, over fewer at the beginning.
 
     The paper smooths its curves with a moving average of window 5 (section 5); whether it is

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from train.common.evaluation import SplitResult
+from train.config.grouping import IGNORED_IN_GROUPS
 from train.persistence.files import write_text
 from train.persistence.run_folder import RunFolder
 
@@ -48,12 +49,9 @@ def joint_rows(runs: list[tuple[RunFolder, list[SplitResult]]]) -> list[dict[str
 
 def group_runs(folders: list[RunFolder]) -> dict[str, list[RunFolder]]:
     """Runs that differ only in seed and place, under a name that tells the groups apart."""
-    ignored = {
-        "seed", "run_dir", "overwrite", "device", "num_threads",
-        "eval_interval", "log_interval", "checkpoint_interval",
-    }  # fmt: skip
     settings = [
-        {k: v for k, v in folder.config.to_dict().items() if k not in ignored} for folder in folders
+        {k: v for k, v in folder.config.to_dict().items() if k not in IGNORED_IN_GROUPS}
+        for folder in folders
     ]
     groups: dict[str, list[RunFolder]] = {}
     for folder, own in zip(folders, settings, strict=True):

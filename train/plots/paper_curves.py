@@ -8,7 +8,8 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from train.analysis.aggregate import Run, Series, number, series
+from train.analysis.aggregate import GroupCurve, Run, group_curve
+from train.analysis.condense import format_number
 from train.analysis.tables import write_csv
 from train.common.envs import task_distribution
 from train.plots.optimal_returns import best_returns
@@ -36,7 +37,9 @@ def draw_paper_curves(
     env_id = example.row["env_id"]
     episode = 1 if first_episode else example.last_episode
     panels: list[Panel] = [(split, False) for split in example.tasks]
-    panels += [(split, True) for split in example.tasks if split != "train" and example.reached]
+    panels += [
+        (split, True) for split in example.tasks if split != "train" and example.reports_success
+    ]
     colours = group_colours([runs[0].row["method"] for runs in groups.values()])
     drawing = figure(3.7 * len(panels) + 1.2, 6.2)
     drawing.suptitle(
@@ -44,11 +47,11 @@ def draw_paper_curves(
     )
     axes = drawing.subplots(2, len(panels), squeeze=False, sharex=True)
     rows: list[dict[str, Any]] = []
-    largest = max((step for r in groups.values() for run in r for step in _steps(run)), default=1)
+    largest = max(run.table["timesteps"].max() for runs in groups.values() for run in runs)
     unit, label = step_unit(float(largest))
     for column, (split, missed) in enumerate(panels):
         for (name, runs), colour in zip(groups.items(), colours, strict=True):
-            curve = series(runs, split, episode, missed=missed)
+            curve = group_curve(runs, split, episode, missed=missed)
             if curve is None:
                 continue
             _fill(axes[0, column], curve, unit, colour, f"{name} ({len(runs)})", iqm=False)
@@ -71,11 +74,9 @@ def draw_paper_curves(
     return [save(drawing, path), write_csv(path.with_suffix(".csv"), rows)]
 
 
-def _steps(run: Run) -> list[int]:
-    return [step for curve in run.returns.values() for step in curve]
-
-
-def _fill(axes: Axes, curve: Series, unit: float, colour: str, label: str, *, iqm: bool) -> None:
+def _fill(
+    axes: Axes, curve: GroupCurve, unit: float, colour: str, label: str, *, iqm: bool
+) -> None:
     middle = curve.iqm if iqm else curve.mean
     low = curve.low if iqm else curve.mean - curve.std
     high = curve.high if iqm else curve.mean + curve.std
@@ -85,7 +86,9 @@ def _fill(axes: Axes, curve: Series, unit: float, colour: str, label: str, *, iq
     axes.fill_between(steps, low, high, color=colour, alpha=0.18, lw=0)
 
 
-def _rows(name: str, split: str, episode: int, missed: bool, curve: Series) -> list[dict[str, Any]]:
+def _rows(
+    name: str, split: str, episode: int, missed: bool, curve: GroupCurve
+) -> list[dict[str, Any]]:
     columns = ("mean", "std", "iqm", "low", "high")
     return [
         {
@@ -95,7 +98,7 @@ def _rows(name: str, split: str, episode: int, missed: bool, curve: Series) -> l
             "quantity": "missed" if missed else "return",
             "timesteps": int(curve.steps[index]),
             "runs": int(curve.runs[index]),
-            **{column: number(getattr(curve, column)[index]) for column in columns},
+            **{column: format_number(getattr(curve, column)[index]) for column in columns},
         }
         for index in range(len(curve.steps))
     ]

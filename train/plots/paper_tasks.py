@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from train.analysis.aggregate import Run
 from train.analysis.tables import write_csv
@@ -15,11 +15,9 @@ from train.plots.grid import Grid, outline
 from train.plots.optimal_returns import best_returns
 from train.plots.style import figure, save, split_colour
 
-TaskRows = list[dict[str, str]]
-
 
 def draw_paper_tasks(
-    groups: dict[str, list[Run]], rows: TaskRows, path: Path, title: str
+    groups: dict[str, list[Run]], rows: pd.DataFrame, path: Path, title: str
 ) -> list[Path]:
     """A map of the grid per group: mean return at the last episode, over runs and the last five
     evaluations; black dots mark tasks that fewer than half of the evaluations reached.
@@ -32,27 +30,22 @@ def draw_paper_tasks(
     """
     example = next(iter(groups.values()))[0]
     env_id, last = example.row["env_id"], example.last_episode
-    by_run: dict[str, TaskRows] = defaultdict(list)
-    for row in rows:
-        if int(row["episode"]) == last:
-            by_run[row["run"]].append(row)
     table: list[dict[str, Any]] = []
     for name, runs in groups.items():
-        values: dict[tuple[str, str], list[dict[str, str]]] = defaultdict(list)
-        for run in runs:
-            for row in by_run[run.name]:
-                values[row["split"], row["task"]].append(row)
-        for (split, task), group in values.items():
-            table.append(
-                {
-                    "group": name,
-                    "split": split,
-                    "task": task,
-                    "runs": len(group),
-                    "return": f"{np.mean([float(row['return']) for row in group]):.6g}",
-                    "reached": f"{np.mean([float(row['reached'] or 'nan') for row in group]):.6g}",
-                }
-            )
+        own_rows = rows[(rows["episode"] == last) & rows["run"].isin([run.name for run in runs])]
+        cells_of_group = own_rows.groupby(["split", "task"], sort=False)
+        means = cells_of_group[["return", "reached"]].mean().assign(runs=cells_of_group.size())
+        table += [
+            {
+                "group": name,
+                "split": split,
+                "task": task,
+                "runs": int(row["runs"]),
+                "return": f"{row['return']:.6g}",
+                "reached": f"{row['reached']:.6g}",
+            }
+            for (split, task), row in means.iterrows()
+        ]
     distribution = task_distribution(env_id)
     assert distribution is not None
     cells = np.asarray(distribution["all"].tasks)

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 
 from ldm_wrappers.state_file import StateFileError
-from train.analysis.condense import Rows, curve_rows, evaluations
+from train.analysis.condense import curve_table, evaluations, text_rows
 from train.analysis.tables import write_csv
 from train.config.grouping import group_text
 from train.persistence.run_folder import RunFolder
@@ -35,8 +35,8 @@ class SweepTable:
         self.trials = trials
         self.out = out
         self.lost: dict[str, str] = {}
-        self._curves: dict[str, Rows] = {}
-        self._rows: Rows = []
+        self._curves: dict[str, list[dict[str, Any]]] = {}
+        self._rows: list[dict[str, Any]] = []
         self._live: Live | None = None
         self._told: dict[str, str] = {}
 
@@ -111,7 +111,7 @@ class SweepTable:
             return "died"
         return "interrupted" if state.attempts else "waiting"
 
-    def _curve(self, trial: Trial, folder: RunFolder, finished: bool) -> Rows:
+    def _curve(self, trial: Trial, folder: RunFolder, finished: bool) -> list[dict[str, Any]]:
         """Condensed evaluations so far, with what tells the trial apart; kept once it is done."""
         if trial.name in self._curves:
             return self._curves[trial.name]
@@ -123,7 +123,9 @@ class SweepTable:
             "overrides": group_text(config),
         }
         try:
-            rows = [{**keys, **row} for row in curve_rows(evaluations(folder))]
+            table = evaluations(folder)
+            rows = [] if table.empty else text_rows(curve_table(table))
+            rows = [{**keys, **row} for row in rows]
         except (StateFileError, ValueError, OSError):
             if finished:
                 raise
