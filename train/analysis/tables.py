@@ -15,21 +15,18 @@ from train.persistence.run_folder import RunFolder
 
 def summary_rows(results: list[SplitResult]) -> list[dict[str, Any]]:
     """One row per split and episode: number of tasks, mean return, tasks reached."""
-    rows = []
-    for result in results:
-        for episode in range(result.returns.shape[1]):
-            reached = "" if result.reached is None else int(result.reached[:, episode].sum())
-            rows.append(
-                {
-                    "split": result.split,
-                    "episode": episode + 1,
-                    "tasks": len(result.returns),
-                    "mean_return": repr(float(result.returns[:, episode].mean())),
-                    "std_return": repr(float(result.returns[:, episode].std())),
-                    "tasks_reached": reached,
-                }
-            )
-    return rows
+    return [
+        {
+            "split": result.split,
+            "episode": episode + 1,
+            "tasks": len(result.returns),
+            "mean_return": repr(mean),
+            "std_return": repr(float(result.returns[:, episode].std())),
+            "tasks_reached": "" if result.n_reached is None else result.n_reached[episode],
+        }
+        for result in results
+        for episode, mean in enumerate(result.mean_returns)
+    ]
 
 
 def joint_rows(runs: list[tuple[RunFolder, list[SplitResult]]]) -> list[dict[str, Any]]:
@@ -105,8 +102,8 @@ def _lines(results: list[SplitResult]) -> list[list[str]]:
     head = ["split", "tasks", *(f"return {k + 1}" for k in range(n_episodes))]
     lines = [[*head, f"reached at {n_episodes}"]]
     for result in results:
-        means = [f"{value:.2f}" for value in result.returns.mean(0)]
-        reached = "-" if result.reached is None else str(int(result.reached[:, -1].sum()))
+        means = [f"{value:.2f}" for value in result.mean_returns]
+        reached = "-" if result.n_reached is None else str(result.n_reached[-1])
         lines.append([result.split, str(len(result.returns)), *means, reached])
     return lines
 

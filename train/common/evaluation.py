@@ -32,6 +32,16 @@ class SplitResult:
     returns: Array
     reached: Array | None
 
+    @property
+    def mean_returns(self) -> list[float]:
+        """Mean over tasks of each inner episode's return."""
+        return [float(column.mean()) for column in self.returns.T]
+
+    @property
+    def n_reached(self) -> list[int] | None:
+        """Tasks reached in each inner episode, ``None`` where that is not known."""
+        return None if self.reached is None else [int(n) for n in self.reached.sum(0)]
+
 
 class Evaluator:
     """Runs one meta-episode per task, all tasks of all splits of an environment as one batch.
@@ -117,8 +127,8 @@ def summary(results: list[SplitResult]) -> dict[str, float]:
     """Means at the last episode per split, and tasks reached there."""
     values: dict[str, float] = {}
     for result in results:
-        values[f"{result.split}_return"] = float(result.returns[:, -1].mean())
-        values[f"{result.split}_return_first"] = float(result.returns[:, 0].mean())
-        if result.reached is not None:
-            values[f"{result.split}_reached"] = float(result.reached[:, -1].sum())
+        values[f"{result.split}_return"] = result.mean_returns[-1]
+        values[f"{result.split}_return_first"] = result.mean_returns[0]
+        if result.n_reached is not None:
+            values[f"{result.split}_reached"] = float(result.n_reached[-1])
     return values

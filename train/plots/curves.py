@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 
 from ldm_wrappers.state_file import StateFileError
+from train.analysis.condense import evaluations
 from train.common.envs import evaluation_tasks
-from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
 from train.plots.optimal_returns import best_returns
 from train.plots.style import figure, plot_line, save, split_colour, step_unit, tidy
@@ -44,50 +44,38 @@ def read_curves(folder: RunFolder) -> dict[str, Curve]:
     Raises:
         StateFileError: The file does not hold evaluations.
     """
-    try:
-        rows = read_csv(folder.evaluations)
-        return {
-            split: _curve([row for row in rows if row["split"] == split])
-            for split in dict.fromkeys(row["split"] for row in rows)
-        }
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise StateFileError(f"{folder.evaluations} is damaged: {error!r}") from None
+    table = evaluations(folder)
+    if table.empty:
+        raise StateFileError(f"{folder.evaluations} holds no evaluation")
+    return {str(split): _curve(rows) for split, rows in table.groupby("split", sort=False)}
 
 
-def _curve(rows: list[dict[str, str]]) -> Curve:
-    steps, which = np.unique([int(row["timesteps"]) for row in rows], return_inverse=True)
-    episodes = np.array([int(row["episode"]) for row in rows])
-    shape = (len(steps), episodes.max())
-    count, total = np.zeros(shape), np.zeros(shape)
-    np.add.at(count, (which, episodes - 1), 1)
-    np.add.at(total, (which, episodes - 1), [float(row["return"]) for row in rows])
+def _curve(rows: pd.DataFrame) -> Curve:
+    means = rows.pivot_table(["return", "reached"], "timesteps", "episode", dropna=False)
+    n_tasks = int((rows["timesteps"] == means.index[-1]).sum()) // rows["episode"].nunique()
     missed = None
-    if all(row["reached"] != "" for row in rows):
-        missed = np.zeros(shape)
-        np.add.at(missed, (which, episodes - 1), [1 - int(row["reached"]) for row in rows])
-    return Curve(steps, total / count, missed, int(count[-1, -1]))
+    if rows["reached"].notna().all():
+        missed = n_tasks * (1 - means["reached"].to_numpy())
+    return Curve(means.index.to_numpy(), means["return"].to_numpy(), missed, n_tasks)
 
 
 def read_rollouts(folder: RunFolder, n_episodes: int) -> tuple[Array, Array]:
     """Steps and returns at the N-th episode of the exploring policy, from metrics.csv."""
     name = f"rollout/return_episode_{n_episodes}"
     try:
-        rows = [row for row in read_csv(folder.metrics) if row.get(name)]
-        values = [(int(row["timesteps"]), float(row[name])) for row in rows]
-    except FileNotFoundError:
-        values = []
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        table = pd.read_csv(folder.metrics)
+        values = table.reindex(columns=["timesteps", name]).dropna().to_numpy(float)
+    except (FileNotFoundError, pd.errors.EmptyDataError):
+        values = np.empty((0, 2))
+    except ValueError as error:
         raise StateFileError(f"{folder.metrics} is damaged: {error!r}") from None
-    table = np.array(values, float).reshape(-1, 2)
-    return table[:, 0], table[:, 1]
+    return values[:, 0], values[:, 1]
 
 
 def draw_curves(folder: RunFolder, path: Path) -> Path:
     """One run: return per split at the N-th and first episode, and tasks missed."""
     config = folder.config
     curves = read_curves(folder)
-    if not curves:
-        raise StateFileError(f"{folder.evaluations} holds no evaluation")
     counts = any(curve.missed is not None for curve in curves.values())
     drawing = figure(3.9 * (len(curves) + counts), 3.3)
     drawing.suptitle(f"{config.env_id}, {config.method}, seed {config.seed}", fontsize=10)
