@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ldm_wrappers.latent_dynamics.encoder import Posterior
 from ldm_wrappers.latent_dynamics.model import LatentDynamics
+from ldm_wrappers.latent_dynamics.posterior import Posterior
 
 
 class BeliefFilter:
@@ -61,11 +61,9 @@ class BeliefFilter:
             next_observations: float32 (T, n, observation_size).
             last: Index of each trajectory's last transition, 0 to T − 1, (n,).
         """
-        encoder = self.model.encoder
-        embedded = encoder.embed(actions, rewards, next_observations)
-        outputs, _ = encoder.gru(embedded, encoder.initial_hidden(len(workers)).unsqueeze(0))
+        states = self.model.encoder.states(actions, rewards, next_observations)
         self.hidden = self.hidden.clone()
-        self.hidden[workers] = outputs[last, np.arange(len(workers))]
+        self.hidden[workers] = states[last + 1, np.arange(len(workers))]
 
     def state_dict(self) -> dict[str, Any]:
         """The recurrent state."""

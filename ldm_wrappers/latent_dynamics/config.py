@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 
 DecoderInput = Literal["observation", "action", "next_observation"]
 Likelihood = Literal["bernoulli", "gaussian"]
+EncoderKind = Literal["gru", "moments"]
 Scale = float | Literal["running"]
 Config = TypeVar("Config", bound="LatentDynamicsConfig")
 
@@ -22,10 +23,20 @@ class LatentDynamicsConfig:
 
     Attributes:
         latent_dim: Size of the latent m.
+        encoder: ``"gru"``, the paper's recurrent encoder, or ``"moments"``, which regresses
+            rewards on what was seen (:class:`MomentEncoder`) and knows a task sooner where its
+            reward depends on continuous states or actions.
+        encoder_features: Width of the moment encoder's ReLU features of (s', a, r).
+        encoder_projections: Number of projections of (s', a) that the moment encoder regresses
+            rewards on.
         encoder_observation_size: Width of the encoder's embedding of s'; 0 leaves s' out.
         encoder_action_size: Width of the encoder's embedding of a; 0 leaves a out.
         encoder_reward_size: Width of the encoder's embedding of r; 0 leaves r out.
-        encoder_hidden_size: Width of the encoder's GRU.
+        encoder_hidden_size: Width of the encoder's GRU, or of the layers that read moments.
+        initial_posterior_std: Standard deviation of the posterior before training, about 1 if
+            ``None``: noise of the prior's size hides at first what the latent says.
+        scale_observations: Scale observations to the mean and standard deviation of the batches
+            seen, in encoder and decoder.
         decoder_inputs: What the reward decoder sees beside the latent.
         decoder_observation_size: Width of the decoder's embeddings of s and of s'.
         decoder_action_size: Width of the decoder's embedding of a.
@@ -44,10 +55,15 @@ class LatentDynamicsConfig:
     """
 
     latent_dim: int = 5
+    encoder: EncoderKind = "gru"
+    encoder_features: int = 64
+    encoder_projections: int = 32
     encoder_observation_size: int = 32
     encoder_action_size: int = 16
     encoder_reward_size: int = 16
     encoder_hidden_size: int = 128
+    initial_posterior_std: float | None = None
+    scale_observations: bool = False
     decoder_inputs: tuple[DecoderInput, ...] = ("observation", "action", "next_observation")
     decoder_observation_size: int = 32
     decoder_action_size: int = 16
@@ -61,7 +77,18 @@ class LatentDynamicsConfig:
     kl_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("latent_dim", "encoder_hidden_size", "decoder_heads"):
+        if self.encoder not in ("gru", "moments"):
+            raise ValueError(f"encoder must be 'gru' or 'moments', got {self.encoder!r}")
+        std = self.initial_posterior_std
+        if std is not None and not (math.isfinite(std) and std > 0.0):
+            raise ValueError(f"initial_posterior_std must be positive or None, got {std}")
+        for name in (
+            "latent_dim",
+            "encoder_features",
+            "encoder_projections",
+            "encoder_hidden_size",
+            "decoder_heads",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         encoder = (

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ldm_wrappers.latent_dynamics.config import LatentDynamicsConfig
+from ldm_wrappers.latent_dynamics.observation_scale import ObservationScale
 from ldm_wrappers.latent_dynamics.reward_scale import RewardScale
 from ldm_wrappers.latent_dynamics.transition import TransitionSpec
 
@@ -33,11 +34,12 @@ class RewardDecoder(nn.Module):
         self,
         spec: TransitionSpec,
         config: LatentDynamicsConfig,
-        reward_scale: RewardScale | None = None,
+        reward_scale: RewardScale,
+        observation_scale: ObservationScale,
     ) -> None:
         super().__init__()
-        # in a tuple: a module of the model's own, and saved once
-        self._reward_scale = (reward_scale or RewardScale(config.reward_scale),)
+        # in a tuple: modules of the model's own, and saved once
+        self._scales = (reward_scale, observation_scale)
         self.spec = spec
         self.config = config
         sizes = {
@@ -89,8 +91,9 @@ class RewardDecoder(nn.Module):
         for name, embedding in self.embeddings.items():
             value = values[name]
             if name == "action":
-                value = self.spec.encode_actions(value)
-            parts.append(embedding(value))
+                parts.append(embedding(self.spec.encode_actions(value)))
+            else:
+                parts.append(embedding(self._scales[1](value)))
         embedded = torch.relu(torch.cat(parts, dim=-1))
         return self.transition_layer(embedded if mask is None else embedded * mask)
 
@@ -146,7 +149,7 @@ class RewardDecoder(nn.Module):
     def expected_reward(self, output: torch.Tensor) -> torch.Tensor:
         """Reward that a raw output stands for; Bernoulli: low + (high − low) · p."""
         if self.config.likelihood == "gaussian":
-            return self._reward_scale[0].denormalize(output)
+            return self._scales[0].denormalize(output)
         low, high = self.config.reward_low, self.config.reward_high
         return low + (high - low) * torch.sigmoid(output)
 
@@ -156,7 +159,7 @@ class RewardDecoder(nn.Module):
         Rewards are the environment's; the Gaussian error is in units of ``reward_scale``.
         """
         if self.config.likelihood == "gaussian":
-            return -(output - self._reward_scale[0].normalize(rewards)).square()
+            return -(output - self._scales[0].normalize(rewards)).square()
         middle = 0.5 * (self.config.reward_low + self.config.reward_high)
         target = (rewards > middle).to(output.dtype).expand_as(output)
         return -F.binary_cross_entropy_with_logits(output, target, reduction="none")

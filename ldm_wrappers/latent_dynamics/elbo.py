@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import torch
 
-from ldm_wrappers.latent_dynamics.encoder import Posterior, kl_divergence, sample
 from ldm_wrappers.latent_dynamics.model import LatentDynamics
+from ldm_wrappers.latent_dynamics.moment_encoder import MomentEncoder
+from ldm_wrappers.latent_dynamics.posterior import Posterior, kl_divergence, sample
 
 
 class TrajectoryBatch(NamedTuple):
@@ -58,8 +59,9 @@ def elbo(
     For every encoded length t = 0…T one latent is drawn from the posterior after t transitions
     and decodes the rewards of the whole trajectory. Subsets make the estimate cheaper and leave
     it unbiased: each trajectory draws its own encoded lengths and its own decoded steps without
-    replacement, and the sums are scaled by what was left out. The KL terms cost little and are
-    always summed in full.
+    replacement, and the sums are scaled by what was left out. With the GRU the KL terms cost
+    little and are always summed in full; with the moment encoder, whose posteriors need not be
+    computed one after the other, they are those of the encoded lengths drawn.
 
     Args:
         model: Encoder and decoder.
@@ -70,17 +72,7 @@ def elbo(
         generator: Source of latents, subsets and dropout masks, on the model's device.
     """
     n_steps = batch.rewards.shape[0]
-    times = torch.arange(n_steps + 1, device=batch.rewards.device).unsqueeze(-1)
-    posterior = model.encoder(batch.actions, batch.rewards, batch.next_observations)
-    kl = _kl_to_previous(posterior) * (times <= batch.lengths)
-
-    lengths_index, length_weight = _subset(
-        n_steps + 1, batch.lengths + 1, n_encoded_lengths, generator
-    )
-    if lengths_index is not None:
-        posterior = Posterior(
-            _take(posterior.mean, lengths_index), _take(posterior.logvar, lengths_index)
-        )
+    posterior, length_weight, kl_sum = _posteriors(model, batch, n_encoded_lengths, generator)
     latents = sample(posterior, generator)
 
     steps_index, step_weight = _subset(n_steps, batch.lengths, n_decoded_steps, generator)
@@ -101,8 +93,45 @@ def elbo(
     log_likelihood = model.decoder.log_likelihood(output, rewards)  # (lengths, steps, batch)
     reconstruction = torch.einsum("ktb,kb,tb->b", log_likelihood, length_weight, step_weight)
 
-    kl_sum = kl.sum(0)
     return ElboTerms(reconstruction - model.config.kl_weight * kl_sum, reconstruction, kl_sum)
+
+
+def _posteriors(
+    model: LatentDynamics,
+    batch: TrajectoryBatch,
+    n_encoded_lengths: int | None,
+    generator: torch.Generator | None,
+) -> tuple[Posterior, torch.Tensor, torch.Tensor]:
+    """Posteriors of the encoded lengths (k, batch), their weights, and the sum of the KL terms."""
+    n_steps, encoder = batch.rewards.shape[0], model.encoder
+    transitions = (batch.actions, batch.rewards, batch.next_observations)
+    if isinstance(encoder, MomentEncoder):
+        index, weight = _subset(n_steps + 1, batch.lengths + 1, n_encoded_lengths, generator)
+        if index is not None:
+            return _posteriors_at(encoder, index, weight, transitions)
+    posterior = encoder(*transitions)
+    times = torch.arange(n_steps + 1, device=batch.rewards.device).unsqueeze(-1)
+    kl = (_kl_to_previous(posterior) * (times <= batch.lengths)).sum(0)
+    index, weight = _subset(n_steps + 1, batch.lengths + 1, n_encoded_lengths, generator)
+    if index is not None:
+        posterior = Posterior(_take(posterior.mean, index), _take(posterior.logvar, index))
+    return posterior, weight, kl
+
+
+def _posteriors_at(
+    encoder: MomentEncoder,
+    index: torch.Tensor,
+    weight: torch.Tensor,
+    transitions: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+) -> tuple[Posterior, torch.Tensor, torch.Tensor]:
+    """As :func:`_posteriors`, computing nothing but the drawn lengths and the ones before them."""
+    both = encoder.at(torch.cat([index, (index - 1).clamp(min=0)]), *transitions)
+    mean, before_mean = both.mean.chunk(2)
+    logvar, before_logvar = both.logvar.chunk(2)
+    first = (index == 0).unsqueeze(-1)  # the one before it is N(0, I)
+    before = Posterior(before_mean.masked_fill(first, 0.0), before_logvar.masked_fill(first, 0.0))
+    posterior = Posterior(mean, logvar)
+    return posterior, weight, (kl_divergence(posterior, before) * weight).sum(0)
 
 
 def _kl_to_previous(posterior: Posterior) -> torch.Tensor:

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import nn
 
 from ldm_wrappers.latent_dynamics.config import LatentDynamicsConfig
 from ldm_wrappers.latent_dynamics.gru import GRU
+from ldm_wrappers.latent_dynamics.observation_scale import ObservationScale
+from ldm_wrappers.latent_dynamics.posterior import Posterior, initialize_std
 from ldm_wrappers.latent_dynamics.reward_scale import RewardScale
 from ldm_wrappers.latent_dynamics.transition import TransitionSpec
-
-
-class Posterior(NamedTuple):
-    """Diagonal Gaussians over the latent.
-
-    Attributes:
-        mean: float32 (…, latent_dim).
-        logvar: float32 (…, latent_dim), logarithm of the variance.
-    """
-
-    mean: torch.Tensor
-    logvar: torch.Tensor
 
 
 class Encoder(nn.Module):
@@ -35,12 +23,13 @@ class Encoder(nn.Module):
         self,
         spec: TransitionSpec,
         config: LatentDynamicsConfig,
-        reward_scale: RewardScale | None = None,
+        reward_scale: RewardScale,
+        observation_scale: ObservationScale,
     ) -> None:
         super().__init__()
         self.spec = spec
-        # in a tuple: a module of the model's own, and saved once
-        self._reward_scale = (reward_scale or RewardScale(config.reward_scale),)
+        # in a tuple: modules of the model's own, and saved once
+        self._scales = (reward_scale, observation_scale)
         self.hidden_size = config.encoder_hidden_size
         sizes = {
             "next_observation": (spec.observation_size, config.encoder_observation_size),
@@ -59,6 +48,7 @@ class Encoder(nn.Module):
                 nn.init.orthogonal_(parameter)
         self.mean = nn.Linear(self.hidden_size, config.latent_dim)
         self.logvar = nn.Linear(self.hidden_size, config.latent_dim)
+        initialize_std(self.logvar, config.initial_posterior_std)
 
     def initial_hidden(self, batch_size: int) -> torch.Tensor:
         """The zero GRU state, float32 (batch_size, hidden_size)."""
@@ -74,11 +64,12 @@ class Encoder(nn.Module):
         """Embed transitions: (…, action_columns), (…), (…, observation_size) to (…, width)."""
         parts = []
         if "next_observation" in self.embeddings:
-            parts.append(self.embeddings["next_observation"](next_observations))
+            scaled_observations = self._scales[1](next_observations)
+            parts.append(self.embeddings["next_observation"](scaled_observations))
         if "action" in self.embeddings:
             parts.append(self.embeddings["action"](self.spec.encode_actions(actions)))
         if "reward" in self.embeddings:
-            scaled = self._reward_scale[0].normalize(rewards)
+            scaled = self._scales[0].normalize(rewards)
             parts.append(self.embeddings["reward"](scaled.unsqueeze(-1)))
         return torch.relu(torch.cat(parts, dim=-1))
 
@@ -93,10 +84,10 @@ class Encoder(nn.Module):
         embedded = self.embed(actions, rewards, next_observations)
         return self.gru(embedded.unsqueeze(0), hidden.unsqueeze(0))[1].squeeze(0)
 
-    def forward(
+    def states(
         self, actions: torch.Tensor, rewards: torch.Tensor, next_observations: torch.Tensor
-    ) -> Posterior:
-        """Posteriors for every encoded length 0…T of whole trajectories, time first.
+    ) -> torch.Tensor:
+        """GRU states for every encoded length 0…T of whole trajectories, time first.
 
         Args:
             actions: float32 (T, batch, action_columns).
@@ -104,25 +95,17 @@ class Encoder(nn.Module):
             next_observations: float32 (T, batch, observation_size).
 
         Returns:
-            Posterior with arrays of shape (T + 1, batch, latent_dim); index t has seen the first
-            t transitions.
+            float32 (T + 1, batch, hidden_size); index t has seen the first t transitions.
         """
         hidden = self.initial_hidden(rewards.shape[1]).unsqueeze(0)
         outputs, _ = self.gru(self.embed(actions, rewards, next_observations), hidden)
-        return self.posterior(torch.cat([hidden, outputs]))
+        return torch.cat([hidden, outputs])
 
+    def forward(
+        self, actions: torch.Tensor, rewards: torch.Tensor, next_observations: torch.Tensor
+    ) -> Posterior:
+        """Posteriors for every encoded length, arrays (T + 1, batch, latent_dim).
 
-def kl_divergence(posterior: Posterior, prior: Posterior) -> torch.Tensor:
-    """KL(posterior || prior) of diagonal Gaussians, summed over the latent: (…,)."""
-    difference = posterior.mean - prior.mean
-    log_ratio = posterior.logvar - prior.logvar
-    terms = log_ratio.exp() + difference.square() * torch.exp(-prior.logvar) - 1.0 - log_ratio
-    return 0.5 * terms.sum(dim=-1)
-
-
-def sample(posterior: Posterior, generator: torch.Generator | None) -> torch.Tensor:
-    """One reparametrised sample per posterior, shaped like its mean."""
-    noise = torch.randn(
-        posterior.mean.shape, generator=generator, device=posterior.mean.device, dtype=torch.float32
-    )
-    return posterior.mean + noise * torch.exp(0.5 * posterior.logvar)
+        Arguments as :meth:`states`.
+        """
+        return self.posterior(self.states(actions, rewards, next_observations))

@@ -16,6 +16,8 @@ from ldm_wrappers.arguments import check_seed
 from ldm_wrappers.latent_dynamics.config import LatentDynamicsConfig
 from ldm_wrappers.latent_dynamics.decoder import RewardDecoder
 from ldm_wrappers.latent_dynamics.encoder import Encoder
+from ldm_wrappers.latent_dynamics.moment_encoder import MomentEncoder
+from ldm_wrappers.latent_dynamics.observation_scale import ObservationScale
 from ldm_wrappers.latent_dynamics.process import ProcessBound
 from ldm_wrappers.latent_dynamics.reward_scale import RewardScale
 from ldm_wrappers.latent_dynamics.transition import FloatArray, TransitionSpec
@@ -71,8 +73,15 @@ class LatentDynamics(ProcessBound, nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)  # torch.manual_seed seeds CUDA too
             self.reward_scale = RewardScale(self.config.reward_scale)
-            self.encoder = Encoder(self.spec, self.config, self.reward_scale)
-            self.decoder = RewardDecoder(self.spec, self.config, self.reward_scale)
+            self.observation_scale = ObservationScale(
+                self.spec.observation_size, self.config.scale_observations
+            )
+            parts = (self.spec, self.config, self.reward_scale, self.observation_scale)
+            moments = self.config.encoder == "moments"
+            self.encoder: Encoder | MomentEncoder = (
+                MomentEncoder(*parts) if moments else Encoder(*parts)
+            )
+            self.decoder = RewardDecoder(*parts)
         self.to(device)
 
     def check_spaces(

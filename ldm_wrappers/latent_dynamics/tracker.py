@@ -9,8 +9,8 @@ import torch
 
 from ldm_wrappers.latent_dynamics.beliefs import BeliefFilter
 from ldm_wrappers.latent_dynamics.buffer import TrajectoryBuffer, TrajectoryRecorder
-from ldm_wrappers.latent_dynamics.encoder import Posterior
 from ldm_wrappers.latent_dynamics.model import LatentDynamics
+from ldm_wrappers.latent_dynamics.posterior import Posterior
 from ldm_wrappers.latent_dynamics.process import ProcessBound
 from ldm_wrappers.latent_dynamics.transition import FloatArray
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from typing import Any
 
 import torch
@@ -11,6 +13,7 @@ from ldm_wrappers.latent_dynamics.buffer import TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.elbo import ElboTerms, TrajectoryBatch, elbo
 from ldm_wrappers.latent_dynamics.generator_state import check_generator_state
 from ldm_wrappers.latent_dynamics.model import LatentDynamics
+from ldm_wrappers.latent_dynamics.running_average import RunningAverage
 
 
 class LatentDynamicsTrainer:
@@ -26,6 +29,12 @@ class LatentDynamicsTrainer:
         batch_trajectories: Trajectories per update.
         n_encoded_lengths: Encoded lengths per trajectory and update, ``None`` for all.
         n_decoded_steps: Decoded transitions per trajectory and update, ``None`` for all.
+        decay_updates: The learning rate of update u is ``learning_rate / sqrt(1 + u /
+            decay_updates)``, high while nothing is known; ``None`` keeps it as it is.
+        averaging: Rate of a running average of the weights, 0 for none. The model then holds the
+            average whenever :meth:`update` is not running; single weights jump about, and with
+            them what is believed.
+        max_grad_norm: Gradients of the loss are scaled down to this norm, ``None`` for never.
         seed: Seed of latents, subsets and dropout masks.
     """
 
@@ -38,6 +47,9 @@ class LatentDynamicsTrainer:
         batch_trajectories: int = 25,
         n_encoded_lengths: int | None = None,
         n_decoded_steps: int | None = None,
+        decay_updates: int | None = None,
+        averaging: float = 0.0,
+        max_grad_norm: float | None = None,
         seed: int = 0,
     ) -> None:
         batch_trajectories = check_integer("batch_trajectories", batch_trajectories)
@@ -53,11 +65,21 @@ class LatentDynamicsTrainer:
         ):
             if size is not None and size < 1:
                 raise ValueError(f"{name} must be at least 1 or None, got {size}")
+        if max_grad_norm is not None and not max_grad_norm > 0.0:
+            raise ValueError(f"max_grad_norm must be positive or None, got {max_grad_norm}")
+        if decay_updates is not None and decay_updates < 1:
+            raise ValueError(f"decay_updates must be at least 1 or None, got {decay_updates}")
+        if not 0.0 <= averaging < 1.0:
+            raise ValueError(f"averaging must lie in [0, 1), got {averaging}")
         self.model = model
         self.buffer = buffer
         self.batch_trajectories = batch_trajectories
         self.n_encoded_lengths = n_encoded_lengths
         self.n_decoded_steps = n_decoded_steps
+        self.learning_rate = learning_rate
+        self.decay_updates = decay_updates
+        self.max_grad_norm = max_grad_norm
+        self._average = RunningAverage(model, averaging) if averaging else None
         self.optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
         self.generator = torch.Generator(device=model.device).manual_seed(check_seed(seed))
         self.n_updates = 0
@@ -77,12 +99,14 @@ class LatentDynamicsTrainer:
             return {}
         if self.model.config.reward_scale == "running":
             self.model.reward_scale.fit(*self.buffer.reward_moments())
-        totals = [self._step() for _ in range(n_updates)]
+        with self._average.single_weights() if self._average else contextlib.nullcontext():
+            totals = [self._step() for _ in range(n_updates)]
         means = torch.stack(totals).mean(0).tolist()
         return dict(zip(("loss", "elbo", "reconstruction", "kl"), means, strict=True))
 
     def _step(self) -> torch.Tensor:
         batch = self.buffer.sample(self.batch_trajectories, self.model.device)
+        self.model.observation_scale.observe(batch.next_observations, batch.lengths)
         terms = self.evaluate(batch, dropout=True)
         scale = 1.0 / (batch.rewards.shape[0] + 1)
         loss = -terms.elbo.mean() * scale
@@ -95,8 +119,17 @@ class LatentDynamicsTrainer:
                 f"latent dynamics update {self.n_updates}: loss {loss.item()}, gradient norm "
                 f"{norm.item()}; expected finite numbers"
             )
+        if self.max_grad_norm is not None and norm > self.max_grad_norm:
+            for gradient in gradients:
+                gradient.mul_(self.max_grad_norm / norm)
+        if self.decay_updates is not None:
+            rate = self.learning_rate / math.sqrt(1.0 + self.n_updates / self.decay_updates)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
         self.optimizer.step()
         self.n_updates += 1
+        if self._average is not None:
+            self._average.add(self.n_updates)
         values = [terms.elbo.mean(), terms.reconstruction.mean(), terms.kl.mean()]
         return torch.stack([loss.detach(), *[v.detach() * scale for v in values]])
 
@@ -113,11 +146,14 @@ class LatentDynamicsTrainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything but weights and buffer: optimizer, generator, counter."""
-        return {
+        state = {
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
             "n_updates": self.n_updates,
         }
+        if self._average is not None:
+            state["single_weights"] = self._average.state_dict()
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`.
@@ -128,4 +164,6 @@ class LatentDynamicsTrainer:
         check_generator_state(state["generator"], self.generator)
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"].cpu())
+        if self._average is not None:
+            self._average.load_state_dict(state["single_weights"])
         self.n_updates = int(state["n_updates"])

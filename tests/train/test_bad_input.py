@@ -113,6 +113,13 @@ TRAINING = {
     "--reward-low 2": "got 2.0",
     "--p-drop 1": "got 1.0",
     "--kl-weight -1": "got -1.0",
+    "--encoder transformer": "'transformer'",
+    "--encoder-features 0": "got 0",
+    "--encoder-projections 0": "got 0",
+    "--initial-posterior-std 0": "got 0.0",
+    "--vae-decay-updates 0": "got 0",
+    "--vae-averaging 1": "got 1.0",
+    "--vae-max-grad-norm 0": "got 0.0",
     "--vae-learning-rate 0": "got 0.0",
     "--vae-updates 0": "got 0",
     "--vae-trajectories 0": "got 0",
@@ -329,7 +336,7 @@ def test_every_flag_with_a_range_is_tried() -> None:
         "normalize-observation", "normalize-reward", "imagination.relative",
         "imagination.final-beliefs", "imagination.keep-dropout-masks",
         "encoder-action-size", "encoder-reward-size", "decoder-action-size", "reward-high",
-        "vae-decoded-steps", "observation-keys", "flatten-observation",
+        "vae-decoded-steps", "scale-observations", "observation-keys", "flatten-observation",
     }  # fmt: skip
     names = {name.replace("_", "-") for name in known_settings(OnPolicySettings)}
     assert names - {flag[2:] for flag in tried} - free == set()

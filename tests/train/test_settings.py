@@ -36,7 +36,10 @@ def test_settings_that_are_younger_than_a_run_have_the_value_it_had() -> None:
     values = config.to_dict()
     younger = {"env_kwargs": (), "max_episode_steps": None, "vectorization": "sync"}
     younger |= {"observation_keys": (), "flatten_observation": False, "eval_env_id": ""}
-    for name, value in {**younger, "reward_scale": 1.0}.items():
+    younger |= {"reward_scale": 1.0, "encoder": "gru", "scale_observations": False}
+    younger |= {"encoder_features": 64, "encoder_projections": 32, "initial_posterior_std": None}
+    younger |= {"vae_decay_updates": None, "vae_averaging": 0.0, "vae_max_grad_norm": None}
+    for name, value in younger.items():
         assert values.pop(name) == value
     assert OnPolicySettings.from_dict(values) == config
 
@@ -55,6 +58,9 @@ OTHER: dict[str, str] = {
     "env_kwargs": "gravity=3 shape=ring", "max_episode_steps": "50",
     "observation_keys": "seen cell", "vectorization": "async", "eval_env_id": "LDM-AntDir-v0",
     "reward_scale": "running",
+    "encoder": "moments", "initial_posterior_std": "0.125", "vae_max_grad_norm": "3.0",
+    "vae_decay_updates": "7",
+    "vae_averaging": "0.5",
 }  # fmt: skip
 
 
@@ -199,6 +205,7 @@ def seen(config: OnPolicySettings) -> list[str]:
         shown += [trainer.model.config, trainer.batch_trajectories, trainer.n_encoded_lengths]
         shown += [trainer.n_decoded_steps, trainer.buffer.capacity, trainer.buffer.max_length]
         shown += [trainer.optimizer.param_groups[0]["lr"]]
+        shown += [trainer.max_grad_norm, trainer.decay_updates, trainer.state_dict().keys()]
     learner.vec_env.close()
     return [str(value) for value in shown]
 
@@ -225,6 +232,9 @@ IN_THE_LEARNER: dict[str, Any] = {
     "decoder_heads": 49, "likelihood": "gaussian", "reward_low": -3.0, "reward_high": 3.0,
     "p_drop": 0.25, "kl_weight": 0.5, "vae_learning_rate": 0.5, "vae_trajectories": 3,
     "vae_encoded_lengths": 3, "vae_decoded_steps": 3, "vae_buffer_trajectories": 3,
+    "encoder": "moments", "encoder_features": 3, "encoder_projections": 3,
+    "initial_posterior_std": 0.5, "scale_observations": True, "vae_max_grad_norm": 3.0,
+    "vae_decay_updates": 3, "vae_averaging": 0.5,
 }  # fmt: skip
 
 

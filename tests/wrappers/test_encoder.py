@@ -11,7 +11,7 @@ from wrapper_stubs import PlainWorker, ScriptedEnv, actions_for
 
 from ldm_wrappers.latent_dynamics import BeliefTracker, Posterior
 from ldm_wrappers.latent_dynamics.beliefs import BeliefFilter
-from ldm_wrappers.latent_dynamics.encoder import kl_divergence, sample
+from ldm_wrappers.latent_dynamics.posterior import kl_divergence, sample
 
 
 def transitions(n_steps: int, batch: int, seed: int = 0) -> tuple[torch.Tensor, ...]:

@@ -47,6 +47,9 @@ def vae_trainer(
         batch_trajectories=config.vae_trajectories,
         n_encoded_lengths=config.vae_encoded_lengths,
         n_decoded_steps=config.vae_decoded_steps,
+        decay_updates=config.vae_decay_updates,
+        averaging=config.vae_averaging,
+        max_grad_norm=config.vae_max_grad_norm,
         seed=config.seed,
     )
 

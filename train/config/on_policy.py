@@ -121,6 +121,14 @@ class PolicySettings(RunSettings):
             )
 
 
+# settings that are younger than runs of version 0.2 may be, with the value that those had
+YOUNGER: dict[str, Any] = {
+    "reward_scale": 1.0, "encoder": "gru", "encoder_features": 64, "encoder_projections": 32,
+    "initial_posterior_std": None, "scale_observations": False, "vae_decay_updates": None,
+    "vae_averaging": 0.0, "vae_max_grad_norm": None,
+}  # fmt: skip
+
+
 # dataclasses collect fields from the last base to the first: --help begins with RunSettings
 @dataclasses.dataclass(frozen=True)
 class OnPolicySettings(LatentDynamicsConfig, PolicySettings):
@@ -136,6 +144,12 @@ class OnPolicySettings(LatentDynamicsConfig, PolicySettings):
     """Encoded lengths per trajectory and VAE update; None for all."""
     vae_decoded_steps: int | None = None
     """Decoded transitions per trajectory and VAE update; None for all."""
+    vae_decay_updates: int | None = None
+    """VAE update u has ``vae_learning_rate / sqrt(1 + u / vae_decay_updates)``; None: constant."""
+    vae_averaging: float = 0.0
+    """Rate of a running average of the VAE's weights, which encodes and imagines; 0 for none."""
+    vae_max_grad_norm: float | None = None
+    """Gradients of the VAE's loss are scaled down to this norm; None for never."""
     vae_buffer_trajectories: int = 10_000
     """Trajectories kept for the VAE; the newest replace the oldest."""
 
@@ -145,7 +159,11 @@ class OnPolicySettings(LatentDynamicsConfig, PolicySettings):
         check_positive(
             self, "vae_learning_rate vae_updates vae_trajectories vae_buffer_trajectories"
         )
-        check_at_least_one(self, "vae_encoded_lengths vae_decoded_steps")
+        check_at_least_one(self, "vae_encoded_lengths vae_decoded_steps vae_decay_updates")
+        if not 0.0 <= self.vae_averaging < 1.0:
+            raise ValueError(f"vae_averaging must lie in [0, 1), got {self.vae_averaging}")
+        if self.vae_max_grad_norm is not None:
+            check_positive(self, "vae_max_grad_norm")
         if get_method(self.method).imaginary:
             self._check_imaginary_tasks()
 
@@ -190,4 +208,4 @@ class OnPolicySettings(LatentDynamicsConfig, PolicySettings):
             )
         schemes = {"mixture": mixture_from_dict, "imagination": imagination_from_dict}
         read = {name: read(values[name]) for name, read in schemes.items() if name in values}
-        return super(LatentDynamicsConfig, cls).from_dict({"reward_scale": 1.0, **values, **read})
+        return super(LatentDynamicsConfig, cls).from_dict({**YOUNGER, **values, **read})

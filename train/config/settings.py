@@ -151,6 +151,13 @@ def _declared(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 
+def takes_text(kind: type, name: str) -> bool:
+    """Whether a setting, or one of the types that it may have, is a string."""
+    declared = _declared(kind).get(name)  # a part of a nested setting has no type here
+    parts = (declared, *typing.get_args(declared))
+    return any(part is str or typing.get_origin(part) is typing.Literal for part in parts)
+
+
 def _fits(value: Any, declared: Any) -> bool:
     origin, arguments = typing.get_origin(declared), typing.get_args(declared)
     if origin is typing.Literal:

@@ -13,7 +13,7 @@ from train.config.grouping import WHERE_NOT_WHAT, override_text, unused_settings
 from train.config.methods import METHODS
 from train.config.on_policy import OnPolicySettings
 from train.config.presets import resolve
-from train.config.settings import known_settings
+from train.config.settings import known_settings, takes_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +141,9 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, tuple[Any, ...]]:
             values = [part.strip() for part in content.split(",")]
         if isinstance(fields[name], float):
             values = [float(v) if type(v) is int else v for v in values]
-        if isinstance(fields[name], str) != all(isinstance(v, str) for v in values):
+        usual_text = isinstance(fields[name], str)
+        takes_both = takes_text(OnPolicySettings, name) and not usual_text
+        if not takes_both and usual_text != all(isinstance(v, str) for v in values):
             raise ValueError(f"{name} cannot be {content!r}; its usual value is {fields[name]!r}")
         found[name] = tuple(values)
     return found

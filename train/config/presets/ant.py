@@ -7,6 +7,7 @@ from typing import Any
 from ldm_wrappers.imagination import DirichletMixture
 from train.config.presets.mujoco import (
     CHEAP_VAE,
+    MOMENTS,
     MUJOCO,
     VARIBAD,
     paper_methods,
@@ -45,6 +46,7 @@ _ANT_64: dict[str, Any] = {
 }
 # the old log probability of a mixed action is a mixture: far from the policy's from the start
 _ANT_METHODS: dict[str, dict[str, Any]] = {"mixreg": {"target_kl": None}, "varibad": VARIBAD}
+_ANT_MOMENTS: dict[str, Any] = {**_ANT_64, **MOMENTS, "vae_updates": 2}
 _GOAL_MIXTURE = DirichletMixture(beta=2.0, n_components=14)
 
 _VARIBAD = {**VARIBAD, "vae_updates": 1}  # the authors train its VAE once per policy update
@@ -52,10 +54,12 @@ _VARIBAD = {**VARIBAD, "vae_updates": 1}  # the authors train its VAE once per p
 PRESETS: dict[str, dict[str, Preset]] = {
     "LDM-AntDir-v0": {
         "default": Preset({**_ANT_DIR, **_ANT_64}, _ANT_METHODS),
+        "moments": Preset({**_ANT_DIR, **_ANT_MOMENTS}, _ANT_METHODS),
         **paper_presets(_ANT_DIR, paper_methods(_VARIBAD)),
     },
     "LDM-AntGoal-v0": {
         "default": Preset({**_ANT_GOAL, **_ANT_64, "mixture": _GOAL_MIXTURE}, _ANT_METHODS),
+        "moments": Preset({**_ANT_GOAL, **_ANT_MOMENTS, "mixture": _GOAL_MIXTURE}, _ANT_METHODS),
         **paper_presets(_ANT_GOAL, paper_methods(_VARIBAD, n_minibatches=1), beta=2.0),
     },
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from train.config.presets.mujoco import (
     CHEAP_VAE,
+    MOMENTS,
     MUJOCO,
     VARIBAD,
     paper_methods,
@@ -37,6 +38,7 @@ _CHEETAH_VEL_64 = {
 PRESETS: dict[str, dict[str, Preset]] = {
     "LDM-HalfCheetahVel-v0": {
         "default": Preset(_CHEETAH_VEL_64, {"varibad": VARIBAD}),
+        "moments": Preset({**_CHEETAH_VEL_64, **MOMENTS, "vae_updates": 8}, {"varibad": VARIBAD}),
         **paper_presets(_CHEETAH_VEL, paper_methods(VARIBAD)),
     },
 }

@@ -44,6 +44,24 @@ MUJOCO: dict[str, Any] = {
 CHEAP_VAE: dict[str, Any] = {"vae_encoded_lengths": 10}
 # variBAD's own settings: no dropout in the decoder
 VARIBAD: dict[str, Any] = {"p_drop": 0.0}
+# Knows the hidden task several times sooner, per CPU second of the VAE's first minutes, than the
+# recurrent encoder on raw inputs (results/beliefs, which also says what is not settled): moments
+# instead of a GRU, scaled inputs, a posterior that begins narrow, batches of many tasks with few
+# encoded lengths and decoded steps of each, a learning rate that is high at first, averaged
+# weights. Two such updates cost as much time as one of the default preset.
+MOMENTS: dict[str, Any] = {
+    "encoder": "moments",
+    "reward_scale": "running",
+    "scale_observations": True,
+    "initial_posterior_std": 0.135,
+    "vae_trajectories": 50,
+    "vae_encoded_lengths": 4,
+    "vae_decoded_steps": 50,
+    "vae_learning_rate": 2e-3,
+    "vae_decay_updates": 300,
+    "vae_averaging": 0.98,
+    "vae_max_grad_norm": 1.0,
+}
 _RL2_METHODS = ("ldm", "rl2", "mixreg", "oracle-rl2")
 
 

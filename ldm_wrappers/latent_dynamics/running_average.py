@@ -1,0 +1,60 @@
+"""A running average of a model's weights, which stands in for them between trainings."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+
+class RunningAverage:
+    """Keeps the weights that are trained apart from the average that a model shows.
+
+    Args:
+        model: The model; it holds the average except inside :meth:`single_weights`.
+        rate: Share of the old average that an update leaves, approached from below: after u
+            updates at most (1 + u) / (10 + u), so that the first weights are soon forgotten.
+    """
+
+    def __init__(self, model: nn.Module, rate: float) -> None:
+        self.rate = rate
+        self._shown = dict(model.named_parameters())
+        self._single = self._copies()
+        self._average = self._copies()
+
+    def _copies(self) -> dict[str, torch.Tensor]:
+        return {name: value.detach().clone() for name, value in self._shown.items()}
+
+    @torch.no_grad()
+    def _show(self, values: dict[str, torch.Tensor]) -> None:
+        for name, parameter in self._shown.items():
+            parameter.copy_(values[name])
+
+    @contextlib.contextmanager
+    def single_weights(self) -> Iterator[None]:
+        """Inside, the model holds the weights that are trained; an exception keeps the average."""
+        self._average = self._copies()
+        self._show(self._single)
+        try:
+            yield
+        finally:
+            self._single = self._copies()
+            self._show(self._average)
+
+    @torch.no_grad()
+    def add(self, n_updates: int) -> None:
+        """Take in the model's weights, which ``n_updates`` updates have made."""
+        rate = min(self.rate, (1 + n_updates) / (10 + n_updates))
+        for name, parameter in self._shown.items():
+            self._average[name].lerp_(parameter, 1.0 - rate)
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """The weights that are trained; the average is the model's own state."""
+        return {name: value.clone() for name, value in self._single.items()}
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        """Inverse of :meth:`state_dict`."""
+        for name, value in self._single.items():
+            value.copy_(state[name])

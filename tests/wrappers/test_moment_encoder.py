@@ -1,0 +1,304 @@
+"""The moment encoder against its definition, and what its settings change in the VAE."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from ldm_wrappers import LatentDynamics, LatentDynamicsConfig, TrajectoryBuffer
+from ldm_wrappers.latent_dynamics import LatentDynamicsTrainer, TrajectoryBatch, elbo
+from ldm_wrappers.latent_dynamics.beliefs import BeliefFilter
+from ldm_wrappers.latent_dynamics.moment_encoder import MomentEncoder
+from ldm_wrappers.latent_dynamics.posterior import kl_divergence
+
+T, B = 7, 4
+LENGTHS = [7, 3, 5, 1]
+BOX = spaces.Box(-1, 1, (3,), np.float32)
+
+
+def make(**changes: Any) -> LatentDynamics:
+    """A small model with the moment encoder."""
+    sizes: dict[str, Any] = {
+        "encoder": "moments",
+        "encoder_features": 6,
+        "encoder_projections": 4,
+        "encoder_hidden_size": 8,
+        "latent_dim": 2,
+        "decoder_hidden_sizes": (7, 6),
+        "p_drop": 0.0,
+    }
+    actions = spaces.Discrete(3, start=1)
+    return LatentDynamics(BOX, actions, LatentDynamicsConfig(**{**sizes, **changes}), seed=1)
+
+
+def trajectories(seed: int = 0) -> TrajectoryBatch:
+    """Random trajectories of LENGTHS whose reward depends on s' and a."""
+    rng = np.random.default_rng(seed)
+    s, s2 = rng.normal(size=(2, T, B, 3)).astype(np.float32)
+    a = rng.integers(0, 3, (T, B, 1)).astype(np.float32)
+    r = s2[..., 0] * 2.0 + a[..., 0]
+    inside = np.arange(T)[:, None] < np.array(LENGTHS)
+    arrays = [x * (inside if x.ndim == 2 else inside[..., None]) for x in (s, a, r, s2)]
+    return TrajectoryBatch(
+        *(torch.from_numpy(x) for x in arrays),  # type: ignore[arg-type]
+        lengths=torch.tensor(LENGTHS),
+    )
+
+
+def encoder_of(model: LatentDynamics) -> MomentEncoder:
+    assert isinstance(model.encoder, MomentEncoder)
+    return model.encoder
+
+
+def encode(model: LatentDynamics, batch: TrajectoryBatch) -> Any:
+    with torch.no_grad():
+        return model.encoder(batch.actions, batch.rewards, batch.next_observations)
+
+
+def by_definition(model: LatentDynamics, batch: TrajectoryBatch, worker: int, t: int) -> Any:
+    """Mean and log-variance after t transitions, from NumPy's own means and covariances."""
+    w = {name: value.double().numpy() for name, value in model.encoder.state_dict().items()}
+    one_hot = np.eye(3)[batch.actions[:t, worker, 0].numpy().astype(int)]
+    seen = np.concatenate([batch.next_observations[:t, worker].double().numpy(), one_hot], axis=1)
+    r = batch.rewards[:t, worker].double().numpy()
+    features = np.zeros(6)
+    g_mean = covariance = variance = np.zeros(4)
+    r_mean = r_variance = 0.0
+    if t:
+        rows = np.concatenate([seen, r[:, None]], axis=1) @ w["features.weight"].T
+        features = np.maximum(rows + w["features.bias"], 0.0).mean(0)
+        g = seen @ w["projections.weight"].T + w["projections.bias"]
+        both = np.cov(np.concatenate([g, r[:, None]], axis=1).T, bias=True).reshape(5, 5)
+        g_mean, covariance, variance = g.mean(0), both[:4, 4], np.diag(both)[:4]
+        r_mean, r_variance = r.mean(), both[4, 4]
+    known = np.concatenate(
+        [
+            *(features, g_mean, covariance, variance, covariance / (variance + 0.03)),
+            [r_mean, r_variance, math.log1p(t) / math.log(400.0)],
+        ]
+    )
+    for layer in (0, 2):
+        known = np.maximum(w[f"body.{layer}.weight"] @ known + w[f"body.{layer}.bias"], 0.0)
+    return [w[f"{name}.weight"] @ known + w[f"{name}.bias"] for name in ("mean", "logvar")]
+
+
+def test_posteriors_are_those_of_the_definition() -> None:
+    model, batch = make(), trajectories()
+    found = encode(model, batch)
+    for worker, length in enumerate(LENGTHS):
+        for t in range(length + 1):
+            mean, logvar = by_definition(model, batch, worker, t)
+            np.testing.assert_allclose(found.mean[t, worker], mean, atol=2e-5)
+            np.testing.assert_allclose(found.logvar[t, worker], logvar, atol=2e-5)
+
+
+def test_filtering_equals_whole_trajectories_and_single_lengths() -> None:
+    model, batch = make(), trajectories()
+    whole, belief = encode(model, batch), BeliefFilter(model, B)
+    for t in range(T):
+        torch.testing.assert_close(belief.posterior(), type(whole)(whole.mean[t], whole.logvar[t]))
+        belief.update(batch.actions[t], batch.rewards[t], batch.next_observations[t])
+    belief.reset(np.array([True, False, False, False]))
+    torch.testing.assert_close(belief.posterior().mean[0], whole.mean[0, 0])
+    lengths = torch.tensor([[0, 3, 5, 1], [7, 2, 0, 0]])
+    some = encoder_of(model).at(lengths, *batch[1:4])
+    for name in ("mean", "logvar"):
+        expected = getattr(whole, name).gather(0, lengths.unsqueeze(-1).expand(2, B, 2))
+        torch.testing.assert_close(getattr(some, name).detach(), expected)
+
+
+def test_encoding_again_gives_what_filtering_gives() -> None:
+    model, batch = make(), trajectories()
+    whole, belief = encode(model, batch), BeliefFilter(model, 6)
+    before = belief.posterior().mean[[0, 5]]
+    workers, last = np.array([3, 1, 4, 2]), np.array(LENGTHS) - 1
+    belief.encode(workers, batch.actions, batch.rewards, batch.next_observations, last)
+    found = belief.posterior().mean
+    torch.testing.assert_close(found[workers], whole.mean[last + 1, np.arange(B)])
+    assert torch.equal(found[[0, 5]], before)
+
+
+def test_the_order_of_transitions_does_not_matter() -> None:
+    model, batch = make(), trajectories()
+    order = torch.tensor([4, 0, 6, 2, 5, 1, 3])
+    shuffled = TrajectoryBatch(*(x[order] for x in batch[:4]), batch.lengths)
+    torch.testing.assert_close(
+        encode(model, shuffled).mean[-1, 0], encode(model, batch).mean[-1, 0]
+    )
+
+
+def test_subsets_leave_both_parts_of_the_bound_unbiased() -> None:
+    model, batch = make(), trajectories()
+    torch.nn.init.zeros_(model.encoder.logvar.weight)
+    torch.nn.init.constant_(model.encoder.logvar.bias, -20.0)  # no noise but the subsets'
+    with torch.no_grad():
+        full = elbo(model, batch, dropout=False)
+        draws = [
+            elbo(
+                model,
+                batch,
+                dropout=False,
+                n_encoded_lengths=2,
+                n_decoded_steps=3,
+                generator=torch.Generator().manual_seed(seed),
+            )
+            for seed in range(600)
+        ]
+    for name in ("reconstruction", "kl"):
+        values = torch.stack([getattr(one, name).double() for one in draws])
+        spread = values.std(0)
+        assert (spread[:3] > 0).all()
+        error = (values.mean(0) - getattr(full, name)).abs()
+        assert (error <= 4.0 * spread / math.sqrt(600) + 1e-4 * values.abs().mean(0)).all(), name
+
+
+def test_kl_terms_of_a_trajectory_are_those_to_the_posterior_before() -> None:
+    model, batch = make(), trajectories()
+    posterior = encode(model, batch)
+    kl = torch.zeros(B)
+    for worker, length in enumerate(LENGTHS):
+        for t in range(length + 1):
+            now = type(posterior)(posterior.mean[t, worker], posterior.logvar[t, worker])
+            zeros = torch.zeros(2)
+            before = type(posterior)(zeros, zeros)
+            if t:
+                before = type(posterior)(*(part[t - 1, worker] for part in posterior))
+            kl[worker] += kl_divergence(now, before)
+    torch.testing.assert_close(elbo(model, batch, dropout=False).kl.detach(), kl)
+
+
+@pytest.mark.parametrize("encoder", ["gru", "moments"])
+def test_the_posterior_begins_at_a_given_width(encoder: str) -> None:
+    narrow = encode(make(encoder=encoder, initial_posterior_std=0.1), trajectories()).logvar
+    assert (narrow.div(2).exp().div(0.1).log().abs() < 0.3).all()
+    assert encode(make(encoder=encoder), trajectories()).logvar.div(2).exp().min() > 0.5
+
+
+def trained(model: LatentDynamics, n_updates: int, **changes: Any) -> LatentDynamicsTrainer:
+    batch = trajectories()
+    buffer = TrajectoryBuffer(model.spec, capacity=B, max_length=T)
+    names = ("observations", "actions", "rewards", "next_observations")
+    arrays = {name: getattr(batch, name).numpy().swapaxes(0, 1).copy() for name in names}
+    buffer.add(arrays, np.array(LENGTHS))
+    trainer = LatentDynamicsTrainer(model, buffer, batch_trajectories=B, seed=3, **changes)
+    trainer.update(n_updates)
+    return trainer
+
+
+@pytest.mark.parametrize("encoder", ["gru", "moments"])
+def test_observations_are_scaled_by_what_was_seen(encoder: str) -> None:
+    model = make(encoder=encoder, scale_observations=True)
+    batch = trajectories()
+    assert torch.equal(
+        model.observation_scale(batch.next_observations).clamp(-5, 5), batch[3].clamp(-5, 5)
+    )
+    trained(model, 2)
+    every = np.concatenate([batch[3][:n, i].numpy() for i, n in enumerate(LENGTHS)])
+    expected = np.clip((every - every.mean(0)) / every.std(0), -5, 5)
+    found = np.concatenate(
+        [model.observation_scale(batch[3])[:n, i].numpy() for i, n in enumerate(LENGTHS)]
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    before = model.imagine_reward(
+        torch.zeros(B, 2), *(x[0] for x in (batch[0], batch[1], batch[3]))
+    )
+    posterior = encode(model, batch)
+    state = model.state_dict()
+    assert {"observation_scale.mean", "observation_scale.square"} <= set(state)
+    model.observation_scale.mean += 0.5
+    changed = model.imagine_reward(
+        torch.zeros(B, 2), *(x[0] for x in (batch[0], batch[1], batch[3]))
+    )
+    assert not torch.equal(changed, before)
+    assert not torch.equal(encode(model, batch).mean, posterior.mean)
+
+
+def test_off_means_off() -> None:
+    model = make(encoder="gru")
+    assert not [name for name in model.state_dict() if "scale" in name]
+    values = torch.full((2, 3), 9.0)
+    assert model.observation_scale(values) is values
+
+
+def test_the_learning_rate_falls_with_the_root_of_updates() -> None:
+    trainer = trained(make(), 0, learning_rate=0.02, decay_updates=3)
+    rates = []
+    for _ in range(10):
+        trainer.update(1)
+        rates.append(trainer.optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([0.02 / math.sqrt(1 + u / 3) for u in range(10)])
+    resumed = trained(make(), 0, learning_rate=0.02, decay_updates=3)
+    resumed.load_state_dict(trainer.state_dict())
+    resumed.update(1)
+    assert resumed.optimizer.param_groups[0]["lr"] == pytest.approx(0.02 / math.sqrt(1 + 10 / 3))
+    with pytest.raises(ValueError, match="decay_updates must be at least 1 or None, got 0"):
+        trained(make(), 0, decay_updates=0)
+
+
+def weights(model: LatentDynamics) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in model.parameters()]).clone()
+
+
+def test_the_model_holds_the_average_of_the_weights_that_are_trained() -> None:
+    plain, averaged = make(), make()
+    average = weights(averaged)
+    one, other = trained(plain, 0), trained(averaged, 0, averaging=0.5)
+    for u, n in enumerate((1, 1, 3, 2), 1):
+        for _ in range(n):
+            one.update(1)
+            rate = min(0.5, (1 + one.n_updates) / (10 + one.n_updates))
+            average = rate * average + (1.0 - rate) * weights(plain)
+        other.update(n)  # trains on from the single weights, as the plain one does
+        torch.testing.assert_close(weights(averaged), average)
+        single = other.state_dict()["single_weights"]
+        for name, value in plain.named_parameters():
+            torch.testing.assert_close(single[name], value.detach())
+        if u == 2:  # a resumed trainer continues alike
+            resumed = trained(averaged, 0, averaging=0.5)
+            resumed.load_state_dict(other.state_dict())
+            resumed.buffer._rng.bit_generator.state = other.buffer._rng.bit_generator.state
+            other = resumed
+    with pytest.raises(ValueError, match="averaging must lie in"):
+        trained(make(), 0, averaging=1.0)
+
+
+def test_a_failed_update_keeps_the_last_good_average() -> None:
+    model = make()
+    trainer = trained(model, 2, averaging=0.5)
+    before = weights(model)
+    trainer.buffer._data["rewards"][:] = np.nan
+    with pytest.raises(FloatingPointError):
+        trainer.update(1)
+    assert torch.equal(weights(model), before)
+
+
+def test_long_gradients_are_shortened() -> None:
+    start = make().state_dict()
+    moved = {}
+    for limit in (None, 1e-12, 1e9):
+        model = make()
+        trainer = trained(model, 0, max_grad_norm=limit)
+        trainer.optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+        trainer.update(1)
+        moved[limit] = math.sqrt(
+            sum(float((v - start[name]).square().sum()) for name, v in model.state_dict().items())
+        )
+    assert moved[None] == moved[1e9] > 1e-3
+    assert moved[1e-12] < 1e-6
+    with pytest.raises(ValueError, match="max_grad_norm must be positive or None, got 0"):
+        trained(make(), 0, max_grad_norm=0.0)
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [("encoder", "lstm"), ("encoder_features", 0), ("encoder_projections", 0)]
+    + [("initial_posterior_std", value) for value in (0.0, -1.0, math.inf)],
+)
+def test_bad_settings_are_named(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=name):
+        LatentDynamicsConfig(**{name: value})
