@@ -10,13 +10,15 @@ from ldm_wrappers import DirichletMixture, ExpectedReward, PlausibleTasks
 from train.config.methods import METHODS
 from train.config.on_policy import OnPolicySettings
 from train.config.presets import PRESETS, resolve
+from train.config.settings import RunSettings
 from train.recurrent_ppo import check_steps
 
+PPO = [name for name, method in METHODS.items() if method.observation is not None]
+ALL_PRESETS = [(env_id, preset) for env_id in PRESETS for preset in PRESETS[env_id]]
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize(
-    ("env_id", "preset"), [(env_id, preset) for env_id in PRESETS for preset in PRESETS[env_id]]
-)
+
+@pytest.mark.parametrize("method", PPO)
+@pytest.mark.parametrize(("env_id", "preset"), ALL_PRESETS)
 def test_presets_resolve_for_every_method(env_id: str, preset: str, method: str) -> None:
     config = resolve(env_id, method, preset, seed=3)
     assert (config.env_id, config.method, config.preset, config.seed) == (env_id, method, preset, 3)
@@ -24,6 +26,18 @@ def test_presets_resolve_for_every_method(env_id: str, preset: str, method: str)
     assert config.target_kl is None or not METHODS[method].mixreg  # which refuses it
     assert config.n_normal == config.n_workers - (config.n_mixture if method == "ldm" else 0)
     assert OnPolicySettings.from_dict(config.to_dict()) == config
+
+
+@pytest.mark.parametrize("method", sorted(METHODS.keys() - PPO))
+@pytest.mark.parametrize(("env_id", "preset"), ALL_PRESETS)
+def test_presets_of_other_learners_are_their_own(env_id: str, preset: str, method: str) -> None:
+    if preset not in ("default", "paper"):
+        with pytest.raises(ValueError, match=f"{preset!r} of {env_id} is not for {method}"):
+            resolve(env_id, method, preset)
+        return
+    config = resolve(env_id, method, preset, seed=3)
+    assert isinstance(config, RunSettings) and type(config).from_dict(config.to_dict()) == config
+    assert (config.env_id, config.method, config.preset, config.seed) == (env_id, method, preset, 3)
 
 
 def test_what_the_default_presets_stand_for() -> None:

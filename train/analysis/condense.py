@@ -80,18 +80,20 @@ def text_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def run_row(folder: RunFolder, table: pd.DataFrame) -> dict[str, Any]:
-    """What a run is: everything that groups of runs are made from."""
+    """What a run is: all that groups of runs are made from, empty where a method has none."""
     config = folder.config
+    beta = getattr(getattr(config, "mixture", None), "beta", None)
+    p_drop = getattr(config, "p_drop", None)
     return {
         "env_id": config.env_id,
         "method": config.method,
         "preset": config.preset,
         "seed": config.seed,
         "overrides": group_text(config),
-        "n_workers": config.n_workers,
-        "n_mixture": config.n_mixture,
-        "beta": f"{beta:g}" if (beta := getattr(config.mixture, "beta", None)) else "",
-        "p_drop": f"{config.p_drop:g}",
+        "n_workers": getattr(config, "n_workers", ""),
+        "n_mixture": getattr(config, "n_mixture", ""),
+        "beta": "" if beta is None else f"{beta:g}",
+        "p_drop": "" if p_drop is None else f"{p_drop:g}",
         "n_episodes": config.n_episodes,
         "total_timesteps": config.total_timesteps,
         "evaluated_timesteps": int(table["timesteps"].max()),

@@ -6,9 +6,8 @@ from typing import Any
 
 from ldm_wrappers.latent_dynamics import LatentDynamicsConfig
 from train.config.methods import get_method
-from train.config.on_policy import OnPolicySettings
 from train.config.presets import resolve
-from train.config.settings import flattened, nested_kinds
+from train.config.settings import RunSettings, flattened, nested_kinds
 
 # settings that say where and how a run is made, not what it is
 WHERE_NOT_WHAT = frozenset({"run_dir", "overwrite", "device", "num_threads"})
@@ -23,9 +22,7 @@ IGNORED_IN_GROUPS = WHERE_NOT_WHAT | {
 CHANGEABLE_ON_RESUME = WHERE_NOT_WHAT | {"total_timesteps"}
 
 
-def overrides(
-    config: OnPolicySettings, ignored: frozenset[str] = IGNORED_IN_GROUPS
-) -> dict[str, Any]:
+def overrides(config: RunSettings, ignored: frozenset[str] = IGNORED_IN_GROUPS) -> dict[str, Any]:
     """The settings in which a configuration differs from its preset, ``ignored`` ones aside."""
     own, run = flattened(config.to_dict()), (config.env_id, config.method, config.preset)
     kinds = {name: own[name] for name in nested_kinds(type(config))}
@@ -34,7 +31,7 @@ def overrides(
     return {k: own[k] for k in own if k not in ignored and own[k] != usual[k]}
 
 
-def override_text(config: OnPolicySettings, ignored: frozenset[str] = IGNORED_IN_GROUPS) -> str:
+def override_text(config: RunSettings, ignored: frozenset[str] = IGNORED_IN_GROUPS) -> str:
     """:func:`overrides` as ``name=value`` pairs without spaces in them.
 
     Nested settings go by their own name: ``beta=2``, not ``mixture.beta=2``.
@@ -43,7 +40,7 @@ def override_text(config: OnPolicySettings, ignored: frozenset[str] = IGNORED_IN
     return " ".join(f"{name.rpartition('.')[2]}={_text(value)}" for name, value in found)
 
 
-def unused_settings(config: OnPolicySettings) -> frozenset[str]:
+def unused_settings(config: RunSettings) -> frozenset[str]:
     """Settings that have no effect on what the configuration's method trains."""
     chosen = get_method(config.method)
     names = list(flattened(config.to_dict()))
@@ -60,7 +57,7 @@ def unused_settings(config: OnPolicySettings) -> frozenset[str]:
     return frozenset(unused)
 
 
-def group_text(config: OnPolicySettings) -> str:
+def group_text(config: RunSettings) -> str:
     """What tells a group of seeds from its preset; unused settings do not."""
     return override_text(config, IGNORED_IN_GROUPS | unused_settings(config))
 

@@ -19,6 +19,8 @@ class Method:
             feed-forward policy); ``None`` for other learners.
         imaginary: Whether mixture workers train on imaginary rewards.
         mixreg: Whether the update mixes whole sequences and their targets.
+        inner: Form of the inner loss of methods that adapt by a gradient step, see
+            ``train/meta_gradient/objectives.py``; ``None`` for other methods.
     """
 
     script: str
@@ -26,6 +28,7 @@ class Method:
     observation: Literal["rl2", "belief"] | None = None
     imaginary: bool = False
     mixreg: bool = False
+    inner: Literal["ratio", "log"] | None = None
 
     @property
     def has_latent_dynamics(self) -> bool:
@@ -41,6 +44,10 @@ METHODS: dict[str, Method] = {
     "mixreg": Method(_PPO, "train", "rl2", mixreg=True),
     "oracle-rl2": Method(_PPO, "all", "rl2"),
     "oracle-varibad": Method("train.varibad", "all", "belief"),
+    "promp": Method("train.promp", "train", inner="ratio"),
+    "e-maml": Method("train.promp", "train", inner="log"),
+    "oracle-promp": Method("train.promp", "all", inner="ratio"),
+    "oracle-e-maml": Method("train.promp", "all", inner="log"),
 }
 METHODS["oracle"] = METHODS["oracle-rl2"]  # the shorter name of the usual oracle
 

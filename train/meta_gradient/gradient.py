@@ -32,6 +32,30 @@ def adapt_in_chunks(
     return {name: torch.cat([part[name] for part in parts]) for name in parameters}
 
 
+@torch.no_grad()
+def mean_kl(
+    policy: MetaPolicy, parameters: Parameters, others: Parameters, batch: TaskBatch
+) -> float:
+    """KL(π of ``parameters`` ‖ π of ``others``), its mean over the steps of a task and over tasks.
+
+    Args:
+        policy: The policy.
+        parameters: Parameters of all tasks.
+        others: Parameters of all tasks, or one set per task.
+        batch: Steps whose states count.
+    """
+    own = any(value.dim() > parameters[name].dim() for name, value in others.items())
+    total, start = 0.0, 0
+    for chunk in batch.chunks(max(chunk_size(batch), 2)):
+        rows = slice(start, start + len(chunk))
+        compared = {name: value[rows] for name, value in others.items()} if own else others
+        first = policy.distribution(parameters, chunk.observations)
+        second = policy.distribution(compared, chunk.observations)
+        total += float(chunk.mean(first.kl_to(second)).sum())  # type: ignore[arg-type]
+        start += len(chunk)
+    return total / len(batch)
+
+
 def meta_gradient(
     policy: MetaPolicy,
     parameters: Parameters,

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from train.config.grouping import WHERE_NOT_WHAT, override_text, unused_settings
-from train.config.methods import METHODS
-from train.config.on_policy import OnPolicySettings
+from train.config.methods import METHODS, settings_class
 from train.config.presets import resolve
-from train.config.settings import known_settings, takes_text
+from train.config.settings import RunSettings, known_settings, takes_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,9 +78,9 @@ class Trial:
     """
 
     name: str
-    config: OnPolicySettings
+    config: RunSettings
 
-    def placed(self, out: Path, **changes: Any) -> OnPolicySettings:
+    def placed(self, out: Path, **changes: Any) -> RunSettings:
         """The configuration with its run folder in the sweep's folder ``out``."""
         return dataclasses.replace(self.config, run_dir=str(run_path(out, self.name)), **changes)
 
@@ -126,7 +125,8 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, tuple[Any, ...]]:
     Raises:
         ValueError: No ``name=value``, or an unknown setting.
     """
-    fields = known_settings(OnPolicySettings)
+    kinds = dict.fromkeys(settings_class(method) for method in METHODS)
+    fields = {name: usual for kind in kinds for name, usual in known_settings(kind).items()}
     found: dict[str, tuple[Any, ...]] = {}
     for text in texts:
         name, equals, content = text.partition("=")
@@ -142,7 +142,7 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, tuple[Any, ...]]:
         if isinstance(fields[name], float):
             values = [float(v) if type(v) is int else v for v in values]
         usual_text = isinstance(fields[name], str)
-        takes_both = takes_text(OnPolicySettings, name) and not usual_text
+        takes_both = any(takes_text(kind, name) for kind in kinds) and not usual_text
         if not takes_both and usual_text != all(isinstance(v, str) for v in values):
             raise ValueError(f"{name} cannot be {content!r}; its usual value is {fields[name]!r}")
         found[name] = tuple(values)

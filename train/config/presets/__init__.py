@@ -6,15 +6,22 @@ import dataclasses
 from typing import Any
 
 from train.config.methods import METHODS, Method, get_method, settings_class
-from train.config.presets import ant, grid_navi, half_cheetah
+from train.config.presets import ant, grid_navi, half_cheetah, meta_gradient
 from train.config.presets.preset import Preset
 from train.config.settings import RunSettings, known_settings, nested_kinds
 
-PRESETS: dict[str, dict[str, Preset]] = {
-    **grid_navi.PRESETS,
-    **ant.PRESETS,
-    **half_cheetah.PRESETS,
-}
+
+def _gathered() -> dict[str, dict[str, Preset]]:
+    """Presets of all families, with the values of methods that do not learn by PPO."""
+    presets = {**grid_navi.PRESETS, **ant.PRESETS, **half_cheetah.PRESETS}
+    for learner in (meta_gradient,):
+        for env_id, by_name in learner.PRESETS.items():
+            own = {n: presets[env_id][n].also(learner.METHODS, v) for n, v in by_name.items()}
+            presets[env_id] = {**presets[env_id], **own}
+    return presets
+
+
+PRESETS: dict[str, dict[str, Preset]] = _gathered()
 # An environment without presets of its own: its rewards may be of any size.
 _ANY_SCALE = {"reward_scale": "running"}
 GENERIC = {"default": Preset({}, {"ldm": _ANY_SCALE, "varibad": _ANY_SCALE})}
@@ -68,11 +75,17 @@ def _preset_values(env_id: str, method: Method, name: str) -> dict[str, Any]:
     if name not in presets:
         raise ValueError(f"unknown preset {name!r} for {env_id}, expected one of {sorted(presets)}")
     chosen, values = presets[name], presets[name].values
+    own = next(key for key in METHODS if METHODS[key] is method)  # not its shorter name
+    base = "varibad" if method.observation == "belief" else ""
     if method.observation is None:  # values of how PPO learns are not for other learners
+        base = own.removeprefix("oracle-")
         shared = {field.name for field in dataclasses.fields(RunSettings)}
         values = {key: value for key, value in values.items() if key in shared}
-    base = "varibad" if method.observation == "belief" else ""
-    own = next(key for key in METHODS if METHODS[key] is method)  # not its shorter name
+        made = [key for key, preset in presets.items() if base in preset.methods]
+        if env_id in PRESETS and name not in made:
+            raise ValueError(
+                f"preset {name!r} of {env_id} is not for {own}, expected one of {made}"
+            )
     return {**values, **chosen.methods.get(base, {}), **chosen.methods.get(own, {})}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -15,3 +16,7 @@ class Preset:
 
     values: dict[str, Any]
     methods: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+
+    def also(self, methods: Iterable[str], values: dict[str, Any]) -> Preset:
+        """This preset with ``values`` for further methods."""
+        return dataclasses.replace(self, methods={**self.methods, **dict.fromkeys(methods, values)})

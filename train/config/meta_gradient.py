@@ -1,0 +1,65 @@
+"""Settings of ProMP and E-MAML, which adapt by a gradient step."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from train.config.settings import RunSettings, check_positive
+
+
+@dataclasses.dataclass(frozen=True)
+class MetaGradientSettings(RunSettings):
+    """How tasks are sampled, adapted to, and learned from.
+
+    The defaults are those of every published run of ProMP.
+    """
+
+    n_episodes: int = 20
+    """Episodes R per task, before adaptation and again after it. In an evaluation of as many, the
+    last is greedy after one inner step on all the others."""
+    n_tasks: int = 40
+    """Tasks T per iteration, which takes 2 · T · R episodes."""
+    inner_lr: float = 0.1
+    """α, size of the inner step; 0 never adapts."""
+    n_epochs: int = 5
+    """Outer updates per iteration, each on all of its episodes."""
+    learning_rate: float = 1e-3
+    """Adam's learning rate of the outer update."""
+    clip_range: float = 0.3
+    """ε of the clipped ratio after adaptation."""
+    inner_kl_coef: float | None = None
+    """η, weight of the KL divergence of the policy before adaptation from the one that sampled;
+    None: 5e-4 for promp, 0 for e-maml."""
+    exploration_coef: float | None = None
+    """Weight of E-MAML's term, which credits the episodes before adaptation with the rewards after
+    it; None: 1 for e-maml, 0 for promp."""
+    gamma: float = 0.99
+    """Discount factor."""
+    gae_lambda: float = 1.0
+    """λ of generalised advantage estimation over the linear baseline."""
+    net_arch: tuple[int, ...] = (64, 64)
+    """Hidden layers of the policy, tanh."""
+    log_std_init: float = 0.0
+    """Logarithm of the actions' standard deviation at the start (continuous actions)."""
+    action_scale: float = 10.0
+    """Size of the policy's action that is the bound of the environment's (continuous actions)."""
+    log_interval: int = 1
+    """Iterations between rows of metrics.csv."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(self, "n_tasks n_epochs learning_rate clip_range action_scale")
+        if self.n_episodes < 2:
+            raise ValueError(
+                "n_episodes must be at least 2, some to adapt to and one to judge by, got "
+                f"{self.n_episodes}"
+            )
+        for name in ("inner_lr", "inner_kl_coef", "exploration_coef"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise ValueError(f"{name} must be at least 0, got {value}")
+        for name in ("gamma", "gae_lambda"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
+        if not self.net_arch or min(self.net_arch) < 1:
+            raise ValueError(f"net_arch needs at least one positive width, got {self.net_arch}")

@@ -1,0 +1,100 @@
+"""Train ProMP, E-MAML or an oracle of theirs: a policy that adapts by one gradient step.
+
+    python train/promp.py --env-id LDM-HalfCheetahVel-v0 --method promp --seed 0
+
+Rothfuss et al., "ProMP: Proximal meta-policy search" (ICLR 2019); Stadie et al., "Some
+considerations on learning to explore via meta-reinforcement learning" (NeurIPS 2018). Top to
+bottom: the rollouts, what is minimised, and how they are put together. An iteration is
+``MetaGradientLearner.iterate`` in ``train/meta_gradient/learner.py``; the loop around it
+(evaluation, metrics, checkpoints, Ctrl-C) is that of all methods, ``train/common/training.py``.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from gymnasium import spaces
+
+from train.common import training
+from train.common.env_source import EnvSource
+from train.common.envs import base_env, meta_episode_length
+from train.common.guard import Guard
+from train.common.learner import chosen_device
+from train.config.meta_gradient import MetaGradientSettings as Settings
+from train.config.methods import get_method
+from train.meta_gradient.learner import MetaGradientLearner
+from train.meta_gradient.objectives import Objective
+from train.meta_gradient.policy import MetaPolicy
+from train.meta_gradient.rollouts import TaskRollouts
+from train.persistence.run_folder import RunFolder
+
+
+def meta_policy(config: Settings, env: Guard, device: str) -> MetaPolicy:
+    """The policy on the environment's own observations; it has no memory, and needs none."""
+    if config.log_std_init and not isinstance(env.single_action_space, spaces.Box):
+        raise ValueError(
+            f"log_std_init = {config.log_std_init} needs continuous actions, got "
+            f"{env.single_action_space}"
+        )
+    return MetaPolicy(
+        env.single_observation_space,
+        env.single_action_space,
+        net_arch=config.net_arch,
+        log_std_init=config.log_std_init,
+        action_scale=config.action_scale,
+        device=device,
+    )
+
+
+def objective(config: Settings) -> Objective:
+    """The method's inner step and outer loss; see ``train/meta_gradient/objectives.py``."""
+    form = get_method(config.method).inner
+    assert form is not None
+    promp = form == "ratio"
+    kl, exploration = config.inner_kl_coef, config.exploration_coef
+    return Objective(
+        inner_form=form,
+        inner_lr=config.inner_lr,
+        clip_range=config.clip_range,
+        inner_kl_coef=(5e-4 if promp else 0.0) if kl is None else kl,
+        exploration_coef=(0.0 if promp else 1.0) if exploration is None else exploration,
+    )
+
+
+def build(config: Settings) -> MetaGradientLearner:
+    """Environments, policy and learner of a run; nothing is trained yet.
+
+    An environment whose tasks can be pinned plays all episodes of a task side by side; any other
+    plays them one after the other, of the task that it drew.
+
+    Raises:
+        ValueError: Settings that contradict the environment.
+    """
+    device = chosen_device(config.device)
+    split = get_method(config.method).split
+    length = meta_episode_length(config) // config.n_episodes
+    distribution = EnvSource.of(config).facts().distribution
+    per_task = 1 if distribution is None else config.n_episodes
+    env = Guard(base_env(config, config.n_tasks * per_task, split))
+    policy = meta_policy(config, env, device)
+    rollouts = TaskRollouts(env, policy, config.n_tasks, config.n_episodes, length)
+    task_set = None if distribution is None else distribution[split]
+    return MetaGradientLearner(config, policy, objective(config), rollouts, task_set, length)
+
+
+def train(config: Settings, resume: RunFolder | None = None) -> RunFolder:
+    """Rollouts, adaptation, outer updates ▸ evaluation, metrics, checkpoint; and again."""
+    return training.train(config, build, resume)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the command line, train, and say where the results are."""
+    return training.main("train.promp", build, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
