@@ -8,6 +8,7 @@ METHOD ?= ldm
 SEED   ?= 0
 ARGS   ?=
 PYTEST_ARGS ?=
+JOBS   ?= auto
 
 RUN    ?= runs/$(ENV_ID)-$(METHOD)-seed$(SEED)
 BIN    := $(VENV)/bin
@@ -21,7 +22,7 @@ help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
 	@echo
 	@echo "Variables: ENV_ID=$(ENV_ID) METHOD=$(METHOD) SEED=$(SEED) ARGS='--flag value …'"
-	@echo "           PYTEST_ARGS='-k name' PYTHON=$(PYTHON) VENV=$(VENV)"
+	@echo "           PYTEST_ARGS='-k name' JOBS=$(JOBS) PYTHON=$(PYTHON) VENV=$(VENV)"
 
 install: $(STAMP)  ## create the virtual environment, if it is missing or out of date
 
@@ -40,11 +41,15 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-test: lint  ## lint, types and tests: what CI runs
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+# One process per core, and one thread in each of them: the tensors of tests are small.
+test test-slow: export OMP_NUM_THREADS = 1
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8
 
-test-slow: install  ## the learning tests, which take minutes
-	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+test: lint  ## lint, types and tests: what CI runs
+	$(PYTEST) $(PYTEST_ARGS)
+
+test-slow: install  ## the tests that take minutes: kills and learning
+	$(PYTEST) -m slow $(PYTEST_ARGS)
 
 lint: install  ## ruff and mypy
 	$(BIN)/ruff check .

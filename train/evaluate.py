@@ -31,10 +31,10 @@ from train.common.evaluation import Evaluator, SplitResult, evaluation_rows
 from train.common.learner import Learner
 from train.config.settings import RunSettings
 from train.persistence.run_folder import RunFolder
-from train.plots.joint_curves import draw_joint_curves
+from train.plots.joint_curves import plot_joint_curves
 from train.plots.mixtures import Mixtures
-from train.plots.reward_maps import draw_dropout_comparison
-from train.plots.run import Drawn, draw_run, judged
+from train.plots.reward_maps import plot_dropout_comparison
+from train.plots.run import RunPlots, plot_run, reported_split
 from train.plots.video import record_video
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -66,7 +66,7 @@ def chosen_tasks(config: RunSettings, texts: list[str]) -> Array | None:
     if distribution is None:
         raise ValueError(f"--tasks needs tasks to choose from, {config.env_id} has none of its own")
     by_split = evaluation_tasks(config)
-    split = judged(by_split)
+    split = reported_split(by_split)
     known = by_split[split]
     assert known is not None
     tasks = []
@@ -89,11 +89,11 @@ def chosen_tasks(config: RunSettings, texts: list[str]) -> Array | None:
     return np.stack(tasks)
 
 
-def film(folder: RunFolder, learner: Learner, tasks: Array | None) -> list[Path]:
+def record_videos(folder: RunFolder, learner: Learner, tasks: Array | None) -> list[Path]:
     """One video per task, the eval split's first by default, into ``videos/`` of the run."""
     if tasks is None:
         known = evaluation_tasks(folder.config)
-        first = known[judged(known)]
+        first = known[reported_split(known)]
         tasks = None if first is None else first[:1]
     paths = []
     for task in [None] if tasks is None else list(tasks):
@@ -105,7 +105,7 @@ def film(folder: RunFolder, learner: Learner, tasks: Array | None) -> list[Path]
     return paths
 
 
-def evaluate_run(path: Path, arguments: argparse.Namespace) -> tuple[list[SplitResult], Drawn]:
+def evaluate_run(path: Path, arguments: argparse.Namespace) -> tuple[list[SplitResult], RunPlots]:
     """Table, files, pictures and videos of one run."""
     folder = RunFolder.open(path)
     config = folder.config
@@ -115,13 +115,13 @@ def evaluate_run(path: Path, arguments: argparse.Namespace) -> tuple[list[SplitR
         print(f"{path}: {config.env_id}, {config.method}, seed {config.seed}")
         results = evaluate(folder, learner)
         print_table(results)
-        drawn = draw_run(folder, learner, results, tasks)
+        drawn = plot_run(folder, learner, results, tasks)
         for note in drawn.notes:
             print(f"  {note}")
         for picture in [folder.path / "evaluation" / "summary.csv", *drawn.paths]:
             print(f"  {picture}")
         if arguments.video:
-            film(folder, learner, tasks)
+            record_videos(folder, learner, tasks)
     finally:
         learner.close()
     return results, drawn
@@ -136,7 +136,7 @@ def compare(
     folders = [folder for folder, _ in runs]
     paths = [
         write_csv(out / "summary.csv", joint_rows(runs)),
-        draw_joint_curves(folders, out / "learning_curves.png"),
+        plot_joint_curves(folders, out / "learning_curves.png"),
     ]
     comparable: dict[tuple[str, str], list[tuple[str, Mixtures]]] = {}
     for folder, found in zip(folders, mixtures, strict=True):
@@ -147,7 +147,7 @@ def compare(
     several = [group for group in comparable.values() if len({m.p_drop for _, m in group}) > 1]
     for index, alike in enumerate(several, 1):
         name = "reward_maps_p_drop" + (f"_{index}" if len(several) > 1 else "")
-        paths.append(draw_dropout_comparison(alike, out / f"{name}.png"))
+        paths.append(plot_dropout_comparison(alike, out / f"{name}.png"))
     for path in paths:
         print(f"  {path}")
 

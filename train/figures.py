@@ -29,9 +29,9 @@ from train.common.command_line import report_errors
 from train.common.envs import task_distribution
 from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
-from train.plots.paper_curves import draw_paper_curves
-from train.plots.paper_maps import collect_mixtures, draw_paper_maps
-from train.plots.paper_tasks import draw_paper_tasks
+from train.plots.paper_curves import plot_paper_curves
+from train.plots.paper_maps import collect_mixtures, plot_paper_maps
+from train.plots.paper_tasks import plot_paper_tasks
 
 _DEFAULT = Path("results/gridworld")
 _MAIN_ENV = "LDM-GridNavi-v0"
@@ -60,22 +60,22 @@ def draw(source: Path, out: Path) -> list[Path]:
         if len(compared) > 1 or not any(ablations.values()):
             path = out / f"figure3{suffix}.png"
             title = "Figure 3: the methods"
-            written += draw_paper_curves(compared, path, title)
+            written += plot_paper_curves(compared, path, title)
             path = out / f"first_episode{suffix}.png"
             title = "First episode (appendix F)"
-            written += draw_paper_curves(compared, path, title, first_episode=True)
+            written += plot_paper_curves(compared, path, title, first_episode=True)
         for setting, (name, title) in ABLATIONS.items():
             values = ablations[setting]
             if not values:
                 continue
-            written += draw_paper_curves(values, out / f"{name}{suffix}.png", title)
+            written += plot_paper_curves(values, out / f"{name}{suffix}.png", title)
             if _on_grid(env_id):
                 figure6 = setting == "beta" and "Extrapolation" in env_id
                 path = out / ("figure6.png" if figure6 else f"{name}{suffix}_tasks.png")
                 title = "Figure 6: return per task" if figure6 else f"Return per task: {title}"
-                written += draw_paper_tasks(values, tasks, path, title)
+                written += plot_paper_tasks(values, tasks, path, title)
     if (source / "mixtures.csv").exists():
-        written.append(draw_paper_maps(read_csv(source / "mixtures.csv"), out / "figure4.png"))
+        written.append(plot_paper_maps(read_csv(source / "mixtures.csv"), out / "figure4.png"))
     return written
 
 

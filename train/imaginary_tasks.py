@@ -129,7 +129,7 @@ def measure(folder: RunFolder, repeats: int = 8) -> list[dict[str, Any]]:
         learner.close()
 
 
-def sentences(rows: list[dict[str, Any]], n_episodes: int) -> list[str]:
+def describe(rows: list[dict[str, Any]], n_episodes: int) -> list[str]:
     """What the rows say, by where the best cell lies and by how many cells are paid."""
     groups = {
         "best on a train goal": [r for r in rows if r["best_on_train_goal"]],
@@ -171,7 +171,7 @@ def main(arguments: list[str] | None = None) -> int:
             rows = measure(folder, given.repeats)
             write_csv(folder.path / "evaluation" / "imaginary_tasks.csv", rows)
             print(f"{path}:")
-            for line in sentences(rows, folder.config.n_episodes):
+            for line in describe(rows, folder.config.n_episodes):
                 print(f"  {line}")
     return 0
 

@@ -41,7 +41,7 @@ def sweep(trials: list[Trial], out: Path, options: argparse.Namespace) -> int:
         ValueError: A run of the folder has other settings than the trial of its name.
     """
     for trial in trials:
-        config = trial.placed(out)
+        config = trial.with_run_dir(out)
         if (Path(config.run_dir) / "config.json").exists():
             check_settings(config, RunFolder.open(config.run_dir))
     table = SweepTable(trials, out)

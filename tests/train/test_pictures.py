@@ -24,9 +24,9 @@ from train.common.envs import evaluation_tasks, task_distribution
 from train.common.on_policy import OnPolicyLearner as Learner
 from train.config.presets import resolve
 from train.plots.grid import Grid, reward_maps
-from train.plots.mixtures import Mixtures, draw_mixtures
+from train.plots.mixtures import Mixtures, sample_mixtures
 from train.plots.rollout import record
-from train.plots.trajectories import draw_paths, draw_speed, step_seconds
+from train.plots.trajectories import plot_paths, plot_speed, step_seconds
 from train.plots.video import RenderingError, choose_renderer, record_video
 
 SEVEN = spaces.Box(0.0, 6.0, (2,), dtype=np.float32)
@@ -201,7 +201,7 @@ def mixtures_of(learner: Learner, **changes: Any) -> Mixtures:
     )
     rollout = record(learner, tasks["train"])
     config = dataclasses.replace(learner.config, **changes)
-    return draw_mixtures(
+    return sample_mixtures(
         config, learner.latent_dynamics, GRID, rollout, tasks["test"], n_mixtures=20, samples=2
     )
 
@@ -220,7 +220,7 @@ def test_beta_above_one_gives_negative_weights(learner: Learner) -> None:
     assert plain.weights.min() >= 0 > extrapolated.weights.min()
     for mixtures in (plain, extrapolated):
         assert np.allclose(mixtures.weights.sum(1), 1, atol=1e-5)
-        assert "β = " in mixtures.sentences()[0] and len(mixtures.sentences()) == 3
+        assert "β = " in mixtures.describe()[0] and len(mixtures.describe()) == 3
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_mixtures_of_any_imaginary_tasks_can_be_drawn(
     assert mixtures.dropout_maps.shape == mixtures.maps.shape == (20, 49)
     assert not np.allclose(mixtures.dropout_maps, mixtures.maps, atol=1e-4)
     chosen = isinstance(imagination, PlausibleTasks)
-    assert ("training keeps one in 4" in mixtures.sentences()[0]) == chosen
+    assert ("training keeps one in 4" in mixtures.describe()[0]) == chosen
 
 
 def test_peaks_are_counted_by_kind_of_cell(learner: Learner) -> None:
@@ -270,11 +270,11 @@ def test_walkers_and_runners_are_drawn(env_id: str, tmp_path: Path) -> None:
     path = tmp_path / "picture.png"
     if "HalfCheetah" in env_id:
         assert step_seconds(resolve(env_id, "rl2")) == pytest.approx(0.05)
-        draw_speed(rollout, components, 0.05, 1, path, env_id)
+        plot_speed(rollout, components, 0.05, 1, path, env_id)
         moved = np.diff(rollout.infos["x_position"], axis=0) / 0.05
         assert np.allclose(moved, rollout.infos["x_velocity"][1:], atol=1e-6)
     else:
-        draw_paths(rollout, components, tasks["train"], 1, path, env_id)
+        plot_paths(rollout, components, tasks["train"], 1, path, env_id)
     image = imread(path)
     assert image[..., :3].std() > 0.05
     assert len(np.unique((image[..., :3] * 15).astype(int).reshape(-1, 3), axis=0)) > 20

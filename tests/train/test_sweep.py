@@ -27,8 +27,8 @@ from train.sweep import main, parse, planned
 from train.sweeps.progress import SweepTable
 from train.sweeps.trials import (
     SWEEPS,
-    Block,
     Trial,
+    TrialGrid,
     parse_overrides,
     plan,
 )
@@ -47,7 +47,7 @@ TINY = {"total_timesteps": 480, "n_workers": 2, "log_interval": 1, "checkpoint_i
 
 
 def tiny(methods: tuple[str, ...] = ("rl2",), seeds: int = 2) -> list[Trial]:
-    return plan([Block((GRID,), methods, seeds)], preset="paper", changes=TINY)
+    return plan([TrialGrid((GRID,), methods, seeds)], preset="paper", changes=TINY)
 
 
 def test_the_gridworld_sweep_is_the_one_of_the_issue() -> None:
@@ -74,14 +74,14 @@ def test_the_gridworld_sweep_is_the_one_of_the_issue() -> None:
 def test_a_plan_is_a_product_and_names_what_differs() -> None:
     grid = parse_overrides(["mixture.beta=1,2.5", "net_arch=(8,8)"])
     assert grid == {"mixture.beta": (1.0, 2.5), "net_arch": ((8, 8),)}
-    trials = plan([Block((GRID,), ("ldm", "rl2"), 2, grid)], changes={"total_timesteps": 960})
+    trials = plan([TrialGrid((GRID,), ("ldm", "rl2"), 2, grid)], changes={"total_timesteps": 960})
     assert len(trials) == 6  # RL² has no beta
     assert trials[2].name == ("LDM-GridNavi-v0-ldm-total_timesteps=960-beta=2.5-net_arch=8x8-seed0")
     config = trials[2].config
     assert (config.mixture.beta, config.net_arch, config.total_timesteps) == (2.5, (8, 8), 960)
-    other = plan([Block((GRID,), ("ldm",), 1)], preset="paper")[0]
+    other = plan([TrialGrid((GRID,), ("ldm",), 1)], preset="paper")[0]
     assert other.name == "LDM-GridNavi-v0-ldm-paper-seed0" and other.config.preset == "paper"
-    assert plan([Block((GRID,), ("ldm",), 1, preset="paper")]) == [other]
+    assert plan([TrialGrid((GRID,), ("ldm",), 1, preset="paper")]) == [other]
 
 
 def test_settings_that_a_method_does_not_use_make_no_group() -> None:
@@ -105,7 +105,7 @@ def test_settings_that_a_method_does_not_use_make_no_group() -> None:
 
 def test_another_kind_of_imaginary_tasks_is_named_with_what_differs_from_its_defaults() -> None:
     grid = parse_overrides(["imagination=expected-reward", "imagination.n_dropout_masks=8,1"])
-    trials = plan([Block((GRID,), ("ldm", "rl2"), 1, grid)])
+    trials = plan([TrialGrid((GRID,), ("ldm", "rl2"), 1, grid)])
     assert [t.name.removeprefix(GRID) for t in trials] == [
         "-ldm-imagination=expected-reward-seed0",
         "-ldm-imagination=expected-reward-n_dropout_masks=1-seed0",
@@ -113,11 +113,11 @@ def test_another_kind_of_imaginary_tasks_is_named_with_what_differs_from_its_def
     ]
     assert [t.config.imagination for t in trials[:2]] == [ExpectedReward(8), ExpectedReward(1)]
     with pytest.raises(ValueError, match="imagination is plausible-tasks, which has no final_bel"):
-        plan([Block((GRID,), ("ldm",), 1, parse_overrides(["imagination.final_beliefs=True"]))])
+        plan([TrialGrid((GRID,), ("ldm",), 1, parse_overrides(["imagination.final_beliefs=True"]))])
 
 
 def test_settings_that_a_method_does_not_use_make_no_trial() -> None:
-    trials = plan([Block((GRID,), ("ldm", "rl2"), 2, parse_overrides(["mixture.beta=1,2"]))])
+    trials = plan([TrialGrid((GRID,), ("ldm", "rl2"), 2, parse_overrides(["mixture.beta=1,2"]))])
     assert [t.name.removeprefix(GRID) for t in trials] == [
         "-ldm-seed0", "-ldm-seed1", "-ldm-beta=2-seed0", "-ldm-beta=2-seed1",
         "-rl2-seed0", "-rl2-seed1",
@@ -198,7 +198,7 @@ def test_a_finished_trial_is_not_run_again(tmp_path: Path, monkeypatch: Any) -> 
 def test_a_trial_whose_run_was_deleted_is_run_again(tmp_path: Path) -> None:
     trial = tiny()[0]
     assert run_trial(trial, tmp_path, "cpu") == "finished"
-    run = Path(trial.placed(tmp_path).run_dir)
+    run = Path(trial.with_run_dir(tmp_path).run_dir)
     shutil.rmtree(run)
     table = SweepTable([trial], tmp_path)
     assert table.update(final=True) == 1 and not (tmp_path / "results.csv").exists()

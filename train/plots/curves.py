@@ -14,7 +14,7 @@ from ldm_wrappers.state_file import StateFileError
 from train.analysis.condense import evaluations
 from train.common.envs import evaluation_tasks
 from train.persistence.run_folder import RunFolder
-from train.plots.optimal_returns import best_returns
+from train.plots.optimal_returns import optimal_returns
 from train.plots.style import figure, plot_line, save, split_colour, step_unit, tidy
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -72,47 +72,35 @@ def read_rollouts(folder: RunFolder, n_episodes: int) -> tuple[Array, Array]:
     return values[:, 0], values[:, 1]
 
 
-def draw_curves(folder: RunFolder, path: Path) -> Path:
+def plot_curves(folder: RunFolder, path: Path) -> Path:
     """One run: return per split at the N-th and first episode, and tasks missed."""
-    config = folder.config
-    curves = read_curves(folder)
+    config, curves = folder.config, read_curves(folder)
     counts = any(curve.missed is not None for curve in curves.values())
     drawing = figure(3.9 * (len(curves) + counts), 3.3)
     drawing.suptitle(f"{config.env_id}, {config.method}, seed {config.seed}", fontsize=10)
     panels = drawing.subplots(1, len(curves) + counts, squeeze=False)[0]
     unit, label = step_unit(max(float(curve.steps[-1]) for curve in curves.values()))
-    best = ceilings(folder)
-    last = config.n_episodes
+    best, last = mean_optimal_returns(folder), config.n_episodes
     for axes, (split, curve) in zip(panels, curves.items(), strict=False):
         steps, colour = curve.steps / unit, split_colour(split)
         if split == "train":
-            rollout_steps, values = read_rollouts(folder, last)
-            plot_line(
-                axes,
-                rollout_steps / unit,
-                values,
-                color="#bbbbbb",
-                lw=1,
-                label=f"episode {last}, exploring",
-            )
+            explored, values = read_rollouts(folder, last)
+            name = f"episode {last}, exploring"
+            plot_line(axes, explored / unit, values, color="#bbbbbb", lw=1, label=name)
         if last > 1:
-            plot_line(
-                axes, steps, curve.returns[:, 0], color=colour, lw=1, ls=":", label="episode 1"
-            )
+            style = {"color": colour, "lw": 1, "ls": ":", "label": "episode 1"}
+            plot_line(axes, steps, curve.returns[:, 0], **style)
         plot_line(axes, steps, curve.returns[:, -1], color=colour, lw=1.8, label=f"episode {last}")
-        draw_ceiling(axes, best.get(split))
+        finish_returns(axes, best.get(split), label)
         axes.set_title(f"{split}: {curve.n_tasks} tasks, greedy policy", fontsize=9)
-        axes.set(xlabel=label, ylabel="mean return of an episode")
-        axes.legend(fontsize=7, loc="best")
-        tidy(axes)
     if counts:
-        draw_missed(panels[-1], [(s, c, split_colour(s), "-") for s, c in curves.items()], unit)
+        plot_missed(panels[-1], [(s, c, split_colour(s), "-") for s, c in curves.items()], unit)
         panels[-1].set(xlabel=label, ylabel=f"tasks missed in episode {last}")
         panels[-1].set_title("tasks missed", fontsize=9)
     return save(drawing, path)
 
 
-def draw_missed(axes: Axes, lines: list[tuple[str, Curve, str, str]], unit: float) -> None:
+def plot_missed(axes: Axes, lines: list[tuple[str, Curve, str, str]], unit: float) -> None:
     """Tasks missed at the last episode; ``lines`` hold split, curve, colour and line style."""
     for _, curve, colour, style in lines:
         if curve.missed is not None:
@@ -127,17 +115,20 @@ def draw_missed(axes: Axes, lines: list[tuple[str, Curve, str, str]], unit: floa
     tidy(axes)
 
 
-def ceilings(folder: RunFolder) -> dict[str, float]:
-    """Mean best return per split, where a formula exists."""
-    means = {}
-    for split, tasks in evaluation_tasks(folder.config).items():
-        best = best_returns(folder.config.env_id, tasks)
-        if best is not None:
-            means[split] = float(best.mean())
-    return means
+def mean_optimal_returns(folder: RunFolder) -> dict[str, float]:
+    """Mean optimal return per split, where a formula exists."""
+    found = {
+        split: optimal_returns(folder.config.env_id, tasks)
+        for split, tasks in evaluation_tasks(folder.config).items()
+    }
+    return {split: float(best.mean()) for split, best in found.items() if best is not None}
 
 
-def draw_ceiling(axes: Axes, value: float | None) -> None:
-    """A dashed line at the mean best return, if there is one."""
-    if value is not None:
-        axes.axhline(value, color="#444444", ls="--", lw=1, label=f"known task: {value:.2f}")
+def finish_returns(axes: Axes, optimal: float | None, steps_label: str) -> None:
+    """The rest of a panel of returns: a line at the optimal one, if known, labels and legend."""
+    if optimal is not None:
+        label = f"known task: {optimal:.2f}"
+        axes.axhline(optimal, color="#444444", ls="--", lw=1, label=label)
+    axes.set(xlabel=steps_label, ylabel="mean return of an episode")
+    axes.legend(fontsize=7, loc="best")
+    tidy(axes)

@@ -20,7 +20,7 @@ _PANEL = 1.75
 _MASKS = 64
 
 
-def draw_film_strip(
+def plot_film_strip(
     rollout: Rollout, grid: Grid, model: LatentDynamics | None, n_episodes: int, path: Path
 ) -> Path:
     """One block per task: a column per episode, a row per moment of it.

@@ -73,7 +73,7 @@ class Mixtures:
         """How many train tasks' own beliefs decode to their goal."""
         return int((own_maps.argmax(1) == self.grid.index(self.train_cells)).sum())
 
-    def sentences(self) -> list[str]:
+    def describe(self) -> list[str]:
         """What the maps say: a line for the decoder without dropout, and one with it."""
         kinds = [("dropout off", self.maps, self.own_maps)]
         if self.p_drop:
@@ -93,7 +93,7 @@ class Mixtures:
         return lines
 
 
-def draw_mixtures(
+def sample_mixtures(
     config: OnPolicySettings,
     model: LatentDynamics,
     grid: Grid,

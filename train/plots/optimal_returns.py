@@ -25,7 +25,7 @@ def straight_returns(distance: Array, horizon: int, goal: Any, step: Any) -> Arr
     return np.asarray(walking * step + (horizon - walking) * goal)
 
 
-def best_returns(env_id: str, tasks: Array | None) -> Array | None:
+def optimal_returns(env_id: str, tasks: Array | None) -> Array | None:
     """Best return of one episode per task when the task is known, ``None`` without a formula.
 
     Args:

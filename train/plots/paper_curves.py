@@ -12,14 +12,14 @@ from train.analysis.aggregate import GroupCurve, Run, group_curve
 from train.analysis.condense import format_number
 from train.analysis.tables import write_csv
 from train.common.envs import task_distribution
-from train.plots.optimal_returns import best_returns
+from train.plots.optimal_returns import optimal_returns
 from train.plots.style import figure, group_colours, save, step_unit, tidy
 
 Panel = tuple[str, bool]  # split, and whether it shows tasks missed
 _LABEL_WIDTH = 26
 
 
-def draw_paper_curves(
+def plot_paper_curves(
     groups: dict[str, list[Run]], path: Path, title: str, *, first_episode: bool = False
 ) -> list[Path]:
     """Return per split and test tasks missed over steps, as PNG and as CSV.
@@ -109,5 +109,5 @@ def _ceiling(env_id: str, split: str) -> float | None:
     distribution = task_distribution(env_id)
     if distribution is None:
         return None
-    best = best_returns(env_id, distribution[split].tasks)
+    best = optimal_returns(env_id, distribution[split].tasks)
     return None if best is None else float(best.mean())

@@ -11,8 +11,8 @@ from train.common.artifacts import load_artifacts
 from train.common.envs import evaluation_tasks
 from train.persistence.run_folder import RunFolder
 from train.plots.grid import Grid
-from train.plots.mixtures import Mixtures, draw_mixtures
-from train.plots.reward_maps import draw_dropout_comparison
+from train.plots.mixtures import Mixtures, sample_mixtures
+from train.plots.reward_maps import plot_dropout_comparison
 from train.plots.rollout import record
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -51,7 +51,7 @@ def _mixtures(folder: RunFolder) -> Mixtures:
         rollout = record(learner, train)
         grid = Grid.of(rollout.space, rollout.observations)
         assert grid is not None
-        return draw_mixtures(
+        return sample_mixtures(
             folder.config, learner.latent_dynamics, grid, rollout, test, n_mixtures=_MIXTURES
         )
     finally:
@@ -101,8 +101,8 @@ def _mixtures_of(rows: list[dict[str, str]]) -> Mixtures:
     )
 
 
-def draw_paper_maps(rows: list[dict[str, str]], path: Path) -> Path:
+def plot_paper_maps(rows: list[dict[str, str]], path: Path) -> Path:
     """The same mixture weights under the decoder of each run of ``mixtures.csv``."""
     names = list(dict.fromkeys(row["run"] for row in rows))
     runs = [(name, _mixtures_of([row for row in rows if row["run"] == name])) for name in names]
-    return draw_dropout_comparison(runs, path)
+    return plot_dropout_comparison(runs, path)

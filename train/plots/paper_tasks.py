@@ -12,11 +12,11 @@ from train.analysis.aggregate import Run
 from train.analysis.tables import write_csv
 from train.common.envs import task_distribution
 from train.plots.grid import Grid, outline
-from train.plots.optimal_returns import best_returns
+from train.plots.optimal_returns import optimal_returns
 from train.plots.style import figure, save, split_colour
 
 
-def draw_paper_tasks(
+def plot_paper_tasks(
     groups: dict[str, list[Run]], rows: pd.DataFrame, path: Path, title: str
 ) -> list[Path]:
     """A map of the grid per group: mean return at the last episode, over runs and the last five
@@ -50,7 +50,7 @@ def draw_paper_tasks(
     assert distribution is not None
     cells = np.asarray(distribution["all"].tasks)
     grid = Grid((0, 0), (int(cells[:, 0].max()), int(cells[:, 1].max())))
-    best = best_returns(env_id, cells)
+    best = optimal_returns(env_id, cells)
     top = float(best.max()) if best is not None else max(float(r["return"]) for r in table)
     drawing = figure(3.0 * len(groups) + 1.2, 4.2)
     drawing.suptitle(f"{title} ({env_id}, episode {last})", fontsize=10)

@@ -17,7 +17,7 @@ _COLUMNS = 7
 _PANEL = 1.75
 
 
-def draw_reward_maps(mixtures: Mixtures, path: Path, title: str) -> Path:
+def plot_reward_maps(mixtures: Mixtures, path: Path, title: str) -> Path:
     """Weights per train goal, and the decoded rewards without and with dropout."""
     rows = [("dropout off", mixtures, mixtures.maps)]
     if mixtures.p_drop:
@@ -25,7 +25,7 @@ def draw_reward_maps(mixtures: Mixtures, path: Path, title: str) -> Path:
     return _draw(mixtures, rows, path, f"{title}: {mixtures.scheme}, p_drop {mixtures.p_drop:g}")
 
 
-def draw_dropout_comparison(runs: list[tuple[str, Mixtures]], path: Path) -> Path:
+def plot_dropout_comparison(runs: list[tuple[str, Mixtures]], path: Path) -> Path:
     """The same mixtures under decoders of different dropout rates, each with its own dropout."""
     ordered = sorted(runs, key=lambda run: run[1].p_drop)
     rows = [

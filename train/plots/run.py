@@ -13,21 +13,21 @@ from train.common.envs import evaluation_tasks
 from train.common.evaluation import SplitResult
 from train.common.learner import Learner
 from train.persistence.run_folder import RunFolder
-from train.plots.curves import draw_curves
-from train.plots.film_strip import draw_film_strip
+from train.plots.curves import plot_curves
+from train.plots.film_strip import plot_film_strip
 from train.plots.grid import Grid
-from train.plots.mixtures import Mixtures, draw_mixtures
-from train.plots.reward_maps import draw_reward_maps
+from train.plots.mixtures import Mixtures, sample_mixtures
+from train.plots.reward_maps import plot_reward_maps
 from train.plots.rollout import Rollout, record
-from train.plots.trajectories import draw_paths, draw_speed, step_seconds
+from train.plots.trajectories import plot_paths, plot_speed, step_seconds
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _MOST_TASKS = 8
-_JUDGED = ("eval", "test", "train")
+_REPORTED = ("eval", "test", "train")
 
 
 @dataclasses.dataclass(frozen=True)
-class Drawn:
+class RunPlots:
     """What was drawn.
 
     Attributes:
@@ -41,14 +41,14 @@ class Drawn:
     mixtures: Mixtures | None = None
 
 
-def judged(tasks: dict[str, Any]) -> str:
+def reported_split(tasks: dict[str, Any]) -> str:
     """The split that pictures and videos take their tasks from."""
-    return next((split for split in _JUDGED if split in tasks), next(iter(tasks)))
+    return next((split for split in _REPORTED if split in tasks), next(iter(tasks)))
 
 
-def draw_run(
+def plot_run(
     folder: RunFolder, learner: Learner, results: list[SplitResult], tasks: Array | None
-) -> Drawn:
+) -> RunPlots:
     """All pictures of one run, into ``pictures/`` of its folder.
 
     Args:
@@ -60,14 +60,14 @@ def draw_run(
     pictures = folder.path / "pictures"
     config, n = folder.config, folder.config.n_episodes
     title = f"{config.env_id}, {config.method}, seed {config.seed}"
-    drawn = Drawn([draw_curves(folder, pictures / "learning_curves.png")], [])
+    drawn = RunPlots([plot_curves(folder, pictures / "learning_curves.png")], [])
     if tasks is None:
         tasks = _shown_tasks(results)
     rollout = record(learner, tasks)
     grid = Grid.of(rollout.space, rollout.observations)
     if grid is not None:
         path = pictures / "film_strip.png"
-        drawn.paths.append(draw_film_strip(rollout, grid, learner.latent_dynamics, n, path))
+        drawn.paths.append(plot_film_strip(rollout, grid, learner.latent_dynamics, n, path))
         return _add_reward_maps(drawn, folder, learner, grid, title)
     distribution = EnvSource.of(config).facts().distribution
     components = () if distribution is None else tuple(distribution.components)
@@ -78,11 +78,11 @@ def draw_run(
             if seen is None:
                 seen = distribution["train"].sample(np.random.default_rng(0), 500)
         path = pictures / "paths.png"
-        drawn.paths.append(draw_paths(rollout, components, seen, n, path, title))
+        drawn.paths.append(plot_paths(rollout, components, seen, n, path, title))
     elif {"x_position", "x_velocity"} <= set(rollout.infos):
         path = pictures / "speed.png"
         seconds = step_seconds(config)
-        drawn.paths.append(draw_speed(rollout, components, seconds, n, path, title))
+        drawn.paths.append(plot_speed(rollout, components, seconds, n, path, title))
     else:
         drawn.notes.append(
             f"no picture of behaviour: {config.env_id} shows neither grid cells nor positions"
@@ -93,7 +93,7 @@ def draw_run(
 def _shown_tasks(results: list[SplitResult]) -> Array | None:
     """Tasks worth showing: on a grid the first one reached and the first one missed, else all."""
     by_split = {result.split: result for result in results}
-    chosen = by_split[judged(by_split)]
+    chosen = by_split[reported_split(by_split)]
     if chosen.tasks is None:
         return None
     if chosen.reached is None or not _cells(chosen.tasks):
@@ -109,8 +109,8 @@ def _cells(tasks: Array) -> bool:
 
 
 def _add_reward_maps(
-    drawn: Drawn, folder: RunFolder, learner: Learner, grid: Grid, title: str
-) -> Drawn:
+    drawn: RunPlots, folder: RunFolder, learner: Learner, grid: Grid, title: str
+) -> RunPlots:
     config, model = folder.config, learner.latent_dynamics
     if model is None:
         drawn.notes.append(
@@ -125,8 +125,8 @@ def _add_reward_maps(
     others = [t for split, t in tasks.items() if split != "train" and t is not None]
     unseen = np.unique(np.concatenate(others), axis=0) if others else np.zeros((0, 2), np.float32)
     rollout: Rollout = record(learner, train)
-    mixtures = draw_mixtures(config, model, grid, rollout, unseen)
+    mixtures = sample_mixtures(config, model, grid, rollout, unseen)
     path = folder.path / "pictures" / "reward_maps.png"
-    drawn.paths.append(draw_reward_maps(mixtures, path, title))
-    drawn.notes.extend(mixtures.sentences())
+    drawn.paths.append(plot_reward_maps(mixtures, path, title))
+    drawn.notes.extend(mixtures.describe())
     return dataclasses.replace(drawn, mixtures=mixtures)

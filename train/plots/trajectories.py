@@ -26,7 +26,7 @@ def step_seconds(config: RunSettings) -> float | None:
     return None if seconds is None else float(seconds)
 
 
-def draw_paths(
+def plot_paths(
     rollout: Rollout,
     components: tuple[str, ...],
     train_tasks: Array | None,
@@ -89,7 +89,7 @@ def draw_paths(
     return save(drawing, path)
 
 
-def draw_speed(
+def plot_speed(
     rollout: Rollout,
     components: tuple[str, ...],
     seconds: float | None,

@@ -38,7 +38,7 @@ class SweepTable:
         self._curves: dict[str, list[dict[str, Any]]] = {}
         self._rows: list[dict[str, Any]] = []
         self._live: Live | None = None
-        self._told: dict[str, str] = {}
+        self._printed: dict[str, str] = {}
 
     def update(self, *, final: bool = False) -> int:
         """Read the trials again and rewrite the files; returns the number of unfinished trials."""
@@ -52,7 +52,7 @@ class SweepTable:
         if self._live is not None:
             self._live.update(self._table())
         else:
-            self._tell()
+            self._print_changes()
         return sum(row["status"] != "finished" for row in self._rows)
 
     def show(self) -> None:
@@ -71,7 +71,7 @@ class SweepTable:
         self._live = None
 
     def _row(self, trial: Trial, final: bool) -> dict[str, Any]:
-        config = trial.placed(self.out)
+        config = trial.with_run_dir(self.out)
         state = read_state(self.out, trial.name)
         folder = RunFolder(config.run_dir, config)
         status = self._status(trial, state, final)
@@ -146,11 +146,11 @@ class SweepTable:
             table.add_row(*cells)
         return table
 
-    def _tell(self) -> None:
+    def _print_changes(self) -> None:
         """One line per change, where there is no terminal to draw in."""
         finished = sum(row["status"] == "finished" for row in self._rows)
         for row in self._rows:
-            if self._told.get(row["trial"], "waiting") != row["status"]:
+            if self._printed.get(row["trial"], "waiting") != row["status"]:
                 again = f", attempt {row['attempts']}" if row["attempts"] > 1 else ""
                 error = f": {row['error']}" if row["error"] else ""
                 reached = f", reached {row['test_reached']}" if row["test_reached"] != "" else ""
@@ -160,4 +160,4 @@ class SweepTable:
                     f"{values}{error}",
                     flush=True,
                 )
-            self._told[row["trial"]] = row["status"]
+            self._printed[row["trial"]] = row["status"]

@@ -16,7 +16,7 @@ from train.config.settings import RunSettings, known_settings, takes_text
 
 
 @dataclasses.dataclass(frozen=True)
-class Block:
+class TrialGrid:
     """A product of environments, methods, overrides and seeds; the seeds vary fastest.
 
     Attributes:
@@ -35,13 +35,13 @@ class Block:
 
 
 _GRID, _EXTRAPOLATION = ("LDM-GridNavi-v0",), ("LDM-GridNaviExtrapolation-v0",)
-SWEEPS: dict[str, tuple[Block, ...]] = {
+SWEEPS: dict[str, tuple[TrialGrid, ...]] = {
     # Figure 3 with 8 seeds, then the ablations with 4, as in the paper
     "gridworld": (
-        Block(_GRID, ("ldm", "rl2", "varibad", "mixreg", "oracle-rl2", "oracle-varibad"), 8),
+        TrialGrid(_GRID, ("ldm", "rl2", "varibad", "mixreg", "oracle-rl2", "oracle-varibad"), 8),
         # imaginary tasks as in the paper, then with one dropout mask per task
-        Block(_GRID, ("ldm",), 8, preset="present-beliefs"),
-        Block(
+        TrialGrid(_GRID, ("ldm",), 8, preset="present-beliefs"),
+        TrialGrid(
             _GRID,
             ("ldm",),
             8,
@@ -53,13 +53,13 @@ SWEEPS: dict[str, tuple[Block, ...]] = {
             },
             "present-beliefs",
         ),
-        Block(_GRID, ("ldm",), 8, {"imagination.n_candidates": (1,)}),
-        Block(_EXTRAPOLATION, ("ldm",), 4, {"mixture.beta": (1.0, 1.5, 2.0, 2.5)}),
-        Block(_GRID, ("ldm",), 4, {"p_drop": (0.0, 0.3, 0.5, 0.7, 0.9)}),
-        Block(_GRID, ("ldm",), 4, {"n_mixture": (4, 8, 16, 32)}),
+        TrialGrid(_GRID, ("ldm",), 8, {"imagination.n_candidates": (1,)}),
+        TrialGrid(_EXTRAPOLATION, ("ldm",), 4, {"mixture.beta": (1.0, 1.5, 2.0, 2.5)}),
+        TrialGrid(_GRID, ("ldm",), 4, {"p_drop": (0.0, 0.3, 0.5, 0.7, 0.9)}),
+        TrialGrid(_GRID, ("ldm",), 4, {"n_mixture": (4, 8, 16, 32)}),
     ),
     # design choices are made on these tasks, none of which is a test task
-    "validation": (Block(("LDM-GridNaviValidation-v0",), ("ldm", "rl2"), 4),),
+    "validation": (TrialGrid(("LDM-GridNaviValidation-v0",), ("ldm", "rl2"), 4),),
 }
 
 
@@ -80,13 +80,13 @@ class Trial:
     name: str
     config: RunSettings
 
-    def placed(self, out: Path, **changes: Any) -> RunSettings:
+    def with_run_dir(self, out: Path, **changes: Any) -> RunSettings:
         """The configuration with its run folder in the sweep's folder ``out``."""
         return dataclasses.replace(self.config, run_dir=str(run_path(out, self.name)), **changes)
 
 
 def plan(
-    blocks: Iterable[Block], *, preset: str = "default", changes: dict[str, Any] | None = None
+    blocks: Iterable[TrialGrid], *, preset: str = "default", changes: dict[str, Any] | None = None
 ) -> list[Trial]:
     """All trials in order, each once.
 
@@ -155,7 +155,7 @@ def blocks_of(
     methods: list[str],
     seeds: int,
     grid: dict[str, tuple[Any, ...]],
-) -> tuple[Block, ...]:
+) -> tuple[TrialGrid, ...]:
     """The named sweep, or the block that the other arguments describe.
 
     Raises:
@@ -171,4 +171,4 @@ def blocks_of(
             f"a sweep needs environments, seeds and methods out of {sorted(METHODS)}; got "
             f"{env_ids}, {seeds} and {methods}"
         )
-    return (Block(tuple(env_ids), tuple(methods), seeds, grid),)
+    return (TrialGrid(tuple(env_ids), tuple(methods), seeds, grid),)

@@ -150,7 +150,7 @@ def run_trial(trial: Trial, out: Path, device: str = "auto", num_threads: int = 
     Raises:
         TrainingStopped: A signal ended it; it goes on at the next attempt.
     """
-    config = trial.placed(out, device=device, num_threads=num_threads)
+    config = trial.with_run_dir(out, device=device, num_threads=num_threads)
     script = importlib.import_module(get_method(config.method).script)
     log = state_path(out, trial.name).with_suffix(".log")
     with trial_lock(out, trial.name):
