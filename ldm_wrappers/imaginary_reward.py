@@ -93,6 +93,12 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
             mixture=mixture,
             seed=seed,
         )
+        if self.imagination.belief_samples:
+            raise ValueError(
+                f"{imagination} mixes samples of beliefs, but a source of beliefs for single "
+                "environments gives their means: expected belief_samples=False, or "
+                "ldm_wrappers.vector.ImaginaryRewardWrapper"
+            )
         self._observation: FloatArray = np.zeros(
             (1, latent_dynamics.spec.observation_size), np.float32
         )

@@ -26,7 +26,6 @@ from ldm_wrappers.sb3 import (
 )
 from ldm_wrappers.vector import (
     ImaginaryRewardWrapper,
-    MultiEpisodeWrapper,
     RL2ObservationWrapper,
 )
 from train.common import training
@@ -34,7 +33,7 @@ from train.common.envs import base_env, meta_episode_length
 from train.common.guard import Guard
 from train.common.learner import AnyVectorEnv, chosen_device
 from train.common.on_policy import OnPolicyLearner
-from train.common.parts import adapted, latent_dynamics, ppo_arguments, vae_trainer
+from train.common.parts import adapted, latent_dynamics, meta_episodes, ppo_arguments, vae_trainer
 from train.config.methods import get_method
 from train.config.on_policy import OnPolicySettings as Settings
 from train.persistence.run_folder import RunFolder
@@ -49,7 +48,7 @@ def training_env(
     method = get_method(config.method)
     env: AnyVectorEnv = Guard(base_env(config, config.n_workers, method.split))
     TransitionSpec.from_spaces(env.single_observation_space, env.single_action_space)
-    env = MultiEpisodeWrapper(env, config.n_episodes, finite_horizon=config.finite_horizon)
+    env = meta_episodes(config, env)
     model, buffer = None, None
     if method.imaginary:
         model, buffer = latent_dynamics(config, env, device)
@@ -79,7 +78,9 @@ def recurrent_ppo(config: Settings, vec_env: VecEnv, device: str) -> SequenceRec
         "shared_lstm": True,
         "enable_critic_lstm": False,
         "value_trains_lstm": config.value_trains_lstm,
+        "observation_to_heads": config.observation_to_heads,
     }
+    arguments["cut_at_time_limits"] = config.cut_at_time_limits
     algorithm: type[SequenceRecurrentPPO] = SequenceRecurrentPPO
     if get_method(config.method).mixreg:
         algorithm = MixregRecurrentPPO
@@ -90,11 +91,18 @@ def recurrent_ppo(config: Settings, vec_env: VecEnv, device: str) -> SequenceRec
 def check_steps(config: Settings) -> None:
     """Refuse rollouts that split meta-episodes, unless the configuration asks for it."""
     length = meta_episode_length(config)
-    if config.n_steps % length and not config.truncate_backpropagation:
+    if config.truncate_backpropagation:
+        return
+    if config.n_steps % length:
         raise ValueError(
             f"n_steps = {config.n_steps} splits meta-episodes of {config.n_episodes} episodes "
             f"({length} steps), so gradients would not reach their beginning; expected a multiple "
             f"of {length}, or truncate_backpropagation"
+        )
+    if config.stagger_workers:
+        raise ValueError(
+            "stagger_workers begins meta-episodes in the middle of rollouts, so gradients would "
+            "not reach their beginning; expected truncate_backpropagation beside it"
         )
 
 

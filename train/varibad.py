@@ -17,13 +17,14 @@ if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
 from stable_baselines3 import PPO
 
 from ldm_wrappers.latent_dynamics import LatentDynamics, TrajectoryBuffer, TransitionSpec
-from ldm_wrappers.vector import BeliefObservationWrapper, MultiEpisodeWrapper
+from ldm_wrappers.sb3.time_limits import TimeLimitRolloutBuffer, inner_time_limits
+from ldm_wrappers.vector import BeliefObservationWrapper
 from train.common import training
 from train.common.envs import base_env
 from train.common.guard import Guard
 from train.common.learner import AnyVectorEnv, chosen_device
 from train.common.on_policy import OnPolicyLearner
-from train.common.parts import adapted, latent_dynamics, ppo_arguments, vae_trainer
+from train.common.parts import adapted, latent_dynamics, meta_episodes, ppo_arguments, vae_trainer
 from train.config.methods import get_method
 from train.config.on_policy import OnPolicySettings as Settings
 from train.persistence.run_folder import RunFolder
@@ -36,7 +37,7 @@ def training_env(
     split = get_method(config.method).split
     env: AnyVectorEnv = Guard(base_env(config, config.n_workers, split))
     TransitionSpec.from_spaces(env.single_observation_space, env.single_action_space)
-    env = MultiEpisodeWrapper(env, config.n_episodes, finite_horizon=config.finite_horizon)
+    env = meta_episodes(config, env)
     model, buffer = latent_dynamics(config, env, device)
     return BeliefObservationWrapper(env, model, buffer=buffer), model, buffer
 
@@ -52,7 +53,11 @@ def build(config: Settings) -> OnPolicyLearner:
     device = chosen_device(config.device)
     env, model, buffer = training_env(config, device)
     vec_env = adapted(config, env)
-    algorithm = PPO("MlpPolicy", vec_env, **ppo_arguments(config, vec_env, device))
+    arguments = ppo_arguments(config, vec_env, device)
+    if config.cut_at_time_limits:
+        arguments["rollout_buffer_class"] = TimeLimitRolloutBuffer
+        arguments["rollout_buffer_kwargs"] = {"time_limits": inner_time_limits(vec_env)}
+    algorithm = PPO("MlpPolicy", vec_env, **arguments)
 
     def show(env: AnyVectorEnv) -> AnyVectorEnv:
         return BeliefObservationWrapper(env, model)

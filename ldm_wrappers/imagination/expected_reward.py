@@ -25,17 +25,26 @@ class ExpectedReward(SavedScheme):
             ones at every step. Without effect where nothing is dropped.
         final_beliefs: Mix what workers believed at the end of their latest finished tasks, as it
             was at the imaginary task's first step, instead of their beliefs at each step.
+        belief_samples: Mix one new sample of each belief at every step, as the authors' code does,
+            instead of the means. For vector environments, which know whole posteriors.
 
     Raises:
-        ValueError: ``n_dropout_masks`` is not an integer of at least 0.
+        ValueError: ``n_dropout_masks`` is not an integer of at least 0, or samples of final
+            beliefs, of which only the means are kept.
     """
 
     n_dropout_masks: int = 8
     keep_dropout_masks: bool = False
     final_beliefs: bool = False
+    belief_samples: bool = False
 
     def __post_init__(self) -> None:
         check_integers(self, {"n_dropout_masks": 0})
+        if self.belief_samples and self.final_beliefs:
+            raise ValueError(
+                "belief_samples=True needs present beliefs, expected final_beliefs=False: of "
+                "finished tasks only the belief means are kept"
+            )
 
     def check_model(self, config: LatentDynamicsConfig) -> None:
         """Any model fits."""
@@ -58,5 +67,6 @@ class ExpectedReward(SavedScheme):
             n_dropout_masks=self.n_dropout_masks,
             keep_dropout_masks=self.keep_dropout_masks,
             final_beliefs=self.final_beliefs,
+            belief_samples=self.belief_samples,
             seed=seed,
         )

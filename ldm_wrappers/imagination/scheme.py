@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ldm_wrappers.imagination.mixture import MixtureScheme
 from ldm_wrappers.latent_dynamics.config import LatentDynamicsConfig
 from ldm_wrappers.latent_dynamics.model import LatentDynamics
+from ldm_wrappers.latent_dynamics.posterior import Posterior
 
 
 class ImaginaryTasks(Protocol):
@@ -20,6 +21,17 @@ class ImaginaryTasks(Protocol):
     def final_beliefs(self) -> bool:
         """Whether the belief means of :meth:`latents` and :meth:`rewards` are those at the end of
         the workers' latest finished tasks, instead of those before the transition."""
+
+    @property
+    def belief_samples(self) -> bool:
+        """Whether :meth:`to_mix` draws samples, so that belief means alone do not do."""
+
+    @property
+    def generator(self) -> torch.Generator:
+        """Draws samples and dropout masks, on the model's device."""
+
+    def to_mix(self, posterior: Posterior) -> torch.Tensor:
+        """What is mixed of present beliefs, float32 (n_normal, latent_dim)."""
 
     @property
     def masks(self) -> torch.Tensor | None:

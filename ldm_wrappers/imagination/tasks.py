@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ldm_wrappers.imagination.mixture import DirichletMixture, MixtureScheme
 from ldm_wrappers.latent_dynamics.generator_state import check_generator_state
 from ldm_wrappers.latent_dynamics.model import LatentDynamics
+from ldm_wrappers.latent_dynamics.posterior import Posterior, sample
 
 
 class MixedTasks:
@@ -34,6 +35,7 @@ class MixedTasks:
         n_dropout_masks: Dropout masks that a reward is averaged over; 0 switches dropout off.
         keep_dropout_masks: Whether a task keeps the masks that it began with.
         final_beliefs: Whether the beliefs are those at the end of finished tasks.
+        belief_samples: Whether samples of present beliefs are mixed instead of their means.
         seed: Seed of weights and dropout masks.
 
     Raises:
@@ -52,6 +54,7 @@ class MixedTasks:
         n_dropout_masks: int,
         keep_dropout_masks: bool,
         final_beliefs: bool,
+        belief_samples: bool = False,
         seed: int | None = None,
     ) -> None:
         if n_mixture < 1 or n_normal < 1:
@@ -63,6 +66,7 @@ class MixedTasks:
         self.n_normal = n_normal
         self.mixture = mixture or DirichletMixture()
         self.final_beliefs = final_beliefs
+        self.belief_samples = belief_samples
         droppable = model.config.p_drop > 0.0 and model.decoder.embedding_size > 0
         self._n_masks = n_dropout_masks if droppable else 0
         self._keeps_masks = keep_dropout_masks and self._n_masks > 0
@@ -125,6 +129,11 @@ class MixedTasks:
         """Dropout masks of ``count`` transitions, (n_dropout_masks, count, embedding_size)."""
         draw = self.model.decoder.dropout_mask
         return draw(self._n_masks, count, generator=self.generator)
+
+    @torch.no_grad()
+    def to_mix(self, posterior: Posterior) -> torch.Tensor:
+        """What is mixed of present beliefs, (n_normal, latent_dim): their means, or samples."""
+        return sample(posterior, self.generator) if self.belief_samples else posterior.mean
 
     @torch.no_grad()
     def latents(self, means: torch.Tensor) -> torch.Tensor:

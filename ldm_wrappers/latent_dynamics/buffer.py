@@ -1,9 +1,9 @@
-"""Memory of true trajectories: the newest replace the oldest."""
+"""Memory of true trajectories."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ def _arrays(spec: TransitionSpec, shape: tuple[int, ...]) -> dict[str, FloatArra
 
 
 class TrajectoryBuffer(ProcessBound):
-    """Ring buffer of whole trajectories (one trajectory is one meta-episode).
+    """Whole trajectories (one trajectory is one meta-episode), up to ``capacity`` of them.
 
     Args:
         spec: Sizes of observations and actions.
@@ -36,11 +36,25 @@ class TrajectoryBuffer(ProcessBound):
         max_length: Most transitions of a trajectory; a :class:`TrajectoryRecorder` of this length
             keeps the first ones of a longer one.
         seed: Seed of the generator that :meth:`sample` draws from.
+        keeps: What stays when the buffer is full: the ``"newest"`` trajectories, or the
+            ``"oldest"``, as in the authors' code, where later ones are dropped.
+
+    Raises:
+        ValueError: A number is out of range, or ``keeps`` is something else.
     """
 
     def __init__(
-        self, spec: TransitionSpec, *, capacity: int, max_length: int, seed: int = 0
+        self,
+        spec: TransitionSpec,
+        *,
+        capacity: int,
+        max_length: int,
+        seed: int = 0,
+        keeps: Literal["newest", "oldest"] = "newest",
     ) -> None:
+        if keeps not in ("newest", "oldest"):
+            raise ValueError(f"keeps must be 'newest' or 'oldest', got {keeps!r}")
+        self.keeps = keeps
         self.spec = spec
         self.capacity = capacity = check_integer("capacity", capacity)
         self.max_length = max_length = check_integer("max_length", max_length)
@@ -89,6 +103,12 @@ class TrajectoryBuffer(ProcessBound):
         for name in _FIELDS:
             if not np.isfinite(trajectories[name][:, :n_steps][valid]).all():
                 raise ValueError(f"a trajectory has non-finite {name}; nothing was stored")
+        if self.keeps == "oldest":
+            room = slice(0, self.capacity - self._size)
+            trajectories = {name: array[room] for name, array in trajectories.items()}
+            lengths = lengths[room]
+            if lengths.size == 0:
+                return
         slots = (self._next + np.arange(lengths.size)) % self.capacity
         if lengths.size > self.capacity:  # only the newest can stay
             keep = slice(lengths.size - self.capacity, None)

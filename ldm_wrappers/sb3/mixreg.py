@@ -174,6 +174,7 @@ class MixregRecurrentPPO(SequenceRecurrentPPO):
             gae_lambda=self.gae_lambda,
             n_envs=self.n_envs,
             seed=self.seed,
+            time_limits=self._time_limits(),
             alpha=self.mixreg_alpha,
             old_log_prob=self._log_prob if whole and self.n_epochs == 1 else None,
         )

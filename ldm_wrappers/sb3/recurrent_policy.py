@@ -25,18 +25,38 @@ class WholeSequenceLstmPolicy(RecurrentActorCriticPolicy):
     Args:
         value_trains_lstm: With ``shared_lstm=True``, let the value loss train the LSTM too, as the
             authors' RL² does; stock sb3-contrib (``False``) lets only the policy loss train it.
+        observation_to_heads: With ``shared_lstm=True``, show the heads the observation's features
+            beside the LSTM's output (a skip connection), as the authors' AntDir policy has it:
+            the memory then needs to hold only what the observation does not show.
         args: As sb3-contrib's ``RecurrentActorCriticPolicy``.
         kwargs: As sb3-contrib's ``RecurrentActorCriticPolicy``.
 
     Raises:
-        ValueError: ``value_trains_lstm`` without ``shared_lstm``.
+        ValueError: ``value_trains_lstm`` or ``observation_to_heads`` without ``shared_lstm``.
     """
 
-    def __init__(self, *args: Any, value_trains_lstm: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        value_trains_lstm: bool = False,
+        observation_to_heads: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        self.observation_to_heads = observation_to_heads  # the heads are built by the parent
         super().__init__(*args, **kwargs)
-        if value_trains_lstm and not self.shared_lstm:
-            raise ValueError("value_trains_lstm=True needs shared_lstm=True, got shared_lstm=False")
+        for name in ("value_trains_lstm", "observation_to_heads"):
+            if locals()[name] and not self.shared_lstm:
+                raise ValueError(f"{name}=True needs shared_lstm=True, got shared_lstm=False")
         self.value_trains_lstm = value_trains_lstm
+
+    def _build_mlp_extractor(self) -> None:
+        if not self.observation_to_heads:
+            super()._build_mlp_extractor()
+            return
+        own = self.lstm_output_dim
+        self.lstm_output_dim = own + self.features_dim  # the width that the heads read
+        super()._build_mlp_extractor()
+        self.lstm_output_dim = own
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         parameters = super()._get_constructor_parameters()
@@ -48,16 +68,32 @@ class WholeSequenceLstmPolicy(RecurrentActorCriticPolicy):
             "enable_critic_lstm": self.enable_critic_lstm,
             "lstm_kwargs": self.lstm_kwargs,
             "value_trains_lstm": self.value_trains_lstm,
+            "observation_to_heads": self.observation_to_heads,
         }
 
-    @staticmethod
     def _process_sequence(  # type: ignore[override]
+        self,
         features: torch.Tensor,
         lstm_states: tuple[torch.Tensor, torch.Tensor],
         episode_starts: torch.Tensor,
         lstm: nn.LSTM,
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-        """As stock; features (n_sequences · length, size), starts (n_sequences · length,)."""
+        """As stock; features (n_sequences · length, size), starts (n_sequences · length,).
+
+        With ``observation_to_heads`` the features stand beside the LSTM's outputs.
+        """
+        outputs, states = self._remember(features, lstm_states, episode_starts, lstm)
+        if self.observation_to_heads:
+            outputs = torch.cat([outputs, features], dim=-1)
+        return outputs, states
+
+    @staticmethod
+    def _remember(
+        features: torch.Tensor,
+        lstm_states: tuple[torch.Tensor, torch.Tensor],
+        episode_starts: torch.Tensor,
+        lstm: nn.LSTM,
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
         n_sequences = lstm_states[0].shape[1]
         starts = episode_starts.reshape(n_sequences, -1)
         if starts.shape[1] > 1 and bool(starts[:, 1:].any()):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from gymnasium import spaces
 from sb3_contrib import RecurrentPPO
 
 from ldm_wrappers.arguments import check_optional_seed
 from ldm_wrappers.sb3.rollout_buffer import SequenceRolloutBuffer
+from ldm_wrappers.sb3.time_limits import TimeLimits, inner_time_limits
 
 
 class SequenceRecurrentPPO(RecurrentPPO):
@@ -18,12 +21,30 @@ class SequenceRecurrentPPO(RecurrentPPO):
     Args:
         args: As ``RecurrentPPO``; ``batch_size`` counts transitions and must be a multiple of
             ``n_steps`` that divides ``n_steps · n_envs`` (``None``: everything at once).
+        cut_at_time_limits: Let no advantage flow back across the time limit of an episode inside a
+            meta-episode (:func:`~ldm_wrappers.sb3.time_limits.cut_advantages`). The environment is
+            a :class:`VectorEnvAdapter` around a ``MultiEpisodeWrapper`` then.
         kwargs: As ``RecurrentPPO``.
 
     Raises:
         ValueError: ``batch_size`` splits a worker or leaves a smaller minibatch over.
         TypeError: Dict observations.
     """
+
+    def __init__(self, *args: Any, cut_at_time_limits: bool = False, **kwargs: Any) -> None:
+        self.cut_at_time_limits = cut_at_time_limits
+        super().__init__(*args, **kwargs)
+
+    def _time_limits(self) -> TimeLimits | None:
+        if not self.cut_at_time_limits:
+            return None
+
+        def ask() -> np.ndarray[Any, Any]:
+            vec_env = self.get_env()
+            assert vec_env is not None
+            return inner_time_limits(vec_env)()
+
+        return ask
 
     def _setup_model(self) -> None:
         if isinstance(self.observation_space, spaces.Dict):
@@ -52,6 +73,7 @@ class SequenceRecurrentPPO(RecurrentPPO):
             gae_lambda=self.gae_lambda,
             n_envs=self.n_envs,
             seed=self.seed,
+            time_limits=self._time_limits(),
         )
 
     @property

@@ -12,6 +12,8 @@ from sb3_contrib.common.recurrent.buffers import RecurrentRolloutBuffer
 from sb3_contrib.common.recurrent.type_aliases import RecurrentRolloutBufferSamples, RNNStates
 from stable_baselines3.common.buffers import RolloutBuffer
 
+from ldm_wrappers.sb3.time_limits import TimeLimits, cut_advantages
+
 
 class SequenceRolloutBuffer(RecurrentRolloutBuffer):
     """Stores rollouts of ``(n_steps, n_workers)`` and yields minibatches of whole workers.
@@ -33,6 +35,9 @@ class SequenceRolloutBuffer(RecurrentRolloutBuffer):
         gamma: Discount factor.
         n_envs: Number of workers.
         seed: Seed of the order of workers.
+        time_limits: Asked after each step whether an episode inside a meta-episode has just run
+            into its time limit, bool (n_envs,); no advantage flows back across such a step, whose
+            return is its own value. ``None``: advantages flow through whole meta-episodes.
     """
 
     def __init__(
@@ -46,7 +51,9 @@ class SequenceRolloutBuffer(RecurrentRolloutBuffer):
         gamma: float = 0.99,
         n_envs: int = 1,
         seed: int | None = None,
+        time_limits: TimeLimits | None = None,
     ) -> None:
+        self.time_limits = time_limits
         self.rng = np.random.default_rng(seed)
         super().__init__(
             buffer_size,
@@ -65,6 +72,7 @@ class SequenceRolloutBuffer(RecurrentRolloutBuffer):
         self._step_values: list[torch.Tensor] = []
         self._step_log_probs: list[torch.Tensor] = []
         self._initial_states: RNNStates | None = None
+        self._limits = np.zeros((self.buffer_size, self.n_envs), bool)
 
     def add(  # type: ignore[override]
         self,
@@ -84,6 +92,8 @@ class SequenceRolloutBuffer(RecurrentRolloutBuffer):
         self.actions[self.pos] = action.reshape((self.n_envs, self.action_dim))
         self.rewards[self.pos] = reward
         self.episode_starts[self.pos] = episode_start
+        if self.time_limits is not None:
+            self._limits[self.pos] = self.time_limits()
         self._step_values.append(value.reshape(self.n_envs))
         self._step_log_probs.append(log_prob.reshape(self.n_envs))
         self.pos += 1
@@ -96,6 +106,7 @@ class SequenceRolloutBuffer(RecurrentRolloutBuffer):
         self.values = torch.stack(self._step_values).cpu().numpy()
         self.log_probs = torch.stack(self._step_log_probs).cpu().numpy()
         super().compute_returns_and_advantage(last_values, dones)
+        cut_advantages(self, self._limits)
 
     def get(  # type: ignore[override]
         self, batch_size: int | None = None

@@ -107,9 +107,15 @@ class ImaginaryRewardWrapper(VectorWrapper, RecordLiveArguments):
         return self.imagination.latents(self._means_to_mix()).cpu().numpy()
 
     def _means_to_mix(self) -> torch.Tensor:
+        """Belief means, of which nothing random is drawn."""
         if self.imagination.final_beliefs:
             return self.tracker.final_means()
         return self.tracker.posterior().mean
+
+    def _beliefs_to_mix(self) -> torch.Tensor:
+        if self.imagination.final_beliefs:
+            return self.tracker.final_means()
+        return self.imagination.to_mix(self.tracker.posterior())
 
     def reset(
         self,
@@ -140,7 +146,7 @@ class ImaginaryRewardWrapper(VectorWrapper, RecordLiveArguments):
         rewards = np.asarray(rewards, np.float64)
         paid = rewards.copy()
         paid[mixed] = self.imagination.rewards(
-            self._means_to_mix(),
+            self._beliefs_to_mix(),
             *(self.latent_dynamics.to_tensor(array[mixed]) for array in transition),
         )
         self.imagination.begin(ended[mixed])

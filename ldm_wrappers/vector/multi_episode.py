@@ -56,12 +56,17 @@ class MultiEpisodeWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
         finite_horizon: Report the end of a meta-episode as terminated, never truncated: the
             horizon H⁺ then belongs to the problem, as in the authors' gridworld runs, and a
             learner does not bootstrap beyond it.
+        stagger: Let the first meta-episode of each worker but the last end sooner than N · H, each
+            at another step, as a truncation, so that later ones begin at different times and a
+            short rollout holds all phases of a meta-episode. Episodes that it does not reach have
+            length 0 in ``final_info``.
         check_tasks: Compare ``infos["task"]`` at the ends and starts of inner episodes, and warn
             once where infos tell none or where all meta-episodes have the same task.
 
     Raises:
-        ValueError: ``n_episodes`` is below 1, the environment resets by itself, or a vector
-            wrapper inside keeps state that a reset of some environments spoils.
+        ValueError: ``n_episodes`` is below 1, the environment resets by itself, ``stagger`` meets
+            an environment that declares no ``max_episode_steps``, or a vector wrapper inside keeps
+            state that a reset of some environments spoils.
         TypeError: Observations are not arrays (``Dict``, ``Tuple``, …).
         TaskChangedError: At a step, where the task changed inside a meta-episode.
     """
@@ -72,11 +77,16 @@ class MultiEpisodeWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
         n_episodes: int,
         *,
         finite_horizon: bool = False,
+        stagger: bool = False,
         check_tasks: bool = True,
     ) -> None:
         n_episodes = check_integer("n_episodes", n_episodes)
         gym.utils.RecordConstructorArgs.__init__(
-            self, n_episodes=n_episodes, finite_horizon=finite_horizon, check_tasks=check_tasks
+            self,
+            n_episodes=n_episodes,
+            finite_horizon=finite_horizon,
+            stagger=stagger,
+            check_tasks=check_tasks,
         )
         super().__init__(env)
         require_autoreset_mode(env, AutoresetMode.DISABLED, "MultiEpisodeWrapper")
@@ -89,6 +99,12 @@ class MultiEpisodeWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
         self._returns = np.zeros((self.num_envs, n_episodes))
         self._lengths = np.zeros((self.num_envs, n_episodes), np.int64)
         self._rows = np.arange(self.num_envs)
+        self._inner_limits = np.zeros(self.num_envs, bool)
+        # steps of each worker's first meta-episode; 0: nothing ends it early
+        self._first_lengths = np.zeros(self.num_envs, np.int64)
+        if stagger:
+            self._first_lengths = _staggered(self.num_envs, self.spec)
+        self._remaining = self._first_lengths.copy()
         self._watch = TaskWatch(env_name(env), self.num_envs) if check_tasks else None
 
     @property
@@ -114,6 +130,8 @@ class MultiEpisodeWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
         seeds = worker_seeds(seed, self.num_envs)
         observations, infos = reset_rows(self.env, seeds, options)
         self._begin(mask)
+        if mask.all():
+            self._remaining = self._first_lengths.copy()
         self._watch_begin(mask, infos, drawn)
         return observations, self._position(set_aside(infos, _OWN_INFOS), mask)
 
@@ -124,12 +142,19 @@ class MultiEpisodeWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
         self._lengths[self._rows, self._episode] += 1
         next_obs = observations.copy()  # what is shown is the caller's, who may scale it in place
         infos = {**set_aside(infos, _OWN_INFOS), "next_obs": next_obs}
-        ended = terminations | truncations
+        early = self._remaining == 1
+        self._remaining -= self._remaining > 0
+        ended = terminations | truncations | early
+        self._inner_limits = np.zeros(self.num_envs, bool)
         if not ended.any():
             return observations, rewards, terminations, truncations, self._position(infos, ended)
 
-        last = ended & (self._episode == self.n_episodes - 1)
+        last = (terminations | truncations) & (self._episode == self.n_episodes - 1)
+        early &= ~last
+        last |= early
         inner = ended & ~last
+        self._remaining[last] = 0
+        self._inner_limits = inner & truncations & ~terminations
         self._watch_inside(ended, infos)
         self._episode[inner] += 1
         shown = observations
@@ -160,10 +185,14 @@ class MultiEpisodeWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
                 "_final_info": last,
             }
         if self.finite_horizon:
-            terminations, truncations = last, np.zeros_like(last)
+            terminations, truncations = last & ~early, early
         else:
-            terminations, truncations = terminations & last, truncations & last
+            terminations, truncations = terminations & last & ~early, truncations & last | early
         return shown, rewards, terminations, truncations, self._position(infos, ended)
+
+    def inner_time_limits(self) -> BoolArray:
+        """Where the last step ended an episode by its time limit, but not the meta-episode."""
+        return self._inner_limits
 
     def _begin(self, mask: BoolArray) -> None:
         self._episode[mask] = 0
@@ -194,6 +223,7 @@ class MultiEpisodeWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
             "episode": self._episode.copy(),
             "returns": self._returns.copy(),
             "lengths": self._lengths.copy(),
+            "remaining": self._remaining.copy(),
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -201,8 +231,22 @@ class MultiEpisodeWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
         self._episode[...] = state["episode"]
         self._returns[...] = state["returns"]
         self._lengths[...] = state["lengths"]
+        self._remaining[...] = state.get("remaining", 0)  # younger than some checkpoints
         if self._watch is not None:
             self._watch.forget()
+
+
+def _staggered(num_envs: int, spec: EnvSpec | None) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Lengths of first meta-episodes, evenly spread; 0, the whole length, for the last worker."""
+    horizon = None if spec is None else spec.max_episode_steps
+    if horizon is None:
+        raise ValueError(
+            "stagger=True needs an environment that declares max_episode_steps; wrap it in "
+            "gymnasium.wrappers.TimeLimit or register it with a step limit"
+        )
+    lengths = np.maximum(1, horizon * np.arange(1, num_envs + 1) // num_envs)
+    lengths[-1] = 0
+    return lengths
 
 
 def _column(mask: BoolArray, like: np.ndarray[Any, Any]) -> BoolArray:

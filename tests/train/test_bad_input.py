@@ -125,6 +125,12 @@ TRAINING = {
     "--vae-trajectories 0": "got 0",
     "--vae-encoded-lengths 0": "got 0",
     "--vae-buffer-trajectories 0": "got 0",
+    "--vae-buffer-keeps best": "'best'",
+    "--clip-range-vf 0": "got 0.0",
+    "--stagger-workers": "expected truncate_backpropagation beside it",
+    "--imagination expected-reward --imagination.belief-samples --imagination.final-beliefs": (
+        "expected final_beliefs=False"
+    ),
     "--vae-buffer-trajectories 999999999999": "(999999999999, 120",
     "--eval-interval 0": "got 0",
     "--eval-tasks 0": "got 0",
@@ -332,7 +338,7 @@ def test_every_flag_with_a_range_is_tried() -> None:
     free = {  # any value of the type is good, and tyro checks the type
         "run-dir", "finite-horizon", "mixture.per-dimension", "truncate-backpropagation",
         "mixture",  # there is one kind
-        "normalize-advantage", "value-trains-lstm",
+        "normalize-advantage", "value-trains-lstm", "observation-to-heads", "cut-at-time-limits",
         "normalize-observation", "normalize-reward", "imagination.relative",
         "imagination.final-beliefs", "imagination.keep-dropout-masks",
         "encoder-action-size", "encoder-reward-size", "decoder-action-size", "reward-high",

@@ -26,7 +26,10 @@ class MetaEpisodeStatistics(BaseCallback):
         dones = self.locals["dones"]
         if dones.any():
             for index in np.flatnonzero(dones[: self.n_normal]):
-                row = self.locals["infos"][index]["episode_returns"]
+                info = self.locals["infos"][index]
+                if not info["episode_lengths"][-1]:
+                    continue  # a first meta-episode that staggering cut short
+                row = info["episode_returns"]
                 self.returns.append([float(value) for value in row])
         return True
 

@@ -11,9 +11,20 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from ldm_wrappers.latent_dynamics import LatentDynamics, LatentDynamicsTrainer, TrajectoryBuffer
 from ldm_wrappers.sb3 import NormalizeWithRealReturns, VectorEnvAdapter
+from ldm_wrappers.vector import MultiEpisodeWrapper
 from train.common.envs import meta_episode_length
 from train.common.learner import AnyVectorEnv
 from train.config.on_policy import OnPolicySettings as Settings
+
+
+def meta_episodes(config: Settings, env: AnyVectorEnv) -> AnyVectorEnv:
+    """▸ meta-episodes of N episodes of one task."""
+    return MultiEpisodeWrapper(
+        env,
+        config.n_episodes,
+        finite_horizon=config.finite_horizon,
+        stagger=config.stagger_workers,
+    )
 
 
 def latent_dynamics(
@@ -32,6 +43,7 @@ def latent_dynamics(
         capacity=config.vae_buffer_trajectories,
         max_length=meta_episode_length(config),
         seed=config.seed,
+        keeps=config.vae_buffer_keeps,
     )
     return model, buffer
 
@@ -116,6 +128,7 @@ def ppo_arguments(config: Settings, vec_env: VecEnv, device: str) -> dict[str, A
         "gamma": config.gamma,
         "gae_lambda": config.gae_lambda,
         "clip_range": config.clip_range,
+        "clip_range_vf": config.clip_range_vf,
         "target_kl": config.target_kl,
         "ent_coef": config.ent_coef,
         "vf_coef": config.vf_coef,

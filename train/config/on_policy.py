@@ -30,6 +30,12 @@ class PolicySettings(RunSettings):
     """Environments in parallel, mixture workers included."""
     finite_horizon: bool = True
     """Treat the end of a meta-episode as terminal (no bootstrapping)."""
+    cut_at_time_limits: bool = False
+    """Let no advantage flow back across the time limit of an inner episode: the step there has its
+    own value as return, as in the authors' MuJoCo code."""
+    stagger_workers: bool = False
+    """Shorten the first meta-episode of each worker by another amount, so that a rollout holds all
+    phases of a meta-episode."""
     n_mixture: int = 2
     """Mixture workers among them (ldm only)."""
     mixture: Mixture = _MIXTURE
@@ -64,6 +70,8 @@ class PolicySettings(RunSettings):
     """λ of generalised advantage estimation."""
     clip_range: float = 0.2
     """PPO's clip range; without effect at one epoch of one minibatch (A2C)."""
+    clip_range_vf: float | None = None
+    """Clip range of the value's change in an update, in units of returns; None: it is free."""
     target_kl: float | None = None
     """An update ends early once the policy is 1.5 times this KL divergence away from the one that
     collected the rollout; None: never."""
@@ -81,6 +89,8 @@ class PolicySettings(RunSettings):
     """Hidden layers of the policy and of the value head, tanh."""
     log_std_init: float = 0.0
     """Logarithm of the actions' standard deviation at the start (continuous actions)."""
+    observation_to_heads: bool = False
+    """Show the heads the observation beside the LSTM's output (recurrent methods)."""
     value_trains_lstm: bool = True
     """Let the value loss train the shared LSTM, as RL² does."""
     normalize_observation: bool = False
@@ -104,8 +114,9 @@ class PolicySettings(RunSettings):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} must not be negative, got {value}")
-        if self.target_kl is not None:
-            check_positive(self, "target_kl")
+        for name in ("target_kl", "clip_range_vf"):
+            if getattr(self, name) is not None:
+                check_positive(self, name)
         for name in ("gamma", "gae_lambda", "anneal_from"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
@@ -125,7 +136,9 @@ class PolicySettings(RunSettings):
 YOUNGER: dict[str, Any] = {
     "reward_scale": 1.0, "encoder": "gru", "encoder_features": 64, "encoder_projections": 32,
     "initial_posterior_std": None, "scale_observations": False, "vae_decay_updates": None,
-    "vae_averaging": 0.0, "vae_max_grad_norm": None,
+    "vae_averaging": 0.0, "vae_max_grad_norm": None, "vae_buffer_keeps": "newest",
+    "clip_range_vf": None, "cut_at_time_limits": False, "stagger_workers": False,
+    "observation_to_heads": False,
 }  # fmt: skip
 
 
@@ -151,7 +164,10 @@ class OnPolicySettings(LatentDynamicsConfig, PolicySettings):
     vae_max_grad_norm: float | None = None
     """Gradients of the VAE's loss are scaled down to this norm; None for never."""
     vae_buffer_trajectories: int = 10_000
-    """Trajectories kept for the VAE; the newest replace the oldest."""
+    """Trajectories kept for the VAE."""
+    vae_buffer_keeps: Literal["newest", "oldest"] = "newest"
+    """Which of them stay once there are more: oldest as in the authors' code, which never replaces
+    one."""
 
     def __post_init__(self) -> None:
         PolicySettings.__post_init__(self)

@@ -55,7 +55,8 @@ PRESETS: dict[str, dict[str, Preset]] = {
     "LDM-AntDir-v0": {
         "default": Preset({**_ANT_DIR, **_ANT_64}, _ANT_METHODS),
         "moments": Preset({**_ANT_DIR, **_ANT_MOMENTS}, _ANT_METHODS),
-        **paper_presets(_ANT_DIR, paper_methods(_VARIBAD)),
+        # only there the authors' policy sees the observation beside its memory
+        **paper_presets(_ANT_DIR, paper_methods(_VARIBAD), observation_to_heads=True),
     },
     "LDM-AntGoal-v0": {
         "default": Preset({**_ANT_GOAL, **_ANT_64, "mixture": _GOAL_MIXTURE}, _ANT_METHODS),

@@ -118,10 +118,13 @@ _GRID_PAPER_METHODS = {
     "varibad": {**_GRID_METHODS["varibad"], "vae_updates": 3, "net_arch": (32, 32)}
 }
 # What the published code does where the paper says otherwise: mixture weights per latent dimension,
-# and a reconstruction term that is a mean over the 120 decoded steps beside a KL that is a sum.
+# mixtures of samples of the beliefs, a reconstruction term that is a mean over the 120 decoded
+# steps beside a KL that is a sum, and a buffer that never replaces what it holds (12 % of the run).
 _GRID_CODE: dict[str, Any] = {
     **_GRID_PAPER,
     "mixture": DirichletMixture(per_dimension=True),
+    "imagination": ExpectedReward(n_dropout_masks=1, belief_samples=True),
+    "vae_buffer_keeps": "oldest",
     "kl_weight": 120.0,
 }
 

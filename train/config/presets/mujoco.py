@@ -72,14 +72,23 @@ def paper_methods(varibad: dict[str, Any], **recurrent: Any) -> dict[str, dict[s
 
 
 def paper_presets(
-    family: dict[str, Any], methods: dict[str, dict[str, Any]], beta: float = 1.0
+    family: dict[str, Any], methods: dict[str, dict[str, Any]], beta: float = 1.0, **code_only: Any
 ) -> dict[str, Preset]:
     """``paper`` and ``authors-code`` of a family.
 
-    The published code draws mixture weights per latent dimension, and its reconstruction term is a
+    The published code draws mixture weights per latent dimension, mixes samples of beliefs, keeps
+    the oldest trajectories and cuts advantages at every time limit; its reconstruction term is a
     mean over decoded steps, so that the KL weighs 50 times as much.
     """
     paper = {**family, "imagination": ExpectedReward(n_dropout_masks=1)}
     mixture = DirichletMixture(beta=beta, per_dimension=True)
-    code = {**paper, "kl_weight": 50.0, "mixture": mixture}
+    code = {
+        **paper,
+        "kl_weight": 50.0,
+        "mixture": mixture,
+        "imagination": ExpectedReward(n_dropout_masks=1, belief_samples=True),
+        "vae_buffer_keeps": "oldest",
+        "cut_at_time_limits": True,
+        **code_only,
+    }
     return {"paper": Preset(paper, methods), "authors-code": Preset(code, methods)}
