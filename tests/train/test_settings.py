@@ -59,7 +59,7 @@ OTHER: dict[str, str] = {
     "observation_keys": "seen cell", "vectorization": "async", "eval_env_id": "LDM-AntDir-v0",
     "reward_scale": "running",
     "encoder": "moments", "initial_posterior_std": "0.125", "vae_max_grad_norm": "3.0",
-    "vae_decay_updates": "7",
+    "vae_decay_updates": "7", "vae_buffer_keeps": "oldest", "clip_range_vf": "0.25",
     "vae_averaging": "0.5",
 }  # fmt: skip
 
@@ -168,6 +168,7 @@ def seen(config: OnPolicySettings) -> list[str]:
         "max_grad_norm",
         "target_kl",
         "normalize_advantage",
+        "clip_range_vf",
         "seed",
         "n_envs",
         "device",
@@ -177,7 +178,8 @@ def seen(config: OnPolicySettings) -> list[str]:
     shown += [algorithm.clip_range(1.0), type(optimizer), optimizer.param_groups[0]["eps"]]
     shown += [tuple(p.shape) for p in algorithm.policy.parameters()]
     shown += [getattr(algorithm.policy, "value_trains_lstm", None)]
-    shown += [getattr(algorithm.rollout_buffer, "alpha", None)]
+    buffer = algorithm.rollout_buffer
+    shown += [getattr(buffer, "alpha", None), buffer.time_limits is None]
     shown += [float(next(algorithm.policy.parameters()).detach().sum())]
     shown += [learner.average is None]
     if learner.normalizer is not None:
@@ -189,6 +191,7 @@ def seen(config: OnPolicySettings) -> list[str]:
         for name in (
             "n_episodes",
             "finite_horizon",
+            "_remaining",
             "num_envs",
             "n_mixture",
             "split",
@@ -198,12 +201,14 @@ def seen(config: OnPolicySettings) -> list[str]:
         imagination = getattr(layer, "imagination", None)
         if imagination is not None:
             parts = ("mixture", "final_beliefs", "masks", "_n_masks", "thresholds", "scheme")
+            parts += ("belief_samples",)
             shown += [repr(getattr(imagination, name, None)) for name in parts]
         layer = getattr(layer, "env", None)
     if learner.latent_dynamics is not None and learner.trainer is not None:
         trainer = learner.trainer
         shown += [trainer.model.config, trainer.batch_trajectories, trainer.n_encoded_lengths]
         shown += [trainer.n_decoded_steps, trainer.buffer.capacity, trainer.buffer.max_length]
+        shown += [trainer.buffer.keeps]
         shown += [trainer.optimizer.param_groups[0]["lr"]]
         shown += [trainer.max_grad_norm, trainer.decay_updates, trainer.state_dict().keys()]
     learner.vec_env.close()
@@ -234,7 +239,9 @@ IN_THE_LEARNER: dict[str, Any] = {
     "vae_encoded_lengths": 3, "vae_decoded_steps": 3, "vae_buffer_trajectories": 3,
     "encoder": "moments", "encoder_features": 3, "encoder_projections": 3,
     "initial_posterior_std": 0.5, "scale_observations": True, "vae_max_grad_norm": 3.0,
-    "vae_decay_updates": 3, "vae_averaging": 0.5,
+    "vae_decay_updates": 3, "vae_averaging": 0.5, "vae_buffer_keeps": "oldest",
+    "clip_range_vf": 0.3, "cut_at_time_limits": True, "stagger_workers": True,
+    "observation_to_heads": True, "imagination.belief_samples": True,
 }  # fmt: skip
 
 
@@ -245,6 +252,8 @@ def test_settings_that_reach_the_learner(name: str) -> None:
         base = dataclasses.replace(base, imagination=PlausibleTasks())
     if name == "return_statistics":
         base = dataclasses.replace(base, normalize_reward=True, return_statistics="real")
+    if name == "stagger_workers":
+        base = dataclasses.replace(base, truncate_backpropagation=True)
     assert value_of(base, name) != IN_THE_LEARNER[name]
     assert seen(changed(base, name, IN_THE_LEARNER[name])) != seen(base)
 
