@@ -11,6 +11,7 @@ Every setting is a flag; its default is the preset's, of ``train/config/presets`
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
@@ -27,13 +28,21 @@ from ldm_wrappers.sb3 import (
 from ldm_wrappers.vector import (
     ImaginaryRewardWrapper,
     RL2ObservationWrapper,
+    TaskObservationWrapper,
 )
 from train.common import training
-from train.common.envs import base_env, meta_episode_length
+from train.common.envs import base_env, meta_episode_length, task_dim
 from train.common.guard import Guard
 from train.common.learner import AnyVectorEnv, chosen_device
 from train.common.on_policy import OnPolicyLearner
-from train.common.parts import adapted, latent_dynamics, meta_episodes, ppo_arguments, vae_trainer
+from train.common.parts import (
+    adapted,
+    imagination_arguments,
+    latent_dynamics,
+    meta_episodes,
+    ppo_arguments,
+    vae_trainer,
+)
 from train.config.methods import get_method
 from train.config.on_policy import OnPolicySettings as Settings
 from train.persistence.run_folder import RunFolder
@@ -52,16 +61,15 @@ def training_env(
     model, buffer = None, None
     if method.imaginary:
         model, buffer = latent_dynamics(config, env, device)
-        env = ImaginaryRewardWrapper(
-            env,
-            model,
-            n_mixture=config.n_mixture,
-            mixture=config.mixture,
-            imagination=config.imagination,
-            buffer=buffer,
-            seed=config.seed,
-        )
-    return RL2ObservationWrapper(env), model, buffer
+        env = ImaginaryRewardWrapper(env, model, buffer=buffer, **imagination_arguments(config))
+    return shown(config, env), model, buffer
+
+
+def shown(config: Settings, env: AnyVectorEnv) -> AnyVectorEnv:
+    """▸ the task, for the method that need not infer it ▸ previous action, reward, start flag."""
+    if get_method(config.method).shows_task:
+        env = TaskObservationWrapper(env, task_dim(config))
+    return RL2ObservationWrapper(env)
 
 
 # --- the policy learner ---------------------------------------------------------------------------
@@ -122,7 +130,7 @@ def build(config: Settings) -> OnPolicyLearner:
     if model is not None and buffer is not None:
         trainer = vae_trainer(config, model, buffer)
     algorithm = recurrent_ppo(config, adapted(config, env), device)
-    return OnPolicyLearner(config, env, algorithm, RL2ObservationWrapper, trainer)
+    return OnPolicyLearner(config, env, algorithm, partial(shown, config), trainer)
 
 
 def train(config: Settings, resume: RunFolder | None = None) -> RunFolder:

@@ -1,4 +1,4 @@
-"""Train variBAD or its oracle: a feed-forward policy that observes the VAE's belief.
+"""Train variBAD, its oracle or LDM on variBAD: a feed-forward policy that observes the belief.
 
     python train/varibad.py --env-id LDM-GridNavi-v0 --seed 0
 
@@ -18,13 +18,20 @@ from stable_baselines3 import PPO
 
 from ldm_wrappers.latent_dynamics import LatentDynamics, TrajectoryBuffer, TransitionSpec
 from ldm_wrappers.sb3.time_limits import TimeLimitRolloutBuffer, inner_time_limits
-from ldm_wrappers.vector import BeliefObservationWrapper
+from ldm_wrappers.vector import BeliefObservationWrapper, ImaginaryRewardWrapper
 from train.common import training
 from train.common.envs import base_env
 from train.common.guard import Guard
 from train.common.learner import AnyVectorEnv, chosen_device
 from train.common.on_policy import OnPolicyLearner
-from train.common.parts import adapted, latent_dynamics, meta_episodes, ppo_arguments, vae_trainer
+from train.common.parts import (
+    adapted,
+    imagination_arguments,
+    latent_dynamics,
+    meta_episodes,
+    ppo_arguments,
+    vae_trainer,
+)
 from train.config.methods import get_method
 from train.config.on_policy import OnPolicySettings as Settings
 from train.persistence.run_folder import RunFolder
@@ -33,13 +40,20 @@ from train.persistence.run_folder import RunFolder
 def training_env(
     config: Settings, device: str
 ) -> tuple[AnyVectorEnv, LatentDynamics, TrajectoryBuffer]:
-    """Batched env ▸ meta-episodes ▸ belief (mean and log-variance) beside the observation."""
-    split = get_method(config.method).split
-    env: AnyVectorEnv = Guard(base_env(config, config.n_workers, split))
+    """Batched env ▸ meta-episodes ▸ belief (mean and log-variance) beside the observation.
+
+    LDM on variBAD imagines rewards in between: mixture workers' beliefs are then those of their
+    imaginary tasks, and only the normal workers' trajectories train the VAE.
+    """
+    method = get_method(config.method)
+    env: AnyVectorEnv = Guard(base_env(config, config.n_workers, method.split))
     TransitionSpec.from_spaces(env.single_observation_space, env.single_action_space)
     env = meta_episodes(config, env)
     model, buffer = latent_dynamics(config, env, device)
-    return BeliefObservationWrapper(env, model, buffer=buffer), model, buffer
+    if not method.imaginary:
+        return BeliefObservationWrapper(env, model, buffer=buffer), model, buffer
+    env = ImaginaryRewardWrapper(env, model, buffer=buffer, **imagination_arguments(config))
+    return BeliefObservationWrapper(env, model), model, buffer
 
 
 def build(config: Settings) -> OnPolicyLearner:

@@ -4,6 +4,7 @@ from ldm_wrappers.vector.belief_observation import BeliefObservationWrapper
 from ldm_wrappers.vector.imaginary_reward import ImaginaryRewardWrapper
 from ldm_wrappers.vector.multi_episode import MultiEpisodeWrapper
 from ldm_wrappers.vector.rl2_observation import RL2ObservationWrapper
+from ldm_wrappers.vector.task_observation import TaskObservationWrapper
 from ldm_wrappers.vector.task_rows import TaskRowsWrapper
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     "ImaginaryRewardWrapper",
     "MultiEpisodeWrapper",
     "RL2ObservationWrapper",
+    "TaskObservationWrapper",
     "TaskRowsWrapper",
 ]

@@ -34,6 +34,8 @@ CASES: dict[str, tuple[list[str], int]] = {
         1800,
     ),
     "varibad": ([*GRID, "--method", "varibad"], 1800),
+    "ldm-varibad": ([*GRID, "--method", "ldm-varibad"], 1800),
+    "known-task": ([*GRID, "--method", "known-task"], 1800),
     "mixreg": ([*GRID, "--method", "mixreg"], 1800),
     "varibad, normalised": ([*ANT, "--method", "varibad", *NORMALIZED], 900),
     "ldm, normalised, serial": ([*ANT, "--method", "ldm", *NORMALIZED], 900),

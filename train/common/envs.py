@@ -77,6 +77,22 @@ def _own_batch(
     return gym.make_vec(spec, num_envs, autoreset_mode=AutoresetMode.DISABLED, **arguments)
 
 
+def task_dim(config: RunSettings) -> int:
+    """Numbers of a task.
+
+    Raises:
+        ValueError: The environment has no ``task_distribution``.
+    """
+    distribution = EnvSource.of(config).facts().distribution
+    if distribution is None:
+        raise ValueError(
+            f"method {config.method} shows the task, but {config.env_id} has no task_distribution; "
+            "adapters of ldm_envs (TaskMethodWrapper and its like) give it one: "
+            "--env-fn module:function"
+        )
+    return int(distribution.task_dim)
+
+
 def meta_episode_length(config: RunSettings) -> int:
     """H⁺ = N · H, the most steps of a meta-episode.
 

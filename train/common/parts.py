@@ -48,6 +48,16 @@ def latent_dynamics(
     return model, buffer
 
 
+def imagination_arguments(config: Settings) -> dict[str, Any]:
+    """Arguments of an ``ImaginaryRewardWrapper`` that are settings."""
+    return {
+        "n_mixture": config.n_mixture,
+        "mixture": config.mixture,
+        "imagination": config.imagination,
+        "seed": config.seed,
+    }
+
+
 def vae_trainer(
     config: Settings, model: LatentDynamics, buffer: TrajectoryBuffer
 ) -> LatentDynamicsTrainer:

@@ -18,6 +18,8 @@ class Method:
             and reward, with a recurrent policy) or ``"belief"`` (the VAE posterior, with a
             feed-forward policy); ``None`` for other learners.
         imaginary: Whether mixture workers train on imaginary rewards.
+        shows_task: Whether the task is part of the observation (on-policy scripts): a diagnostic
+            of what can be learned when nothing has to be inferred.
         mixreg: Whether the update mixes whole sequences and their targets.
         inner: Form of the inner loss of methods that adapt by a gradient step, see
             ``train/meta_gradient/objectives.py``; ``None`` for other methods.
@@ -27,6 +29,7 @@ class Method:
     split: str
     observation: Literal["rl2", "belief"] | None = None
     imaginary: bool = False
+    shows_task: bool = False
     mixreg: bool = False
     inner: Literal["ratio", "log"] | None = None
 
@@ -41,6 +44,8 @@ METHODS: dict[str, Method] = {
     "ldm": Method(_PPO, "train", "rl2", imaginary=True),
     "rl2": Method(_PPO, "train", "rl2"),
     "varibad": Method("train.varibad", "train", "belief"),
+    "ldm-varibad": Method("train.varibad", "train", "belief", imaginary=True),
+    "known-task": Method(_PPO, "train", "rl2", shows_task=True),
     "mixreg": Method(_PPO, "train", "rl2", mixreg=True),
     "oracle-rl2": Method(_PPO, "all", "rl2"),
     "oracle-varibad": Method("train.varibad", "all", "belief"),

@@ -24,11 +24,13 @@ _METHODS = {
     "rl2": "#2b5c9e",
     "varibad": "#1a8a3a",
     "mixreg": "#8a5a2b",
+    "ldm-varibad": "#e8963a",
+    "known-task": "#b0b0b0",
     "oracle": "#444444",
     "oracle-rl2": "#444444",
     "oracle-varibad": "#9a9a9a",
 }
-_SPARE = ("#e8963a", "#7a4fa3", "#2aa5a0", "#d16ba5", "#8f9d2c", "#5b7fd1")
+_SPARE = ("#7a4fa3", "#d9a520", "#2aa5a0", "#d16ba5", "#8f9d2c", "#5b7fd1")
 _DPI = 130
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from ldm_wrappers.latent_dynamics import LatentDynamicsConfig
 from train.config.methods import METHODS, Method, get_method, settings_class
 from train.config.presets import ant, grid_navi, half_cheetah, meta_gradient
 from train.config.presets.preset import Preset
@@ -24,7 +25,10 @@ def _gathered() -> dict[str, dict[str, Preset]]:
 PRESETS: dict[str, dict[str, Preset]] = _gathered()
 # An environment without presets of its own: its rewards may be of any size.
 _ANY_SCALE = {"reward_scale": "running"}
-GENERIC = {"default": Preset({}, {"ldm": _ANY_SCALE, "varibad": _ANY_SCALE})}
+_VAE = {field.name for field in dataclasses.fields(LatentDynamicsConfig)} | {"vae_updates"}
+GENERIC = {
+    "default": Preset({}, {"ldm": _ANY_SCALE, "varibad": _ANY_SCALE, "ldm-varibad": _ANY_SCALE})
+}
 
 
 def resolve(env_id: str, method_name: str, preset: str = "default", **changes: Any) -> Any:
@@ -86,7 +90,10 @@ def _preset_values(env_id: str, method: Method, name: str) -> dict[str, Any]:
             raise ValueError(
                 f"preset {name!r} of {env_id} is not for {own}, expected one of {made}"
             )
-    return {**values, **chosen.methods.get(base, {}), **chosen.methods.get(own, {})}
+    based_on = chosen.methods.get(base, {})
+    if method.imaginary:  # LDM on variBAD: variBAD's policy, but the VAE that imagines is LDM's
+        based_on = {key: value for key, value in based_on.items() if key not in _VAE}
+    return {**values, **based_on, **chosen.methods.get(own, {})}
 
 
 def _of_kind(settings: Any, name: str, kind: str, before: Any) -> Any:

@@ -39,6 +39,7 @@ _GRID_PPO_METHODS: dict[str, dict[str, Any]] = {
         "ent_coef": 0.02,
         "anneal_from": 0.5,
     },
+    "ldm-varibad": _GRID_LONG,
     "oracle-rl2": _GRID_LONG,
     "oracle-varibad": _GRID_LONG,
 }

@@ -1,0 +1,93 @@
+"""The task itself joins the observation, for vector environments: nothing is left to infer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+from gymnasium.vector.utils import batch_space
+
+from ldm_wrappers.arguments import check_integer, worker_seeds
+from ldm_wrappers.latent_dynamics.transition import FloatArray, TransitionSpec
+from ldm_wrappers.vector.infos import (
+    final_observations,
+    object_rows,
+    refuse_final_keys,
+    require_autoreset_mode,
+    require_full_reset,
+)
+
+
+class TaskObservationWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
+    """Observation ``[s, task]``, float32: what a policy learner can do that has nothing to infer.
+
+    A diagnostic, not a baseline: a hidden task is shown. ``infos["next_obs"]`` stays without it.
+
+    Args:
+        env: Vector environment with ``AutoresetMode.SAME_STEP`` and Box observations whose infos
+            tell ``task`` at every reset and step; usually a ``MultiEpisodeWrapper``.
+        task_dim: Numbers of a task.
+
+    Raises:
+        TypeError: Observations are no Box.
+        ValueError: The autoreset mode is another one; at a reset or step, where no task of
+            ``task_dim`` numbers is told.
+    """
+
+    def __init__(self, env: VectorEnv[Any, Any, Any], task_dim: int) -> None:
+        task_dim = check_integer("task_dim", task_dim)
+        gym.utils.RecordConstructorArgs.__init__(self, task_dim=task_dim)
+        super().__init__(env)
+        require_autoreset_mode(env, AutoresetMode.SAME_STEP, "TaskObservationWrapper")
+        self._spec = TransitionSpec.from_spaces(
+            env.single_observation_space, env.single_action_space
+        )
+        self.task_dim = task_dim
+        state: Any = env.single_observation_space
+        unbounded = np.full(task_dim, np.inf, np.float32)
+        self.single_observation_space = spaces.Box(
+            np.concatenate([state.low.ravel().astype(np.float32), -unbounded]),
+            np.concatenate([state.high.ravel().astype(np.float32), unbounded]),
+            dtype=np.float32,
+        )
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+
+    def reset(
+        self,
+        *,
+        seed: int | list[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[FloatArray, dict[str, Any]]:
+        """Reset all environments."""
+        require_full_reset(options, "TaskObservationWrapper")
+        seeds = worker_seeds(seed, self.num_envs)
+        observations, infos = self.env.reset(seed=seeds, options=options)
+        refuse_final_keys(infos)
+        return self._join(observations, infos), infos
+
+    def step(self, actions: Any) -> tuple[FloatArray, Any, Any, Any, dict[str, Any]]:
+        """Step all environments."""
+        observations, rewards, terminations, truncations, infos = self.env.step(actions)
+        ended = terminations | truncations
+        if ended.any():
+            last = np.zeros_like(observations)
+            last[ended] = final_observations(infos, ended)
+            final = self._join(last, infos["final_info"], ended)
+            infos = {**infos, "final_obs": object_rows(final, ended)}
+        return self._join(observations, infos), rewards, terminations, truncations, infos
+
+    def _join(self, observations: Any, infos: dict[str, Any], rows: Any = True) -> FloatArray:
+        tasks = infos.get("task")
+        told = np.asarray(infos.get("_task", True), bool) | ~np.asarray(rows, bool)
+        if tasks is None or not np.all(told) or np.shape(tasks) != (self.num_envs, self.task_dim):
+            raise ValueError(
+                f"infos must tell 'task' of shape {(self.num_envs, self.task_dim)} at every reset "
+                f"and step, got {None if tasks is None else np.shape(tasks)}: an adapter of "
+                "ldm_envs (TaskMethodWrapper and its like) tells it"
+            )
+        return np.concatenate(
+            [self._spec.observations(observations), np.asarray(tasks, np.float32)], axis=1
+        )
