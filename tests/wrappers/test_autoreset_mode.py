@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import pytest
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers.vector import ClipReward
@@ -50,3 +51,29 @@ def test_a_registered_environment_made_by_gymnasium() -> None:
     first, _ = make(AutoresetMode.NEXT_STEP), make(AutoresetMode.DISABLED)
     with pytest.raises(ValueError, match="DISABLED, got NEXT_STEP"):
         MultiEpisodeWrapper(first, 2)
+
+
+def test_what_the_page_says_of_batches_that_restart_in_their_next_step() -> None:
+    """EnvPool's mode (docs/own_environments.md): another task, and a step whose action is lost."""
+
+    def batch() -> SyncVectorEnv:
+        makers = [lambda: ScriptedEnv((2,))] * 2
+        return SyncVectorEnv(makers, autoreset_mode=AutoresetMode.NEXT_STEP)
+
+    shown = []
+    for action in (0, 2):  # what is done in the step of the restart
+        env = batch()
+        _, begun = env.reset(seed=0)
+        first = begun["task"].copy()
+        for _ in range(2):
+            _, _, _, truncations, _ = env.step(np.zeros(2, int))
+        assert truncations.all()
+        observations, rewards, *_, infos = env.step(np.full(2, action))
+        shown.append(observations)
+        assert (rewards == 0.0).all()  # no reward, so nothing that the VAE should learn from
+        assert (infos["task"] != first).all()  # nobody could say that the task is to be kept
+    np.testing.assert_array_equal(*shown)
+    with pytest.raises(ValueError, match=r"DISABLED, got NEXT_STEP"):
+        MultiEpisodeWrapper(batch(), 2)
+    with pytest.raises(ValueError, match=r"SAME_STEP, got NEXT_STEP"):
+        VectorEnvAdapter(batch())
