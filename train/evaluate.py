@@ -89,7 +89,9 @@ def chosen_tasks(config: RunSettings, texts: list[str]) -> Array | None:
     return np.stack(tasks)
 
 
-def record_videos(folder: RunFolder, learner: Learner, tasks: Array | None) -> list[Path]:
+def record_videos(
+    folder: RunFolder, learner: Learner, tasks: Array | None, suffix: str
+) -> list[Path]:
     """One video per task, the eval split's first by default, into ``videos/`` of the run."""
     if tasks is None:
         known = evaluation_tasks(folder.config)
@@ -98,7 +100,7 @@ def record_videos(folder: RunFolder, learner: Learner, tasks: Array | None) -> l
     paths = []
     for task in [None] if tasks is None else list(tasks):
         name = "seeded" if task is None else "_".join(f"{value:g}" for value in task)
-        path = folder.path / "videos" / f"task_{name}.mp4"
+        path = folder.path / "videos" / f"task_{name}{suffix}"
         scores = record_video(learner, task, path)
         print(f"  {path} (returns {scores})")
         paths.append(path)
@@ -120,8 +122,8 @@ def evaluate_run(path: Path, arguments: argparse.Namespace) -> tuple[list[SplitR
             print(f"  {note}")
         for picture in [folder.path / "evaluation" / "summary.csv", *drawn.paths]:
             print(f"  {picture}")
-        if arguments.video:
-            record_videos(folder, learner, tasks)
+        if arguments.video or arguments.gif:
+            record_videos(folder, learner, tasks, ".gif" if arguments.gif else ".mp4")
     finally:
         learner.close()
     return results, drawn
@@ -160,6 +162,7 @@ def parser() -> argparse.ArgumentParser:
     )
     flags.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders")
     flags.add_argument("--video", action="store_true", help="film the chosen tasks as MP4")
+    flags.add_argument("--gif", action="store_true", help="film them as GIF")
     flags.add_argument(
         "--tasks", nargs="+", default=[], metavar="TASK",
         help="tasks to show: indexes of the eval split, or components: 3,4 or 2.5 or 2,",

@@ -143,15 +143,22 @@ def test_no_picture_leaves_a_temporary_file(evaluated: dict[str, Any]) -> None:
         assert not [file for file in path.rglob(".*") if file.is_file()]
 
 
-def test_a_video_of_a_pinned_task(evaluated: dict[str, Any]) -> None:
-    import imageio_ffmpeg
+@pytest.mark.parametrize("flag", ["--video", "--gif"])
+def test_a_video_of_a_pinned_task(flag: str, runs: dict[str, Path], tmp_path: Path) -> None:
+    import imageio.v3 as iio
 
-    path = evaluated["runs"]["rl2"]
-    assert main([str(path), "--video", "--tasks", "4,5"]) == 0
-    assert [file.name for file in (path / "videos").iterdir()] == ["task_4_5.mp4"]
-    frames, seconds = imageio_ffmpeg.count_frames_and_secs(str(path / "videos" / "task_4_5.mp4"))
-    assert frames == 2 * 30 + 1
-    assert seconds == pytest.approx(frames / 8, abs=0.2)
+    path = copy(runs["rl2"], tmp_path / "run")
+    assert main([str(path), flag, "--tasks", "4,5"]) == 0
+    (film,) = (path / "videos").iterdir()
+    assert film.name == ("task_4_5.mp4" if flag == "--video" else "task_4_5.gif")
+    frames = iio.imread(film)
+    assert len(frames) == 2 * 30 + 1
+    assert (frames[0] != frames[-1]).any()
+    if flag == "--gif":  # white stays white: no dithering
+        assert (frames[0, 5:20, 5:20] == frames[0, 5, 5]).all()
+    else:
+        seconds = iio.immeta(film)["duration"]
+        assert seconds == pytest.approx(len(frames) / 8, abs=0.2)
 
 
 def copy(run: Path, to: Path) -> Path:

@@ -28,6 +28,16 @@ _BACKENDS = ("egl", "osmesa", "glfw")
 _PROBE = "import mujoco; mujoco.GLContext(16, 16).make_current()"
 _MACRO_BLOCK = 16  # H.264 codes blocks of this many pixels
 _SMALLEST = 384
+# a palette of its own: the usual one dithers white into yellow
+_PALETTE = "split[a][b];[a]palettegen[p];[b][p]paletteuse=dither=none"
+_ENCODINGS: dict[str, dict[str, Any]] = {
+    ".mp4": {"output_params": ["-f", "mp4"]},
+    ".gif": {
+        "output_params": ["-vf", _PALETTE, "-f", "gif"],
+        "codec": "gif",
+        "pix_fmt_out": "pal8",
+    },
+}
 
 
 class RenderingError(ValueError):
@@ -57,12 +67,12 @@ def choose_renderer() -> None:
 
 
 def record_video(learner: Learner, task: Array | None, path: Path, *, seed: int = 1_000_003) -> str:
-    """Film one greedy meta-episode as MP4.
+    """Film one greedy meta-episode.
 
     Args:
         learner: A loaded run.
         task: float32 (task_dim,); ``None`` films a seeded reset.
-        path: File to write; it appears only once it is complete.
+        path: File to write, ``.mp4`` or ``.gif``; it appears only once it is complete.
         seed: Seed of the start.
 
     Returns:
@@ -94,8 +104,8 @@ def record_video(learner: Learner, task: Array | None, path: Path, *, seed: int 
         first = next(frames)
         with atomic_path(path) as temporary:
             writer = imageio_ffmpeg.write_frames(
-                str(temporary), first.shape[1::-1], fps=fps, output_params=["-f", "mp4"],
-                macro_block_size=_MACRO_BLOCK, ffmpeg_log_level="error",
+                str(temporary), first.shape[1::-1], fps=fps, macro_block_size=_MACRO_BLOCK,
+                ffmpeg_log_level="error", **_ENCODINGS[path.suffix],
             )  # fmt: skip
             writer.send(None)
             writer.send(first)
