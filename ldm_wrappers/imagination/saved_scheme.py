@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from numbers import Integral
 from typing import Any
+
+from ldm_wrappers.arguments import check_integer
 
 
 class SavedScheme:
@@ -24,6 +25,4 @@ class SavedScheme:
 def check_integers(settings: Any, least_values: dict[str, int]) -> None:
     """Raise a ``ValueError`` that shows the first setting that is below its least value."""
     for name, least in least_values.items():
-        value = getattr(settings, name)
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-            raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+        check_integer(name, getattr(settings, name), least)

@@ -255,8 +255,11 @@ class OnPolicyLearner(Learner):
         if self.trainer is not None:
             pairs.append((self.trainer.generator, state["trainer"]))
         for layer, saved in zip(stateful_layers(self.env), state["env"] or [], strict=False):
-            if isinstance(saved, dict) and "imagination" in saved:
-                pairs.append((layer.imagination.generator, saved["imagination"]))
+            imagination = saved.get("imagination") if isinstance(saved, dict) else None
+            source = getattr(getattr(layer, "imagination", None), "generator", None)
+            # imaginary tasks of one's own need not have a generator of PyTorch
+            if isinstance(source, torch.Generator) and imagination and "generator" in imagination:
+                pairs.append((source, imagination))
         changed = False
         for generator, saved in pairs:
             own = generator.get_state().cpu().numpy()
