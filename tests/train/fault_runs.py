@@ -27,6 +27,10 @@ ANT = shlex.split("""
 --log-interval 1
 --log-interval 1 --num-threads 1 --device cpu
 """)
+PROMP = shlex.split("""
+--env-id LDM-GridNavi-v0 --method promp --n-tasks 3 --n-episodes 3 --net-arch 8
+--eval-interval 1080 --checkpoint-interval 540 --log-interval 2 --device cpu
+""")
 ARTIFACTS = ("policy", "latent_dynamics", "beliefs", "normalization")
 
 
@@ -39,7 +43,7 @@ def work(flags: list[str], serial: bool, log: str) -> None:
         from ldm_envs import mujoco_batch
 
         mujoco_batch.mjbatch_available = lambda: False  # type: ignore[assignment]
-    from train.recurrent_ppo import main
+    from tiny_runs import main
 
     with Path(log).open("a") as file, contextlib.redirect_stderr(file):
         code = main(flags)
@@ -52,7 +56,7 @@ class Runner:
     def __init__(self, log: Path) -> None:
         self.log = log
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(["train.recurrent_ppo", "torch._dynamo"])
+        self.context.set_forkserver_preload(["train.recurrent_ppo", "train.promp", "torch._dynamo"])
         warm = self.context.Process(target=len, args=("",))  # imports take seconds, once
         warm.start()
         warm.join()

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 import pytest
-from fault_runs import ANT, ARTIFACTS, GRID, assert_same_run, last_state
+from fault_runs import ANT, ARTIFACTS, GRID, PROMP, assert_same_run, last_state
 from tiny_runs import main, train_tiny
 
 from ldm_envs import mujoco_batch
@@ -37,6 +37,7 @@ CASES: dict[str, tuple[list[str], int]] = {
     "ldm-varibad": ([*GRID, "--method", "ldm-varibad"], 1800),
     "known-task": ([*GRID, "--method", "known-task"], 1800),
     "mixreg": ([*GRID, "--method", "mixreg"], 1800),
+    "promp": (PROMP, 1620),
     "varibad, normalised": ([*ANT, "--method", "varibad", *NORMALIZED], 900),
     "ldm, normalised, serial": ([*ANT, "--method", "ldm", *NORMALIZED], 900),
 }

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fault_runs import ANT, GRID, Runner, assert_same_run
+from fault_runs import ANT, GRID, PROMP, Runner, assert_same_run
 
 CASES = {
     "grid ldm": [*GRID, "--method", "ldm"],
     "ant goal ldm": [*ANT, "--method", "ldm"],
     "ant goal ldm, serial physics": [*ANT, "--method", "ldm"],
+    "grid promp": PROMP,
 }
 
 
@@ -71,6 +72,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(runner: Runner, tmp_path: Path)
         ("grid ldm", 20, 12_000),
         ("ant goal ldm", 5, 4_500),
         ("ant goal ldm, serial physics", 5, 4_500),
+        ("grid promp", 5, 16_200),
     ],
 )
 def test_many_kills(

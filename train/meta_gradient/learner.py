@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.utils import set_random_seed
 
 from ldm_wrappers.saved_state import (
     check_like,
@@ -20,7 +21,6 @@ from ldm_wrappers.saved_state import (
 )
 from train.common.guard import check_weights
 from train.common.learner import AfterIterationHook, AnyVectorEnv, Learner
-from train.common.random_state import random_state, restore_random_state
 from train.config.meta_gradient import MetaGradientSettings
 from train.meta_gradient.actor import AdaptingActor
 from train.meta_gradient.episodes import Episodes, TaskBatch, task_batch
@@ -93,8 +93,9 @@ class MetaGradientLearner(Learner):
 
     def iterate(self) -> None:
         """Tasks ▸ episodes ▸ inner step ▸ episodes ▸ outer updates on all of them."""
-        task_seed, env_seed, action_seed, _ = self._seeds(_ITERATION, self.iterations)
+        task_seed, env_seed, action_seed, global_seed = self._seeds(_ITERATION, self.iterations)
         actions = torch.Generator(self.policy.device).manual_seed(action_seed)
+        set_random_seed(global_seed)  # for environments that draw from global generators
         old = self.parameters
         with one_thread():
             self.rollouts.begin(env_seed, self._tasks(task_seed))
@@ -198,7 +199,6 @@ class MetaGradientLearner(Learner):
             "iterations": self.iterations,
             "num_timesteps": self._steps,
             "returns": self._returns,
-            "random": random_state(self.policy.device),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> bool:
@@ -207,12 +207,11 @@ class MetaGradientLearner(Learner):
         check_optimizer(state_part(state, "optimizer"), self.optimizer, "policy")
         counters = {"iterations": 0, "num_timesteps": 0}
         check_like({name: state_part(state, name) for name in counters}, counters, "counters")
-        returns, generators = state_part(state, "returns"), state_part(state, "random")
+        returns = state_part(state, "returns")
         load_weights(self.weights, state["weights"], "policy")
         self.optimizer.load_state_dict(to_tensors(state["optimizer"]))
         self.iterations, self._steps = state["iterations"], state["num_timesteps"]
         self._returns = [list(pair) for pair in returns]
-        restore_random_state(generators, self.policy.device)
         return True
 
     def artifacts(self) -> dict[str, Any]:

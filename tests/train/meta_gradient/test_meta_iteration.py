@@ -1,0 +1,183 @@
+"""Whole iterations: what they minimise, what has an effect, and what is the same twice."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from test_meta_objectives import F64, case, flat
+
+from train.config.presets import resolve
+from train.meta_gradient.baseline import advantages
+from train.meta_gradient.distributions import Gaussian
+from train.meta_gradient.episodes import TaskBatch
+from train.meta_gradient.gradient import mean_kl, meta_gradient
+from train.meta_gradient.learner import MetaGradientLearner
+from train.meta_gradient.objectives import Objective
+from train.promp import build, objective
+
+BOX = spaces.Box(-1, 1, (2,))
+SMALL: dict[str, Any] = {"n_tasks": 3, "n_episodes": 3, "device": "cpu", "net_arch": (8,)}
+
+
+def learner(method: str = "promp", **changes: Any) -> MetaGradientLearner:
+    return build(resolve("LDM-GridNavi-v0", method, **{**SMALL, **changes}))
+
+
+def weights_after(made: MetaGradientLearner, iterations: int) -> torch.Tensor:
+    for _ in range(iterations):
+        made.iterate()
+    made.close()
+    return flat(made.parameters)
+
+
+def one_task(given: dict[str, Any]) -> dict[str, Any]:
+    first = {key: next(given[key].chunks(1)) for key in ("before", "after")}
+    batches = {
+        key: TaskBatch(*(getattr(one, f.name)[None] for f in dataclasses.fields(one)))
+        for key, one in first.items()
+    }
+    return {**given, **batches, "credit": given["credit"][:1]}
+
+
+def test_beyond_the_clip_range_there_is_no_gradient_and_the_inner_ratio_is_never_clipped() -> None:
+    """Without inner step, log π of the outer loss is that of θ; ratios are chosen freely."""
+    given = one_task(case(BOX, steps=4))
+    after: TaskBatch = given["after"]
+    ratios = torch.tensor([[1.5, 0.5, 1.5, 0.5]], dtype=F64)  # with A > 0 twice, then A < 0
+    signs = torch.tensor([[1.0, 1.0, -1.0, -1.0]], dtype=F64)
+    log_probs = given["policy"].distribution(given["parameters"], after.observations[0])
+    log_probs = log_probs.log_prob(after.actions[0]) - ratios.log()
+    for step, moves in enumerate([False, True, True, False]):
+        only = torch.zeros(1, 4, dtype=F64)
+        only[0, step] = 1.0
+        batch = TaskBatch(after.observations, after.actions, log_probs, signs, only)
+        clipped = {**given, "after": batch, "objective": Objective("ratio", 0.0, 0.3)}
+        assert bool(flat(meta_gradient(**clipped)[0]).abs().max() > 1e-6) == moves
+    inner = dataclasses.replace(given["before"], log_probs=given["before"].log_probs - 1.0)
+    far = {**given, "before": inner}  # all inner ratios are e times as large, far from 1 ± 0.3
+    steps = []
+    for one in (given, far):  # so is the inner step, and with it what the outer loss sees
+        outcome = [
+            meta_gradient(**{**one, "objective": Objective("ratio", rate, 9.0)})[1]["surrogate"]
+            for rate in (1e-6, 0.0)
+        ]
+        steps.append(outcome[0] - outcome[1])
+    assert steps[1] == pytest.approx(np.e * steps[0], rel=1e-3)
+
+
+def test_without_inner_step_promp_is_ppo_with_a_divergence_penalty() -> None:
+    given = case(BOX, tasks=3)
+    found, _ = meta_gradient(**given, objective=Objective("ratio", 0.0, 0.3, inner_kl_coef=0.7))
+    own = {name: value.clone().requires_grad_() for name, value in given["parameters"].items()}
+
+    def normal(parameters: Any, shown: Any) -> torch.distributions.Normal:
+        made = given["policy"].distribution(parameters, shown)
+        assert isinstance(made, Gaussian)
+        return torch.distributions.Normal(made.mean, made.log_std.exp().expand_as(made.mean))
+
+    before, after = given["before"], given["after"]
+    log_probs = normal(own, after.observations).log_prob(after.actions).sum(-1)
+    ratios = (log_probs - after.log_probs).exp()
+    gains = torch.min(ratios * after.advantages, ratios.clamp(0.7, 1.3) * after.advantages)
+    kl = torch.distributions.kl_divergence(
+        normal(given["old"], before.observations), normal(own, before.observations)
+    ).sum(-1)
+    loss = (-(after.weights * gains).sum(-1) + 0.7 * (before.weights * kl).sum(-1)).mean()
+    expected = torch.autograd.grad(loss, list(own.values()))
+    assert (flat(found) - torch.cat([g.reshape(-1) for g in expected])).abs().max() <= 1e-12
+    penalty = mean_kl(given["policy"], given["old"], given["parameters"], before)
+    assert penalty == pytest.approx((before.weights * kl).sum(-1).mean().item(), rel=1e-12)
+
+
+def test_without_its_term_e_maml_is_maml() -> None:
+    given = case(BOX)
+    without = Objective("log", 0.1, 0.3, exploration_coef=0.0)
+    other = {**given, "credit": 100 * given["credit"]}
+    found = [meta_gradient(**one, objective=without)[0] for one in (given, other)]
+    assert torch.equal(flat(found[0]), flat(found[1]))
+
+
+def test_the_size_of_a_task_s_rewards_changes_nothing() -> None:
+    """Episodes of one length: advantages, hence inner and outer updates, are the same."""
+    rng = np.random.default_rng(0)
+    observations = rng.standard_normal((2, 3, 60, 2))
+    rewards, mask = rng.standard_normal((2, 3, 60)), np.ones((2, 3, 60), bool)
+    reference = advantages(observations, rewards, mask, 1.0, 1.0)
+    for changed, tolerance in ((5 * rewards[0], 1e-6), (rewards[0] + 3, 1e-2)):
+        other = np.stack([changed, rewards[1]])
+        found = advantages(observations, other, mask, 1.0, 1.0)
+        assert found == pytest.approx(reference, abs=tolerance)
+
+
+def test_methods_differ_in_what_the_papers_say() -> None:
+    chosen = {name: objective(resolve("LDM-GridNavi-v0", name)) for name in ("promp", "e-maml")}
+    assert chosen["promp"] == Objective("ratio", 0.1, 0.3, 5e-4, 0.0)
+    assert chosen["e-maml"] == Objective("log", 0.1, 0.3, 0.0, 1.0)
+    assert objective(resolve("LDM-GridNavi-v0", "oracle-promp")) == chosen["promp"]
+    both = resolve("LDM-GridNavi-v0", "promp", inner_kl_coef=0.0, exploration_coef=2.0)
+    assert objective(both) == Objective("ratio", 0.1, 0.3, 0.0, 2.0)
+
+
+CHANGES: dict[str, Any] = {
+    "method": "e-maml", "seed": 1, "n_tasks": 4, "n_episodes": 4, "inner_lr": 0.5, "n_epochs": 2,
+    "learning_rate": 1e-2, "clip_range": 1e-3, "inner_kl_coef": 10.0, "exploration_coef": 1.0,
+    "gamma": 0.5, "gae_lambda": 0.5, "net_arch": (9,), "max_episode_steps": 9,
+}  # fmt: skip
+
+
+def test_every_setting_has_an_effect_and_one_seed_is_one_run() -> None:
+    reference = weights_after(learner(), 2)
+    assert torch.equal(weights_after(learner(), 2), reference)
+    for name, value in CHANGES.items():
+        changed = weights_after(learner(**{name: value}), 2)
+        same = changed.shape == reference.shape and torch.equal(changed, reference)
+        assert not same, name
+
+
+@pytest.mark.parametrize("change", [{"action_scale": 3.0}, {"log_std_init": -1.0}])
+def test_settings_of_continuous_actions(change: dict[str, float]) -> None:
+    small = {"n_tasks": 2, "n_episodes": 2, "device": "cpu", "net_arch": (4,), "num_threads": 1}
+    small |= {"max_episode_steps": 20}
+    made = [
+        build(resolve("LDM-HalfCheetahVel-v0", "promp", **{**small, **one})) for one in ({}, change)
+    ]
+    assert not torch.equal(*(weights_after(one, 1) for one in made))
+
+
+def test_a_restored_learner_goes_on_as_the_first() -> None:
+    first, second = learner(), learner(seed=0)
+    first.iterate()
+    state = first.state_dict()
+    numbers = {
+        key: value.numpy() if isinstance(value, torch.Tensor) else value
+        for key, value in state["weights"].items()
+    }
+    optimizer = state["optimizer"]
+    optimizer = {
+        **optimizer,
+        "state": {
+            i: {k: v.numpy() for k, v in entries.items()}
+            for i, entries in optimizer["state"].items()
+        },
+    }
+    saved = {**state, "weights": numbers, "optimizer": optimizer}
+    spoiled = {**saved, "weights": {**numbers, "bias_0": np.full(8, np.nan, np.float32)}}
+    before = flat(second.parameters)
+    with pytest.raises(ValueError, match="bias_0"):
+        second.load_state_dict(spoiled)
+    assert torch.equal(flat(second.parameters), before)
+    assert second.load_state_dict(saved)
+    assert (second.num_timesteps, second.iterations) == (first.num_timesteps, 1) == (540, 1)
+    assert torch.equal(weights_after(first, 1), weights_after(second, 1))
+
+
+def test_an_inner_step_that_is_not_finite_stops_the_run() -> None:
+    made = learner(inner_lr=1e300)
+    with pytest.raises(FloatingPointError, match="adapted policy"):
+        made.iterate()
+    made.close()
