@@ -24,7 +24,8 @@ def test_presets_resolve_for_every_method(env_id: str, preset: str, method: str)
     assert (config.env_id, config.method, config.preset, config.seed) == (env_id, method, preset, 3)
     check_steps(config)
     assert config.target_kl is None or not METHODS[method].mixreg  # which refuses it
-    assert config.n_normal == config.n_workers - (config.n_mixture if METHODS[method].imaginary else 0)
+    imaginary = config.n_mixture if METHODS[method].imaginary else 0
+    assert config.n_normal == config.n_workers - imaginary
     assert OnPolicySettings.from_dict(config.to_dict()) == config
 
 
