@@ -93,7 +93,7 @@ class RewardDecoder(nn.Module):
             if name == "action":
                 parts.append(embedding(self.spec.encode_actions(value)))
             else:
-                parts.append(embedding(self._scales[1](value)))
+                parts.append(embedding(self._scales[1].normalize(value)))
         embedded = torch.relu(torch.cat(parts, dim=-1))
         return self.transition_layer(embedded if mask is None else embedded * mask)
 

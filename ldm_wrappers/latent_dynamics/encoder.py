@@ -64,7 +64,7 @@ class Encoder(nn.Module):
         """Embed transitions: (…, action_columns), (…), (…, observation_size) to (…, width)."""
         parts = []
         if "next_observation" in self.embeddings:
-            scaled_observations = self._scales[1](next_observations)
+            scaled_observations = self._scales[1].normalize(next_observations)
             parts.append(self.embeddings["next_observation"](scaled_observations))
         if "action" in self.embeddings:
             parts.append(self.embeddings["action"](self.spec.encode_actions(actions)))
@@ -81,8 +81,7 @@ class Encoder(nn.Module):
         next_observations: torch.Tensor,
     ) -> torch.Tensor:
         """Filter one transition per worker: hidden (batch, hidden_size) to the next one."""
-        embedded = self.embed(actions, rewards, next_observations)
-        return self.gru(embedded.unsqueeze(0), hidden.unsqueeze(0))[1].squeeze(0)
+        return self.gru.step(self.embed(actions, rewards, next_observations), hidden)
 
     def states(
         self, actions: torch.Tensor, rewards: torch.Tensor, next_observations: torch.Tensor

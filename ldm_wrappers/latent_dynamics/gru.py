@@ -32,6 +32,14 @@ class GRU(nn.GRU):
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)
 
+    def step(self, inputs: Tensor, hidden: Tensor) -> Tensor:
+        """The next state (batch, hidden_size) of an input (batch, input_size) and a state.
+
+        The same numbers as a sequence of one step, without the module's checks of it.
+        """
+        weights: Any = self._flat_weights
+        return torch.gru_cell(inputs, hidden, *weights)
+
     def forward(  # type: ignore[override]
         self, inputs: Tensor, hidden: Tensor
     ) -> tuple[Tensor, Tensor]:

@@ -157,7 +157,9 @@ class LatentDynamics(ProcessBound, nn.Module):
             RuntimeError: The model was made in another process, and this is a copy of it.
         """
         self.check_process()
-        return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self.device)
+        tensor = torch.from_numpy(np.ascontiguousarray(array, np.float32))
+        device = self.encoder.mean.weight.device
+        return tensor if device.type == "cpu" else tensor.to(device)
 
     @torch.no_grad()
     def imagine_reward(

@@ -101,7 +101,8 @@ class MomentEncoder(nn.Module):
         """
         reward_scale, observation_scale = self._scales
         seen = torch.cat(
-            [observation_scale(next_observations), self.spec.encode_actions(actions)], dim=-1
+            [observation_scale.normalize(next_observations), self.spec.encode_actions(actions)],
+            dim=-1,
         )
         reward = reward_scale.normalize(rewards).unsqueeze(-1)
         features = torch.relu(self.features(torch.cat([seen, reward], dim=-1)))

@@ -34,7 +34,7 @@ class ObservationScale(nn.Module):
             self.register_buffer("square", torch.ones(size))
             self.register_buffer("n_batches", torch.zeros(()))
 
-    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+    def normalize(self, observations: torch.Tensor) -> torch.Tensor:
         """Observations (…, size) in the model's unit, same shape."""
         if not self.active:
             return observations

@@ -46,6 +46,7 @@ class BeliefTracker(ProcessBound):
         longest = _LONGEST if buffer is None else buffer.max_length
         self._recorder = TrajectoryRecorder(model.spec, n_workers, longest)
         self._steps = np.zeros(n_workers, np.int64)  # of each running task
+        self._parameters = tuple(model.encoder.parameters())
         self._encoded_with = self._weights()
 
     def posterior(self) -> Posterior:
@@ -55,7 +56,7 @@ class BeliefTracker(ProcessBound):
 
     def _weights(self) -> int:
         """A number that every change of the encoder's weights makes larger."""
-        return sum(parameter._version for parameter in self.model.encoder.parameters())
+        return sum(parameter._version for parameter in self._parameters)
 
     def encode_again(self) -> None:
         """Encode running tasks with the weights of now, if these have changed.

@@ -195,13 +195,14 @@ def test_observations_are_scaled_by_what_was_seen(encoder: str) -> None:
     model = make(encoder=encoder, scale_observations=True)
     batch = trajectories()
     assert torch.equal(
-        model.observation_scale(batch.next_observations).clamp(-5, 5), batch[3].clamp(-5, 5)
+        model.observation_scale.normalize(batch.next_observations).clamp(-5, 5),
+        batch[3].clamp(-5, 5),
     )
     trained(model, 2)
     every = np.concatenate([batch[3][:n, i].numpy() for i, n in enumerate(LENGTHS)])
     expected = np.clip((every - every.mean(0)) / every.std(0), -5, 5)
     found = np.concatenate(
-        [model.observation_scale(batch[3])[:n, i].numpy() for i, n in enumerate(LENGTHS)]
+        [model.observation_scale.normalize(batch[3])[:n, i].numpy() for i, n in enumerate(LENGTHS)]
     )
     np.testing.assert_allclose(found, expected, atol=1e-5)
     before = model.imagine_reward(
@@ -222,7 +223,7 @@ def test_off_means_off() -> None:
     model = make(encoder="gru")
     assert not [name for name in model.state_dict() if "scale" in name]
     values = torch.full((2, 3), 9.0)
-    assert model.observation_scale(values) is values
+    assert model.observation_scale.normalize(values) is values
 
 
 def test_the_learning_rate_falls_with_the_root_of_updates() -> None:
