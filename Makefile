@@ -10,13 +10,16 @@ ARGS   ?=
 PYTEST_ARGS ?=
 JOBS   ?= auto
 
+# goals of the demo, (x, y): one of those that it reaches, one of those that it misses
+TASKS  ?= 5,5 3,4
+
 RUN    ?= runs/$(ENV_ID)-$(METHOD)-seed$(SEED)
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 USABLE  = $(BIN)/python -c 'import sys, pip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-slow lint format train benchmark figures docs clean
+.PHONY: help install test test-slow lint format demo train benchmark figures docs clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -37,7 +40,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  echo "Creating $(VENV) with $$($(PYTHON) --version)"; \
 	  $(PYTHON) -m venv $(VENV); }
 	@$(USABLE) || { \
-	  echo "error: $(VENV) is no usable virtual environment of Python 3.10 or newer; remove it, or name another: make VENV=…" >&2; exit 1; }
+	  echo "error: $(VENV) is not a usable virtual environment of Python 3.10 or newer; remove it, or name another: make VENV=…" >&2; exit 1; }
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
@@ -59,6 +62,10 @@ lint: install  ## ruff and mypy
 format: install  ## let ruff format the code and fix what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+demo: install  ## a trained policy on goals that it has never seen: table, film strip, GIF
+	@mkdir -p runs/demo && cp demo/*.json demo/*.csv demo/*.safetensors runs/demo
+	$(BIN)/python -m train.evaluate runs/demo --gif --tasks $(TASKS)
 
 train: install  ## train METHOD on ENV_ID, evaluate it and draw the pictures
 	$(BIN)/python -m train.recurrent_ppo --env-id $(ENV_ID) --method $(METHOD) --seed $(SEED) --run-dir $(RUN) $(ARGS)

@@ -4,7 +4,7 @@
     python -m train.sweep --methods ldm rl2 --env-ids LDM-AntGoal-v0 --seeds 4 \\
         --override beta=1,2 --out runs/ant-goal --cpus-per-trial 2
 
-The same command again goes on: finished trials are left alone, others begin at their last
+The same command again resumes the sweep: finished trials stay, others begin at their last
 checkpoint. Needs the extra ``sweep`` (``pip install ray``). Ray schedules; a trial asks it for
 ``--cpus-per-trial`` cores and ``--gpus-per-trial`` GPUs, on this machine or, with
 ``--address``, on a cluster that shares the folder ``--out``.
@@ -13,11 +13,9 @@ checkpoint. Needs the extra ``sweep`` (``pip install ray``). Ray schedules; a tr
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +68,7 @@ def sweep(trials: list[Trial], out: Path, options: argparse.Namespace) -> int:
 def _run(
     ray: Any, waiting: list[Trial], out: Path, options: argparse.Namespace, table: SweepTable
 ) -> None:
-    """Submit all trials in order and watch them; which one runs where and when is Ray's affair."""
+    """Submit all trials in order, which Ray schedules, and watch them."""
     threads = max(int(options.cpus_per_trial), 1)
     root = str(Path(__file__).resolve().parent.parent)
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -110,13 +108,6 @@ def _ray() -> Any:
         raise ValueError("sweeps run on Ray, which is missing: pip install ray") from None
 
 
-@contextlib.contextmanager
-def only_sweep(out: Path) -> Iterator[None]:
-    """Wait for a sweep that still works in this folder."""
-    with trial_lock(out, "sweep"):
-        yield
-
-
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -138,7 +129,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "its blocks that vary this very setting do not take",
     )
     add("--preset", default="default")
-    add("--out", type=Path, required=True, help="folder of the sweep; the same one goes on")
+    add("--out", type=Path, required=True, help="folder of the sweep; an existing one is resumed")
     add("--address", default=None, help="Ray cluster; without it Ray runs on this machine")
     add("--num-cpus", type=int, default=None, help="cores that a local Ray may use, default all")
     add("--cpus-per-trial", type=float, default=1.0)
@@ -146,7 +137,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--device", default=None, help="default: cpu, or cuda with --gpus-per-trial")
     add("--retries", type=int, default=3, help="new attempts when a trial's process dies")
     add("--interval", type=float, default=10.0, help="seconds between looks at the trials")
-    add("--dry-run", action="store_true", help="list the trials and what became of them, and end")
+    add("--dry-run", action="store_true", help="list the trials and their states, and end")
     options = parser.parse_args(arguments)
     options.device = options.device or ("cuda" if options.gpus_per_trial else "cpu")
     options.out = options.out.resolve()  # Ray's processes have a working directory of their own
@@ -185,7 +176,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.dry_run:
             SweepTable(trials, options.out).show()
             return 0
-        with only_sweep(options.out):
+        with trial_lock(options.out, "sweep"):  # one that still works here is waited for
             left = sweep(trials, options.out, options)
     print(f"tables: {options.out}/sweep.csv, {options.out}/results.csv; runs: {options.out}/runs")
     return int(left > 0)

@@ -184,7 +184,7 @@ def test_a_run_folder_that_exists(
     (home / "letters").mkdir(parents=True)
     with pytest.raises(SystemExit):
         train_tiny(home, "rl2", "--overwrite")
-    assert f"{home} is no run folder" in capsys.readouterr().err and (home / "letters").exists()
+    assert f"{home} is not a run folder" in capsys.readouterr().err and (home / "letters").exists()
     for text in ("{}", '{"name": "mine"}', "[]", "no JSON"):  # somebody else's config.json
         (home / "config.json").write_text(text)
         with pytest.raises(SystemExit):

@@ -215,7 +215,9 @@ def test_bad_sources_are_refused(
         return capsys.readouterr().err
 
     assert "holds no runs.csv" in refused(str(tmp_path))
-    assert "is no run folder" in refused("--collect", str(tmp_path), "--out", str(tmp_path / "out"))
+    assert "is not a run folder" in refused(
+        "--collect", str(tmp_path), "--out", str(tmp_path / "out")
+    )
     first = str(made["paths"][0])
     assert "two runs are called" in refused("--collect", first, first, "--out", str(tmp_path / "o"))
     shutil.copytree(made["out"], tmp_path / "bad")

@@ -223,7 +223,7 @@ def summary_rows(runs: list[Run]) -> list[dict[str, Any]]:
 def estimates(name: str, scores: NDArray[np.float64]) -> dict[str, str]:
     """Columns of a table: mean, standard deviation and interquartile mean of runs.
 
-    What no run, or so few of them, cannot tell is empty.
+    Empty where there are too few runs.
     """
     columns = ("mean", "mean_low", "mean_high", "std", "iqm", "iqm_low", "iqm_high")
     values = [math.nan] * len(columns)

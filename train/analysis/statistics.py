@@ -51,7 +51,7 @@ def bootstrap_interval(
 ) -> Interval:
     """A statistic and its percentile interval over runs drawn with replacement.
 
-    The tasks of one run share its policy, so they are no independent draws: a run's score is
+    The tasks of one run share its policy, so they are not independent draws: a run's score is
     their mean.
 
     Args:
@@ -81,7 +81,7 @@ def sample_deviation(scores: Floats) -> float:
 
 
 def interval_over_runs(scores: Floats, statistic: Statistic, rng: np.random.Generator) -> Interval:
-    """:func:`bootstrap_interval`, with NaN for the ends where fewer than three runs tell none.
+    """:func:`bootstrap_interval`, with NaN for the ends of fewer than three runs.
 
     Resamples of two runs know four outcomes, of one run a single one: their percentiles would
     look like an interval without being one.

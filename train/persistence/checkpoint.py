@@ -121,7 +121,7 @@ class Checkpoints:
         return False
 
     def last(self) -> str:
-        """Where the run could go on, in words."""
+        """Where the run could be resumed, in words."""
         found = _newest_first(self.folder.checkpoints)
         if not found:
             return "there is no checkpoint yet"

@@ -58,7 +58,7 @@ class RunFolder:
 
         Raises:
             FileExistsError: It exists and ``config.overwrite`` is false, or it is in use, or what
-                would be overwritten is no run.
+                would be overwritten is not a run.
         """
         env_name = config.env_id.replace(":", "-").replace("/", "-")
         path = Path(config.run_dir or f"runs/{env_name}-{config.method}-seed{config.seed}")
@@ -83,12 +83,12 @@ class RunFolder:
         """Delete an earlier run of this path, if that is what was asked for."""
         if not self.config.overwrite:
             raise FileExistsError(
-                f"run folder {self.path} exists; go on with {trust(self.config)}--resume "
+                f"run folder {self.path} exists; continue with {trust(self.config)}--resume "
                 f"{self.path}, or start over with --overwrite"
             )
         if not _describes_a_run(self.path / "config.json"):
             raise FileExistsError(
-                f"{self.path} is no run folder (it has no config.json of one), so --overwrite "
+                f"{self.path} is not a run folder (it has no config.json of one), so --overwrite "
                 "leaves it alone; name another --run-dir"
             )
         with self.lock():
@@ -148,7 +148,7 @@ class RunFolder:
         try:
             values = json.loads(file.read_text(encoding="utf-8"))
         except OSError as error:
-            raise StateFileError(f"{path} is no run folder: {error.strerror}: {file}") from None
+            raise StateFileError(f"{path} is not a run folder: {error.strerror}: {file}") from None
         except (ValueError, RecursionError) as error:
             raise StateFileError(f"{file} is damaged: {error}") from None
         if not isinstance(values, dict) or values.get("format") != FORMAT:

@@ -120,7 +120,9 @@ def _add_reward_maps(
     tasks = evaluation_tasks(config)
     train = tasks.get("train")
     if train is None or not grid.holds(train):
-        drawn.notes.append(f"no reward maps: the tasks of {config.env_id} are no cells of its grid")
+        drawn.notes.append(
+            f"no reward maps: the tasks of {config.env_id} are not cells of its grid"
+        )
         return drawn
     others = [t for split, t in tasks.items() if split != "train" and t is not None]
     unseen = np.unique(np.concatenate(others), axis=0) if others else np.zeros((0, 2), np.float32)

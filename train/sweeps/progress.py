@@ -16,6 +16,7 @@ from ldm_wrappers.state_file import StateFileError
 from train.analysis.condense import curve_table, evaluations, text_rows
 from train.analysis.tables import write_csv
 from train.config.grouping import group_text
+from train.config.settings import RunSettings
 from train.persistence.run_folder import RunFolder
 from train.sweeps.trials import Trial
 from train.sweeps.worker import TrialState, is_running, newest_checkpoint, read_state
@@ -24,7 +25,7 @@ _SHOWN = ("trial", "status", "attempts", "timesteps", "train_return", "test_retu
 
 
 class SweepTable:
-    """Reads what the trials have written; nothing is told to it but which processes were lost.
+    """Reads what the trials have written; ``lost`` is all that the sweep adds.
 
     Args:
         trials: All trials of the sweep.
@@ -84,10 +85,7 @@ class SweepTable:
         }
         return {
             "trial": trial.name,
-            "env_id": config.env_id,
-            "method": config.method,
-            "seed": config.seed,
-            "overrides": group_text(config),
+            **_labels(config),
             "status": status,
             "attempts": len(state.attempts),
             "from_timesteps": " ".join(str(one["from_timesteps"]) for one in state.attempts),
@@ -115,17 +113,11 @@ class SweepTable:
         """Condensed evaluations so far, with what tells the trial apart; kept once it is done."""
         if trial.name in self._curves:
             return self._curves[trial.name]
-        config = trial.config
-        keys = {
-            "env_id": config.env_id,
-            "method": config.method,
-            "seed": config.seed,
-            "overrides": group_text(config),
-        }
+        labels = _labels(trial.config)
         try:
             table = evaluations(folder)
             rows = [] if table.empty else text_rows(curve_table(table))
-            rows = [{**keys, **row} for row in rows]
+            rows = [{**labels, **row} for row in rows]
         except (StateFileError, ValueError, OSError):
             if finished:
                 raise
@@ -161,3 +153,13 @@ class SweepTable:
                     flush=True,
                 )
             self._printed[row["trial"]] = row["status"]
+
+
+def _labels(config: RunSettings) -> dict[str, Any]:
+    """What tells a trial apart in the tables."""
+    return {
+        "env_id": config.env_id,
+        "method": config.method,
+        "seed": config.seed,
+        "overrides": group_text(config),
+    }

@@ -90,7 +90,7 @@ def plan(
 ) -> list[Trial]:
     """All trials in order, each once.
 
-    An ablation's value that is the preset's own is no new run, nor is one of a setting that the
+    An ablation's value that is the preset's own is not a new run, nor is one of a setting that the
     method does not use.
 
     Args:
@@ -134,7 +134,7 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, tuple[Any, ...]]:
         if not equals or not content:
             raise ValueError(f"an override must be name=value[,value…], got {text!r}")
         if name not in fields or name in WHERE_NOT_WHAT | {"env_id", "method", "seed", "preset"}:
-            raise ValueError(f"{name!r} is no setting that can be overridden")
+            raise ValueError(f"{name!r} is not a setting that can be overridden")
         try:
             values = ast.literal_eval(f"[{content}]")
         except (ValueError, SyntaxError):

@@ -1,4 +1,4 @@
-"""Runs one trial of a sweep in its own process, and remembers on disk what became of it."""
+"""Runs one trial of a sweep in its own process, and keeps its state on disk."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def read_state(out: Path, name: str) -> TrialState:
     except FileNotFoundError:
         return TrialState()
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{path} is damaged: {error}; delete it to run the trial anew") from None
+        raise ValueError(f"{path} is damaged: {error}; delete it to run the trial again") from None
 
 
 def write_state(out: Path, name: str, state: TrialState) -> None:
@@ -109,7 +109,7 @@ def newest_checkpoint(run: Path) -> int:
 
 
 def unfinished_run(config: RunSettings) -> RunFolder | None:
-    """The run folder to go on with, ``None`` to begin; a folder without configuration goes away.
+    """The run to resume, ``None`` to begin; a folder without configuration is deleted.
 
     Raises:
         ValueError: The folder holds a run with other settings.
@@ -148,7 +148,7 @@ def run_trial(trial: Trial, out: Path, device: str = "auto", num_threads: int = 
         ``"finished"``, or ``"failed"`` with the reason in the trial's state.
 
     Raises:
-        TrainingStopped: A signal ended it; it goes on at the next attempt.
+        TrainingStopped: A signal ended it; the next attempt resumes it.
     """
     config = trial.with_run_dir(out, device=device, num_threads=num_threads)
     script = importlib.import_module(get_method(config.method).script)
