@@ -50,6 +50,35 @@ def tiny(methods: tuple[str, ...] = ("rl2",), seeds: int = 2) -> list[Trial]:
     return plan([TrialGrid((GRID,), methods, seeds)], preset="paper", changes=TINY)
 
 
+def test_the_mujoco_sweep_has_each_family_method_and_ablation() -> None:
+    trials = plan(SWEEPS["mujoco"])
+    methods = {"ldm", "ldm-varibad", "rl2", "varibad", "mixreg", "oracle-varibad", "known-task"}
+    for env_id, seeds in (("HalfCheetahVel", 4), ("AntDir", 2), ("AntGoal", 2)):
+        mine = [t.config for t in trials if t.config.env_id == f"LDM-{env_id}-v0"]
+        seen = {m: {c.seed for c in mine if c.method == m} for m in methods}
+        assert all(found == set(range(seeds)) for found in seen.values())
+        assert {c.method for c in mine} == methods | {"promp", "e-maml"}
+    goal = [t.config for t in trials if t.config.env_id == "LDM-AntGoal-v0"]
+    betas = {c.mixture.beta for c in goal if c.method == "ldm"}
+    assert betas == {1.0, 1.5, 2.0, 2.5}
+
+
+def test_the_published_tasks_are_those_of_the_authors_code() -> None:
+    first, *_, last = plan(SWEEPS["paper-tasks"])
+    code = resolve(GRID, "ldm", "authors-code")
+    published, learner = (
+        resolve(GRID, "ldm", f"published-{what}") for what in ("tasks", "learner")
+    )
+    for config in (published, learner):
+        assert config.imagination == code.imagination and config.mixture.per_dimension
+        assert (config.kl_weight, config.vae_buffer_keeps) == (120.0, "oldest")
+    assert first.config.imagination.belief_samples is False
+    assert last.config.total_timesteps == 100_000_000
+    # the same share of the run that the authors' buffer holds
+    per_trajectory = 120 * published.n_workers / (published.n_workers - published.n_mixture)
+    assert 0.10 < 5000 * per_trajectory / published.total_timesteps < 0.15
+
+
 def test_the_gridworld_sweep_is_the_one_of_the_issue() -> None:
     trials = plan(SWEEPS["gridworld"])
     names = [trial.name for trial in trials]

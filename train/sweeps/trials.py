@@ -35,6 +35,10 @@ class TrialGrid:
 
 
 _GRID, _EXTRAPOLATION = ("LDM-GridNavi-v0",), ("LDM-GridNaviExtrapolation-v0",)
+_CHEETAH, _ANTS = ("LDM-HalfCheetahVel-v0",), ("LDM-AntDir-v0", "LDM-AntGoal-v0")
+_MUJOCO_METHODS = (
+    "ldm", "ldm-varibad", "rl2", "varibad", "mixreg", "oracle-varibad", "known-task",
+)  # fmt: skip
 SWEEPS: dict[str, tuple[TrialGrid, ...]] = {
     # Figure 3 with 8 seeds, then the ablations with 4, as in the paper
     "gridworld": (
@@ -57,6 +61,21 @@ SWEEPS: dict[str, tuple[TrialGrid, ...]] = {
         TrialGrid(_EXTRAPOLATION, ("ldm",), 4, {"mixture.beta": (1.0, 1.5, 2.0, 2.5)}),
         TrialGrid(_GRID, ("ldm",), 4, {"p_drop": (0.0, 0.3, 0.5, 0.7, 0.9)}),
         TrialGrid(_GRID, ("ldm",), 4, {"n_mixture": (4, 8, 16, 32)}),
+    ),
+    # Figure 7, and with its runs Figure 8b–d; then appendices D and E, and C
+    "mujoco": (
+        TrialGrid(_CHEETAH, _MUJOCO_METHODS, 4),
+        TrialGrid(_ANTS, _MUJOCO_METHODS, 2),
+        TrialGrid((*_CHEETAH, *_ANTS), ("promp", "e-maml"), 2),
+        TrialGrid(_CHEETAH, ("ldm",), 4, {"n_mixture": (4, 8, 16, 32)}),
+        TrialGrid(_CHEETAH, ("ldm",), 4, {"p_drop": (0.0, 0.3, 0.5, 0.7)}),
+        TrialGrid(("LDM-AntGoal-v0",), ("ldm",), 2, {"mixture.beta": (1.0, 1.5, 2.0, 2.5)}),
+    ),
+    # the paper's own imaginary tasks: what separates them from the 19 goals that it reports
+    "paper-tasks": (
+        TrialGrid(_GRID, ("ldm",), 8, preset="present-beliefs"),
+        TrialGrid(_GRID, ("ldm",), 8, preset="published-tasks"),
+        TrialGrid(_GRID, ("ldm",), 2, preset="published-learner"),
     ),
     # design choices are made on these tasks, none of which is a test task
     "validation": (TrialGrid(("LDM-GridNaviValidation-v0",), ("ldm", "rl2"), 4),),

@@ -94,6 +94,18 @@ _GRID_PRESENT_BELIEFS: dict[str, Any] = {
     "vae_updates": 8,
     "normalize_reward": False,
 }
+# Such tasks as the authors' code makes them, all of it at once: weights per dimension over 14
+# workers, samples of their beliefs, one dropout mask, the KL weight of their reconstruction's mean,
+# and a buffer that keeps what the first 12 % of the run have shown.
+_GRID_PUBLISHED_TASKS: dict[str, Any] = {
+    **_GRID_PRESENT_BELIEFS,
+    "n_mixture": 8,
+    "mixture": DirichletMixture(n_components=14, per_dimension=True),
+    "imagination": ExpectedReward(n_dropout_masks=1, belief_samples=True),
+    "vae_buffer_keeps": "oldest",
+    "vae_buffer_trajectories": 5_000,
+    "kl_weight": 120.0,
+}
 # such tasks with the paper's policy learner, A2C
 _GRID_A2C: dict[str, Any] = {
     **_GRID,
@@ -104,6 +116,15 @@ _GRID_A2C: dict[str, Any] = {
     "vae_updates": 8,
     "vae_encoded_lengths": 8,
     "total_timesteps": 16_000_000,
+}
+# that learner, the published tasks and the published budget: two days on one core
+_GRID_PUBLISHED_LEARNER: dict[str, Any] = {
+    **_GRID_A2C,
+    "imagination": ExpectedReward(n_dropout_masks=1, belief_samples=True),
+    "vae_buffer_keeps": "oldest",
+    "vae_buffer_trajectories": 100_000,
+    "kl_weight": 120.0,
+    "total_timesteps": 100_000_000,
 }
 _GRID_PAPER: dict[str, Any] = {
     **_GRID,
@@ -137,6 +158,8 @@ def _grid_presets(authors_p_drop: float) -> dict[str, Preset]:
     return {
         "default": Preset(_GRID_PPO, {"ldm": _GRID_LONG, **_GRID_PPO_METHODS}),
         "present-beliefs": Preset(_GRID_PRESENT_BELIEFS, _GRID_PPO_METHODS),
+        "published-tasks": Preset(_GRID_PUBLISHED_TASKS, _GRID_PPO_METHODS),
+        "published-learner": Preset({**_GRID_PUBLISHED_LEARNER, **rate}, _GRID_METHODS),
         "a2c": Preset({**_GRID_A2C, **rate}, _GRID_METHODS),
         "paper": Preset({**_GRID_PAPER, **rate}, _GRID_PAPER_METHODS),
         "authors-code": Preset({**_GRID_CODE, **rate}, _GRID_PAPER_METHODS),
