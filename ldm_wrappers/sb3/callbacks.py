@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, ClassVar
 
@@ -12,8 +13,9 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from ldm_wrappers.arguments import check_integer
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamicsTrainer
+from ldm_wrappers.sb3.normalize import NormalizeWithRealReturns
 from ldm_wrappers.sb3.vec_env import VectorEnvAdapter
-from ldm_wrappers.vector import BeliefObservationWrapper
+from ldm_wrappers.vector import BeliefObservationWrapper, ImaginaryRewardWrapper
 
 
 class SingleThreadedRollouts(BaseCallback):
@@ -81,6 +83,10 @@ class LatentDynamicsCallback(SingleThreadedRollouts):
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="latent-dynamics")
         self._running: Future[dict[str, float]] | None = None
 
+    def _on_training_start(self) -> None:
+        super()._on_training_start()
+        warn_of_imaginary_statistics(self.training_env)
+
     def _on_rollout_start(self) -> None:
         self._finish()
         show_newest_beliefs(self.model)
@@ -122,6 +128,31 @@ def belief_trackers(vec_env: VecEnv) -> list[BeliefTracker]:
             found.append(tracker)
         layer = vars(layer).get("env")
     return found
+
+
+def warn_of_imaginary_statistics(vec_env: VecEnv) -> None:
+    """Warn where imaginary returns enter the statistics that normalise real rewards."""
+    layer: Any = vec_env
+    while layer is not None:
+        stock = isinstance(layer, VecNormalize) and not isinstance(layer, NormalizeWithRealReturns)
+        if stock and layer.norm_reward and (n_normal := _normal_workers(vec_env)):
+            warnings.warn(
+                "VecNormalize divides real rewards by a scale that imaginary returns count in; "
+                f"ldm_wrappers.sb3.NormalizeWithRealReturns(venv, n_normal={n_normal}) keeps them "
+                "out, norm_reward=False leaves rewards as they are",
+                stacklevel=2,
+            )
+        layer = vars(layer).get("venv")
+
+
+def _normal_workers(vec_env: VecEnv) -> int:
+    """Workers with rewards of their own, where others have imaginary ones; else 0."""
+    layer: Any = vec_env.unwrapped
+    while layer is not None:
+        if isinstance(layer, ImaginaryRewardWrapper):
+            return layer.n_normal
+        layer = vars(layer).get("env")
+    return 0
 
 
 def show_newest_beliefs(algorithm: BaseAlgorithm) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,12 @@ from gymnasium import spaces
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from ldm_wrappers.sb3 import NormalizeWithRealReturns
+from ldm_wrappers.sb3 import (
+    NormalizeWithRealReturns,
+    SequenceRecurrentPPO,
+    WholeSequenceLstmPolicy,
+    imagine,
+)
 
 
 class Paying(VecEnv):
@@ -79,3 +85,20 @@ def test_without_mixture_workers_it_is_vec_normalize() -> None:
 def test_bad_numbers_of_normal_workers(n_normal: int) -> None:
     with pytest.raises(ValueError, match=f"between 1 and 2, got {n_normal}"):
         NormalizeWithRealReturns(Paying([1.0, 2.0]), n_normal=n_normal)
+
+
+@pytest.mark.parametrize("kind", ["stock", "observations only", "real returns"])
+def test_the_callback_warns_of_statistics_with_imaginary_returns(kind: str) -> None:
+    vec_env, callback = imagine("Pendulum-v1", num_envs=4, check_tasks=False)
+    wrapped: VecNormalize = {
+        "stock": lambda: VecNormalize(vec_env),
+        "observations only": lambda: VecNormalize(vec_env, norm_reward=False),
+        "real returns": lambda: NormalizeWithRealReturns(vec_env, n_normal=2),
+    }[kind]()
+    agent = SequenceRecurrentPPO(WholeSequenceLstmPolicy, wrapped, n_steps=10, batch_size=None)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        agent.learn(40, callback=callback)
+    told = [str(w.message) for w in caught if "VecNormalize" in str(w.message)]
+    assert len(told) == (kind == "stock")
+    assert all("NormalizeWithRealReturns(venv, n_normal=2)" in text for text in told)
