@@ -1,0 +1,1 @@
+"""What the off-policy methods PEARL, MQL and MIER share."""
