@@ -53,6 +53,7 @@ METHODS: dict[str, Method] = {
     "e-maml": Method("train.promp", "train", inner="log"),
     "oracle-promp": Method("train.promp", "all", inner="ratio"),
     "oracle-e-maml": Method("train.promp", "all", inner="log"),
+    "pearl": Method("train.pearl", "train"),
 }
 METHODS["oracle"] = METHODS["oracle-rl2"]  # the shorter name of the usual oracle
 

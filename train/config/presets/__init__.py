@@ -7,7 +7,7 @@ from typing import Any
 
 from ldm_wrappers.latent_dynamics import LatentDynamicsConfig
 from train.config.methods import METHODS, Method, get_method, settings_class
-from train.config.presets import ant, grid_navi, half_cheetah, meta_gradient
+from train.config.presets import ant, grid_navi, half_cheetah, meta_gradient, pearl
 from train.config.presets.preset import Preset
 from train.config.settings import RunSettings, known_settings, nested_kinds
 
@@ -15,7 +15,7 @@ from train.config.settings import RunSettings, known_settings, nested_kinds
 def _gathered() -> dict[str, dict[str, Preset]]:
     """Presets of all families, with the values of methods that do not learn by PPO."""
     presets = {**grid_navi.PRESETS, **ant.PRESETS, **half_cheetah.PRESETS}
-    for learner in (meta_gradient,):
+    for learner in (meta_gradient, pearl):
         for env_id, by_name in learner.PRESETS.items():
             own = {n: presets[env_id][n].also(learner.METHODS, v) for n, v in by_name.items()}
             presets[env_id] = {**presets[env_id], **own}

@@ -1,0 +1,160 @@
+"""Training episodes on pinned tasks: a batch of environments, each with a task of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from ldm_wrappers.latent_dynamics import TransitionSpec
+from ldm_wrappers.vector.task_rows import reset_rows
+from train.common.learner import AnyVectorEnv
+from train.off_policy.replay import Episode
+
+Array = NDArray[Any]
+
+
+class Sizes:
+    """Sizes of observations and actions, and the environment's actions from those in [-1, 1].
+
+    Args:
+        observation_space: Single observation space.
+        action_space: Single action space.
+
+    Raises:
+        TypeError: Observations are not arrays.
+        ValueError: Actions are not continuous and bounded.
+    """
+
+    def __init__(
+        self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
+    ) -> None:
+        spec = TransitionSpec.from_spaces(observation_space, action_space)
+        bounded = isinstance(action_space, spaces.Box) and action_space.dtype.kind == "f"
+        if not (bounded and np.isfinite([action_space.low, action_space.high]).all()):  # type: ignore[attr-defined]
+            raise ValueError(
+                "PEARL, MQL and MIER need continuous actions with finite bounds, got "
+                f"{action_space}; gymnasium.wrappers.RescaleAction or TransformAction give an "
+                "unbounded Box bounds, and for discrete actions there are ldm, rl2 and varibad"
+            )
+        self.observation_dim = spec.observation_size
+        self.action_space: Any = action_space
+        self.action_dim = int(np.prod(self.action_space.shape))
+
+    def flat(self, observations: Array) -> NDArray[np.float32]:
+        """Observations as float32 (n, observation_dim)."""
+        rows = np.asarray(observations, np.float32)
+        return rows.reshape(len(rows), self.observation_dim)
+
+    def environment_actions(self, actions: Array) -> Array:
+        """Actions in [-1, 1], (n, action_dim), as the environment takes them, (n, …)."""
+        space = self.action_space
+        low, high = np.asarray(space.low, np.float64), np.asarray(space.high, np.float64)
+        rows = np.asarray(actions, np.float64).reshape(len(actions), *space.shape)
+        result = low + 0.5 * (rows + 1.0) * (high - low)
+        clipped: Array = np.clip(result, low, high).astype(space.dtype)
+        return clipped
+
+
+class Recorder:
+    """Gathers the steps of running episodes, one row per environment."""
+
+    def __init__(self, n: int) -> None:
+        self._steps: list[list[tuple[Array, Array, float, Array]]] = [[] for _ in range(n)]
+
+    def add(self, row: int, step: tuple[Array, Array, float, Array]) -> None:
+        """Take in observation, action in [-1, 1], reward and next observation of a row."""
+        self._steps[row].append(step)
+
+    def finish(self, row: int, terminated: bool) -> Episode:
+        """The episode of a row, which begins a new one."""
+        steps, self._steps[row] = self._steps[row], []
+        observations = [step[0] for step in steps] + [steps[-1][3]]
+        return Episode(
+            np.array(observations, np.float32),
+            np.array([step[1] for step in steps], np.float32),
+            np.array([step[2] for step in steps], np.float32),
+            terminated,
+        )
+
+    def drop(self, row: int) -> None:
+        """Forget what a row has gathered."""
+        self._steps[row] = []
+
+
+class Behaviour(Protocol):
+    """Acts in training episodes, one row per environment."""
+
+    def begin_episode(self, row: int, episode: int) -> None:
+        """Episode number ``episode`` of this visit begins in a row."""
+
+    def act(self, observations: NDArray[np.float32]) -> Array:
+        """Actions in [-1, 1], (n, action_dim)."""
+
+    def observe(self, actions: Array, rewards: Array, observations: Array) -> None:
+        """Take in a step: its actions, its rewards and the observations it was taken from."""
+
+
+Finished = Callable[[int, int, Episode], None]
+
+
+def collect(
+    env: AnyVectorEnv,
+    sizes: Sizes,
+    behaviour: Behaviour,
+    tasks: NDArray[np.float32],
+    n_episodes: int,
+    finished: Finished,
+    seed: int,
+) -> int:
+    """Play ``n_episodes`` episodes of each task.
+
+    A row whose episode has ended begins its next one in the same step, so that early ends cost
+    nothing. Everything begins with a seeded reset: what follows depends on ``seed`` and the
+    behaviour alone, not on the state that the environments were left in.
+
+    Args:
+        env: Environments that never reset by themselves.
+        sizes: Their sizes.
+        behaviour: Acts.
+        tasks: One per environment, (n, task_dim).
+        n_episodes: Episodes per environment.
+        finished: Called with row, number of the episode and the episode when one is over.
+        seed: Seed of the environments.
+
+    Returns:
+        Number of steps that belong to these episodes.
+    """
+    n = env.num_envs
+    done, recorder, steps = np.zeros(n, np.int64), Recorder(n), 0
+    shown, _ = reset_rows(env, seed, {"task": tasks})
+    for row in range(n):
+        behaviour.begin_episode(row, 0)
+    while (done < n_episodes).any():
+        observations = sizes.flat(shown)
+        actions = np.asarray(behaviour.act(observations), np.float32)
+        shown, rewards, terminations, truncations, _ = env.step(sizes.environment_actions(actions))
+        following, ended = sizes.flat(shown), np.asarray(terminations | truncations)
+        behaviour.observe(actions, np.asarray(rewards, np.float32), observations)
+        for row in np.flatnonzero(done < n_episodes):
+            reward = float(rewards[row])
+            recorder.add(row, (observations[row], actions[row], reward, following[row]))
+            steps += 1
+        if ended.any():
+            for row in np.flatnonzero(ended & (done < n_episodes)):
+                episode = recorder.finish(row, bool(terminations[row]))
+                finished(int(row), int(done[row]), episode)
+                done[row] += 1
+                if done[row] < n_episodes:
+                    behaviour.begin_episode(int(row), int(done[row]))
+            shown = _restart(env, tasks, ended, shown)
+    return steps
+
+
+def _restart(env: AnyVectorEnv, tasks: Array, ended: NDArray[np.bool_], shown: Array) -> Array:
+    """Reset the rows that ended to the same tasks; what is shown then."""
+    fresh, _ = reset_rows(env, None, {"task": tasks, "reset_mask": ended.copy()})
+    return np.where(ended.reshape(-1, *(1,) * (fresh.ndim - 1)), fresh, shown)

@@ -1,0 +1,104 @@
+"""Acting in meta-episodes: what the three methods' actors share."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import VectorEnv, VectorWrapper
+from numpy.typing import NDArray
+
+from ldm_wrappers.vector import MultiEpisodeWrapper
+from train.common.learner import AnyVectorEnv
+from train.common.rollout import Step
+from train.off_policy.collection import Recorder, Sizes
+from train.off_policy.replay import Episode
+
+Array = NDArray[Any]
+
+
+class InnerEnds(VectorWrapper):
+    """Adds ``infos["episode_terminated"]``: whether the environment ended the inner episode.
+
+    Args:
+        env: Environments that never reset by themselves, inside the meta-episodes.
+    """
+
+    handles_reset_mask = True  # for MultiEpisodeWrapper: nothing is kept per environment
+
+    @classmethod
+    def inside(cls, env: VectorEnv[Any, Any, Any]) -> AnyVectorEnv:
+        """Meta-episodes like ``env``'s around this wrapper."""
+        assert isinstance(env, MultiEpisodeWrapper)
+        return MultiEpisodeWrapper(cls(env.env), env.n_episodes)
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Step, and report terminations in the infos too."""
+        observations, rewards, terminations, truncations, infos = self.env.step(actions)
+        infos = {**infos, "episode_terminated": np.array(terminations, bool)}
+        return observations, rewards, terminations, truncations, infos
+
+
+class EpisodeActor(abc.ABC):
+    """Acts greedily in meta-episodes, one row per task, and keeps a row's finished episodes.
+
+    Args:
+        sizes: Sizes of observations and actions.
+
+    Attributes:
+        episodes: The episodes so far of each row's meta-episode.
+    """
+
+    def __init__(self, sizes: Sizes) -> None:
+        self.sizes = sizes
+        self.episodes: list[list[Episode]] = []
+        self._recorder = Recorder(0)
+        self._begins = np.zeros(0, bool)
+        self._actions: Array = np.zeros(0)
+
+    def begin(self, n: int) -> None:
+        """Begin ``n`` meta-episodes."""
+        self.episodes = [[] for _ in range(n)]
+        self._recorder, self._begins = Recorder(n), np.ones(n, bool)
+
+    def act(self, observations: Array, episode_starts: NDArray[np.bool_]) -> Array:
+        """Actions (n, …) of the environment."""
+        for row in np.flatnonzero(episode_starts):
+            self.episodes[row] = []
+            self._recorder.drop(row)
+        for row in np.flatnonzero(self._begins | episode_starts):
+            self.begin_episode(int(row), len(self.episodes[row]))
+        self._begins[:] = False
+        self._actions = np.asarray(self.actions(self.sizes.flat(observations)), np.float32)
+        return self.sizes.environment_actions(self._actions)
+
+    def observe(self, step: Step) -> None:
+        """Record the step; an episode that ended with it is whole."""
+        shown = self.sizes.flat(step.observations)
+        following = self.sizes.flat(step.infos["next_obs"])
+        self.observe_rows(shown, self._actions, np.asarray(step.rewards, np.float32))
+        starts = step.ended | np.asarray(step.infos["episode_index"] != step.episode)
+        for row in range(len(shown)):
+            transition = (shown[row], self._actions[row], step.rewards[row], following[row])
+            self._recorder.add(row, transition)
+            if starts[row]:
+                terminated = bool(np.asarray(step.infos["episode_terminated"])[row])
+                self.episodes[row].append(self._recorder.finish(row, terminated))
+        self._begins = starts
+
+    def end(self) -> None:
+        """Forget the meta-episodes."""
+        self.begin(0)
+
+    @abc.abstractmethod
+    def begin_episode(self, row: int, episode: int) -> None:
+        """Inner episode ``episode`` begins in a row; ``self.episodes[row]`` are before it."""
+
+    @abc.abstractmethod
+    def actions(self, observations: NDArray[np.float32]) -> Array:
+        """Actions in [-1, 1], (n, action_dim)."""
+
+    def observe_rows(self, observations: Array, actions: Array, rewards: Array) -> None:
+        """Take in a step: where it was taken, its actions in [-1, 1] and its rewards, (n, …)."""
+        return

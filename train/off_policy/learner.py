@@ -1,0 +1,292 @@
+"""What the learners of PEARL, MQL and MIER share: visits of train tasks, replay, states."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from stable_baselines3.common.logger import Logger
+from torch import nn
+
+from ldm_wrappers.latent_dynamics.generator_state import check_generator_state
+from ldm_wrappers.saved_state import (
+    check_like,
+    check_optimizer,
+    load_weights,
+    state_part,
+    to_tensors,
+)
+from train.common.env_source import EnvSource
+from train.common.envs import base_env
+from train.common.guard import Guard, check_weights
+from train.common.learner import AfterIterationHook, AnyVectorEnv, Learner, chosen_device
+from train.config.methods import get_method
+from train.config.off_policy import OffPolicySettings
+from train.off_policy.collection import Behaviour, Sizes, collect
+from train.off_policy.evaluation import InnerEnds
+from train.off_policy.replay import Episode, TaskReplay
+from train.off_policy.tasks import training_tasks
+
+Tensor = torch.Tensor
+Array = NDArray[Any]
+# what a seed is drawn for, so that no two streams of a run are the same
+WEIGHTS, NOISE, DRAWS, ENVS, EVALUATION = range(5)
+
+
+def stream_seed(seed: int, purpose: int, *index: int) -> int:
+    """A 63-bit seed of its own for each purpose of each run."""
+    words = np.random.SeedSequence((seed, purpose, *index)).generate_state(2, np.uint32)
+    return int(words[0]) | (int(words[1]) & 0x7FFFFFFF) << 32
+
+
+class OffPolicyLearner(Learner):
+    """Visits of train tasks, gradient steps on their replay, and again.
+
+    An iteration is a visit of ``n_workers`` train tasks and the gradient steps that its environment
+    steps are worth. The first iterations visit all train tasks in turn, without gradient steps.
+    Each begins with a seeded reset, so that environments need not be saved for an exact resume.
+
+    Args:
+        config: Settings of the run.
+
+    Raises:
+        ValueError: The environment has no task distribution, no step limit, or actions of another
+            kind.
+    """
+
+    config: OffPolicySettings
+
+    def __init__(self, config: OffPolicySettings) -> None:
+        self.config = config
+        self.device = chosen_device(config.device)
+        self.tasks = training_tasks(config)
+        self.horizon = episode_length(config)
+        split = get_method(config.method).split
+        self.env: AnyVectorEnv = Guard(base_env(config, config.n_workers, split))
+        try:
+            self.sizes = Sizes(self.env.single_observation_space, self.env.single_action_space)
+            self.replay = self.new_replay(replay_capacity(config, len(self.tasks), self.horizon))
+        except BaseException:
+            self.env.close()
+            raise
+        self.rng = np.random.default_rng(stream_seed(config.seed, DRAWS))
+        self.generator = torch.Generator(self.device)
+        self.generator.manual_seed(stream_seed(config.seed, NOISE))
+        self.networks: dict[str, nn.Module] = {}
+        self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        self.iteration = 0
+        self.n_updates = 0
+        self.loaded = False  # from a finished run's files
+        self._steps = 0
+        self._owed = 0.0  # gradient steps that the environment steps so far are worth
+        self._returns: dict[str, list[float]] = {}
+        self._logger: Logger | None = None
+
+    def new_replay(self, capacity: int) -> TaskReplay:
+        """An empty replay of all train tasks that keeps ``capacity`` episodes of each."""
+        sizes = (self.sizes.observation_dim, self.sizes.action_dim)
+        return TaskReplay(len(self.tasks), capacity, self.horizon, *sizes)
+
+    # --- what a method adds ---------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def visit(self, tasks: NDArray[np.int64], initial: bool) -> int:
+        """Collect episodes of the tasks (n_workers,); the number of steps."""
+
+    @abc.abstractmethod
+    def update(self) -> Mapping[str, Tensor]:
+        """One gradient step of everything; its losses."""
+
+    def replays(self) -> dict[str, TaskReplay]:
+        """Everything that holds episodes, by name."""
+        return {"replay": self.replay}
+
+    # --- training -------------------------------------------------------------------------------
+
+    @property
+    def num_timesteps(self) -> int:
+        """Environment steps of training so far, those of the initial episodes too."""
+        return self._steps
+
+    @property
+    def n_initial_iterations(self) -> int:
+        """Iterations that it takes to visit every train task once."""
+        return -(-len(self.tasks) // self.config.n_workers)
+
+    def set_logger(self, logger: Logger) -> None:
+        """Record metrics into ``logger``."""
+        self._logger = logger
+
+    def learn(self, total_timesteps: int, after_iteration: AfterIterationHook) -> None:
+        """Visit ▸ gradient steps ▸ ``after_iteration``, and again."""
+        while self._steps < total_timesteps:
+            initial = self.iteration < self.n_initial_iterations
+            steps = self.visit(self._next_tasks(initial), initial)
+            self._steps += steps
+            if not initial:
+                self._owed += steps * self.config.updates_per_step
+                self._learn_from_replay()
+            self.iteration += 1
+            after_iteration(self.iteration)
+
+    def _next_tasks(self, initial: bool) -> NDArray[np.int64]:
+        n, n_tasks = self.config.n_workers, len(self.tasks)
+        if initial:
+            return (self.iteration * n + np.arange(n)) % n_tasks
+        orders = [self.rng.permutation(n_tasks) for _ in range(-(-n // n_tasks))]
+        return np.concatenate(orders)[:n]
+
+    def _learn_from_replay(self) -> None:
+        sums: dict[str, float] = {}
+        n = int(self._owed)
+        for _ in range(n):
+            for name, value in self.update().items():
+                sums[name] = sums.get(name, 0.0) + float(value)
+        self._owed -= n
+        self.n_updates += n
+        if self._logger is not None:
+            for name, total in sums.items():
+                self._logger.record(f"train/{name}", total / n)
+            self._logger.record("train/n_updates", self.n_updates)
+
+    def collect(
+        self,
+        behaviour: Behaviour,
+        tasks: NDArray[np.int64],
+        n_episodes: int,
+        finished: Callable[[int, int, Episode], None],
+    ) -> int:
+        """Play training episodes of the tasks (n_workers,); the number of steps."""
+        seed = stream_seed(self.config.seed, ENVS, self.iteration)
+        return collect(
+            self.env, self.sizes, behaviour, self.tasks[tasks], n_episodes, finished, seed
+        )
+
+    def note_return(self, name: str, episode: Episode) -> None:
+        """Remember an episode's return for the next row of metrics."""
+        self._returns.setdefault(name, []).append(float(episode.rewards.sum(dtype=np.float64)))
+
+    def log_statistics(self) -> None:
+        """Mean returns of the episodes since the last row."""
+        if self._logger is not None:
+            for name, returns in self._returns.items():
+                self._logger.record(f"rollout/return_{name}", float(np.mean(returns)))
+        self._returns = {}
+
+    def check_finite(self) -> None:
+        """Check the weights of all networks."""
+        check_weights(**self.networks)
+
+    def position(self) -> str:
+        """Iteration and environment step."""
+        return f"iteration {self.iteration}, step {self._steps:,}"
+
+    def evaluation_env(self, env: AnyVectorEnv) -> AnyVectorEnv:
+        """Meta-episodes as they are; infos tell ends of inner episodes apart."""
+        return InnerEnds.inside(env)
+
+    def close(self) -> None:
+        """Close the training environments."""
+        self.env.close()
+
+    # --- states ---------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, optimizers, replay, generators and counters."""
+        return {
+            "timesteps": self._steps,
+            "iteration": self.iteration,
+            "n_updates": self.n_updates,
+            "owed": self._owed,
+            "returns": self._returns,
+            "networks": {name: net.state_dict() for name, net in self.networks.items()},
+            "optimizers": {name: one.state_dict() for name, one in self.optimizers.items()},
+            "replays": {name: replay.state_dict() for name, replay in self.replays().items()},
+            "rng": self.rng.bit_generator.state,
+            "generator": self.generator.get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> bool:
+        """Inverse of :meth:`state_dict`; environments need no state."""
+        self._check(state)
+        for name, network in self.networks.items():
+            load_weights(network, state["networks"][name], name)
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(to_tensors(state["optimizers"][name]))
+        for name, replay in self.replays().items():
+            replay.load_state_dict(state["replays"][name])
+        self.rng.bit_generator.state = state["rng"]
+        self.generator.set_state(torch.from_numpy(np.array(state["generator"])))
+        self._steps, self.iteration = int(state["timesteps"]), int(state["iteration"])
+        self.n_updates, self._owed = int(state["n_updates"]), float(state["owed"])
+        self._returns = {name: list(values) for name, values in state["returns"].items()}
+        return True
+
+    def _check(self, state: dict[str, Any]) -> None:
+        """Compare a state with this learner before anything is touched."""
+        for part in ("timesteps", "iteration", "n_updates", "owed", "returns", "rng"):
+            state_part(state, part)
+        networks = state_part(state, "networks")
+        for name, network in self.networks.items():
+            check_weights_like(state_part(networks, name), network, name)
+        optimizers = state_part(state, "optimizers")
+        for name, optimizer in self.optimizers.items():
+            check_optimizer(state_part(optimizers, name), optimizer, name)
+        replays = state_part(state, "replays")
+        for name, replay in self.replays().items():
+            replay.check_state(state_part(replays, name), name)
+        check_generator_state(state_part(state, "generator"), self.generator)
+        type(self.rng.bit_generator)().state = state["rng"]
+
+    def artifacts(self) -> dict[str, Any]:
+        """The weights of all networks."""
+        return {"policy": {name: net.state_dict() for name, net in self.networks.items()}}
+
+    def load_artifacts(self, contents: Mapping[str, Any]) -> None:
+        """Inverse of :meth:`artifacts`."""
+        weights = contents["policy"]
+        for name, network in self.networks.items():
+            check_weights_like(state_part(weights, name), network, name)
+        for name, network in self.networks.items():
+            load_weights(network, weights[name], name)
+        self.loaded = True
+
+
+def check_weights_like(weights: Any, network: nn.Module, name: str) -> None:
+    """Raise a ``ValueError`` unless ``weights`` fit the network."""
+    check_like(weights, dict(network.state_dict()), name)
+
+
+def episode_length(config: OffPolicySettings) -> int:
+    """H, the most steps of an episode.
+
+    Raises:
+        ValueError: The environment has no step limit.
+    """
+    horizon = EnvSource.of(config).facts().horizon
+    if horizon is None:
+        raise ValueError(
+            f"{config.env_id} declares no max_episode_steps, so episodes have no bound: set "
+            "--max-episode-steps"
+        )
+    return horizon
+
+
+def replay_capacity(config: OffPolicySettings, n_tasks: int, horizon: int) -> int:
+    """Episodes that the replay keeps per task.
+
+    Raises:
+        ValueError: The initial episodes do not fit.
+    """
+    capacity = config.replay_size // (n_tasks * horizon)
+    if capacity < config.initial_episodes:
+        raise ValueError(
+            f"replay_size = {config.replay_size} keeps {capacity} episodes of {horizon} steps of "
+            f"each of {n_tasks} train tasks, expected room for the initial_episodes = "
+            f"{config.initial_episodes}: at least {config.initial_episodes * n_tasks * horizon}"
+        )
+    return capacity

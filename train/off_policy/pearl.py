@@ -1,0 +1,228 @@
+"""PEARL: a posterior over a task latent, and SAC conditioned on its samples.
+
+Rakelly et al., "Efficient Off-Policy Meta-Reinforcement Learning via Probabilistic Context
+Variables" (arXiv 1903.08254).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from train.config.off_policy import PearlSettings
+from train.off_policy.collection import Sizes
+from train.off_policy.evaluation import EpisodeActor
+from train.off_policy.learner import (
+    EVALUATION,
+    WEIGHTS,
+    OffPolicyLearner,
+    stream_seed,
+)
+from train.off_policy.networks import SquashedGaussian, adam, mlp, seeded_weights
+from train.off_policy.posterior import kl_to_standard_normal, product_of_gaussians
+from train.off_policy.replay import Episode, TaskReplay, Transitions, whole_episodes
+from train.off_policy.sac import ValueSAC
+
+Tensor = torch.Tensor
+Array = NDArray[Any]
+
+
+class ContextEncoder(nn.Module):
+    """q(z | c): one Gaussian factor per transition, whatever their order.
+
+    Args:
+        sizes: Sizes of observations and actions.
+        latent_dim: Columns of z.
+        hidden: Widths of the hidden layers.
+        next_observation: Whether a transition's next observation is among the inputs.
+    """
+
+    def __init__(
+        self, sizes: Sizes, latent_dim: int, hidden: tuple[int, ...], next_observation: bool
+    ) -> None:
+        super().__init__()
+        observations = sizes.observation_dim * (2 if next_observation else 1)
+        columns = observations + sizes.action_dim + 1
+        self.net = mlp((columns, *hidden, 2 * latent_dim))
+        self.next_observation = next_observation
+
+    def forward(self, context: Transitions) -> tuple[Tensor, Tensor]:
+        """Mean and variance of the posterior, (…, latent_dim), given context (…, n)."""
+        columns = [context.observations, context.actions, context.rewards.unsqueeze(-1)]
+        if self.next_observation:
+            columns.append(context.next_observations)
+        means, raw = self.net(torch.cat(columns, dim=-1)).chunk(2, dim=-1)
+        return product_of_gaussians(means, nn.functional.softplus(raw))
+
+
+class PearlLearner(OffPolicyLearner):
+    """Alternates visits of train tasks with gradient steps of encoder, critics, value and policy.
+
+    Args:
+        config: Settings of the run.
+    """
+
+    config: PearlSettings
+
+    def __init__(self, config: PearlSettings) -> None:
+        super().__init__(config)
+        first = max(config.initial_episodes, config.prior_episodes * config.n_workers)
+        self.context = self.new_replay(first)  # what was collected with z from the prior
+        with seeded_weights(stream_seed(config.seed, WEIGHTS)):
+            self.encoder = ContextEncoder(
+                self.sizes,
+                config.latent_dim,
+                config.encoder_hidden_sizes,
+                config.next_observation_in_context,
+            ).to(self.device)
+            self.sac = ValueSAC(
+                self.sizes.observation_dim + config.latent_dim,
+                self.sizes.action_dim,
+                config.net_arch,
+                rate=config.learning_rate,
+                gamma=config.gamma,
+                tau=config.tau,
+                ent_coef=config.ent_coef,
+                reward_scale=config.reward_scale,
+                regularization=config.policy_regularization,
+            ).to(self.device)
+        self.networks = {"encoder": self.encoder, "sac": self.sac}
+        parameters = [*self.sac.critics.parameters(), *self.encoder.parameters()]
+        critics = adam(parameters, config.learning_rate)
+        self.optimizers = {"critics": critics, **self.sac.optimizers}
+
+    def replays(self) -> dict[str, TaskReplay]:
+        """All episodes, and those with z from the prior since a task's last visit."""
+        return {"replay": self.replay, "context": self.context}
+
+    def visit(self, tasks: NDArray[np.int64], initial: bool) -> int:
+        """Episodes with z ~ prior, then with z from the posterior given those of this visit."""
+        config = self.config
+        n_prior = config.initial_episodes if initial else config.prior_episodes
+        n_episodes = n_prior if initial else n_prior + config.posterior_episodes
+        for task in tasks:
+            self.context.clear(task)
+
+        def finished(row: int, number: int, episode: Episode) -> None:
+            self.replay.add(tasks[row], episode)
+            if number < n_prior:
+                self.context.add(tasks[row], episode)
+            self.note_return("prior" if number < n_prior else "posterior", episode)
+
+        behaviour = _Exploration(self, tasks, n_prior)
+        return self.collect(behaviour, tasks, n_episodes, finished)
+
+    def update(self) -> Mapping[str, Tensor]:
+        """One step of encoder and critics, value and target, and policy."""
+        config, n_tasks = self.config, len(self.tasks)
+        tasks = self.rng.integers(n_tasks, size=config.meta_batch)
+        context = self.context.draw(tasks, config.context_size, self.rng)
+        places = self.replay.draw(tasks, config.batch_size, self.rng)
+        batch = self.replay.take(places, self.device)
+        return self.learn_from(self.context.take(context, self.device), batch)
+
+    def learn_from(self, context: Transitions, batch: Transitions) -> Mapping[str, Tensor]:
+        """As :meth:`update`, from context (tasks, c) and a batch (tasks, n)."""
+        mean, variance = self.encoder(context)
+        z = mean + variance.sqrt() * self._noise(mean.shape)
+        columns = z.unsqueeze(1).expand(-1, batch.rewards.shape[1], -1)
+        inputs = torch.cat([batch.observations, columns], dim=-1)
+        following = torch.cat([batch.next_observations, columns.detach()], dim=-1)
+        critic_loss = self.sac.critic_loss(batch, inputs, following)
+        kl = kl_to_standard_normal(mean, variance).sum()
+        optimizer = self.optimizers["critics"]
+        optimizer.zero_grad(set_to_none=True)
+        (critic_loss + self.config.kl_weight * kl).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        losses = self.sac.update_policy(inputs.detach(), self.generator)
+        latent = {"kl": kl / len(mean), "z_std": variance.sqrt().mean()}
+        found = {"critic_loss": critic_loss, **latent, **losses}
+        return {name: value.detach() for name, value in found.items()}
+
+    @torch.no_grad()
+    def posterior(self, context: Transitions) -> tuple[Tensor, Tensor]:
+        """Mean and variance given context (…, n), without gradient."""
+        mean, variance = self.encoder(context)
+        return mean, variance
+
+    def _noise(self, shape: Any) -> Tensor:
+        return torch.randn(shape, generator=self.generator, device=self.device)
+
+    def actor(self) -> PearlActor:
+        """Explores with z ~ prior for N − 1 episodes; the last one has z from the posterior."""
+        return PearlActor(self)
+
+
+class _Exploration:
+    """Stochastic behaviour of training episodes."""
+
+    def __init__(self, learner: PearlLearner, tasks: NDArray[np.int64], n_prior: int) -> None:
+        self.learner, self.tasks, self.n_prior = learner, tasks, n_prior
+        self.z = np.zeros((len(tasks), learner.config.latent_dim), np.float32)
+
+    def begin_episode(self, row: int, episode: int) -> None:
+        learner = self.learner
+        noise = learner.rng.standard_normal(self.z.shape[1], np.float32)
+        if episode < self.n_prior:
+            self.z[row] = noise
+            return
+        size = learner.config.context_size
+        places = learner.context.draw(self.tasks[[row]], size, learner.rng)
+        mean, variance = learner.posterior(learner.context.take(places, learner.device))
+        self.z[row] = mean[0].cpu().numpy() + variance[0].sqrt().cpu().numpy() * noise
+
+    @torch.no_grad()
+    def act(self, observations: NDArray[np.float32]) -> Array:
+        inputs = torch.from_numpy(np.concatenate([observations, self.z], axis=1))
+        policy: SquashedGaussian = self.learner.sac.policy
+        actions, _ = policy.sample(inputs.to(self.learner.device), self.learner.generator)
+        return actions.cpu().numpy()
+
+    def observe(self, actions: Array, rewards: Array, observations: Array) -> None:
+        return
+
+
+class PearlActor(EpisodeActor):
+    """The deterministic policy, with a new z for each episode.
+
+    Args:
+        learner: Whose weights act. Its replay is never read.
+
+    Attributes:
+        z: What each row acts on, float32 (n, latent_dim).
+    """
+
+    def __init__(self, learner: PearlLearner) -> None:
+        super().__init__(learner.sizes)
+        self.learner = learner
+        self.z = np.zeros((0, learner.config.latent_dim), np.float32)
+
+    def begin(self, n: int) -> None:
+        """Begin ``n`` meta-episodes; the same random numbers every time."""
+        super().begin(n)
+        self.z = np.zeros((n, self.learner.config.latent_dim), np.float32)
+        self._rngs = [
+            np.random.default_rng(stream_seed(self.learner.config.seed, EVALUATION, row))
+            for row in range(n)
+        ]
+
+    def begin_episode(self, row: int, episode: int) -> None:
+        """z ~ prior, or in the last episode z ~ posterior given all transitions before it."""
+        noise = self._rngs[row].standard_normal(self.z.shape[1], np.float32)
+        if episode < self.learner.config.n_episodes - 1:
+            self.z[row] = noise
+            return
+        context = whole_episodes(self.episodes[row], self.learner.device)
+        mean, variance = self.learner.posterior(context)
+        self.z[row] = mean.cpu().numpy() + variance.sqrt().cpu().numpy() * noise
+
+    @torch.no_grad()
+    def actions(self, observations: NDArray[np.float32]) -> Array:
+        """tanh of the policy's mean."""
+        inputs = torch.from_numpy(np.concatenate([observations, self.z], axis=1))
+        return self.learner.sac.policy.mode(inputs.to(self.learner.device)).cpu().numpy()
