@@ -43,6 +43,8 @@ def override_text(config: RunSettings, ignored: frozenset[str] = IGNORED_IN_GROU
 def unused_settings(config: RunSettings) -> frozenset[str]:
     """Settings that have no effect on what the configuration's method trains."""
     chosen = get_method(config.method)
+    if chosen.observation is None:  # settings of other learners have an effect, all of them
+        return frozenset()
     names = list(flattened(config.to_dict()))
     unused: set[str] = set() if chosen.mixreg else {"mixreg_alpha"}
     if not chosen.imaginary:

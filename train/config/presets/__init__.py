@@ -86,9 +86,9 @@ def _preset_values(env_id: str, method: Method, name: str) -> dict[str, Any]:
         shared = {field.name for field in dataclasses.fields(RunSettings)}
         values = {key: value for key, value in values.items() if key in shared}
         made = [key for key, preset in presets.items() if base in preset.methods]
-        if env_id in PRESETS and name not in made:
+        if env_id in PRESETS and name not in (made or ["default"]):
             raise ValueError(
-                f"preset {name!r} of {env_id} is not for {own}, expected one of {made}"
+                f"preset {name!r} of {env_id} is not for {own}, expected one of {made or ['default']}"
             )
     based_on = chosen.methods.get(base, {})
     if method.imaginary:  # LDM on variBAD: variBAD's policy, but the VAE that imagines is LDM's

@@ -36,7 +36,7 @@ _ANT_GOAL: dict[str, Any] = {"n_train_tasks": 150, "meta_batch": 10}
 
 
 def _family(default: dict[str, Any], paper: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {"default": default, "paper": paper, "authors-code": paper}
+    return {"default": default, "paper": paper}
 
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
