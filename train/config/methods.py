@@ -54,6 +54,8 @@ METHODS: dict[str, Method] = {
     "oracle-promp": Method("train.promp", "all", inner="ratio"),
     "oracle-e-maml": Method("train.promp", "all", inner="log"),
     "pearl": Method("train.pearl", "train"),
+    "mql": Method("train.mql", "train"),
+    "mier": Method("train.mier", "train"),
 }
 METHODS["oracle"] = METHODS["oracle-rl2"]  # the shorter name of the usual oracle
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, Literal
 
 from train.config.settings import RunSettings, check_positive
 
@@ -23,6 +23,22 @@ def check_share(settings: Any, names: str) -> None:
         value = getattr(settings, name)
         if not 0.0 <= value <= 1.0:
             raise ValueError(f"{name} must lie in [0, 1], got {value}")
+
+
+def check_widths(settings: Any, name: str) -> None:
+    """Raise a ``ValueError`` that shows hidden layers one of which has no width."""
+    widths = getattr(settings, name)
+    if min(widths, default=1) < 1:
+        raise ValueError(f"{name} must hold widths of at least 1, got {widths}")
+
+
+def check_adaptable(settings: RunSettings) -> None:
+    """Raise a ``ValueError`` unless there are episodes before the last one."""
+    if settings.n_episodes < 2:
+        raise ValueError(
+            f"n_episodes must be at least 2 for method {settings.method}, whose last episode needs "
+            f"others before it to infer the task from, got {settings.n_episodes}"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +82,7 @@ class OffPolicySettings(RunSettings):
             "learning_rate",
         )
         check_share(self, "gamma tau")
-        if min(self.net_arch, default=1) < 1:
-            raise ValueError(f"net_arch must hold widths of at least 1, got {self.net_arch}")
+        check_widths(self, "net_arch")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,13 +118,132 @@ class PearlSettings(OffPolicySettings):
             self, "meta_batch prior_episodes latent_dim context_size reward_scale ent_coef"
         )
         check_not_negative(self, "posterior_episodes kl_weight policy_regularization")
-        if min(self.encoder_hidden_sizes, default=1) < 1:
+        check_widths(self, "encoder_hidden_sizes")
+        check_adaptable(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class MqlSettings(OffPolicySettings):
+    """Settings of MQL (arXiv 1910.00125)."""
+
+    n_episodes: int = 11
+    """Episodes N of one task in a meta-episode; the weights adapt on all but the last one."""
+    updates_per_step: float = 1.0
+    """Gradient steps per environment step that is collected after the initial ones."""
+    batch_size: int = 256
+    """Transitions of a gradient step, of all train tasks together."""
+    learning_rate: float = 1e-3
+    """Adam's learning rate in meta-training."""
+    initial_episodes: int = 3
+    """Random episodes of every train task before the first gradient step."""
+
+    episodes_per_visit: int = 1
+    """Episodes of a task per visit."""
+    history_length: int = 20
+    """Steps L that the context reads."""
+    context_dim: int = 15
+    """Units of the GRUs, so columns of a context."""
+    policy_freq: int = 2
+    """Gradient steps of the critics per step of actor and targets."""
+    exploration_noise: float = 0.3
+    """Standard deviation of the noise on training actions in [-1, 1]."""
+    target_noise: float = 0.3
+    """Standard deviation of the noise on the target's actions, clipped at 0.5."""
+    adapt_from: float = 0.0
+    """Share of total_timesteps from which on evaluations adapt weights, which takes minutes."""
+    adapt_learning_rate: float = 1e-3
+    """Adam's learning rate in adaptation."""
+    snapshot_size: int = 2000
+    """Newest transitions of a task, a new or a train task, that tell tasks apart."""
+    snapshot_updates: int = 10
+    """Gradient steps on the new task's transitions."""
+    replay_updates: int = 100
+    """Gradient steps on the train tasks' transitions after that."""
+    adapt_batch_size: int = 1280
+    """Transitions of such a step."""
+    propensity_features: Literal["context", "observation-context"] = "context"
+    """What the propensity of a transition is judged by."""
+    propensity_c: float = 0.1
+    """Weight C of the data in the logistic regression."""
+    propensity_clip: float = 1.0
+    """Log odds of "new" that count at most."""
+    correct_class_sizes: bool = False
+    """Correct the propensity for the unequal numbers of old and new transitions."""
+    prox: float | None = None
+    """Weight λ of the squared distance from the meta-trained weights; None: one minus the
+    normalised effective sample size of each batch, as in the paper."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(
+            self,
+            "episodes_per_visit history_length context_dim policy_freq adapt_learning_rate "
+            "snapshot_size adapt_batch_size propensity_c propensity_clip",
+        )
+        check_not_negative(self, "exploration_noise target_noise snapshot_updates replay_updates")
+        check_share(self, "adapt_from")
+        if self.prox is not None:
+            check_not_negative(self, "prox")
+        check_adaptable(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class MierSettings(OffPolicySettings):
+    """Settings of MIER (arXiv 2006.07178)."""
+
+    meta_batch: int = 10
+    """Train tasks per gradient step, drawn with replacement."""
+    batch_size: int = 200
+    """Transitions of a task that the context adapts to, and of those after it."""
+    prior_episodes: int = 2
+    """Episodes per visit with the initial context; the context adapts to them."""
+    adapted_episodes: int = 3
+    """Episodes per visit with the adapted context."""
+    context_dim: int = 5
+    """Columns of the context φ."""
+    context_steps: int = 2
+    """Gradient steps on φ."""
+    context_learning_rate: float = 0.01
+    """Learning rate of these steps."""
+    learn_initial_context: bool = False
+    """Learn the initial context too; else it is 0."""
+    model_hidden_sizes: tuple[int, ...] = (200, 200, 200, 200)
+    """Hidden layers of the model, leaky ReLU."""
+    model_dynamics: bool = False
+    """Let the model predict changes of the observation beside rewards (where the dynamics vary
+    between tasks)."""
+    model_learning_rate: float = 1e-3
+    """Adam's learning rate of the model."""
+    reward_scale: float = 1.0
+    """What the critics' rewards are multiplied by."""
+    target_entropy: float = -1.0
+    """Entropy of the actions that the coefficient of SAC is learned for."""
+    adapt_from: float = 0.0
+    """Share of total_timesteps from which on evaluations relabel, which takes minutes."""
+    relabel_updates: int = 0
+    """Gradient steps of SAC per test task, mostly on relabelled transitions; 0: only the context
+    adapts."""
+    relabel_batch_size: int = 256
+    """Transitions of such a step."""
+    real_share: float = 0.05
+    """Share of them that is the test task's own."""
+    test_context_steps: int = 2
+    """Gradient steps on φ before relabelling; those after context_steps have a rate of 0.001."""
+    test_model_updates: int = 100
+    """Gradient steps of the model on the test task's transitions before relabelling."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(
+            self,
+            "meta_batch prior_episodes context_dim context_steps context_learning_rate "
+            "model_learning_rate reward_scale test_context_steps",
+        )
+        check_not_negative(self, "adapted_episodes relabel_updates test_model_updates")
+        check_share(self, "adapt_from real_share")
+        if self.relabel_batch_size < 2:
             raise ValueError(
-                f"encoder_hidden_sizes must hold widths of at least 1, got "
-                f"{self.encoder_hidden_sizes}"
+                f"relabel_batch_size must be at least 2, got {self.relabel_batch_size}"
             )
-        if self.n_episodes < 2:
-            raise ValueError(
-                f"n_episodes must be at least 2 for method {self.method}, whose last episode needs "
-                f"others before it to infer the task from, got {self.n_episodes}"
-            )
+        check_widths(self, "model_hidden_sizes")
+        check_adaptable(self)

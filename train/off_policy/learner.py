@@ -143,14 +143,16 @@ class OffPolicyLearner(Learner):
     def _learn_from_replay(self) -> None:
         sums: dict[str, float] = {}
         n = int(self._owed)
+        counts: dict[str, int] = {}  # of each loss: some are not of every step
         for _ in range(n):
             for name, value in self.update().items():
                 sums[name] = sums.get(name, 0.0) + float(value)
+                counts[name] = counts.get(name, 0) + 1
+            self.n_updates += 1
         self._owed -= n
-        self.n_updates += n
         if self._logger is not None:
             for name, total in sums.items():
-                self._logger.record(f"train/{name}", total / n)
+                self._logger.record(f"train/{name}", total / counts[name])
             self._logger.record("train/n_updates", self.n_updates)
 
     def collect(

@@ -64,9 +64,7 @@ class SquashedGaussian(nn.Module):
         return self.draw(*self(inputs), generator)
 
     @staticmethod
-    def draw(
-        mean: Tensor, log_std: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+    def draw(mean: Tensor, log_std: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """As :meth:`sample`, from what :meth:`forward` returned."""
         noise = torch.randn(
             mean.shape, generator=generator, dtype=mean.dtype, device=generator.device

@@ -195,11 +195,13 @@ class PearlActor(EpisodeActor):
 
     Attributes:
         z: What each row acts on, float32 (n, latent_dim).
+        seed: Seed of the latents, the run's.
     """
 
     def __init__(self, learner: PearlLearner) -> None:
         super().__init__(learner.sizes)
         self.learner = learner
+        self.seed = learner.config.seed
         self.z = np.zeros((0, learner.config.latent_dim), np.float32)
 
     def begin(self, n: int) -> None:
@@ -207,8 +209,7 @@ class PearlActor(EpisodeActor):
         super().begin(n)
         self.z = np.zeros((n, self.learner.config.latent_dim), np.float32)
         self._rngs = [
-            np.random.default_rng(stream_seed(self.learner.config.seed, EVALUATION, row))
-            for row in range(n)
+            np.random.default_rng(stream_seed(self.seed, EVALUATION, row)) for row in range(n)
         ]
 
     def begin_episode(self, row: int, episode: int) -> None:

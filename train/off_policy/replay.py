@@ -213,7 +213,7 @@ class TaskReplay:
         if not 0 <= used <= self.capacity:
             raise ValueError(f"{name}: lengths is {lengths.shape}, expected (K, ≤ {self.capacity})")
         check_like(state, self._cut(used), name)
-        if not (0 <= lengths).all() or not (lengths <= self.horizon).all():
+        if not (lengths >= 0).all() or not (lengths <= self.horizon).all():
             raise ValueError(f"{name}: lengths outside [0, {self.horizon}]")
 
     def _cut(self, used: int) -> dict[str, Any]:
@@ -238,7 +238,9 @@ class TaskReplay:
 
 def whole_episodes(episodes: list[Episode], device: str = "cpu") -> Transitions:
     """All transitions of some episodes, in order: (Σ T, …)."""
-    ended = [np.arange(len(e)) == len(e) - 1 if e.terminated else np.zeros(len(e)) for e in episodes]
+    ended = [
+        np.arange(len(e)) == len(e) - 1 if e.terminated else np.zeros(len(e)) for e in episodes
+    ]
     arrays = (
         np.concatenate([e.observations[:-1] for e in episodes]),
         np.concatenate([e.actions for e in episodes]),

@@ -7,7 +7,7 @@ from typing import Any
 
 from ldm_wrappers.latent_dynamics import LatentDynamicsConfig
 from train.config.methods import METHODS, Method, get_method, settings_class
-from train.config.presets import ant, grid_navi, half_cheetah, meta_gradient, pearl
+from train.config.presets import ant, grid_navi, half_cheetah, meta_gradient, mier, mql, pearl
 from train.config.presets.preset import Preset
 from train.config.settings import RunSettings, known_settings, nested_kinds
 
@@ -15,7 +15,7 @@ from train.config.settings import RunSettings, known_settings, nested_kinds
 def _gathered() -> dict[str, dict[str, Preset]]:
     """Presets of all families, with the values of methods that do not learn by PPO."""
     presets = {**grid_navi.PRESETS, **ant.PRESETS, **half_cheetah.PRESETS}
-    for learner in (meta_gradient, pearl):
+    for learner in (meta_gradient, pearl, mql, mier):
         for env_id, by_name in learner.PRESETS.items():
             own = {n: presets[env_id][n].also(learner.METHODS, v) for n, v in by_name.items()}
             presets[env_id] = {**presets[env_id], **own}
@@ -87,8 +87,9 @@ def _preset_values(env_id: str, method: Method, name: str) -> dict[str, Any]:
         values = {key: value for key, value in values.items() if key in shared}
         made = [key for key, preset in presets.items() if base in preset.methods]
         if env_id in PRESETS and name not in (made or ["default"]):
+            known = made or ["default"]
             raise ValueError(
-                f"preset {name!r} of {env_id} is not for {own}, expected one of {made or ['default']}"
+                f"preset {name!r} of {env_id} is not for {own}, expected one of {known}"
             )
     based_on = chosen.methods.get(base, {})
     if method.imaginary:  # LDM on variBAD: variBAD's policy, but the VAE that imagines is LDM's

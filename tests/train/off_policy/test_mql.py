@@ -1,0 +1,176 @@
+"""MQL: contexts, the penalty, adaptation and what it leaves alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from line_env import HORIZON
+from toy_runs import settings
+
+from train.common.evaluation import Evaluator
+from train.mql import build
+from train.off_policy.mql import Histories, MqlLearner, td3_step
+from train.off_policy.replay import Episode, Places
+from train.off_policy.td3 import TD3, HistoryBatch, squared_distance
+
+Tensor = torch.Tensor
+
+
+def tiny(**changes: Any) -> MqlLearner:
+    learner = build(settings("mql", **changes))
+    for _ in range(learner.n_initial_iterations):
+        learner.visit(learner._next_tasks(True), True)
+    return learner
+
+
+def some_batch(learner: MqlLearner, n: int = 32) -> HistoryBatch:
+    return learner.batch(learner.replay, learner.replay.draw_any(n, np.random.default_rng(0)))
+
+
+def test_acting_encodes_what_training_encodes() -> None:
+    """At each step of an episode the behaviour's history is the window of the replay."""
+    learner = tiny()
+    episode = learner.replay.episodes(0)[0]
+    slot = int(learner.replay._next[0])  # the oldest, if the ring is full; else 0
+    slot = slot if learner.replay._lengths[0, slot] else 0
+    histories = Histories(learner.config.history_length, 1, learner.columns)
+    for t in range(len(episode)):
+        place = Places(*(np.array([value]) for value in (0, slot, t)))
+        window = learner.replay.windows(place, learner.config.history_length)
+        np.testing.assert_array_equal(histories.windows, window.numpy())
+        histories.add(episode.actions[[t]], episode.rewards[[t]], episode.observations[[t]])
+    histories.forget(0)
+    assert not histories.windows.any()
+
+
+def test_the_penalty_is_zero_at_the_anchor_and_has_its_gradient_elsewhere() -> None:
+    td3, anchor = tiny().td3, tiny().td3
+    distance = squared_distance(td3.actor, anchor.actor)
+    gradients = torch.autograd.grad(distance, list(td3.actor.parameters()))
+    assert float(distance.detach()) == 0 and not any(g.any() for g in gradients)
+    with torch.no_grad():
+        for parameter in td3.actor.parameters():
+            parameter.add_(0.5)
+    gradients = torch.autograd.grad(
+        0.3 * squared_distance(td3.actor, anchor.actor), list(td3.actor.parameters())
+    )
+    for gradient in gradients:
+        torch.testing.assert_close(gradient, torch.full_like(gradient, 2 * 0.3 * 0.5))
+
+
+def test_gradients_of_the_two_losses() -> None:
+    learner = tiny()
+    td3, batch = learner.td3, some_batch(learner)
+
+    def reached() -> dict[str, bool]:
+        return {
+            name: any(p.grad is not None and bool(p.grad.any()) for p in child.parameters())
+            for name, child in td3.named_children()
+        }
+
+    none = dict.fromkeys(("actor", "critics", "target_actor", "target_critics"), False)
+    td3.critic_loss(batch, learner.generator).backward()
+    assert reached() == {**none, "critics": True}
+    td3.zero_grad()
+    td3.actor_loss(batch).backward()
+    assert reached() == {**none, "actor": True}
+
+
+def test_weights_of_zero_leave_the_penalty_alone() -> None:
+    learner = tiny()
+    td3 = learner.td3
+    optimizers = td3.optimizers(1e-3)
+    before = [p.clone() for p in td3.parameters()]
+    zero = torch.zeros(32)
+    td3_step(td3, optimizers, some_batch(learner), learner.generator, True, zero, (0.5, td3))
+    assert all(torch.equal(a, b) for a, b in zip(td3.parameters(), before, strict=True))
+
+
+def test_a_truncated_state_bootstraps_and_a_terminal_one_does_not() -> None:
+    torch.manual_seed(0)
+    learner = tiny()
+    for terminated, expected in ((1.0, 1.0), (0.0, 2.0)):
+        td3 = TD3(1, 1, 4, (16,), gamma=0.5, tau=0.2, target_noise=0.1)
+        optimizers = td3.optimizers(1e-2)
+        batch = some_batch(learner, 64)
+        steps = {name: torch.zeros_like(value) for name, value in vars(batch.steps).items()}
+        steps |= {"rewards": torch.ones(64), "terminations": torch.full((64,), terminated)}
+        still = HistoryBatch(type(batch.steps)(**steps), batch.windows * 0, batch.next_windows * 0)
+        for index in range(150):
+            td3_step(td3, optimizers, still, learner.generator, index % 2 == 0)
+        shown = still.steps.observations
+        inputs = td3.critics.inputs(shown, still.windows)
+        values = td3.critics.values.smallest(inputs, td3.actor(shown, still.windows))
+        assert float(values.mean().detach()) == pytest.approx(expected, abs=0.1)
+
+
+def test_adaptation_changes_a_copy_and_restores_by_leaving_the_rest() -> None:
+    learner = tiny(replay_updates=3)
+    learner.update()
+    tensors = [
+        *learner.td3.state_dict().values(),
+        *(v for o in learner.optimizers.values() for s in o.state.values() for v in s.values()),
+    ]
+    before = [t.clone() for t in tensors]
+    generators = (learner.generator.get_state(), str(learner.rng.bit_generator.state))
+    evaluator = Evaluator(learner)
+    actor = learner.actor()
+    evaluator.evaluate(actor)
+    adapted = learner.adapt(learner.replay.episodes(0)[:1])
+    assert not torch.equal(adapted.actor.net[0].weight, learner.td3.actor.net[0].weight)
+    assert all(torch.equal(a, b) for a, b in zip(tensors, before, strict=True))
+    assert torch.equal(generators[0], learner.generator.get_state())
+    assert generators[1] == str(learner.rng.bit_generator.state)
+    again = learner.adapt(learner.replay.episodes(0)[:1])
+    pairs = zip(adapted.parameters(), again.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_adaptation_may_wait_until_a_share_of_the_training() -> None:
+    learner = tiny(adapt_from=1.0)
+    assert not learner.adapts
+    learner._steps = learner.config.total_timesteps
+    assert learner.adapts
+    assert tiny(adapt_from=0.0).adapts
+
+
+def line_episode(goal: float, rng: np.random.Generator) -> Episode:
+    actions = rng.uniform(-1, 1, (HORIZON, 1)).astype(np.float32)
+    x = np.concatenate([[[0.0]], np.cumsum(0.2 * actions, axis=0)]).astype(np.float32)
+    return Episode(x, actions, -np.abs(x[1:, 0] - goal).astype(np.float32), False)
+
+
+def test_the_propensity_tells_the_tasks_apart() -> None:
+    """Transitions of the new task's own goal count more than those of the other goal."""
+    learner = tiny()
+    rng = np.random.default_rng(0)
+    new = learner.new_batch([line_episode(1.0, rng) for _ in range(20)])
+    weights, bias = learner.propensity(new, rng)
+    odds = [
+        learner.features(learner.new_batch([line_episode(goal, rng) for _ in range(30)])) @ weights
+        + bias
+        for goal in (-1.0, 1.0)
+    ]
+    assert odds[0].mean() > odds[1].mean() + 0.5  # log odds of "old"
+    late = np.tile(np.arange(HORIZON) >= 3, 30)  # histories that hold some rewards
+    assert (odds[0][late] > np.median(odds[1][late])).mean() > 0.9
+
+
+@pytest.mark.slow
+def test_the_toy_adaptation_helps_on_the_held_out_goal() -> None:
+    learner = build(settings("mql", total_timesteps=4000))
+    learner.learn(4000, lambda _: None)
+    returns = {}
+    for adapt_from in (0.0, 1.0):
+        learner.config = settings("mql", total_timesteps=10**9, adapt_from=adapt_from)
+        evaluator = Evaluator(learner)
+        returns[adapt_from] = {r.split: r.returns for r in evaluator.evaluate(learner.actor())}
+        evaluator.close()
+    print(returns)
+    for split in ("train", "eval"):
+        with_it, without = (returns[share][split][:, -1].mean() for share in (0.0, 1.0))
+        assert with_it > without - 0.3
+    assert returns[0.0]["eval"][:, -1].mean() > returns[1.0]["eval"][:, -1].mean()

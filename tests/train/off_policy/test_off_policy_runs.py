@@ -1,0 +1,150 @@
+"""Whole runs of the off-policy scripts, through the command line as a user would."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fault_runs import assert_same_run
+from line_env import Line
+from toy_runs import settings
+
+from train import evaluate
+from train.common import hooks
+from train.common.artifacts import load_artifacts
+from train.common.evaluation import Evaluator
+from train.config.methods import get_method
+from train.persistence.files import read_csv
+from train.persistence.run_folder import RunFolder
+
+METHODS = ("pearl", "mql", "mier")
+SIZES: dict[str, str] = {
+    "pearl": """--meta-batch 3 --context-size 8 --encoder-hidden-sizes 8 --prior-episodes 1
+    --posterior-episodes 1""",
+    "mql": """--n-episodes 3 --history-length 3 --context-dim 4 --snapshot-updates 1
+    --replay-updates 2 --adapt-batch-size 8""",
+    "mier": """--meta-batch 3 --prior-episodes 1 --adapted-episodes 1 --model-hidden-sizes 8
+    --relabel-updates 2 --relabel-batch-size 6 --test-model-updates 2""",
+}
+FLAGS = """--env-fn line_env:line --n-workers 2 --initial-episodes 2 --batch-size 6 --net-arch 8
+--updates-per-step 0.1 --replay-size 200 --device cpu --eval-interval 80 --checkpoint-interval 40"""
+
+
+def run(method: str, path: Path, *flags: str) -> Path:
+    arguments = [*shlex.split(FLAGS), *shlex.split(SIZES[method]), "--run-dir", str(path)]
+    script = importlib.import_module(get_method(method).script)
+    assert script.main([*arguments, "--total-timesteps", "200", "--method", method, *flags]) == 0
+    return path
+
+
+@pytest.fixture(autouse=True)
+def trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LDM_TRUST_MODULES", "line_env")
+
+
+class Killed(BaseException):
+    """Ends a training without any of its cleaning up being asked."""
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_interrupted_run_ends_as_a_whole_one(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, broken = run(method, tmp_path / "whole"), tmp_path / "broken"
+    evaluation = hooks.PeriodicEvaluation.__call__
+
+    def die(self: Any, now: int) -> None:
+        if now == 4:
+            raise Killed
+        evaluation(self, now)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(hooks.PeriodicEvaluation, "__call__", die)
+        with pytest.raises(Killed):
+            run(method, broken)
+    script = importlib.import_module(get_method(method).script)
+    assert script.main(["--resume", str(broken)]) == 0
+    assert_same_run(broken, whole)
+    other = run(method, tmp_path / "other", "--seed", "1")
+    assert (other / "metrics.csv").read_text() != (whole / "metrics.csv").read_text()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_finished_run_is_evaluated_from_its_files(method: str, tmp_path: Path) -> None:
+    path = run(method, tmp_path / "run")
+    rows = read_csv(path / "evaluations.csv")
+    last = [row for row in rows if row["timesteps"] == rows[-1]["timesteps"]]
+    learner = load_artifacts(RunFolder.open(path))
+    found = {r.split: r.returns for r in Evaluator(learner).evaluate(learner.actor())}
+    learner.close()
+    returns = np.concatenate([found[split].ravel() for split in ("train", "eval")])
+    assert [repr(float(value)) for value in returns] == [row["return"] for row in last]
+    assert evaluate.main([str(path)]) in (0, None)
+    assert list(path.glob("**/*.png"))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_evaluation_comes_before_training_repeats_and_changes_nothing(method: str) -> None:
+    script = importlib.import_module(get_method(method).script)
+    learner = script.build(settings(method))
+    for _ in range(learner.n_initial_iterations):
+        learner.visit(learner._next_tasks(True), True)
+    before = [value.clone() for net in learner.networks.values() for value in net.parameters()]
+    state = learner.generator.get_state()
+    evaluator = Evaluator(learner)
+    first, second = (evaluator.evaluate(learner.actor()) for _ in range(2))
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one.returns, other.returns)
+    after = [value for net in learner.networks.values() for value in net.parameters()]
+    assert all(bool((a == b).all()) for a, b in zip(after, before, strict=True))
+    assert bool((learner.generator.get_state() == state).all())
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ("--env-id LDM-GridNavi-v0", "continuous actions with finite bounds, got Discrete(5)"),
+        ("--env-id Pendulum-v1", "has no task_distribution"),
+        ("--replay-size 3", "replay_size = 3 keeps 0 episodes"),
+        ("--n-episodes 1", "n_episodes must be at least 2"),
+        ("--updates-per-step 0", "updates_per_step must be positive"),
+        ("--gamma 1.5", "gamma must lie in [0, 1], got 1.5"),
+        ("--net-arch 0", "net_arch must hold widths of at least 1, got (0,"),
+        ("--n-mixture 3", "--n-mixture"),
+        ("--method ldm", "python -m train.recurrent_ppo"),
+    ],
+)
+def test_bad_input_is_refused_in_a_line(
+    flags: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = importlib.import_module("train.pearl")
+    base = shlex.split(FLAGS)
+    with pytest.raises(SystemExit) as stopped:
+        script.main([*base, "--run-dir", str(tmp_path / "run"), *shlex.split(flags)])
+    assert stopped.value.code == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and said in error, error
+    assert not os.listdir(tmp_path)
+
+
+def test_test_tasks_never_enter_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sentinel: the held-out goal would be seen in ``_begin_episode`` of a training step."""
+    played: set[float] = set()
+    reset = Line.reset
+
+    def watch(self: Line, **arguments: Any) -> Any:
+        result = reset(self, **arguments)
+        played.add(float(self._current_task()[0]))
+        return result
+
+    monkeypatch.setattr(Line, "reset", watch)
+    for method in METHODS:
+        script = importlib.import_module(get_method(method).script)
+        learner = script.build(settings(method, updates_per_step=0.01))
+        learner.learn(1000, lambda _: None)
+    assert played == {-1.0, 1.0}

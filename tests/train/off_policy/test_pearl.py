@@ -1,0 +1,151 @@
+"""PEARL: where its gradients come from, what its encoder may read, and the toy."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from line_env import HORIZON
+from toy_runs import settings
+
+from train.common.evaluation import Evaluator
+from train.off_policy.pearl import PearlLearner
+from train.off_policy.replay import Episode, Transitions
+from train.pearl import build
+
+
+def tiny(**changes: Any) -> PearlLearner:
+    learner = build(settings("pearl", **changes))
+    for _ in range(learner.n_initial_iterations):
+        learner.visit(learner._next_tasks(True), True)
+    return learner
+
+
+def batches(learner: PearlLearner) -> tuple[Transitions, Transitions]:
+    rng = np.random.default_rng(0)
+    tasks = np.array([0, 1, 0, 1])
+    context = learner.context.take(learner.context.draw(tasks, 8, rng))
+    return context, learner.replay.take(learner.replay.draw(tasks, 8, rng))
+
+
+def test_the_encoder_learns_from_the_critics_loss_alone() -> None:
+    """With λ_KL = 0 its gradient is that of the critics' loss, by a second computation."""
+    learner = tiny(kl_weight=0.0)
+    context, batch = batches(learner)
+    noise = torch.Generator().manual_seed(5)
+    learner.generator.manual_seed(5)
+    mean, variance = learner.encoder(context)
+    z = mean + variance.sqrt() * torch.randn(mean.shape, generator=noise)
+    repeated = z.unsqueeze(1).expand(-1, 8, -1)
+    inputs = torch.cat([batch.observations, repeated], -1)
+    following = torch.cat([batch.next_observations, repeated], -1)
+    loss = learner.sac.critic_loss(batch, inputs, following)
+    expected = torch.autograd.grad(loss, list(learner.encoder.parameters()))
+    assert sum(float(g.abs().sum()) for g in expected) > 0
+    learner.learn_from(context, batch)
+    for parameter, gradient in zip(learner.encoder.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient)
+
+
+def test_the_kl_term_is_a_sum_over_tasks() -> None:
+    learner = tiny(kl_weight=2.0)
+    context, batch = batches(learner)
+    losses = learner.learn_from(context, batch)
+    mean, variance = tiny(kl_weight=2.0).encoder(context)
+    kl = 0.5 * (mean**2 + variance - variance.log() - 1).sum()
+    assert float(losses["kl"]) * 4 == pytest.approx(kl.item(), rel=1e-5)
+    # a weight of the KL alone: the critics' loss of rewards, values and targets of 0 vanishes
+    zero = Transitions(*(torch.zeros_like(part) for part in vars(batch).values()))
+    for parameter in [*learner.sac.critics.parameters(), *learner.sac.target_value.parameters()]:
+        parameter.data.zero_()
+    mean, variance = learner.encoder(context)
+    loss = 2.0 * 0.5 * (mean**2 + variance - variance.log() - 1).sum()
+    expected = torch.autograd.grad(loss, list(learner.encoder.parameters()))
+    learner.learn_from(context, zero)
+    for parameter, gradient in zip(learner.encoder.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient)
+
+
+def test_a_tasks_context_changes_its_own_latent_only() -> None:
+    learner = tiny()
+    context, _ = batches(learner)
+    before, _ = learner.posterior(context)
+    rewards = context.rewards.clone()
+    rewards[1] += 3.0
+    after, _ = learner.posterior(dataclasses.replace(context, rewards=rewards))
+    changed = (after != before).any(dim=1)
+    assert changed.tolist() == [False, True, False, False]
+
+
+def sentinel(length: int = HORIZON) -> Episode:
+    rewards = np.full(length, 777.0, np.float32)
+    return Episode(
+        np.zeros((length + 1, 1), np.float32), np.zeros((length, 1), np.float32), rewards, False
+    )
+
+
+def test_the_encoder_reads_prior_episodes_of_this_task_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Sentinel rewards of posterior episodes, of other tasks and of evaluations never get there."""
+    learner = tiny()
+    seen: list[torch.Tensor] = []
+    forward = type(learner.encoder).forward
+    monkeypatch.setattr(
+        type(learner.encoder),
+        "forward",
+        lambda self, c: (seen.append(c.rewards), forward(self, c))[1],
+    )
+    learner.replay.add(0, sentinel())  # data that is not from the prior
+    learner.context.add(1, sentinel())  # another task's context
+    for _ in range(3):
+        learner.update()
+    of_task_0 = learner.context.take(learner.context.draw(np.array([0]), 500, learner.rng))
+    assert float(of_task_0.rewards.max()) < 100
+    learner.visit(np.array([0, 0, 1, 1]), initial=False)
+    held = [float(e.rewards.max()) for t in range(2) for e in learner.context.episodes(t)]
+    assert max(held) < 100  # the visit has emptied both
+    assert len(held) == 4 * learner.config.prior_episodes
+    assert len(learner.context.episodes(0)) == 2 * learner.config.prior_episodes
+    seen.clear()
+    before = {k: v.copy() for k, v in learner.replay.state_dict().items()}
+    evaluator = Evaluator(learner)
+    evaluator.evaluate(learner.actor())
+    evaluator.close()
+    for name, value in learner.replay.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+    # at test, the context is the row's own episodes so far: all of them, once each
+    assert {tuple(c.shape) for c in seen} == {(HORIZON * (learner.config.n_episodes - 1),)}
+    assert len(learner.tasks) == 2 and 0.5 not in learner.tasks
+
+
+def test_a_settings_way_out() -> None:
+    with pytest.raises(ValueError, match="n_episodes must be at least 2"):
+        settings("pearl", n_episodes=1)
+
+
+@pytest.mark.slow
+def test_the_toy_third_episode_knows_the_goal() -> None:
+    learner = build(settings("pearl", total_timesteps=4200, seed=0))
+    learner.learn(4200, lambda _: None)
+    third, first, means = [], [], []
+    rng = np.random.default_rng(0)
+    for seed in range(5):
+        evaluator = Evaluator(learner, seed)
+        actor = learner.actor()
+        actor.seed = seed
+        results = {r.split: r.returns for r in evaluator.evaluate(actor)}
+        third.append(results["train"][:, -1])
+        first.append(results["train"][:, 0])
+        evaluator.close()
+    for _ in range(5):
+        places = learner.context.draw(np.arange(2), 2 * HORIZON, rng)
+        means.append(learner.posterior(learner.context.take(places))[0].numpy())
+    print(np.mean(third), np.mean(first), np.mean(means, axis=0))
+    assert np.mean(third) > -3
+    assert np.mean(first) < -4
+    split = np.sign(np.array(means))
+    assert ((split[:, 0] == -split[:, 1]) & (split == split[0])).all(axis=0).any()

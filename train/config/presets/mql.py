@@ -1,0 +1,65 @@
+"""Presets of MQL, and why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from train.config.presets import off_policy
+
+# The authors collect one episode of a test task; ten fill their snapshot of 2000 transitions, and
+# the eleventh is the one that the paper of LDM reports.
+_PAPER: dict[str, Any] = {
+    **off_policy.PAPER,
+    "n_episodes": 11,
+    "replay_size": 1_000_000,
+    "net_arch": (300, 300),
+}
+_CHEETAH: dict[str, Any] = {"initial_episodes": 3}
+_ANT_DIR: dict[str, Any] = {
+    "initial_episodes": 8,
+    "learning_rate": 3e-4,
+    "policy_freq": 4,
+    "exploration_noise": 0.2,
+    "target_noise": 0.4,
+    "history_length": 25,
+    "context_dim": 30,
+    "snapshot_updates": 5,
+    "replay_updates": 400,
+    "propensity_clip": 1.2,
+    "propensity_c": 0.05,
+}
+_ANT_GOAL: dict[str, Any] = {
+    "n_train_tasks": 150,
+    "initial_episodes": 6,
+    "learning_rate": 4e-4,
+    "policy_freq": 4,
+    "history_length": 40,
+    "context_dim": 40,
+    "snapshot_size": 1000,
+    "replay_updates": 150,
+    "adapt_batch_size": 256,
+    "propensity_clip": 2.0,
+    "propensity_features": "observation-context",
+}
+# A tenth of a gradient step per environment step. Only the last evaluations adapt weights: that
+# takes longer than the episodes.
+_DEFAULT: dict[str, Any] = {
+    **off_policy.DEFAULT,
+    "n_episodes": 11,
+    "updates_per_step": 0.1,
+    "eval_interval": 250_000,
+    "adapt_from": 0.95,
+}
+
+
+def _family(own: dict[str, Any], updates_per_step: float) -> dict[str, dict[str, Any]]:
+    paper = {**_PAPER, **own, "updates_per_step": updates_per_step}
+    return {"default": {**_DEFAULT, **own}, "paper": paper}
+
+
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "LDM-HalfCheetahVel-v0": _family(_CHEETAH, 1.0),
+    "LDM-AntDir-v0": _family(_ANT_DIR, 1.0),
+    "LDM-AntGoal-v0": _family(_ANT_GOAL, 0.2),
+}
+METHODS = ("mql",)

@@ -1,0 +1,46 @@
+"""Train MQL: TD3 on a context of the recent history, adapted to a test task from the replay.
+
+    python train/mql.py --env-id LDM-HalfCheetahVel-v0 --seed 0
+
+Fakoor et al., "Meta-Q-Learning" (arXiv 1910.00125); it adapts weights at test. Its parts are in
+``train/off_policy``: context and adaptation (``mql.py``), TD3 (``td3.py``), the propensity of old
+transitions (``propensity.py``), replay per train task (``replay.py``) and episodes on pinned tasks
+(``collection.py``). The loop around them is ``train/common/training.py``. Every setting is a flag;
+its default is the preset's, of ``train/config/presets``.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from train.common import training
+from train.config.off_policy import MqlSettings as Settings
+from train.off_policy.mql import MqlLearner
+from train.persistence.run_folder import RunFolder
+
+
+def build(config: Settings) -> MqlLearner:
+    """Environments, replay and TD3 of a run; nothing is trained yet.
+
+    Raises:
+        ValueError: Settings that contradict the environment.
+    """
+    return MqlLearner(config)
+
+
+def train(config: Settings, resume: RunFolder | None = None) -> RunFolder:
+    """Visit of train tasks ▸ gradient steps ▸ evaluation, metrics, checkpoint; and again."""
+    return training.train(config, build, resume)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the command line, train, and say where the results are."""
+    return training.main("train.mql", build, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,317 @@
+"""MIER: a context identified by gradient steps on a model, SAC conditioned on it, relabelling.
+
+Mendonca et al. (arXiv 2006.07178).
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from train.config.off_policy import MierSettings
+from train.off_policy.context_model import ContextModel, adapt_context
+from train.off_policy.evaluation import EpisodeActor
+from train.off_policy.learner import EVALUATION, WEIGHTS, OffPolicyLearner, stream_seed
+from train.off_policy.networks import SquashedGaussian, adam, seeded_weights
+from train.off_policy.replay import Episode, TaskReplay, Transitions, whole_episodes
+from train.off_policy.sac import TwinSAC
+
+Tensor = torch.Tensor
+Array = NDArray[Any]
+GRADIENT_CLIP = 10.0
+LATER_CONTEXT_RATE = 0.001  # of the test's context steps after those of the training
+
+
+class MierLearner(OffPolicyLearner):
+    """Alternates visits of train tasks with gradient steps of the model and of SAC.
+
+    Args:
+        config: Settings of the run.
+    """
+
+    config: MierSettings
+
+    def __init__(self, config: MierSettings) -> None:
+        super().__init__(config)
+        self.context = self.new_replay(self.replay.capacity)  # what was collected with φ_0
+        with seeded_weights(stream_seed(config.seed, WEIGHTS)):
+            self.model = ContextModel(
+                self.sizes.observation_dim,
+                self.sizes.action_dim,
+                config.context_dim,
+                config.model_hidden_sizes,
+                config.model_dynamics,
+            ).to(self.device)
+            self.sac = TwinSAC(
+                self.sizes.observation_dim + config.context_dim,
+                self.sizes.action_dim,
+                config.net_arch,
+                rate=config.learning_rate,
+                gamma=config.gamma,
+                tau=config.tau,
+                target_entropy=config.target_entropy,
+                reward_scale=config.reward_scale,
+            ).to(self.device)
+        self.initial_context = torch.nn.Parameter(
+            torch.zeros(config.context_dim, device=self.device),
+            requires_grad=config.learn_initial_context,
+        )
+        self.networks = {
+            "model": self.model,
+            "sac": self.sac,
+            "initial_context": torch.nn.ParameterList([self.initial_context]),
+        }
+        learned = [*self.model.parameters()]
+        learned += [self.initial_context] if config.learn_initial_context else []
+        self.optimizers = {
+            "model": adam(learned, config.model_learning_rate),
+            **self.sac.optimizers,
+        }
+
+    def replays(self) -> dict[str, TaskReplay]:
+        """All episodes, and those that were collected with φ_0."""
+        return {"replay": self.replay, "context": self.context}
+
+    def visit(self, tasks: NDArray[np.int64], initial: bool) -> int:
+        """Episodes with φ_0, then with φ adapted on those of this visit."""
+        config = self.config
+        n_prior = config.initial_episodes if initial else config.prior_episodes
+        n_episodes = n_prior if initial else n_prior + config.adapted_episodes
+        behaviour = _Exploration(self, n_prior)
+
+        def finished(row: int, number: int, episode: Episode) -> None:
+            self.replay.add(tasks[row], episode)
+            if number < n_prior:
+                self.context.add(tasks[row], episode)
+                behaviour.episodes[row].append(episode)
+            self.note_return("prior" if number < n_prior else "adapted", episode)
+
+        return self.collect(behaviour, tasks, n_episodes, finished)
+
+    def update(self) -> Mapping[str, Tensor]:
+        """A step of the model through the inner steps, and one of SAC on the adapted contexts."""
+        config = self.config
+        tasks = self.rng.integers(len(self.tasks), size=config.meta_batch)
+        size = config.batch_size
+        before = self.context.take(self.context.draw(tasks, size, self.rng), self.device)
+        batch = self.replay.take(self.replay.draw(tasks, size, self.rng), self.device)
+        loss, contexts = self.model_loss(before, batch)
+        optimizer = self.optimizers["model"]
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        for group in optimizer.param_groups:
+            torch.nn.utils.clip_grad_norm_(group["params"], GRADIENT_CLIP)
+        optimizer.step()
+        losses = self.sac_step(self.sac, batch, contexts.detach(), self.generator)
+        norm = contexts.detach().norm(dim=-1).mean()
+        return {"model_loss": loss.detach(), "context_norm": norm, **losses}
+
+    def model_loss(self, before: Transitions, batch: Transitions) -> tuple[Tensor, Tensor]:
+        """Mean loss on ``batch`` after adapting to ``before``, and the contexts (tasks, …)."""
+        config = self.config
+        start = self.initial_context.expand(len(before.rewards), -1)
+        rates = [config.context_learning_rate] * config.context_steps
+        contexts = adapt_context(
+            self.model, before, start, rates, GRADIENT_CLIP, differentiable=True
+        )
+        return self.model.losses(batch, contexts).mean() + self.model.bound_penalty(), contexts
+
+    @staticmethod
+    def sac_step(
+        sac: TwinSAC, batch: Transitions, contexts: Tensor, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """A step of SAC on transitions (tasks, n, …) with constant contexts (tasks, …)."""
+        columns = contexts.unsqueeze(1).expand(-1, batch.rewards.shape[1], -1)
+        inputs = torch.cat([batch.observations, columns], dim=-1)
+        following = torch.cat([batch.next_observations, columns], dim=-1)
+        losses = sac.update(batch, inputs, following, generator)
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    # --- adaptation -----------------------------------------------------------------------------
+
+    @property
+    def relabels(self) -> bool:
+        """Whether evaluations relabel experience at this point of the training."""
+        config = self.config
+        reached = self.loaded or self._steps >= config.adapt_from * config.total_timesteps
+        return reached and config.relabel_updates > 0
+
+    def identify(
+        self, episodes: list[Episode], model: ContextModel | None = None, n_steps: int | None = None
+    ) -> Tensor:
+        """φ after gradient steps on some episodes of a task, (context_dim,)."""
+        config = self.config
+        batch = _one_task(whole_episodes(episodes, self.device))
+        n_steps = config.context_steps if n_steps is None else n_steps
+        early = min(n_steps, config.context_steps)
+        rates = [config.context_learning_rate] * early
+        rates += [LATER_CONTEXT_RATE] * (n_steps - early)
+        start = self.initial_context.detach().unsqueeze(0)
+        return adapt_context(model or self.model, batch, start, rates, GRADIENT_CLIP)[0]
+
+    def relabel(self, episodes: list[Episode], row: int = 0) -> tuple[SquashedGaussian, Tensor]:
+        """A policy and φ for the task of some episodes; nothing of the learner changes.
+
+        The paper's section 4.3, its off-policy form: transitions of the train tasks, with rewards
+        that the model imagines for this task, continue SAC beside the real ones.
+
+        Args:
+            episodes: The new task's.
+            row: Tells the random numbers of several tasks apart.
+        """
+        config = self.config
+        seed = stream_seed(config.seed, EVALUATION, 1 + row)
+        rng = np.random.default_rng(seed)
+        generator = torch.Generator(self.device)
+        generator.manual_seed(seed)
+        context = self.identify(episodes, n_steps=config.test_context_steps)
+        model = self._tuned_model(episodes, context)
+        sac = copy.deepcopy(self.sac)
+        sac.optimizers = sac.fresh_optimizers()
+        real = whole_episodes(episodes, self.device)
+        n_real = max(1, round(config.real_share * config.relabel_batch_size))
+        for _ in range(config.relabel_updates):
+            chosen = torch.from_numpy(rng.integers(0, len(real.rewards), size=n_real))
+            places = self.replay.draw_any(config.relabel_batch_size - n_real, rng)
+            old = self.relabelled(self.replay.take(places, self.device), model, context, generator)
+            batch = _one_task(_joined(old, _rows(real, chosen.to(self.device))))
+            self.sac_step(sac, batch, context.unsqueeze(0), generator)
+        return sac.policy, context
+
+    def relabelled(
+        self, old: Transitions, model: ContextModel, context: Tensor, generator: torch.Generator
+    ) -> Transitions:
+        """The transitions (n, …) with rewards r ~ p̂(· | s, a, φ)."""
+        rewards = model.sample_rewards(old.observations, old.actions, context, generator)
+        return dataclasses.replace(old, rewards=rewards)
+
+    def _tuned_model(self, episodes: list[Episode], context: Tensor) -> ContextModel:
+        """The model after ``test_model_updates`` Adam steps on the new task's episodes."""
+        model = copy.deepcopy(self.model)
+        if self.config.test_model_updates:
+            optimizer = adam(model.parameters(), self.config.model_learning_rate)
+            batch = _one_task(whole_episodes(episodes, self.device))
+            for _ in range(self.config.test_model_updates):
+                loss = model.losses(batch, context.unsqueeze(0)).mean() + model.bound_penalty()
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+        return model
+
+    def actor(self) -> MierActor:
+        """N − 1 stochastic episodes with φ_0; the last, deterministic one with the adapted φ."""
+        return MierActor(self)
+
+    def artifacts(self) -> dict[str, Any]:
+        """Weights, and the replay that is relabelled for test tasks."""
+        return {**super().artifacts(), "replay": self.replay.state_dict()}
+
+    def load_artifacts(self, contents: Mapping[str, Any]) -> None:
+        """Inverse of :meth:`artifacts`."""
+        replay = contents["replay"]
+        self.replay.check_state(replay)
+        super().load_artifacts(contents)
+        self.replay.load_state_dict(replay)
+
+
+def _one_task(batch: Transitions) -> Transitions:
+    """Transitions (n, …) as those of one task, (1, n, …)."""
+    return Transitions(*(part.unsqueeze(0) for part in vars(batch).values()))
+
+
+def _rows(batch: Transitions, rows: Tensor) -> Transitions:
+    return Transitions(*(part[rows] for part in vars(batch).values()))
+
+
+def _joined(one: Transitions, other: Transitions) -> Transitions:
+    pairs = zip(vars(one).values(), vars(other).values(), strict=True)
+    return Transitions(*(torch.cat(pair) for pair in pairs))
+
+
+class _Exploration:
+    """Stochastic behaviour of training episodes."""
+
+    def __init__(self, learner: MierLearner, n_prior: int) -> None:
+        self.learner, self.n_prior = learner, n_prior
+        n = learner.config.n_workers
+        self.episodes: list[list[Episode]] = [[] for _ in range(n)]
+        self.contexts = np.zeros((n, learner.config.context_dim), np.float32)
+
+    def begin_episode(self, row: int, episode: int) -> None:
+        learner = self.learner
+        if episode == 0:
+            self.contexts[row] = learner.initial_context.detach().cpu().numpy()
+        elif episode == self.n_prior:
+            self.contexts[row] = learner.identify(self.episodes[row]).cpu().numpy()
+
+    @torch.no_grad()
+    def act(self, observations: NDArray[np.float32]) -> Array:
+        inputs = torch.from_numpy(np.concatenate([observations, self.contexts], axis=1))
+        policy: SquashedGaussian = self.learner.sac.policy
+        actions, _ = policy.sample(inputs.to(self.learner.device), self.learner.generator)
+        return np.asarray(actions.cpu().numpy())
+
+    def observe(self, actions: Array, rewards: Array, observations: Array) -> None:
+        return
+
+
+class MierActor(EpisodeActor):
+    """Stochastic with φ_0, then deterministic with the φ, and perhaps the policy, of the task.
+
+    Args:
+        learner: Whose networks act; they are never changed.
+
+    Attributes:
+        contexts: φ of each row, float32 (n, context_dim).
+        policies: The policy of each row that was trained on relabelled experience, or ``None``.
+    """
+
+    def __init__(self, learner: MierLearner) -> None:
+        super().__init__(learner.sizes)
+        self.learner = learner
+        self.contexts = np.zeros((0, learner.config.context_dim), np.float32)
+        self.policies: list[SquashedGaussian | None] = []
+
+    def begin(self, n: int) -> None:
+        """Begin ``n`` meta-episodes; the same random numbers every time."""
+        super().begin(n)
+        self.contexts = np.zeros((n, self.learner.config.context_dim), np.float32)
+        self.policies = [None] * n
+        self._last = np.zeros(n, bool)
+        seed = self.learner.config.seed
+        self._rngs = [
+            np.random.default_rng(stream_seed(seed, EVALUATION, 0, row)) for row in range(n)
+        ]
+
+    def begin_episode(self, row: int, episode: int) -> None:
+        """Before the last episode, identify the task and relabel experience for it."""
+        learner, episodes = self.learner, self.episodes[row]
+        self.policies[row] = None
+        self._last[row] = episode == learner.config.n_episodes - 1
+        context = learner.initial_context.detach()
+        if self._last[row] and learner.relabels:
+            self.policies[row], context = learner.relabel(episodes, row)
+        elif self._last[row]:
+            context = learner.identify(episodes)
+        self.contexts[row] = context.cpu().numpy()
+
+    @torch.no_grad()
+    def actions(self, observations: NDArray[np.float32]) -> Array:
+        """Samples before the last episode, tanh of the mean in it."""
+        inputs = np.concatenate([observations, self.contexts], axis=1)
+        rows = torch.from_numpy(inputs).to(self.learner.device)
+        mean, log_std = self.learner.sac.policy(rows)
+        for row, policy in enumerate(self.policies):
+            if policy is not None:
+                mean[row] = policy(rows[row])[0]
+        pre_tanh, std = mean.cpu().numpy(), log_std.exp().cpu().numpy()
+        for row in np.flatnonzero(~self._last):
+            noise = self._rngs[row].standard_normal(pre_tanh.shape[1], np.float32)
+            pre_tanh[row] += std[row] * noise
+        return np.asarray(np.tanh(pre_tanh))
