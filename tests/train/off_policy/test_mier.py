@@ -97,9 +97,8 @@ def test_log_variances_stay_within_their_bounds() -> None:
     net = model()
     with torch.no_grad():
         net.net[-1].bias[1] = 50.0
-    _, high = net(
-        torch.zeros(1, 2).double(), torch.zeros(1, 1).double(), torch.zeros(1, 3).double()
-    )
+    inputs = [torch.zeros(1, n, dtype=torch.float64) for n in (2, 1, 3)]
+    _, high = net(*inputs)
     with torch.no_grad():
         net.net[-1].bias[1] = -50.0
     _, low = net(*inputs)
