@@ -42,7 +42,7 @@ class Sizes:
             )
         self.observation_dim = spec.observation_size
         self.action_space: Any = action_space
-        self.action_dim = int(np.prod(self.action_space.shape))
+        self.action_dim = spec.action_columns
 
     def flat(self, observations: Array) -> NDArray[np.float32]:
         """Observations as float32 (n, observation_dim)."""
@@ -139,17 +139,17 @@ def collect(
         shown, rewards, terminations, truncations, _ = env.step(sizes.environment_actions(actions))
         following, ended = sizes.flat(shown), np.asarray(terminations | truncations)
         behaviour.observe(actions, np.asarray(rewards, np.float32), observations)
-        for row in np.flatnonzero(done < n_episodes):
+        for row in np.flatnonzero(done < n_episodes).tolist():
             reward = float(rewards[row])
             recorder.add(row, (observations[row], actions[row], reward, following[row]))
             steps += 1
         if ended.any():
-            for row in np.flatnonzero(ended & (done < n_episodes)):
+            for row in np.flatnonzero(ended & (done < n_episodes)).tolist():
                 episode = recorder.finish(row, bool(terminations[row]))
-                finished(int(row), int(done[row]), episode)
+                finished(row, int(done[row]), episode)
                 done[row] += 1
                 if done[row] < n_episodes:
-                    behaviour.begin_episode(int(row), int(done[row]))
+                    behaviour.begin_episode(row, int(done[row]))
             shown = _restart(env, tasks, ended, shown)
     return steps
 

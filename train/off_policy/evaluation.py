@@ -64,11 +64,11 @@ class EpisodeActor(abc.ABC):
 
     def act(self, observations: Array, episode_starts: NDArray[np.bool_]) -> Array:
         """Actions (n, …) of the environment."""
-        for row in np.flatnonzero(episode_starts):
+        for row in np.flatnonzero(episode_starts).tolist():
             self.episodes[row] = []
             self._recorder.drop(row)
-        for row in np.flatnonzero(self._begins | episode_starts):
-            self.begin_episode(int(row), len(self.episodes[row]))
+        for row in np.flatnonzero(self._begins | episode_starts).tolist():
+            self.begin_episode(row, len(self.episodes[row]))
         self._begins[:] = False
         self._actions = np.asarray(self.actions(self.sizes.flat(observations)), np.float32)
         return self.sizes.environment_actions(self._actions)

@@ -104,7 +104,7 @@ class MierLearner(OffPolicyLearner):
         loss, contexts = self.model_loss(before, batch)
         optimizer = self.optimizers["model"]
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         for group in optimizer.param_groups:
             torch.nn.utils.clip_grad_norm_(group["params"], GRADIENT_CLIP)
         optimizer.step()
@@ -200,7 +200,7 @@ class MierLearner(OffPolicyLearner):
             for _ in range(self.config.test_model_updates):
                 loss = model.losses(batch, context.unsqueeze(0)).mean() + model.bound_penalty()
                 optimizer.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 optimizer.step()
         return model
 
@@ -311,7 +311,7 @@ class MierActor(EpisodeActor):
             if policy is not None:
                 mean[row] = policy(rows[row])[0]
         pre_tanh, std = mean.cpu().numpy(), log_std.exp().cpu().numpy()
-        for row in np.flatnonzero(~self._last):
+        for row in np.flatnonzero(~self._last).tolist():
             noise = self._rngs[row].standard_normal(pre_tanh.shape[1], np.float32)
             pre_tanh[row] += std[row] * noise
         return np.asarray(np.tanh(pre_tanh))

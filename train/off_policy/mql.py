@@ -246,7 +246,7 @@ def _descend(
     if prox is not None:
         loss = loss + prox[0] * squared_distance(module, getattr(prox[1], name))
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     optimizer.step()
 
 

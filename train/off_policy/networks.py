@@ -61,7 +61,8 @@ class SquashedGaussian(nn.Module):
 
     def sample(self, inputs: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Reparametrised actions (..., action_dim) and their log-probabilities (...)."""
-        return self.draw(*self(inputs), generator)
+        mean, log_std = self(inputs)
+        return self.draw(mean, log_std, generator)
 
     @staticmethod
     def draw(mean: Tensor, log_std: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

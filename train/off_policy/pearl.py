@@ -137,7 +137,7 @@ class PearlLearner(OffPolicyLearner):
         kl = kl_to_standard_normal(mean, variance).sum()
         optimizer = self.optimizers["critics"]
         optimizer.zero_grad(set_to_none=True)
-        (critic_loss + self.config.kl_weight * kl).backward()  # type: ignore[no-untyped-call]
+        (critic_loss + self.config.kl_weight * kl).backward()
         optimizer.step()
         losses = self.sac.update_policy(inputs.detach(), self.generator)
         latent = {"kl": kl / len(mean), "z_std": variance.sqrt().mean()}

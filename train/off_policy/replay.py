@@ -217,7 +217,7 @@ class TaskReplay:
             raise ValueError(f"{name}: lengths outside [0, {self.horizon}]")
 
     def _cut(self, used: int) -> dict[str, Any]:
-        whole = {
+        whole: dict[str, Array] = {
             "observations": self._observations,
             "actions": self._actions,
             "rewards": self._rewards,

@@ -1,0 +1,64 @@
+"""Settings of the off-policy scripts: ranges, and that each of them is read."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from train.config.off_policy import MierSettings, MqlSettings, OffPolicySettings, PearlSettings
+from train.config.presets import resolve
+from train.config.settings import RunSettings
+
+CLASSES = {"pearl": PearlSettings, "mql": MqlSettings, "mier": MierSettings}
+BAD: dict[str, Any] = {
+    "n_episodes": 1, "log_interval": 0, "n_train_tasks": 0, "n_workers": 0, "initial_episodes": 0,
+    "updates_per_step": 0.0, "replay_size": 0, "batch_size": 0, "net_arch": (0,),
+    "learning_rate": -1.0, "gamma": 1.5, "tau": -0.1, "meta_batch": 0, "prior_episodes": 0,
+    "posterior_episodes": -1, "latent_dim": 0, "encoder_hidden_sizes": (0,), "context_size": 0,
+    "next_observation_in_context": 1, "kl_weight": -0.5, "reward_scale": 0.0, "ent_coef": 0.0,
+    "policy_regularization": -1.0, "episodes_per_visit": 0, "history_length": 0, "context_dim": 0,
+    "policy_freq": 0, "exploration_noise": -0.1, "target_noise": -0.1, "adapt_from": 1.1,
+    "adapt_learning_rate": 0.0, "snapshot_size": 0, "snapshot_updates": -1, "replay_updates": -1,
+    "adapt_batch_size": 0, "propensity_features": "state", "propensity_c": 0.0,
+    "propensity_clip": 0.0, "correct_class_sizes": 2, "prox": -1.0, "adapted_episodes": -1,
+    "context_steps": 0, "context_learning_rate": 0.0, "learn_initial_context": "no",
+    "model_hidden_sizes": (0,), "model_dynamics": 3, "model_learning_rate": 0.0,
+    "target_entropy": float("nan"), "relabel_updates": -1, "relabel_batch_size": 1,
+    "real_share": 2.0, "test_context_steps": 0, "test_model_updates": -1,
+}  # fmt: skip
+
+
+def own(kind: type) -> list[str]:
+    general = {field.name for field in dataclasses.fields(RunSettings)}
+    names = [field.name for field in dataclasses.fields(kind)]
+    return [name for name in names if name not in general] + ["n_episodes", "log_interval"]
+
+
+@pytest.mark.parametrize("method", CLASSES)
+def test_every_setting_refuses_what_is_out_of_its_range(method: str) -> None:
+    for name in own(CLASSES[method]):
+        with pytest.raises(ValueError, match=rf"{name} must .*{re.escape(str(BAD[name]))}"):
+            resolve("LDM-HalfCheetahVel-v0", method, **{name: BAD[name]})
+
+
+@pytest.mark.parametrize("method", CLASSES)
+def test_every_setting_is_read_somewhere(method: str) -> None:
+    folder = Path(__file__).parents[3] / "train"
+    files = [*(folder / "off_policy").glob("*.py"), *(folder / "common").glob("*.py")]
+    source = "\n".join(file.read_text(encoding="utf-8") for file in files)
+    for name in own(CLASSES[method]):
+        assert re.search(rf"config\.{name}\b", source), name
+
+
+def test_the_papers_numbers_of_episodes() -> None:
+    for env_id in ("LDM-HalfCheetahVel-v0", "LDM-AntDir-v0", "LDM-AntGoal-v0"):
+        for preset in ("default", "paper"):
+            found = {m: resolve(env_id, m, preset) for m in CLASSES}
+            assert {m: c.n_episodes for m, c in found.items()} == {"pearl": 3, "mql": 11, "mier": 3}
+            assert all(isinstance(c, OffPolicySettings) for c in found.values())
+            total = {"default": 2_000_000, "paper": 5_000_000}[preset]
+            assert all(c.total_timesteps == total for c in found.values())
