@@ -209,15 +209,20 @@ class MierLearner(OffPolicyLearner):
         return MierActor(self)
 
     def artifacts(self) -> dict[str, Any]:
-        """Weights, and the replay that is relabelled for test tasks."""
-        return {**super().artifacts(), "replay": self.replay.state_dict()}
+        """Weights, and the replay where it is relabelled for test tasks."""
+        found = super().artifacts()
+        if self.config.relabel_updates:
+            found["replay"] = self.replay.state_dict()
+        return found
 
     def load_artifacts(self, contents: Mapping[str, Any]) -> None:
         """Inverse of :meth:`artifacts`."""
-        replay = contents["replay"]
-        self.replay.check_state(replay)
+        replay = contents["replay"] if self.config.relabel_updates else None
+        if replay is not None:
+            self.replay.check_state(replay)
         super().load_artifacts(contents)
-        self.replay.load_state_dict(replay)
+        if replay is not None:
+            self.replay.load_state_dict(replay)
 
 
 def _one_task(batch: Transitions) -> Transitions:
