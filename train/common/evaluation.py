@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from train.common.belief_error import BeliefErrors
 from train.common.envs import base_env, evaluation_batches, evaluation_env
 from train.common.guard import Guard
 from train.common.learner import Actor, AnyVectorEnv, Learner
@@ -25,12 +26,16 @@ class SplitResult:
         returns: float64 (n_tasks, n_episodes), undiscounted return of each inner episode.
         reached: bool (n_tasks, n_episodes), whether ``is_success`` was seen; ``None`` where the
             environment does not report it.
+        reward_errors: Reward error of the VAE's last belief, without and with dropout
+            (:class:`~train.common.belief_error.BeliefErrors`), means over the tasks; ``None`` for
+            methods without a VAE.
     """
 
     split: str
     tasks: Array | None
     returns: Array
     reached: Array | None
+    reward_errors: tuple[float, float] | None = None
 
     @property
     def mean_returns(self) -> list[float]:
@@ -52,6 +57,7 @@ class Evaluator:
     """
 
     def __init__(self, learner: Learner, seed: int = 1_000_003) -> None:
+        self.learner = learner
         self.n_episodes = learner.config.n_episodes
         self.seed = seed
         self._batches: list[tuple[AnyVectorEnv, dict[str, Array | None], Array]] = []
@@ -78,7 +84,11 @@ class Evaluator:
         returns = np.zeros((n, self.n_episodes))
         reached = np.zeros((n, self.n_episodes), bool)
         reports_success = False
+        model = self.learner.latent_dynamics
+        beliefs = None if model is None else BeliefErrors(model)
         for step in play(env, actor, seed=self.seed, options=options):
+            if beliefs is not None:
+                beliefs.add(step)
             success = step.infos.get("is_success")
             if step.ended.any():
                 final = step.infos["final_info"]
@@ -89,11 +99,15 @@ class Evaluator:
                 reports_success = True
                 hits = step.running & np.asarray(success, bool)
                 reached[hits, step.episode[hits]] = True
+        errors = None if beliefs is None else beliefs.per_row()
         results = []
         for index, (split, tasks) in enumerate(by_split.items()):
             rows = slice(bounds[index], bounds[index + 1])
             hits = reached[rows] if reports_success else None
-            results.append(SplitResult(split, tasks, returns[rows], hits))
+            means = None
+            if errors is not None:
+                means = float(errors[0, rows].mean()), float(errors[1, rows].mean())
+            results.append(SplitResult(split, tasks, returns[rows], hits, means))
         return results
 
     def close(self) -> None:
@@ -129,6 +143,12 @@ def summary(results: list[SplitResult]) -> dict[str, float]:
     for result in results:
         values[f"{result.split}_return"] = result.mean_returns[-1]
         values[f"{result.split}_return_first"] = result.mean_returns[0]
+        if result.reward_errors is not None:
+            names = ("reward_error", "reward_error_with_dropout")
+            values |= {
+                f"{result.split}_{name}": error
+                for name, error in zip(names, result.reward_errors, strict=True)
+            }
         if result.n_reached is not None:
             values[f"{result.split}_reached"] = float(result.n_reached[-1])
     return values

@@ -1,0 +1,87 @@
+"""Reward errors of beliefs about evaluated tasks, against one task decoded at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium.vector import AutoresetMode
+from tiny_runs import build, train_tiny
+
+from ldm_wrappers.vector import MultiEpisodeWrapper
+from train.common.belief_error import BeliefErrors
+from train.common.evaluation import Evaluator, summary
+from train.common.rollout import play
+from train.config.presets import resolve
+from train.persistence.files import read_csv
+
+SMALL: dict[str, Any] = {"n_workers": 4, "n_mixture": 2, "device": "cpu", "n_minibatches": 1}
+MIX = {"mixture.n_components": 2}
+
+
+class Wandering:
+    """Random actions; the rows' falls end their meta-episodes at different steps."""
+
+    def __init__(self, env: Any) -> None:
+        env.action_space.seed(0)
+        self.env = env
+
+    def begin(self, n: int) -> None: ...
+
+    def observe(self, step: Any) -> None: ...
+
+    def end(self) -> None: ...
+
+    def act(self, observations: Any, starts: Any) -> Any:
+        return self.env.action_space.sample()
+
+
+def test_the_error_is_that_of_each_tasks_last_belief() -> None:
+    learner = build(resolve("LDM-AntDir-v0", "ldm", **{**SMALL, **MIX}))
+    model = learner.latent_dynamics
+    assert model is not None
+    mode = AutoresetMode.DISABLED
+    env = MultiEpisodeWrapper(gym.make_vec("LDM-AntDir-v0", num_envs=3, autoreset_mode=mode), 1)
+    errors = BeliefErrors(model)
+    kept: list[list[tuple[Any, ...]]] = [[], [], []]
+    for step in play(env, Wandering(env), seed=4):
+        errors.add(step)
+        for row in np.flatnonzero(step.running):
+            parts = (step.observations, step.actions, step.rewards, step.infos["next_obs"])
+            kept[row].append(tuple(np.array(part[row], np.float32) for part in parts))
+    plain, dropped = errors.per_row()
+    assert len({len(rows) for rows in kept}) > 1  # of different lengths
+    for row, transitions in enumerate(kept):
+        s, a, r, after = (
+            torch.from_numpy(np.stack(column))[:, None] for column in zip(*transitions, strict=True)
+        )
+        with torch.no_grad():
+            belief = model.encoder(a, r, after).mean[-1]
+            guess = model.decoder(belief.expand(len(s), 1, -1), s, a, after)
+        expected = float((model.reward_scale.denormalize(guess) - r).square().mean())
+        assert plain[row] == pytest.approx(expected, rel=1e-4)
+    assert (dropped != plain).all()
+    learner.close(), env.close()
+
+
+def test_evaluations_report_it_per_split(tmp_path: Path) -> None:
+    learner = build(resolve("LDM-GridNavi-v0", "varibad", n_workers=4, device="cpu"))
+    evaluator = Evaluator(learner)
+    first, again = (summary(evaluator.evaluate(learner.actor())) for _ in range(2))
+    assert first == again
+    for split in ("train", "test"):
+        assert 0.0 < first[f"{split}_reward_error"] < 2.0
+        # variBAD drops nothing
+        both = first[f"{split}_reward_error"], first[f"{split}_reward_error_with_dropout"]
+        assert both[0] == both[1]
+    evaluator.close(), learner.close()
+    without = build(resolve("LDM-GridNavi-v0", "rl2", n_workers=4, device="cpu"))
+    evaluator = Evaluator(without)
+    assert not [n for n in summary(evaluator.evaluate(without.actor())) if "error" in n]
+    evaluator.close(), without.close()
+    rows = read_csv(train_tiny(tmp_path / "run", "ldm") / "metrics.csv")
+    assert any(float(row["eval/test_reward_error_with_dropout"] or 0) > 0 for row in rows)
