@@ -44,9 +44,10 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-# One process per core, and one thread in each of them: the tensors of tests are small.
+# One process per core, and one thread in each of them: the tensors of tests are small. Each
+# process gets its share of whole files, so that runs which a file trains once are trained once.
 test test-slow: export OMP_NUM_THREADS = 1
-PYTEST = $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist worksteal
 
 test: lint  ## lint, types and tests: what CI runs
 	$(PYTEST) $(PYTEST_ARGS)
