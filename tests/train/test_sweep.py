@@ -57,7 +57,7 @@ def test_the_mujoco_sweep_has_each_family_method_and_ablation() -> None:
         mine = [t.config for t in trials if t.config.env_id == f"LDM-{env_id}-v0"]
         seen = {m: {c.seed for c in mine if c.method == m} for m in methods}
         assert all(found == set(range(seeds)) for found in seen.values())
-        assert {c.method for c in mine} == methods | {"promp", "e-maml"}
+        assert {c.method for c in mine} == methods | {"promp", "e-maml", "pearl", "mql", "mier"}
     goal = [t.config for t in trials if t.config.env_id == "LDM-AntGoal-v0"]
     betas = {c.mixture.beta for c in goal if c.method == "ldm"}
     assert betas == {1.0, 1.5, 2.0, 2.5}

@@ -66,7 +66,7 @@ SWEEPS: dict[str, tuple[TrialGrid, ...]] = {
     "mujoco": (
         TrialGrid(_CHEETAH, _MUJOCO_METHODS, 4),
         TrialGrid(_ANTS, _MUJOCO_METHODS, 2),
-        TrialGrid((*_CHEETAH, *_ANTS), ("promp", "e-maml"), 2),
+        TrialGrid((*_CHEETAH, *_ANTS), ("promp", "e-maml", "pearl", "mql", "mier"), 2),
         TrialGrid(_CHEETAH, ("ldm",), 4, {"n_mixture": (4, 8, 16, 32)}),
         TrialGrid(_CHEETAH, ("ldm",), 4, {"p_drop": (0.0, 0.3, 0.5, 0.7)}),
         TrialGrid(("LDM-AntGoal-v0",), ("ldm",), 2, {"mixture.beta": (1.0, 1.5, 2.0, 2.5)}),
