@@ -126,21 +126,37 @@ def measure_gradient(repeats: int) -> dict[str, Any]:
     return {"seconds": seconds, "relative_error": error / size}
 
 
-def measure_iterations(env_id: str, repeats: int) -> dict[str, Any]:
-    """Steps per second of whole iterations and of raw physics, in turns."""
-    config = resolve(env_id, "promp", device="cpu")
+def measure_iterations(env_id: str, repeats: int, n_tasks: int | None) -> dict[str, Any]:
+    """Steps per second of whole iterations and of raw physics, in turns.
+
+    Also per second of processor time, which other programs take nothing from.
+    """
+    config = resolve(env_id, "promp", device="cpu", **({"n_tasks": n_tasks} if n_tasks else {}))
     learner = build(config)
     learner.iterate()
     (family,) = [family for family, ids, _ in MODELS.values() if env_id in ids]
-    rates: list[float] = []
-    physics: list[float] = []
+    found: dict[str, list[float]] = {
+        name: []
+        for name in (
+            "steps_per_second",
+            "physics",
+            "steps_per_cpu_second",
+            "physics_per_cpu_second",
+        )
+    }
     for _ in range(repeats):
-        start, before = time.perf_counter(), learner.num_timesteps
+        before, start = learner.num_timesteps, (time.perf_counter(), time.process_time())
         learner.iterate()
-        rates.append((learner.num_timesteps - before) / (time.perf_counter() - start))
-        physics.append(raw_rate(family)(1.0))
+        steps = learner.num_timesteps - before
+        found["steps_per_second"].append(steps / (time.perf_counter() - start[0]))
+        found["steps_per_cpu_second"].append(steps / (time.process_time() - start[1]))
+        start = time.perf_counter(), time.process_time()
+        rate = raw_rate(family)(1.0)
+        busy = (time.process_time() - start[1]) / (time.perf_counter() - start[0])
+        found["physics"].append(rate)
+        found["physics_per_cpu_second"].append(rate / busy)
     learner.close()
-    return {"config": config.to_dict(), "steps_per_second": rates, "raw_physics_per_core": physics}
+    return {"config": config.to_dict(), **found}
 
 
 def main() -> None:
@@ -149,6 +165,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--iterations", nargs="*", metavar="ENV_ID",
                         default=["LDM-HalfCheetahVel-v0", "LDM-AntGoal-v0"])  # fmt: skip
+    parser.add_argument("--n-tasks", type=int, default=None, help="default: the preset's")
     parser.add_argument("--json", type=Path, default=None)
     arguments = parser.parse_args()
     context = multiprocessing.get_context("spawn")
@@ -166,12 +183,18 @@ def main() -> None:
     iterations = {}
     cores = available_cores()
     for env_id in arguments.iterations:
-        found = iterations[env_id] = measure_iterations(env_id, arguments.repeats)
-        rate = statistics.median(found["steps_per_second"])
-        limit = cores * statistics.median(found["raw_physics_per_core"])
-        print(f"{env_id}: whole iterations {rate:,.0f} steps/s")
-        print(f"  raw physics x {cores} cores {limit:,.0f} steps/s")
+        found = measure_iterations(env_id, arguments.repeats, arguments.n_tasks)
+        iterations[env_id] = found
+        medians = {k: statistics.median(v) for k, v in found.items() if k != "config"}
+        rate, limit = medians["steps_per_second"], cores * medians["physics"]
+        print(f"{env_id}: whole iterations {rate:,.0f} steps/s, physics x {cores} {limit:,.0f}")
         print(f"  ratio {rate / limit:.2f} (bar P5: cheetah 0.35, AntGoal 0.6)")
+        whole, physics = (1 / medians[f"{k}_per_cpu_second"] for k in ("steps", "physics"))
+        idle = physics / cores / (physics / cores + whole - physics)
+        print(
+            f"  physics is {physics / whole:.0%} of the processor time; on {cores} idle cores, of"
+        )
+        print(f"  which all but physics uses one, the ratio would be {idle:.2f}")
     figures = {"meta_gradient": {**gradient, "peak_mib": memory}, "iterations": iterations}
     write_result(arguments.json, "meta_gradient", figures)
 

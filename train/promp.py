@@ -35,11 +35,12 @@ from train.persistence.run_folder import RunFolder
 
 def meta_policy(config: Settings, env: Guard, device: str) -> MetaPolicy:
     """The policy on the environment's own observations; it has no memory, and needs none."""
-    if config.log_std_init and not isinstance(env.single_action_space, spaces.Box):
-        raise ValueError(
-            f"log_std_init = {config.log_std_init} needs continuous actions, got "
-            f"{env.single_action_space}"
-        )
+    if not isinstance(env.single_action_space, spaces.Box):
+        for name, usual in (("log_std_init", 0.0), ("action_scale", Settings.action_scale)):
+            if (value := getattr(config, name)) != usual:
+                raise ValueError(
+                    f"{name} = {value} needs continuous actions, got {env.single_action_space}"
+                )
     return MetaPolicy(
         env.single_observation_space,
         env.single_action_space,
@@ -68,8 +69,8 @@ def objective(config: Settings) -> Objective:
 def build(config: Settings) -> MetaGradientLearner:
     """Environments, policy and learner of a run; nothing is trained yet.
 
-    An environment whose tasks can be pinned plays all episodes of a task side by side; any other
-    plays them one after the other, of the task that it drew.
+    Where tasks can be pinned, all episodes of a task are played side by side. Environments that
+    draw their tasks themselves, or are processes each, play those of one task one after the other.
 
     Raises:
         ValueError: Settings that contradict the environment.
@@ -78,7 +79,8 @@ def build(config: Settings) -> MetaGradientLearner:
     split = get_method(config.method).split
     length = meta_episode_length(config) // config.n_episodes
     distribution = EnvSource.of(config).facts().distribution
-    per_task = 1 if distribution is None else config.n_episodes
+    in_turn = distribution is None or config.vectorization == "async"
+    per_task = 1 if in_turn else config.n_episodes
     env = Guard(base_env(config, config.n_tasks * per_task, split))
     policy = meta_policy(config, env, device)
     rollouts = TaskRollouts(env, policy, config.n_tasks, config.n_episodes, length)

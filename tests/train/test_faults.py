@@ -72,7 +72,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(runner: Runner, tmp_path: Path)
         ("grid ldm", 20, 12_000),
         ("ant goal ldm", 5, 4_500),
         ("ant goal ldm, serial physics", 5, 4_500),
-        ("grid promp", 5, 16_200),
+        ("grid promp", 5, 8_100),
     ],
 )
 def test_many_kills(

@@ -50,7 +50,12 @@ def test_an_evaluation_of_the_saved_policy_is_that_of_the_run(
 
 
 @pytest.mark.parametrize(
-    "source", ["Pendulum-v1 --max-episode-steps 6", "examples.own_family:make"]
+    "source",
+    [
+        "Pendulum-v1 --max-episode-steps 6",
+        "examples.own_family:make",
+        "examples.own_family:make --vectorization async",
+    ],
 )
 def test_environments_of_ones_own(source: str, tmp_path: Path) -> None:
     env = ["--env-fn", *source.split()]
@@ -81,6 +86,7 @@ BAD = {
     "--log-std-init inf": "got inf",
     "--log-std-init 1": "log_std_init = 1.0 needs continuous actions, got Discrete(5)",
     "--action-scale 0": "got 0.0",
+    "--action-scale 3": "action_scale = 3.0 needs continuous actions, got Discrete(5)",
     "--log-interval 0": "got 0",
     "--env-id Blackjack-v1": "Blackjack-v1 declares no max_episode_steps",
     "--env-id FrozenLake-v1": "must be a Box, got Discrete(16)",
