@@ -131,7 +131,8 @@ def measure_iterations(env_id: str, repeats: int, n_tasks: int | None) -> dict[s
 
     Also per second of processor time, which other programs take nothing from.
     """
-    config = resolve(env_id, "promp", device="cpu", **({"n_tasks": n_tasks} if n_tasks else {}))
+    changes: dict[str, Any] = {} if n_tasks is None else {"n_tasks": n_tasks}
+    config = resolve(env_id, "promp", device="cpu", **changes)
     learner = build(config)
     learner.iterate()
     (family,) = [family for family, ids, _ in MODELS.values() if env_id in ids]
