@@ -45,8 +45,8 @@ class Sizes:
         self.action_dim = spec.action_columns
 
     def flat(self, observations: Array) -> NDArray[np.float32]:
-        """Observations as float32 (n, observation_dim)."""
-        rows = np.asarray(observations, np.float32)
+        """Copies of observations as float32 (n, observation_dim)."""
+        rows = np.array(observations, np.float32)
         return rows.reshape(len(rows), self.observation_dim)
 
     def environment_actions(self, actions: Array) -> Array:

@@ -26,7 +26,7 @@ def mlp(sizes: Sequence[int]) -> nn.Sequential:
         raise ValueError(f"expected at least two positive widths, got {tuple(sizes)}")
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes):
-        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+        layers += [nn.Linear(inputs, outputs), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers[:-1])
 
 

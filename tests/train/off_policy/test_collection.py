@@ -1,0 +1,79 @@
+"""Collected episodes are what the environment did, early ends and last transitions too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from line_env import HORIZON, Line
+
+from train.off_policy.collection import Sizes, collect
+from train.off_policy.replay import Episode
+
+
+class Cliff(Line):
+    """The line, which ends where |x| reaches 0.5; its actions go from 0 to 4."""
+
+    action_space = gym.spaces.Box(0.0, 4.0, (1,), np.float32)
+
+    def step(self, action: Any) -> Any:
+        assert self.action_space.contains(action), action
+        shown, reward, _, truncated, info = super().step(action / 2.0 - 1.0)
+        return shown, reward, abs(self.x) >= 0.5, truncated, info
+
+
+class Walk:
+    """Random actions, and what it was told."""
+
+    def __init__(self, n: int) -> None:
+        self.rng, self.n = np.random.default_rng(0), n
+        self.begun: list[tuple[int, int]] = []
+
+    def begin_episode(self, row: int, episode: int) -> None:
+        self.begun.append((row, episode))
+
+    def act(self, observations: np.ndarray) -> np.ndarray:
+        return self.rng.uniform(-1, 1, (self.n, 1)).astype(np.float32)
+
+    def observe(self, actions: Any, rewards: Any, observations: Any) -> None:
+        assert len(actions) == len(rewards) == len(observations) == self.n
+
+
+def test_every_transition_of_every_episode_is_kept() -> None:
+    tasks = np.array([[-1.0], [1.0], [-1.0]], np.float32)
+    env = SyncVectorEnv([Cliff] * 3, autoreset_mode=AutoresetMode.DISABLED)
+    sizes = Sizes(env.single_observation_space, env.single_action_space)
+    found: dict[int, list[Episode]] = {0: [], 1: [], 2: []}
+    behaviour = Walk(3)
+
+    def finished(row: int, number: int, episode: Episode) -> None:
+        assert number == len(found[row])
+        found[row].append(episode)
+
+    steps = collect(env, sizes, behaviour, tasks, 15, finished, seed=3)
+    episodes = [episode for row in found.values() for episode in row]
+    assert [len(row) for row in found.values()] == [15] * 3
+    assert steps == sum(len(episode) for episode in episodes)
+    assert sorted(behaviour.begun) == [(row, e) for row in range(3) for e in range(15)]
+    assert len({len(episode) for episode in episodes}) > 2  # some ended early
+    for row, goal in ((0, -1.0), (1, 1.0), (2, -1.0)):
+        for episode in found[row]:
+            x = episode.observations[:, 0]
+            assert x[0] == 0
+            np.testing.assert_allclose(np.diff(x), 0.2 * episode.actions[:, 0], atol=1e-6)
+            np.testing.assert_allclose(episode.rewards, -np.abs(x[1:] - goal), atol=1e-6)
+            assert episode.terminated == (abs(x[-1]) >= 0.5)
+            assert (np.abs(x[:-1]) < 0.5).all()
+            assert episode.terminated or len(episode) == HORIZON
+
+
+def test_actions_reach_both_ends_of_their_box() -> None:
+    sizes = Sizes(Line.observation_space, gym.spaces.Box(-2.0, 6.0, (2, 1), np.float32))
+    found = sizes.environment_actions(np.array([[-1.0, 1.0], [0.0, 5.0]]))
+    np.testing.assert_array_equal(found, [[[-2.0], [6.0]], [[2.0], [6.0]]])
+    for space in (gym.spaces.Discrete(2), gym.spaces.Box(-np.inf, 1.0, (1,), np.float32)):
+        with pytest.raises(ValueError, match="finite bounds"):
+            Sizes(Line.observation_space, space)
