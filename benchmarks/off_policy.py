@@ -4,8 +4,8 @@
 
 Sizes are those of the ``default`` preset of HalfCheetahVel, transitions are random. "Plain" is the
 same step with PyTorch's default Adam, critics that collect gradients in the policy's loss, targets
-moved one tensor at a time and ``nn.GRU``. Both take turns in one process; times are CPU times,
-which other work on the machine disturbs less.
+moved one tensor at a time, ReLU that keeps its input and ``nn.GRU``. Both take turns in one
+process; times are CPU times, which other work on the machine disturbs less.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import resource
 import statistics
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -53,8 +54,24 @@ def not_frozen(module: torch.nn.Module) -> Iterator[None]:
     yield
 
 
+def plain_mlp(sizes: Any) -> torch.nn.Sequential:
+    """Linear layers with a ReLU that keeps its input."""
+    layers: list[torch.nn.Module] = []
+    for inputs, outputs in pairwise(sizes):
+        layers += [torch.nn.Linear(inputs, outputs), torch.nn.ReLU()]
+    return torch.nn.Sequential(*layers[:-1])
+
+
 class PlainGRU(torch.nn.GRU):
     """PyTorch's own GRU."""
+
+
+PLAIN: dict[str, Any] = {
+    "adam": plain_adam,
+    "frozen": not_frozen,
+    "polyak": plain_polyak,
+    "mlp": plain_mlp,
+}
 
 
 @contextlib.contextmanager
@@ -62,11 +79,9 @@ def plain_modules() -> Iterator[None]:
     """Everything the package does to be faster is undone inside the block."""
     with contextlib.ExitStack() as stack:
         for module in (sac, td3, pearl_parts, mier_parts, networks):
-            for name, value in (("adam", plain_adam), ("frozen", not_frozen)):
+            for name, value in PLAIN.items():
                 if hasattr(module, name):
                     stack.enter_context(mock.patch.object(module, name, value))
-            if hasattr(module, "polyak"):
-                stack.enter_context(mock.patch.object(module, "polyak", plain_polyak))
         stack.enter_context(mock.patch.object(td3, "GRU", PlainGRU))
         yield
 

@@ -54,12 +54,12 @@ def test_the_penalty_is_zero_at_the_anchor_and_has_its_gradient_elsewhere() -> N
     assert float(distance.detach()) == 0 and not any(g.any() for g in gradients)
     with torch.no_grad():
         for parameter in td3.actor.parameters():
-            parameter.add_(0.5)
+            parameter.add_(0.25)
     gradients = torch.autograd.grad(
         0.3 * squared_distance(td3.actor, anchor.actor), list(td3.actor.parameters())
     )
     for gradient in gradients:
-        torch.testing.assert_close(gradient, torch.full_like(gradient, 2 * 0.3 * 0.5))
+        torch.testing.assert_close(gradient, torch.full_like(gradient, 2 * 0.3 * 0.25))
 
 
 def test_gradients_of_the_two_losses() -> None:
