@@ -18,6 +18,7 @@ in the same process.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +33,7 @@ from benchmarks.overrides import add_override, single_overrides
 from benchmarks.result_file import write_result
 from ldm_wrappers.latent_dynamics import LatentDynamics, LatentDynamicsTrainer, TrajectoryBuffer
 from train.analysis.tables import write_csv
+from train.common.parts import vae_trainer
 from train.config.presets import resolve
 
 TIMES = (10, 50, 200, 400)
@@ -102,18 +104,8 @@ def make_trainer(config: Any, buffer: TrajectoryBuffer, seed: int) -> LatentDyna
     env = gym.make(config.env_id)
     spaces = env.observation_space, env.action_space
     env.close()
-    return LatentDynamicsTrainer(
-        LatentDynamics(*spaces, config.latent_dynamics, seed=seed),
-        buffer,
-        learning_rate=config.vae_learning_rate,
-        batch_trajectories=config.vae_trajectories,
-        n_encoded_lengths=config.vae_encoded_lengths,
-        n_decoded_steps=config.vae_decoded_steps,
-        decay_updates=config.vae_decay_updates,
-        averaging=config.vae_averaging,
-        max_grad_norm=config.vae_max_grad_norm,
-        seed=seed,
-    )
+    model = LatentDynamics(*spaces, config.latent_dynamics, seed=seed)
+    return vae_trainer(dataclasses.replace(config, seed=seed), model, buffer)
 
 
 def cpu_budget(default: Any, buffer: TrajectoryBuffer) -> tuple[float, int]:

@@ -14,16 +14,21 @@ from ldm_wrappers.latent_dynamics.transition import FloatArray
 from ldm_wrappers.live_arguments import RecordLiveArguments
 
 
-def belief_observation_space(
-    observation_space: spaces.Space[Any], latent_dynamics: LatentDynamics
-) -> spaces.Box:
-    """Bounds of ``[s, posterior mean, posterior log-variance]``, float32."""
+def with_unbounded_columns(observation_space: spaces.Space[Any], columns: int) -> spaces.Box:
+    """Bounds of a flattened observation and ``columns`` numbers beside it, float32."""
     assert isinstance(observation_space, spaces.Box)
-    unbounded = np.full(2 * latent_dynamics.config.latent_dim, np.inf)
+    unbounded = np.full(columns, np.inf)
     return spaces.Box(
         np.concatenate([observation_space.low.ravel(), -unbounded]).astype(np.float32),
         np.concatenate([observation_space.high.ravel(), unbounded]).astype(np.float32),
     )
+
+
+def belief_observation_space(
+    observation_space: spaces.Space[Any], latent_dynamics: LatentDynamics
+) -> spaces.Box:
+    """Bounds of ``[s, posterior mean, posterior log-variance]``, float32."""
+    return with_unbounded_columns(observation_space, 2 * latent_dynamics.config.latent_dim)
 
 
 class BeliefObservationWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArguments):

@@ -6,11 +6,11 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
 from ldm_wrappers.arguments import check_integer, worker_seeds
+from ldm_wrappers.belief_observation import with_unbounded_columns
 from ldm_wrappers.latent_dynamics.transition import FloatArray, TransitionSpec
 from ldm_wrappers.vector.infos import (
     final_observations,
@@ -46,12 +46,8 @@ class TaskObservationWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
             env.single_observation_space, env.single_action_space
         )
         self.task_dim = task_dim
-        state: Any = env.single_observation_space
-        unbounded = np.full(task_dim, np.inf, np.float32)
-        self.single_observation_space = spaces.Box(
-            np.concatenate([state.low.ravel().astype(np.float32), -unbounded]),
-            np.concatenate([state.high.ravel().astype(np.float32), unbounded]),
-            dtype=np.float32,
+        self.single_observation_space = with_unbounded_columns(
+            env.single_observation_space, task_dim
         )
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
 
