@@ -36,10 +36,10 @@ def test_every_python_block_runs(
     """With a tenth of the steps, so that it takes seconds, and a small run where one is named."""
     monkeypatch.chdir(tmp_path)
     for run in set(re.findall(r"runs/([\w-]+)", block)):
-        flags = (
-            "--n-workers 4 --n-mixture 1 --mixture.n-components 3 --n-minibatches 1 --device cpu"
+        flags = "--n-workers 4 --n-mixture-workers 1 --mixture.n-components 3 --n-minibatches 1"
+        flags += (
+            f" --device cpu --vae-buffer-trajectories 50 --total-timesteps 960 --run-dir runs/{run}"
         )
-        flags += f" --vae-buffer-trajectories 50 --total-timesteps 960 --run-dir runs/{run}"
         assert recurrent_ppo.main(["--env-id", "LDM-GridNavi-v0", *flags.split()]) == 0
     monkeypatch.setattr(gym, "make", _short(gym.make))
     block = re.sub(r"learn\(9_600", "learn(960", block)

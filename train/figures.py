@@ -38,7 +38,7 @@ _MAIN_ENV = "LDM-GridNavi-v0"
 # setting: file name, title
 ABLATIONS = {
     "p_drop": ("dropout", "Dropout of the decoder's inputs (appendix E)"),
-    "n_mixture": ("worker_ratio", "Number of mixture workers (appendix D)"),
+    "n_mixture_workers": ("worker_ratio", "Number of mixture workers (appendix D)"),
     "beta": ("beta", "Degree of extrapolation β (section 5.1.2)"),
 }
 

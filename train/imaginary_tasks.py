@@ -51,7 +51,7 @@ def play_twice(
     """
     config, length = learner.config, meta_episode_length(learner.config)
     horizon = length // config.n_episodes
-    returns = np.zeros((config.n_mixture, config.n_episodes))
+    returns = np.zeros((config.n_mixture_workers, config.n_episodes))
     latents, masks, thresholds = np.zeros(0, np.float32), None, None
     tasks = wrapper.imagination
     for index, step in enumerate(play(learner.env, learner.actor(), seed=seed, forever=True)):

@@ -22,7 +22,7 @@ from gymnasium import spaces
 from train.common import training
 from train.common.env_source import EnvSource
 from train.common.envs import base_env, meta_episode_length
-from train.common.guard import Guard
+from train.common.guard import FiniteCheckWrapper
 from train.common.learner import chosen_device
 from train.config.meta_gradient import MetaGradientSettings as Settings
 from train.config.methods import get_method
@@ -33,7 +33,7 @@ from train.meta_gradient.rollouts import TaskRollouts
 from train.persistence.run_folder import RunFolder
 
 
-def meta_policy(config: Settings, env: Guard, device: str) -> MetaPolicy:
+def meta_policy(config: Settings, env: FiniteCheckWrapper, device: str) -> MetaPolicy:
     """The policy on the environment's own observations; it has no memory, and needs none."""
     if not isinstance(env.single_action_space, spaces.Box):
         for name, usual in (("log_std_init", 0.0), ("action_scale", Settings.action_scale)):
@@ -81,7 +81,7 @@ def build(config: Settings) -> MetaGradientLearner:
     distribution = EnvSource.of(config).facts().distribution
     in_turn = distribution is None or config.vectorization == "async"
     per_task = 1 if in_turn else config.n_episodes
-    env = Guard(base_env(config, config.n_tasks * per_task, split))
+    env = FiniteCheckWrapper(base_env(config, config.n_tasks * per_task, split))
     policy = meta_policy(config, env, device)
     rollouts = TaskRollouts(env, policy, config.n_tasks, config.n_episodes, length)
     task_set = None if distribution is None else distribution[split]

@@ -32,7 +32,7 @@ from ldm_wrappers.vector import (
 )
 from train.common import training
 from train.common.envs import base_env, meta_episode_length, task_dim
-from train.common.guard import Guard
+from train.common.guard import FiniteCheckWrapper
 from train.common.learner import AnyVectorEnv, chosen_device
 from train.common.on_policy import OnPolicyLearner
 from train.common.parts import (
@@ -55,7 +55,7 @@ def training_env(
 ) -> tuple[AnyVectorEnv, LatentDynamics | None, TrajectoryBuffer | None]:
     """Batched env ▸ meta-episodes ▸ imaginary rewards ▸ previous action, reward and start flag."""
     method = get_method(config.method)
-    env: AnyVectorEnv = Guard(base_env(config, config.n_workers, method.split))
+    env: AnyVectorEnv = FiniteCheckWrapper(base_env(config, config.n_workers, method.split))
     TransitionSpec.from_spaces(env.single_observation_space, env.single_action_space)
     env = meta_episodes(config, env)
     model, buffer = None, None

@@ -21,7 +21,7 @@ from ldm_wrappers.sb3.time_limits import TimeLimitRolloutBuffer, inner_time_limi
 from ldm_wrappers.vector import BeliefObservationWrapper, ImaginaryRewardWrapper
 from train.common import training
 from train.common.envs import base_env
-from train.common.guard import Guard
+from train.common.guard import FiniteCheckWrapper
 from train.common.learner import AnyVectorEnv, chosen_device
 from train.common.on_policy import OnPolicyLearner
 from train.common.parts import (
@@ -46,7 +46,7 @@ def training_env(
     imaginary tasks, and only the normal workers' trajectories train the VAE.
     """
     method = get_method(config.method)
-    env: AnyVectorEnv = Guard(base_env(config, config.n_workers, method.split))
+    env: AnyVectorEnv = FiniteCheckWrapper(base_env(config, config.n_workers, method.split))
     TransitionSpec.from_spaces(env.single_observation_space, env.single_action_space)
     env = meta_episodes(config, env)
     model, buffer = latent_dynamics(config, env, device)

@@ -14,11 +14,11 @@ from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, Trajecto
 from ldm_wrappers.latent_dynamics.transition import FloatArray
 from ldm_wrappers.live_arguments import RecordLiveArguments
 from ldm_wrappers.vector.infos import (
-    object_rows,
     refuse_final_keys,
     require_autoreset_mode,
     require_full_reset,
-    successors,
+    to_object_array,
+    true_next_observations,
 )
 from ldm_wrappers.vector.saved_state import load_all_or_nothing, saved_observations
 
@@ -81,10 +81,10 @@ class BeliefObservationWrapper(VectorWrapper, RecordLiveArguments):
         columns = spec.actions(actions)
         observations, rewards, terminations, truncations, infos = self.env.step(actions)
         ended = terminations | truncations
-        next_states = spec.observations(successors(observations, infos, ended))
+        next_states = spec.observations(true_next_observations(observations, infos, ended))
         self.tracker.update(self._observations, columns, rewards, next_states)
         if ended.any():
-            infos = {**infos, "final_obs": object_rows(self._join(next_states), ended)}
+            infos = {**infos, "final_obs": to_object_array(self._join(next_states), ended)}
             self.tracker.end(ended)
         self._observations = spec.observations(observations)
         return self._join(self._observations), rewards, terminations, truncations, infos

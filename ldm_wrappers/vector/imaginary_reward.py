@@ -18,7 +18,7 @@ from ldm_wrappers.vector.infos import (
     refuse_final_keys,
     require_autoreset_mode,
     require_full_reset,
-    successors,
+    true_next_observations,
 )
 from ldm_wrappers.vector.saved_state import load_all_or_nothing, saved_observations
 
@@ -139,7 +139,7 @@ class ImaginaryRewardWrapper(VectorWrapper, RecordLiveArguments):
         columns = spec.actions(actions)
         observations, rewards, terminations, truncations, infos = self.env.step(actions)
         ended = terminations | truncations
-        next_states = spec.observations(successors(observations, infos, ended))
+        next_states = spec.observations(true_next_observations(observations, infos, ended))
         transition = (self._observations, columns, next_states)
         normal, mixed = slice(None, self.n_normal), slice(self.n_normal, None)
 

@@ -118,7 +118,7 @@ def refuse_final_keys(infos: Infos) -> None:
             )
 
 
-def object_rows(values: np.ndarray[Any, Any], rows: BoolArray) -> np.ndarray[Any, Any]:
+def to_object_array(values: np.ndarray[Any, Any], rows: BoolArray) -> np.ndarray[Any, Any]:
     """Gymnasium's ``final_obs``: an object array with ``values[i]`` in ``rows``, else ``None``."""
     result = np.full(len(rows), None, dtype=object)
     for index in np.flatnonzero(rows):
@@ -138,7 +138,7 @@ def meta_episode_rows(infos: Infos, key: str, num_envs: int) -> BoolArray:
     return rows
 
 
-def successors(
+def true_next_observations(
     observations: np.ndarray[Any, Any], infos: Infos, ended: BoolArray
 ) -> np.ndarray[Any, Any]:
     """The true next states s' of the last step, whatever the environment showed instead.

@@ -17,8 +17,8 @@ from ldm_wrappers.vector.infos import (
     BoolArray,
     clear_rows,
     merge_rows,
-    object_rows,
     require_autoreset_mode,
+    to_object_array,
 )
 from ldm_wrappers.vector.masked_resets import check_masked_resets
 from ldm_wrappers.vector.task_rows import reset_rows
@@ -179,7 +179,7 @@ class MultiEpisodeWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
             infos = merge_rows(clear_rows(infos, last), reset_infos, last)
             infos |= {
                 "next_obs": next_obs,
-                "final_obs": object_rows(observations, last),
+                "final_obs": to_object_array(observations, last),
                 "_final_obs": last,
                 "final_info": final_info,
                 "_final_info": last,

@@ -16,10 +16,10 @@ from ldm_wrappers.vector.infos import (
     BoolArray,
     episode_starts,
     final_observations,
-    object_rows,
     refuse_final_keys,
     require_autoreset_mode,
     require_full_reset,
+    to_object_array,
 )
 
 
@@ -77,7 +77,7 @@ class RL2ObservationWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
             last = np.zeros_like(observations)
             last[ended] = final_observations(infos, ended)
             joined = self._join(last, encoded, previous, np.zeros_like(ended))
-            infos = {**infos, "final_obs": object_rows(joined, ended)}
+            infos = {**infos, "final_obs": to_object_array(joined, ended)}
             encoded = np.where(ended[:, None], np.float32(0.0), encoded)
             previous = np.where(ended, np.float32(0.0), previous)
         joined = self._join(observations, encoded, previous, starts)

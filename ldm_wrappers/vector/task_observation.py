@@ -14,10 +14,10 @@ from ldm_wrappers.belief_observation import with_unbounded_columns
 from ldm_wrappers.latent_dynamics.transition import FloatArray, TransitionSpec
 from ldm_wrappers.vector.infos import (
     final_observations,
-    object_rows,
     refuse_final_keys,
     require_autoreset_mode,
     require_full_reset,
+    to_object_array,
 )
 
 
@@ -72,7 +72,7 @@ class TaskObservationWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
             last = np.zeros_like(observations)
             last[ended] = final_observations(infos, ended)
             final = self._join(last, infos["final_info"], ended)
-            infos = {**infos, "final_obs": object_rows(final, ended)}
+            infos = {**infos, "final_obs": to_object_array(final, ended)}
         return self._join(observations, infos), rewards, terminations, truncations, infos
 
     def _join(self, observations: Any, infos: dict[str, Any], rows: Any = True) -> FloatArray:

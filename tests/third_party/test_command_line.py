@@ -76,8 +76,9 @@ def test_trains_evaluates_and_resumes(name: str, tmp_path: Path) -> None:
     package, own = IDS[name]
     pytest.importorskip(package)
     run, env_id = tmp_path / "run", name.split()[0]
-    tiny = "--n-workers 3 --n-mixture 1 --n-episodes 2 --max-episode-steps 8 --total-timesteps 96"
-    tiny += " --eval-tasks 2 --vae-buffer-trajectories 20 --log-interval 1 --device cpu"
+    tiny = "--n-workers 3 --n-mixture-workers 1 --n-episodes 2 --max-episode-steps 8"
+    tiny += " --total-timesteps 96 --eval-tasks 2 --vae-buffer-trajectories 20 --log-interval 1"
+    tiny += " --device cpu"
     flags = ["--env-id", env_id, "--method", "ldm", "--run-dir", str(run)]
     assert recurrent_ppo.main([*flags, *own.split(), *tiny.split()]) == 0
     assert recurrent_ppo.main(["--resume", str(run), "--total-timesteps", "192"]) == 0

@@ -16,12 +16,12 @@ from ldm_wrappers.state_file import load_state
 from train.persistence.files import read_csv
 
 GRID = shlex.split("""
---env-id LDM-GridNavi-v0 --preset paper --n-workers 5 --n-mixture 2 --mixture.n-components 2
+--env-id LDM-GridNavi-v0 --preset paper --n-workers 5 --n-mixture-workers 2 --mixture.n-components 2
 --n-steps 120 --vae-buffer-trajectories 20 --vae-updates 2 --vae-encoded-lengths 4
 --eval-interval 1800 --checkpoint-interval 600 --log-interval 1 --device cpu
 """)
 ANT = shlex.split("""
---env-id LDM-AntGoal-v0 --preset paper --n-workers 3 --n-mixture 1 --mixture.n-components 2
+--env-id LDM-AntGoal-v0 --preset paper --n-workers 3 --n-mixture-workers 1 --mixture.n-components 2
 --n-steps 100 --n-minibatches 3 --vae-buffer-trajectories 4 --vae-encoded-lengths 3
 --vae-decoded-steps 20 --eval-tasks 1 --eval-interval 1500 --checkpoint-interval 300
 --log-interval 1

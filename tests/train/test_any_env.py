@@ -125,7 +125,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: Any) -> str:
     return name
 
 
-SIZES = "--n-workers 4 --n-mixture 1 --n-episodes 2 --total-timesteps 96 --log-interval 1"
+SIZES = "--n-workers 4 --n-mixture-workers 1 --n-episodes 2 --total-timesteps 96 --log-interval 1"
 SIZES += " --vae-buffer-trajectories 20 --eval-tasks 4 --device cpu --run-dir run"
 
 

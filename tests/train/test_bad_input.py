@@ -32,7 +32,7 @@ from train.config.presets import resolve
 from train.config.settings import known_settings
 from train.recurrent_ppo import main
 
-BASE = """--run-dir out --total-timesteps 480 --n-workers 4 --n-mixture 1 --device cpu
+BASE = """--run-dir out --total-timesteps 480 --n-workers 4 --n-mixture-workers 1 --device cpu
 --mixture.n-components 3"""
 # flags, and what the line must show
 TRAINING = {
@@ -67,8 +67,8 @@ TRAINING = {
     "--n-episodes 0": "got 0",
     "--n-episodes 1.5": "'1.5'",
     "--n-workers 0": "got 0",
-    "--n-mixture 0": "got 0",
-    "--n-mixture 4": "got 4",
+    "--n-mixture-workers 0": "got 0",
+    "--n-mixture-workers 4": "got 4",
     "--mixture.beta 0": "got 0.0",
     "--mixture.beta inf": "got inf",
     "--mixture.n-components 0": "got 0",
@@ -91,7 +91,7 @@ TRAINING = {
     "--imagination.n-remembered-transitions 0": "must be at least 1, got 0",
     "--imagination.n-candidates 0": "n_candidates must be at least 1, got 0",
     "--imagination expected-reward --imagination.n-candidates 2": "imagination.n-candidates",
-    "--anneal-from 1.5": "anneal_from must lie in [0, 1], got 1.5",
+    "--lr-decay-start 1.5": "lr_decay_start must lie in [0, 1], got 1.5",
     "--gae-lambda -0.1": "got -0.1",
     "--clip-range 0": "got 0.0",
     "--ent-coef -1": "got -1.0",
@@ -100,7 +100,7 @@ TRAINING = {
     "--lstm-hidden-size 0": "got 0",
     "--net-arch 0": "got (0,",
     "--mixreg-alpha 0": "got 0.0",
-    "--policy-averaging 1": "got 1.0",
+    "--policy-ema-decay 1": "got 1.0",
     "--latent-dim 0": "got 0",
     "--encoder-observation-size -1": "got (-1, 0, 8)",
     "--encoder-hidden-size 0": "got 0",
@@ -118,7 +118,7 @@ TRAINING = {
     "--encoder-projections 0": "got 0",
     "--initial-posterior-std 0": "got 0.0",
     "--vae-decay-updates 0": "got 0",
-    "--vae-averaging 1": "got 1.0",
+    "--vae-ema-decay 1": "got 1.0",
     "--vae-max-grad-norm 0": "got 0.0",
     "--vae-learning-rate 0": "got 0.0",
     "--vae-updates 0": "got 0",

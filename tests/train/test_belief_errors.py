@@ -19,7 +19,12 @@ from train.common.rollout import play
 from train.config.presets import resolve
 from train.persistence.files import read_csv
 
-SMALL: dict[str, Any] = {"n_workers": 4, "n_mixture": 2, "device": "cpu", "n_minibatches": 1}
+SMALL: dict[str, Any] = {
+    "n_workers": 4,
+    "n_mixture_workers": 2,
+    "device": "cpu",
+    "n_minibatches": 1,
+}
 MIX = {"mixture.n_components": 2}
 
 

@@ -73,7 +73,15 @@ def _echo(pipe: Any) -> None:
 
 gym.register("Faulty-v0", FaultyEnv, max_episode_steps=LENGTH)
 
-FLAGS = ["--env-id", "Faulty-v0", "--n-workers", str(WORKERS), "--n-mixture", "1", "--n-steps"]
+FLAGS = [
+    "--env-id",
+    "Faulty-v0",
+    "--n-workers",
+    str(WORKERS),
+    "--n-mixture-workers",
+    "1",
+    "--n-steps",
+]
 FLAGS += [str(LENGTH), "--total-timesteps", "400", "--checkpoint-interval", "40"]
 FLAGS += ["--vae-buffer-trajectories", "10", "--eval-interval", "9999", "--eval-tasks", "1"]
 

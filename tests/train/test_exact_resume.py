@@ -30,7 +30,7 @@ POSSIBLE_TASKS = shlex.split("""
 CASES: dict[str, tuple[list[str], int]] = {
     "ldm": ([*GRID, "--method", "ldm", *POSSIBLE_TASKS], 1800),
     "rl2": (
-        [*GRID, "--method", "rl2", "--anneal-from", "0.5", "--policy-averaging", "0.7"],
+        [*GRID, "--method", "rl2", "--lr-decay-start", "0.5", "--policy-ema-decay", "0.7"],
         1800,
     ),
     "varibad": ([*GRID, "--method", "varibad"], 1800),
@@ -162,7 +162,7 @@ def test_a_finished_run_moves_to_another_device_and_writes_its_files_again(tmp_p
 def test_a_longer_run_says_what_becomes_of_its_learning_rate_and_of_old_files(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags = [*GRID, "--method", "rl2", "--anneal-from", "0.5", "--log-interval", "1"]
+    flags = [*GRID, "--method", "rl2", "--lr-decay-start", "0.5", "--log-interval", "1"]
     run = train(tmp_path / "run", flags, 1200)
     load_artifacts(RunFolder.open(run)).vec_env.close()
     old = (run / "policy.safetensors").read_bytes()

@@ -18,7 +18,7 @@ from train.config.presets import PRESETS, resolve
 SMALL: dict[str, Any] = {
     "n_workers": 5,
     "n_minibatches": 5,
-    "n_mixture": 2,
+    "n_mixture_workers": 2,
     "device": "cpu",
     "seed": 3,
 }

@@ -24,8 +24,8 @@ def test_presets_resolve_for_every_method(env_id: str, preset: str, method: str)
     assert (config.env_id, config.method, config.preset, config.seed) == (env_id, method, preset, 3)
     check_steps(config)
     assert config.target_kl is None or not METHODS[method].mixreg  # which refuses it
-    imaginary = config.n_mixture if METHODS[method].imaginary else 0
-    assert config.n_normal == config.n_workers - imaginary
+    imaginary = config.n_mixture_workers if METHODS[method].imaginary else 0
+    assert config.n_normal_workers == config.n_workers - imaginary
     assert OnPolicySettings.from_dict(config.to_dict()) == config
 
 
@@ -47,26 +47,26 @@ def test_presets_of_other_learners_are_their_own(env_id: str, preset: str, metho
 def test_what_the_default_presets_stand_for() -> None:
     """The choices that docs/gridworld.md and the results rest on."""
     grid = resolve("LDM-GridNavi-v0", "ldm")
-    assert (grid.n_workers, grid.n_mixture, grid.p_drop) == (64, 32, 0.7)
+    assert (grid.n_workers, grid.n_mixture_workers, grid.p_drop) == (64, 32, 0.7)
     assert grid.mixture == DirichletMixture(beta=1.0, n_components=3)
-    assert grid.policy_averaging > 0
+    assert grid.policy_ema_decay > 0
     assert grid.imagination == PlausibleTasks(
         threshold=0.7,
-        n_remembered_transitions=grid.n_mixture * grid.n_steps,  # the last rollout
+        n_remembered_transitions=grid.n_mixture_workers * grid.n_steps,  # the last rollout
         n_candidates=32,
         n_dropout_masks=1,
     )
     # as many real steps as the methods without imaginary tasks
-    real = grid.total_timesteps * grid.n_normal // grid.n_workers
+    real = grid.total_timesteps * grid.n_normal_workers // grid.n_workers
     assert real == resolve("LDM-GridNavi-v0", "rl2").total_timesteps
     for name in ("oracle", "oracle-rl2", "oracle-varibad"):  # 45 goals instead of 18
         config = resolve("LDM-GridNavi-v0", name)
-        assert (config.total_timesteps, config.anneal_from) == (10_000_000, 0.5)
+        assert (config.total_timesteps, config.lr_decay_start) == (10_000_000, 0.5)
     for name in ("varibad", "oracle-varibad"):  # its policy reads an encoder that changes
         config = resolve("LDM-GridNavi-v0", name)
-        assert (config.policy_averaging, config.p_drop, config.decoder_heads) == (0.0, 0.0, 49)
+        assert (config.policy_ema_decay, config.p_drop, config.decoder_heads) == (0.0, 0.0, 49)
     for name in ("rl2", "oracle-rl2", "mixreg"):
-        assert resolve("LDM-GridNavi-v0", name).policy_averaging == grid.policy_averaging
+        assert resolve("LDM-GridNavi-v0", name).policy_ema_decay == grid.policy_ema_decay
 
     def updates_per_step(config: OnPolicySettings) -> tuple[float, float]:
         frames = config.n_workers * config.n_steps
@@ -80,7 +80,10 @@ def test_what_the_default_presets_stand_for() -> None:
         default, paper = resolve(env_id, "ldm"), resolve(env_id, "ldm", "paper")
         ratio = updates_per_step(default)[1] / updates_per_step(paper)[1]
         assert 1.0 <= ratio <= 1.25  # whole VAE updates per rollout
-        assert default.n_mixture / default.n_workers == paper.n_mixture / paper.n_workers
+        assert (
+            default.n_mixture_workers / default.n_workers
+            == paper.n_mixture_workers / paper.n_workers
+        )
         assert (
             default.mixture.n_components == paper.n_normal
         )  # weights as spread out as the paper's

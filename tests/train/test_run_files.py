@@ -249,7 +249,7 @@ def test_the_export_acts_as_the_run(
 
 
 def test_an_exported_feed_forward_policy_needs_stable_baselines3_only(tmp_path: Path) -> None:
-    run = train_tiny(tmp_path / "run", "varibad", "--anneal-from", "0.5")
+    run = train_tiny(tmp_path / "run", "varibad", "--lr-decay-start", "0.5")
     target = tmp_path / "policy.zip"
     assert export.main([str(run), str(target)]) == 0
     program = f"""

@@ -23,7 +23,7 @@ from train.recurrent_ppo import check_steps
 
 SCRIPT = "train.recurrent_ppo"
 FIELDS = known_settings(OnPolicySettings)
-SMALL: dict[str, Any] = {"n_workers": 4, "n_mixture": 1, "vae_buffer_trajectories": 5}
+SMALL: dict[str, Any] = {"n_workers": 4, "n_mixture_workers": 1, "vae_buffer_trajectories": 5}
 
 
 def test_sections_of_the_settings_do_not_overlap() -> None:
@@ -38,7 +38,7 @@ def test_settings_that_are_younger_than_a_run_have_the_value_it_had() -> None:
     younger |= {"observation_keys": (), "flatten_observation": False, "eval_env_id": ""}
     younger |= {"reward_scale": 1.0, "encoder": "gru", "scale_observations": False}
     younger |= {"encoder_features": 64, "encoder_projections": 32, "initial_posterior_std": None}
-    younger |= {"vae_decay_updates": None, "vae_averaging": 0.0, "vae_max_grad_norm": None}
+    younger |= {"vae_decay_updates": None, "vae_ema_decay": 0.0, "vae_max_grad_norm": None}
     for name, value in younger.items():
         assert values.pop(name) == value
     assert OnPolicySettings.from_dict(values) == config
@@ -49,18 +49,18 @@ OTHER: dict[str, str] = {
     "decoder_inputs": "observation action", "net_arch": "8 9", "decoder_hidden_sizes": "7 5",
     "env_id": "LDM-GridNaviExtrapolation-v0", "device": "cpu", "run_dir": "elsewhere",
     "gamma": "0.5", "gae_lambda": "0.5", "p_drop": "0.25", "n_minibatches": "2", "n_workers": "8",
-    "n_mixture": "3", "reward_low": "-0.5", "reward_high": "2.0",
+    "n_mixture_workers": "3", "reward_low": "-0.5", "reward_high": "2.0",
     "mixture.n_components": "3", "mixture": "dirichlet-mixture",
     "num_threads": "1", "vae_encoded_lengths": "6", "vae_decoded_steps": "9",
-    "policy_averaging": "0.5", "imagination.threshold": "0.5", "imagination": "plausible-tasks",
-    "anneal_from": "0.5",
+    "policy_ema_decay": "0.5", "imagination.threshold": "0.5", "imagination": "plausible-tasks",
+    "lr_decay_start": "0.5",
     "target_kl": "0.02", "return_statistics": "all",
     "env_kwargs": "gravity=3 shape=ring", "max_episode_steps": "50",
     "observation_keys": "seen cell", "vectorization": "async", "eval_env_id": "LDM-AntDir-v0",
     "reward_scale": "running",
     "encoder": "moments", "initial_posterior_std": "0.125", "vae_max_grad_norm": "3.0",
     "vae_decay_updates": "7", "vae_buffer_keeps": "oldest", "clip_range_vf": "0.25",
-    "vae_averaging": "0.5",
+    "vae_ema_decay": "0.5",
 }  # fmt: skip
 
 
@@ -217,15 +217,15 @@ def seen(config: OnPolicySettings) -> list[str]:
 
 IN_THE_LEARNER: dict[str, Any] = {
     "env_id": "LDM-GridNaviExtrapolation-v0", "method": "rl2", "seed": 1, "n_episodes": 2,
-    "finite_horizon": False, "n_workers": 6, "n_mixture": 2, "mixture.beta": 2.0,
+    "finite_horizon": False, "n_workers": 6, "n_mixture_workers": 2, "mixture.beta": 2.0,
     "mixture.n_components": 2,
     "mixture.per_dimension": True, "imagination.n_dropout_masks": 3,
     "imagination.keep_dropout_masks": True, "imagination": PlausibleTasks(),
     "n_steps": 240, "n_epochs": 3,
     "imagination.final_beliefs": True, "imagination.threshold": 0.5, "imagination.relative": False,
     "imagination.n_remembered_transitions": 12, "imagination.n_candidates": 3,
-    "n_minibatches": 2, "learning_rate": 0.5, "anneal_from": 0.25, "optimizer": "adam",
-    "policy_averaging": 0.5, "optimizer_eps": 0.25,
+    "n_minibatches": 2, "learning_rate": 0.5, "lr_decay_start": 0.25, "optimizer": "adam",
+    "policy_ema_decay": 0.5, "optimizer_eps": 0.25,
     "gamma": 0.5, "gae_lambda": 0.5, "clip_range": 0.9, "target_kl": 0.02,
     "ent_coef": 0.75, "vf_coef": 0.25,
     "max_grad_norm": 3.0, "normalize_advantage": True, "lstm_hidden_size": 16, "net_arch": (8, 8),
@@ -239,7 +239,7 @@ IN_THE_LEARNER: dict[str, Any] = {
     "vae_encoded_lengths": 3, "vae_decoded_steps": 3, "vae_buffer_trajectories": 3,
     "encoder": "moments", "encoder_features": 3, "encoder_projections": 3,
     "initial_posterior_std": 0.5, "scale_observations": True, "vae_max_grad_norm": 3.0,
-    "vae_decay_updates": 3, "vae_averaging": 0.5, "vae_buffer_keeps": "oldest",
+    "vae_decay_updates": 3, "vae_ema_decay": 0.5, "vae_buffer_keeps": "oldest",
     "clip_range_vf": 0.3, "cut_at_time_limits": True, "stagger_workers": True,
     "observation_to_heads": True, "imagination.belief_samples": True,
 }  # fmt: skip

@@ -75,7 +75,7 @@ def test_the_published_tasks_are_those_of_the_authors_code() -> None:
     assert first.config.imagination.belief_samples is False
     assert last.config.total_timesteps == 100_000_000
     # the same share of the run that the authors' buffer holds
-    per_trajectory = 120 * published.n_workers / (published.n_workers - published.n_mixture)
+    per_trajectory = 120 * published.n_workers / (published.n_workers - published.n_mixture_workers)
     assert 0.10 < 5000 * per_trajectory / published.total_timesteps < 0.15
 
 

@@ -28,7 +28,14 @@ def build(config: Any) -> Any:
 
 def train_tiny(path: Path, method: str, *flags: str, env_id: str = "LDM-GridNavi-v0") -> Path:
     """Train a run of two updates in ``path`` and return it."""
-    mixture = ["--n-mixture", "1", "--mixture.n-components", "3", "--vae-buffer-trajectories", "50"]
+    mixture = [
+        "--n-mixture-workers",
+        "1",
+        "--mixture.n-components",
+        "3",
+        "--vae-buffer-trajectories",
+        "50",
+    ]
     common = ["--env-id", env_id, "--method", method, "--run-dir", str(path), "--device", "cpu"]
     sizes = [
         "--n-workers",

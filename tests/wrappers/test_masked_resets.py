@@ -14,7 +14,7 @@ from gymnasium.wrappers import vector as theirs
 from wrapper_stubs import ScriptedEnv, scripted_vector
 
 from ldm_wrappers.vector import MultiEpisodeWrapper
-from train.common.guard import Guard
+from train.common.guard import FiniteCheckWrapper
 
 
 class MyStatistics(theirs.RecordEpisodeStatistics):
@@ -71,7 +71,13 @@ def test_a_wrapper_of_ones_own_is_warned_of_unless_it_knows_masks() -> None:
 
 @pytest.mark.parametrize(
     "wrapper",
-    [AwareCounter, Declared, Guard, theirs.ClipAction, lambda e: theirs.ClipReward(e, -1, 1)],
+    [
+        AwareCounter,
+        Declared,
+        FiniteCheckWrapper,
+        theirs.ClipAction,
+        lambda e: theirs.ClipReward(e, -1, 1),
+    ],
 )
 def test_harmless_wrappers_are_let_in_without_a_word(wrapper: Any) -> None:
     env = scripted_vector((3,), (5,), action="box")

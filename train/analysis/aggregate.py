@@ -37,6 +37,7 @@ from train.analysis.statistics import (
     sample_deviation,
 )
 from train.analysis.tables import write_csv
+from train.config.old_runs import present_name, with_present_names
 from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
 
@@ -153,9 +154,16 @@ def read_runs(folder: Path) -> list[Run]:
     """
     try:
         tables = dict(list(read_table(folder / "curves.csv").groupby("run", sort=False)))
-        return [Run(row, tables[row["run"]]) for row in read_csv(folder / "runs.csv")]
+        rows = [_with_present_names(row) for row in read_csv(folder / "runs.csv")]
+        return [Run(row, tables[row["run"]]) for row in rows]
     except (KeyError, TypeError) as error:
         raise StateFileError(f"the results of {folder} are damaged: {error!r}") from None
+
+
+def _with_present_names(row: dict[str, str]) -> dict[str, str]:
+    pairs = (pair.partition("=") for pair in row["overrides"].split())
+    overrides = " ".join(f"{present_name(name)}{rest}{value}" for name, rest, value in pairs)
+    return {**with_present_names(row), "overrides": overrides}
 
 
 def groups(runs: Iterable[Run]) -> dict[str, list[Run]]:

@@ -91,7 +91,7 @@ def run_row(folder: RunFolder, table: pd.DataFrame) -> dict[str, Any]:
         "seed": config.seed,
         "overrides": group_text(config),
         "n_workers": getattr(config, "n_workers", ""),
-        "n_mixture": getattr(config, "n_mixture", ""),
+        "n_mixture_workers": getattr(config, "n_mixture_workers", ""),
         "beta": "" if beta is None else f"{beta:g}",
         "p_drop": "" if p_drop is None else f"{p_drop:g}",
         "n_episodes": config.n_episodes,

@@ -20,6 +20,7 @@ import tyro
 from train.common.envs import meta_episode_length
 from train.common.guard import WorkerError
 from train.config.methods import get_method, methods_of, settings_class
+from train.config.old_runs import present_name
 from train.config.presets import PRESETS, resolve
 from train.config.settings import RunSettings, nested_kinds
 from train.persistence.run_folder import RunFolder
@@ -80,8 +81,14 @@ def parse(program: str, arguments: list[str] | None = None) -> tuple[RunSettings
 
 
 def _one_flag(argument: str) -> str:
-    """``--env-fn``, which reads better before a function, is ``--env-id``."""
-    return re.sub(r"^--env[-_]fn(?=$|=)", "--env-id", argument)
+    """A flag's other name, replaced: ``--env-fn`` reads better before a function, and settings
+    have former names."""
+    flag, equals, value = argument.partition("=")
+    if not flag.startswith("--"):
+        return argument
+    name = flag[2:].replace("-", "_")
+    name = "env_id" if name == "env_fn" else present_name(name)
+    return f"--{name.replace('_', '-')}{equals}{value}"
 
 
 def _whole_meta_episodes(config: RunSettings, arguments: list[str]) -> RunSettings:

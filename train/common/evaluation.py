@@ -9,7 +9,7 @@ import numpy as np
 
 from train.common.belief_error import BeliefErrors
 from train.common.envs import base_env, evaluation_batches, evaluation_env
-from train.common.guard import Guard
+from train.common.guard import FiniteCheckWrapper
 from train.common.learner import Actor, AnyVectorEnv, Learner
 from train.common.rollout import play
 
@@ -64,7 +64,7 @@ class Evaluator:
         for config, tasks in evaluation_batches(learner.config):
             sizes = [config.eval_tasks if t is None else len(t) for t in tasks.values()]
             bounds = np.cumsum([0, *sizes])
-            env = Guard(base_env(config, int(bounds[-1]), "train", "sync"))
+            env = FiniteCheckWrapper(base_env(config, int(bounds[-1]), "train", "sync"))
             self._batches.append((evaluation_env(learner, env), tasks, bounds))
 
     def evaluate(self, actor: Actor) -> list[SplitResult]:

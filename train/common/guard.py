@@ -13,7 +13,7 @@ class WorkerError(RuntimeError):
     """An environment raised an error of its own while it was stepped or reset."""
 
 
-class Guard(VectorWrapper):
+class FiniteCheckWrapper(VectorWrapper):
     """Innermost wrapper of a training: names the worker whose observation or reward is bad.
 
     Args:

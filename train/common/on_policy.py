@@ -37,7 +37,7 @@ from ldm_wrappers.sb3.saved_state import (
     normalization_state,
 )
 from train.common.callbacks import AfterIteration, FiniteRollouts, MetaEpisodeStatistics
-from train.common.guard import Guard, check_weights
+from train.common.guard import FiniteCheckWrapper, check_weights
 from train.common.learner import AfterIterationHook, AnyVectorEnv, Learner, PolicyActor
 from train.common.random_state import random_state, restore_random_state
 from train.config.methods import get_method
@@ -69,10 +69,10 @@ class OnPolicyLearner(Learner):
         self.trainer = trainer
         self.latent_dynamics: LatentDynamics | None = None if trainer is None else trainer.model
         self.average: AveragedModel | None = None
-        if config.policy_averaging:
-            rule = get_ema_multi_avg_fn(config.policy_averaging)
+        if config.policy_ema_decay:
+            rule = get_ema_multi_avg_fn(config.policy_ema_decay)
             self.average = AveragedModel(algorithm.policy, multi_avg_fn=rule)
-        self.statistics = MetaEpisodeStatistics(config.n_normal)
+        self.statistics = MetaEpisodeStatistics(config.n_normal_workers)
         self._show = show
         self._unsaved = UnsavedLayers(env)
         self._warned = False
@@ -230,9 +230,9 @@ class OnPolicyLearner(Learner):
         """Close the training environments."""
         self.vec_env.close()
 
-    def _guard(self) -> Guard:
+    def _guard(self) -> FiniteCheckWrapper:
         layer: Any = self.env
-        while not isinstance(layer, Guard):
+        while not isinstance(layer, FiniteCheckWrapper):
             layer = layer.env
         return layer
 

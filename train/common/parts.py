@@ -51,7 +51,7 @@ def latent_dynamics(
 def imagination_arguments(config: Settings) -> dict[str, Any]:
     """Arguments of an ``ImaginaryRewardWrapper`` that are settings."""
     return {
-        "n_mixture": config.n_mixture,
+        "n_mixture": config.n_mixture_workers,
         "mixture": config.mixture,
         "imagination": config.imagination,
         "seed": config.seed,
@@ -70,7 +70,7 @@ def vae_trainer(
         n_encoded_lengths=config.vae_encoded_lengths,
         n_decoded_steps=config.vae_decoded_steps,
         decay_updates=config.vae_decay_updates,
-        averaging=config.vae_averaging,
+        averaging=config.vae_ema_decay,
         max_grad_norm=config.vae_max_grad_norm,
         seed=config.seed,
     )
@@ -80,7 +80,9 @@ def adapted(config: Settings, env: AnyVectorEnv) -> VecEnv:
     """▸ stable-baselines3's interface ▸ running normalisation."""
     vec_env: VecEnv = VectorEnvAdapter(env, info_keys=())
     if config.normalize_observation or config.normalize_reward:
-        counted = config.n_normal if config.return_statistics == "real" else config.n_workers
+        counted = (
+            config.n_normal_workers if config.return_statistics == "real" else config.n_workers
+        )
         vec_env = NormalizeWithRealReturns(
             vec_env,
             n_normal=counted,
@@ -129,8 +131,8 @@ def ppo_arguments(config: Settings, vec_env: VecEnv, device: str) -> dict[str, A
     }
     total = config.n_steps * config.n_workers
     return {
-        "learning_rate": LinearDecay(config.learning_rate, config.anneal_from)
-        if config.anneal_from < 1.0
+        "learning_rate": LinearDecay(config.learning_rate, config.lr_decay_start)
+        if config.lr_decay_start < 1.0
         else config.learning_rate,
         "n_steps": config.n_steps,
         "batch_size": total // config.n_minibatches,

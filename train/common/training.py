@@ -125,7 +125,7 @@ def _check_new_total(config: RunSettings, folder: RunFolder, done: int) -> None:
             f"{folder.path} has trained {done:,} steps already, expected --total-timesteps of "
             f"at least that, got {config.total_timesteps:,}"
         )
-    falls_from = getattr(config, "anneal_from", 1.0)
+    falls_from = getattr(config, "lr_decay_start", 1.0)
     if falls_from < 1.0:
         print(
             f"warning: the learning rate falls from {falls_from:.0%} of "

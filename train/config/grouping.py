@@ -49,7 +49,7 @@ def unused_settings(config: RunSettings) -> frozenset[str]:
     unused: set[str] = set() if chosen.mixreg else {"mixreg_alpha"}
     if not chosen.imaginary:
         nested = nested_kinds(type(config))
-        unused |= {"n_mixture", "return_statistics"}
+        unused |= {"n_mixture_workers", "return_statistics"}
         unused |= {name for name in names if name.partition(".")[0] in nested}
     if not chosen.has_latent_dynamics:
         unused |= set(LatentDynamicsConfig.__dataclass_fields__)

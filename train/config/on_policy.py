@@ -36,7 +36,7 @@ class PolicySettings(RunSettings):
     stagger_workers: bool = False
     """Shorten the first meta-episode of each worker by another amount, so that a rollout holds all
     phases of a meta-episode."""
-    n_mixture: int = 2
+    n_mixture_workers: int = 2
     """Mixture workers among them (ldm only)."""
     mixture: Mixture = _MIXTURE
     """How beliefs are mixed (ldm only)."""
@@ -54,10 +54,10 @@ class PolicySettings(RunSettings):
     """Minibatches of whole workers per pass."""
     learning_rate: float = 7e-4
     """Policy learning rate."""
-    anneal_from: float = 1.0
+    lr_decay_start: float = 1.0
     """Share of total_timesteps after which the policy's learning rate falls linearly to 0; 1: it
     stays as it is."""
-    policy_averaging: float = 0.0
+    policy_ema_decay: float = 0.0
     """Decay per update of the running average of the policy's weights that is evaluated and saved
     (Polyak averaging); 0: the newest weights."""
     optimizer: Literal["adam", "rmsprop"] = "adam"
@@ -117,29 +117,19 @@ class PolicySettings(RunSettings):
         for name in ("target_kl", "clip_range_vf"):
             if getattr(self, name) is not None:
                 check_positive(self, name)
-        for name in ("gamma", "gae_lambda", "anneal_from"):
+        for name in ("gamma", "gae_lambda", "lr_decay_start"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
         if not math.isfinite(self.log_std_init):
             raise ValueError(f"log_std_init must be finite, got {self.log_std_init}")
-        if not 0.0 <= self.policy_averaging < 1.0:
-            raise ValueError(f"policy_averaging must lie in [0, 1), got {self.policy_averaging}")
+        if not 0.0 <= self.policy_ema_decay < 1.0:
+            raise ValueError(f"policy_ema_decay must lie in [0, 1), got {self.policy_ema_decay}")
         if not self.net_arch or min(self.net_arch) < 1:
             raise ValueError(f"net_arch needs at least one positive width, got {self.net_arch}")
         if self.n_workers % self.n_minibatches:
             raise ValueError(
                 f"n_minibatches must divide n_workers = {self.n_workers}, got {self.n_minibatches}"
             )
-
-
-# settings that are younger than runs of version 0.2 may be, with the value that those had
-YOUNGER: dict[str, Any] = {
-    "reward_scale": 1.0, "encoder": "gru", "encoder_features": 64, "encoder_projections": 32,
-    "initial_posterior_std": None, "scale_observations": False, "vae_decay_updates": None,
-    "vae_averaging": 0.0, "vae_max_grad_norm": None, "vae_buffer_keeps": "newest",
-    "clip_range_vf": None, "cut_at_time_limits": False, "stagger_workers": False,
-    "observation_to_heads": False,
-}  # fmt: skip
 
 
 # dataclasses collect fields from the last base to the first: --help begins with RunSettings
@@ -159,7 +149,7 @@ class OnPolicySettings(LatentDynamicsConfig, PolicySettings):
     """Decoded transitions per trajectory and VAE update; None for all."""
     vae_decay_updates: int | None = None
     """VAE update u has ``vae_learning_rate / sqrt(1 + u / vae_decay_updates)``; None: constant."""
-    vae_averaging: float = 0.0
+    vae_ema_decay: float = 0.0
     """Rate of a running average of the VAE's weights, which encodes and imagines; 0 for none."""
     vae_max_grad_norm: float | None = None
     """Gradients of the VAE's loss are scaled down to this norm; None for never."""
@@ -176,26 +166,26 @@ class OnPolicySettings(LatentDynamicsConfig, PolicySettings):
             self, "vae_learning_rate vae_updates vae_trajectories vae_buffer_trajectories"
         )
         check_at_least_one(self, "vae_encoded_lengths vae_decoded_steps vae_decay_updates")
-        if not 0.0 <= self.vae_averaging < 1.0:
-            raise ValueError(f"vae_averaging must lie in [0, 1), got {self.vae_averaging}")
+        if not 0.0 <= self.vae_ema_decay < 1.0:
+            raise ValueError(f"vae_ema_decay must lie in [0, 1), got {self.vae_ema_decay}")
         if self.vae_max_grad_norm is not None:
             check_positive(self, "vae_max_grad_norm")
         if get_method(self.method).imaginary:
             self._check_imaginary_tasks()
 
     def _check_imaginary_tasks(self) -> None:
-        if not 1 <= self.n_mixture < self.n_workers:
+        if not 1 <= self.n_mixture_workers < self.n_workers:
             raise ValueError(
-                f"n_mixture must lie between 1 and n_workers - 1 = {self.n_workers - 1} for method "
-                f"{self.method}, got {self.n_mixture}"
+                f"n_mixture_workers must lie between 1 and n_workers - 1 = {self.n_workers - 1} "
+                f"for method {self.method}, got {self.n_mixture_workers}"
             )
         self.imagination.check_model(self.latent_dynamics)
         try:
-            self.mixture.sample(np.random.default_rng(0), 1, self.n_normal, self.latent_dim)
+            self.mixture.sample(np.random.default_rng(0), 1, self.n_normal_workers, self.latent_dim)
         except ValueError as error:
             raise ValueError(
-                f"mixture does not fit the n_workers - n_mixture = {self.n_normal} normal workers: "
-                f"{error}"
+                "mixture does not fit the n_workers - n_mixture_workers = "
+                f"{self.n_normal_workers} normal workers: {error}"
             ) from None
 
     @property
@@ -205,9 +195,9 @@ class OnPolicySettings(LatentDynamicsConfig, PolicySettings):
         return LatentDynamicsConfig(**{name: getattr(self, name) for name in names})
 
     @property
-    def n_normal(self) -> int:
+    def n_normal_workers(self) -> int:
         """Workers that earn the environment's own rewards."""
-        return self.n_workers - (self.n_mixture if get_method(self.method).imaginary else 0)
+        return self.n_workers - (self.n_mixture_workers if get_method(self.method).imaginary else 0)
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able dictionary that :meth:`from_dict` reads back."""
@@ -224,4 +214,4 @@ class OnPolicySettings(LatentDynamicsConfig, PolicySettings):
             )
         schemes = {"mixture": mixture_from_dict, "imagination": imagination_from_dict}
         read = {name: read(values[name]) for name, read in schemes.items() if name in values}
-        return super(LatentDynamicsConfig, cls).from_dict({**YOUNGER, **values, **read})
+        return super(LatentDynamicsConfig, cls).from_dict({**values, **read})

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from ldm_wrappers.imagination.schemes import scheme_kinds
 from train.config.methods import get_method
+from train.config.old_runs import DEFAULTS_FOR_OLD_RUNS, with_present_names
 
 Settings = TypeVar("Settings", bound="RunSettings")
 
@@ -94,10 +95,13 @@ class RunSettings:
     def from_dict(cls: type[Settings], values: dict[str, Any]) -> Settings:
         """Inverse of :meth:`to_dict`; unknown or missing settings are a ``ValueError``.
 
-        Settings that are younger than the run get the value that it had without them.
+        Settings may have the name that they had when the run was made, and those that are younger
+        get the value that it had without them (``train/config/old_runs.py``).
         """
-        values = {**_ENV_OF_OLD_RUNS, **values}
-        known, given = {field.name for field in dataclasses.fields(cls)}, set(values)
+        known = {field.name for field in dataclasses.fields(cls)}
+        younger = {k: value for k, value in DEFAULTS_FOR_OLD_RUNS.items() if k in known}
+        values = {**younger, **with_present_names(values)}
+        given = set(values)
         if known != given:
             unknown, missing = sorted(given - known), sorted(known - given)
             raise ValueError(f"settings do not fit: unknown {unknown}, missing {missing}")
@@ -106,16 +110,6 @@ class RunSettings:
             for name, value in values.items()
         }
         return cls(**fixed)
-
-
-_ENV_OF_OLD_RUNS: dict[str, Any] = {
-    "env_kwargs": (),
-    "max_episode_steps": None,
-    "observation_keys": (),
-    "flatten_observation": False,
-    "vectorization": "sync",
-    "eval_env_id": "",
-}
 
 
 def check_positive(settings: Any, names: str) -> None:

@@ -22,7 +22,7 @@ from ldm_wrappers.saved_state import (
 )
 from train.common.env_source import EnvSource
 from train.common.envs import base_env
-from train.common.guard import Guard, check_weights
+from train.common.guard import FiniteCheckWrapper, check_weights
 from train.common.learner import AfterIterationHook, AnyVectorEnv, Learner, chosen_device
 from train.config.methods import get_method
 from train.config.off_policy import OffPolicySettings
@@ -66,7 +66,7 @@ class OffPolicyLearner(Learner):
         self.tasks = training_tasks(config)
         self.horizon = episode_length(config)
         split = get_method(config.method).split
-        self.env: AnyVectorEnv = Guard(base_env(config, config.n_workers, split))
+        self.env: AnyVectorEnv = FiniteCheckWrapper(base_env(config, config.n_workers, split))
         try:
             self.sizes = Sizes(self.env.single_observation_space, self.env.single_action_space)
             self.replay = self.new_replay(replay_capacity(config, len(self.tasks), self.horizon))

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from ldm_wrappers.atomic_file import stale_temporaries
 from ldm_wrappers.state_file import StateFileError, load_state, save_state
 from train.config.grouping import CHANGEABLE_ON_RESUME
+from train.config.old_runs import with_present_names
 from train.config.settings import RunSettings
 from train.persistence.run_folder import RunFolder, versions
 
@@ -164,7 +165,7 @@ class Checkpoints:
 
     def _check(self, path: Path, theirs: dict[str, Any], made_with: dict[str, str]) -> None:
         """Refuse a checkpoint of other settings; warn about one of other package versions."""
-        ours = _comparable(self.config)
+        ours, theirs = _comparable(self.config), with_present_names(theirs)
         differing = [
             f"{name} {theirs[name]!r} (config.json: {ours.get(name)!r})"
             for name in theirs

@@ -125,11 +125,11 @@ def sample_mixtures(
     weights = np.zeros((n_mixtures, n_tasks), np.float32)
     latents = np.zeros((n_mixtures, latent_dim), np.float32)
     for index in range(n_mixtures):
-        tasks = rng.integers(n_tasks, size=config.n_normal)
-        drawn = config.mixture.sample(rng, 1, config.n_normal, latent_dim)[0]
+        tasks = rng.integers(n_tasks, size=config.n_normal_workers)
+        drawn = config.mixture.sample(rng, 1, config.n_normal_workers, latent_dim)[0]
         latents[index] = (drawn * beliefs[tasks]).sum(0)
         np.add.at(weights[index], tasks, drawn.mean(1))
-    sizes = {"n_mixture": n_mixtures, "n_normal": config.n_normal}
+    sizes = {"n_mixture": n_mixtures, "n_normal": config.n_normal_workers}
     masks = config.imagination.start(model, **sizes, mixture=config.mixture, seed=seed).masks
     kept, n_candidates = "", getattr(config.imagination, "n_candidates", 1)
     if n_candidates > 1:
@@ -144,5 +144,5 @@ def sample_mixtures(
         own_maps=reward_maps(model, grid, beliefs),
         own_dropout_maps=reward_maps(model, grid, beliefs, samples=samples, seed=seed),
         p_drop=config.p_drop,
-        scheme=f"{config.mixture} of {config.n_normal} workers{kept}",
+        scheme=f"{config.mixture} of {config.n_normal_workers} workers{kept}",
     )

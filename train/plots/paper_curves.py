@@ -60,7 +60,7 @@ def plot_paper_curves(
         what = "tasks missed" if missed else "return"
         n = example.tasks[split]
         axes[0, column].set_title(f"{split}: {what} ({n} tasks)", fontsize=9)
-        best = None if missed else _ceiling(env_id, split)
+        best = None if missed else _mean_optimal_return(env_id, split)
         for row, kind in enumerate(("mean ± standard deviation", "IQM, 95 % interval")):
             if best is not None:
                 axes[row, column].axhline(best, color="#444444", ls="--", lw=1)
@@ -104,7 +104,7 @@ def _rows(
     ]
 
 
-def _ceiling(env_id: str, split: str) -> float | None:
+def _mean_optimal_return(env_id: str, split: str) -> float | None:
     """Mean best return of a split's tasks when they are known, where a formula exists."""
     distribution = task_distribution(env_id)
     if distribution is None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from train.config.grouping import WHERE_NOT_WHAT, override_text, unused_settings
 from train.config.methods import METHODS, settings_class
+from train.config.old_runs import present_name
 from train.config.presets import resolve
 from train.config.settings import RunSettings, known_settings, takes_text
 
@@ -60,14 +61,14 @@ SWEEPS: dict[str, tuple[TrialGrid, ...]] = {
         TrialGrid(_GRID, ("ldm",), 8, {"imagination.n_candidates": (1,)}),
         TrialGrid(_EXTRAPOLATION, ("ldm",), 4, {"mixture.beta": (1.0, 1.5, 2.0, 2.5)}),
         TrialGrid(_GRID, ("ldm",), 4, {"p_drop": (0.0, 0.3, 0.5, 0.7, 0.9)}),
-        TrialGrid(_GRID, ("ldm",), 4, {"n_mixture": (4, 8, 16, 32)}),
+        TrialGrid(_GRID, ("ldm",), 4, {"n_mixture_workers": (4, 8, 16, 32)}),
     ),
     # Figure 7, and with its runs Figure 8b–d; then appendices D and E, and C
     "mujoco": (
         TrialGrid(_CHEETAH, _MUJOCO_METHODS, 4),
         TrialGrid(_ANTS, _MUJOCO_METHODS, 2),
         TrialGrid((*_CHEETAH, *_ANTS), ("promp", "e-maml", "pearl", "mql", "mier"), 2),
-        TrialGrid(_CHEETAH, ("ldm",), 4, {"n_mixture": (4, 8, 16, 32)}),
+        TrialGrid(_CHEETAH, ("ldm",), 4, {"n_mixture_workers": (4, 8, 16, 32)}),
         TrialGrid(_CHEETAH, ("ldm",), 4, {"p_drop": (0.0, 0.3, 0.5, 0.7)}),
         TrialGrid(("LDM-AntGoal-v0",), ("ldm",), 2, {"mixture.beta": (1.0, 1.5, 2.0, 2.5)}),
     ),
@@ -149,7 +150,7 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, tuple[Any, ...]]:
     found: dict[str, tuple[Any, ...]] = {}
     for text in texts:
         name, equals, content = text.partition("=")
-        name = name.strip().lstrip("-").replace("-", "_")
+        name = present_name(name.strip().lstrip("-").replace("-", "_"))
         if not equals or not content:
             raise ValueError(f"an override must be name=value[,value…], got {text!r}")
         if name not in fields or name in WHERE_NOT_WHAT | {"env_id", "method", "seed", "preset"}:

@@ -115,7 +115,7 @@ def test_evaluation_comes_before_training_repeats_and_changes_nothing(method: st
         ("--updates-per-step 0", "updates_per_step must be positive"),
         ("--gamma 1.5", "gamma must lie in [0, 1], got 1.5"),
         ("--net-arch 0", "net_arch must hold widths of at least 1, got (0,"),
-        ("--n-mixture 3", "--n-mixture"),
+        ("--n-mixture-workers 3", "--n-mixture-workers"),
         ("--method ldm", "python -m train.recurrent_ppo"),
     ],
 )

@@ -32,7 +32,7 @@ _ANT_GOAL = {
 _ANT_64: dict[str, Any] = {
     **CHEAP_VAE,
     "n_workers": 64,
-    "n_mixture": 8,
+    "n_mixture_workers": 8,
     "mixture": DirichletMixture(n_components=14),
     "n_steps": 20,
     "n_epochs": 5,

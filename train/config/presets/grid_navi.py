@@ -27,17 +27,17 @@ _GRID_METHODS: dict[str, dict[str, Any]] = {
 }
 # Half of LDM's steps are imaginary: with 10 M it sees as many real ones as the others with 5 M. The
 # oracles have 45 goals to learn instead of 18.
-_GRID_LONG: dict[str, Any] = {"total_timesteps": 10_000_000, "anneal_from": 0.5}
+_GRID_LONG: dict[str, Any] = {"total_timesteps": 10_000_000, "lr_decay_start": 0.5}
 # For variBAD, an average of policies would be shown beliefs of an encoder that most of them never
 # saw; its network and entropy were chosen by train returns of the first million steps. Single
 # policies jump about, hence its falling learning rate.
 _GRID_PPO_METHODS: dict[str, dict[str, Any]] = {
     "varibad": {
         **_GRID_METHODS["varibad"],
-        "policy_averaging": 0.0,
+        "policy_ema_decay": 0.0,
         "net_arch": (64, 64),
         "ent_coef": 0.02,
-        "anneal_from": 0.5,
+        "lr_decay_start": 0.5,
     },
     "ldm-varibad": _GRID_LONG,
     "oracle-rl2": _GRID_LONG,
@@ -61,7 +61,7 @@ _GRID_PPO_METHODS: dict[str, dict[str, Any]] = {
 _GRID_PPO: dict[str, Any] = {
     **_GRID,
     "n_workers": 64,
-    "n_mixture": 32,
+    "n_mixture_workers": 32,
     "mixture": DirichletMixture(n_components=3),
     "imagination": PlausibleTasks(
         threshold=0.7, n_remembered_transitions=32 * 120, n_candidates=32, n_dropout_masks=1
@@ -70,7 +70,7 @@ _GRID_PPO: dict[str, Any] = {
     "n_minibatches": 4,
     "optimizer": "adam",
     "learning_rate": 1e-3,
-    "policy_averaging": 0.993,
+    "policy_ema_decay": 0.993,
     "ent_coef": 0.05,
     "normalize_advantage": True,
     "normalize_observation": True,
@@ -88,7 +88,7 @@ _GRID_PPO: dict[str, Any] = {
 # updates, as in the default, these reached fewer unseen goals.
 _GRID_PRESENT_BELIEFS: dict[str, Any] = {
     **_GRID_PPO,
-    "n_mixture": 16,
+    "n_mixture_workers": 16,
     "mixture": DirichletMixture(n_components=5, per_dimension=True),
     "imagination": ExpectedReward(),
     "vae_updates": 8,
@@ -99,7 +99,7 @@ _GRID_PRESENT_BELIEFS: dict[str, Any] = {
 # and a buffer that keeps what the first 12 % of the run have shown.
 _GRID_PUBLISHED_TASKS: dict[str, Any] = {
     **_GRID_PRESENT_BELIEFS,
-    "n_mixture": 8,
+    "n_mixture_workers": 8,
     "mixture": DirichletMixture(n_components=14, per_dimension=True),
     "imagination": ExpectedReward(n_dropout_masks=1, belief_samples=True),
     "vae_buffer_keeps": "oldest",
@@ -110,7 +110,7 @@ _GRID_PUBLISHED_TASKS: dict[str, Any] = {
 _GRID_A2C: dict[str, Any] = {
     **_GRID,
     "n_workers": 64,
-    "n_mixture": 8,
+    "n_mixture_workers": 8,
     "mixture": DirichletMixture(n_components=14, per_dimension=True),
     "learning_rate": 1.4e-3,
     "vae_updates": 8,
@@ -129,7 +129,7 @@ _GRID_PUBLISHED_LEARNER: dict[str, Any] = {
 _GRID_PAPER: dict[str, Any] = {
     **_GRID,
     "n_workers": 16,
-    "n_mixture": 2,
+    "n_mixture_workers": 2,
     "learning_rate": 7e-4,
     "vae_updates": 2,
     "vae_encoded_lengths": None,

@@ -15,7 +15,7 @@ from train.config.presets.preset import Preset
 _CHEETAH_VEL = {
     **MUJOCO,
     "latent_dim": 5,
-    "n_mixture": 4,
+    "n_mixture_workers": 4,
     "clip_range": 0.1,
     "vae_updates": 1,
     "total_timesteps": 50_000_000,
@@ -26,7 +26,7 @@ _CHEETAH_VEL_64 = {
     **_CHEETAH_VEL,
     **CHEAP_VAE,
     "n_workers": 64,
-    "n_mixture": 16,
+    "n_mixture_workers": 16,
     "n_epochs": 4,
     "n_minibatches": 8,
     "vae_updates": 4,

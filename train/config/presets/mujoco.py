@@ -12,7 +12,7 @@ from train.config.presets.preset import Preset
 MUJOCO: dict[str, Any] = {
     "n_episodes": 2,
     "n_workers": 16,
-    "n_mixture": 2,
+    "n_mixture_workers": 2,
     "n_steps": 200,
     "truncate_backpropagation": True,
     "n_epochs": 2,
@@ -59,7 +59,7 @@ MOMENTS: dict[str, Any] = {
     "vae_decoded_steps": 50,
     "vae_learning_rate": 2e-3,
     "vae_decay_updates": 300,
-    "vae_averaging": 0.98,
+    "vae_ema_decay": 0.98,
     "vae_max_grad_norm": 1.0,
 }
 _RL2_METHODS = ("ldm", "rl2", "mixreg", "oracle-rl2")

@@ -40,7 +40,7 @@ def test_the_average_is_saved(
     decay: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "run"
-    seen = weights_after_updates(monkeypatch, run, "--policy-averaging", str(decay))
+    seen = weights_after_updates(monkeypatch, run, "--policy-ema-decay", str(decay))
     learner = load_artifacts(RunFolder.open(run))
     saved = learner.algorithm.policy.state_dict()
     for name, value in saved.items():
@@ -54,10 +54,10 @@ def test_the_average_is_saved(
 def test_the_average_is_judged_and_training_goes_on_without_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = weights_after_updates(monkeypatch, tmp_path / "plain", "--policy-averaging", "0")
+    plain = weights_after_updates(monkeypatch, tmp_path / "plain", "--policy-ema-decay", "0")
     monkeypatch.undo()
     averaged = weights_after_updates(
-        monkeypatch, tmp_path / "averaged", "--policy-averaging", "0.9"
+        monkeypatch, tmp_path / "averaged", "--policy-ema-decay", "0.9"
     )
     for one, other in zip(plain, averaged, strict=True):
         assert all((one[name] == other[name]).all() for name in one)

@@ -24,7 +24,7 @@ from train.common.artifacts import load_artifacts
 from train.config.presets import resolve
 from train.persistence.run_folder import RunFolder
 
-FLAGS = [*GRID, "--method", "ldm", "--n-workers", "3", "--n-mixture", "1"]
+FLAGS = [*GRID, "--method", "ldm", "--n-workers", "3", "--n-mixture-workers", "1"]
 FLAGS += ["--checkpoint-interval", "360"]
 Damage = Callable[[bytes, random.Random], bytes]
 

@@ -47,7 +47,7 @@ def learner() -> Iterator[Learner]:
         "LDM-GridNavi-v0",
         "ldm",
         n_workers=4,
-        n_mixture=1,
+        n_mixture_workers=1,
         mixture=DirichletMixture(n_components=3),
         device="cpu",
         n_episodes=2,

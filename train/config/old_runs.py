@@ -1,0 +1,40 @@
+"""What stored runs call their settings, and what they had before a setting existed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# former name: name; command lines and files may go on using it
+FORMER_NAMES = {
+    "n_mixture": "n_mixture_workers",
+    "anneal_from": "lr_decay_start",
+    "policy_averaging": "policy_ema_decay",
+    "vae_averaging": "vae_ema_decay",
+}
+# settings that are younger than runs of version 0.2 may be, with the value that those had
+DEFAULTS_FOR_OLD_RUNS: dict[str, Any] = {
+    "env_kwargs": (), "max_episode_steps": None, "observation_keys": (),
+    "flatten_observation": False, "vectorization": "sync", "eval_env_id": "",
+    "reward_scale": 1.0, "encoder": "gru", "encoder_features": 64, "encoder_projections": 32,
+    "initial_posterior_std": None, "scale_observations": False, "vae_decay_updates": None,
+    "vae_ema_decay": 0.0, "vae_max_grad_norm": None, "vae_buffer_keeps": "newest",
+    "clip_range_vf": None, "cut_at_time_limits": False, "stagger_workers": False,
+    "observation_to_heads": False,
+}  # fmt: skip
+
+
+def present_name(name: str) -> str:
+    """What a setting is called today."""
+    return FORMER_NAMES.get(name, name)
+
+
+def with_present_names(values: dict[str, Any]) -> dict[str, Any]:
+    """Settings under the names that they have today.
+
+    Raises:
+        ValueError: A setting is there under both of its names.
+    """
+    both = sorted(name for name in FORMER_NAMES if {name, FORMER_NAMES[name]} <= set(values))
+    if both:
+        raise ValueError(f"{both[0]} is now called {FORMER_NAMES[both[0]]}, expected one of them")
+    return {present_name(name): value for name, value in values.items()}
