@@ -61,7 +61,7 @@ def test_a_setting_under_both_of_its_names_is_refused() -> None:
 def test_an_old_run_is_resumed_and_grouped_as_a_new_one(tmp_path: Path) -> None:
     run = tmp_path / "run"
     flags = [*GRID, "--lr-decay-start", "0.5", "--policy-ema-decay", "0.7"]
-    train_tiny(run, "ldm", *flags, "--total-timesteps", "600")
+    train_tiny(run, "rl2", *flags, "--total-timesteps", "600")
     group = group_text(RunFolder.open(run).config)
     assert "lr_decay_start=0.5" in group or "policy_ema_decay=0.7" in group
     file = run / "config.json"

@@ -85,7 +85,7 @@ def test_what_the_default_presets_stand_for() -> None:
             == paper.n_mixture_workers / paper.n_workers
         )
         assert (
-            default.mixture.n_components == paper.n_normal
+            default.mixture.n_components == paper.n_normal_workers
         )  # weights as spread out as the paper's
 
 
