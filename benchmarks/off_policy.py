@@ -30,8 +30,8 @@ from train.config.presets import resolve
 from train.off_policy import mier as mier_parts
 from train.off_policy import networks, sac, td3
 from train.off_policy import pearl as pearl_parts
+from train.off_policy.episodes import Episode
 from train.off_policy.learner import OffPolicyLearner
-from train.off_policy.replay import Episode
 
 SCRIPTS: dict[str, Any] = {"pearl": pearl, "mql": mql, "mier": mier}
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ldm_wrappers.latent_dynamics import TransitionSpec
 from ldm_wrappers.vector.task_rows import reset_rows
 from train.common.learner import AnyVectorEnv
-from train.off_policy.replay import Episode
+from train.off_policy.episodes import Episode
 
 Array = NDArray[Any]
 

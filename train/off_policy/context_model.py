@@ -12,7 +12,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from train.off_policy.replay import Transitions
+from train.off_policy.episodes import Transitions
 
 Tensor = torch.Tensor
 BOUND_WEIGHT = 0.01

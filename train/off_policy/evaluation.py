@@ -13,7 +13,7 @@ from ldm_wrappers.vector import MultiEpisodeWrapper
 from train.common.learner import AnyVectorEnv
 from train.common.rollout import Step
 from train.off_policy.collection import Recorder, Sizes
-from train.off_policy.replay import Episode
+from train.off_policy.episodes import Episode
 
 Array = NDArray[Any]
 

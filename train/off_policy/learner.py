@@ -27,8 +27,9 @@ from train.common.learner import AfterIterationHook, AnyVectorEnv, Learner, chos
 from train.config.methods import get_method
 from train.config.off_policy import OffPolicySettings
 from train.off_policy.collection import Behaviour, Sizes, collect
+from train.off_policy.episodes import Episode
 from train.off_policy.evaluation import InnerEnds
-from train.off_policy.replay import Episode, TaskReplay
+from train.off_policy.replay import TaskReplay
 from train.off_policy.tasks import training_tasks
 
 Tensor = torch.Tensor

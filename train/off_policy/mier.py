@@ -16,10 +16,18 @@ from numpy.typing import NDArray
 
 from train.config.off_policy import MierSettings
 from train.off_policy.context_model import ContextModel, adapt_context
-from train.off_policy.evaluation import EpisodeActor
+from train.off_policy.episodes import (
+    Episode,
+    Transitions,
+    joined,
+    one_task,
+    rows_of,
+    whole_episodes,
+)
 from train.off_policy.learner import EVALUATION, WEIGHTS, OffPolicyLearner, stream_seed
+from train.off_policy.mier_acting import MierActor, MierExploration
 from train.off_policy.networks import SquashedGaussian, adam, seeded_weights
-from train.off_policy.replay import Episode, TaskReplay, Transitions, whole_episodes
+from train.off_policy.replay import TaskReplay
 from train.off_policy.sac import TwinSAC
 
 Tensor = torch.Tensor
@@ -83,7 +91,7 @@ class MierLearner(OffPolicyLearner):
         config = self.config
         n_prior = config.initial_episodes if initial else config.prior_episodes
         n_episodes = n_prior if initial else n_prior + config.adapted_episodes
-        behaviour = _Exploration(self, n_prior)
+        behaviour = MierExploration(self, n_prior)
 
         def finished(row: int, number: int, episode: Episode) -> None:
             self.replay.add(tasks[row], episode)
@@ -147,7 +155,7 @@ class MierLearner(OffPolicyLearner):
     ) -> Tensor:
         """φ after gradient steps on some episodes of a task, (context_dim,)."""
         config = self.config
-        batch = _one_task(whole_episodes(episodes, self.device))
+        batch = one_task(whole_episodes(episodes, self.device))
         n_steps = config.context_steps if n_steps is None else n_steps
         early = min(n_steps, config.context_steps)
         rates = [config.context_learning_rate] * early
@@ -180,7 +188,7 @@ class MierLearner(OffPolicyLearner):
             chosen = torch.from_numpy(rng.integers(0, len(real.rewards), size=n_real))
             places = self.replay.draw_any(config.relabel_batch_size - n_real, rng)
             old = self.relabelled(self.replay.take(places, self.device), model, context, generator)
-            batch = _one_task(_joined(old, _rows(real, chosen.to(self.device))))
+            batch = one_task(joined(old, rows_of(real, chosen.to(self.device))))
             self.sac_step(sac, batch, context.unsqueeze(0), generator)
         return sac.policy, context
 
@@ -196,7 +204,7 @@ class MierLearner(OffPolicyLearner):
         model = copy.deepcopy(self.model)
         if self.config.test_model_updates:
             optimizer = adam(model.parameters(), self.config.model_learning_rate)
-            batch = _one_task(whole_episodes(episodes, self.device))
+            batch = one_task(whole_episodes(episodes, self.device))
             for _ in range(self.config.test_model_updates):
                 loss = model.losses(batch, context.unsqueeze(0)).mean() + model.bound_penalty()
                 optimizer.zero_grad(set_to_none=True)
@@ -223,100 +231,3 @@ class MierLearner(OffPolicyLearner):
         super().load_artifacts(contents)
         if replay is not None:
             self.replay.load_state_dict(replay)
-
-
-def _one_task(batch: Transitions) -> Transitions:
-    """Transitions (n, …) as those of one task, (1, n, …)."""
-    return Transitions(*(part.unsqueeze(0) for part in vars(batch).values()))
-
-
-def _rows(batch: Transitions, rows: Tensor) -> Transitions:
-    return Transitions(*(part[rows] for part in vars(batch).values()))
-
-
-def _joined(one: Transitions, other: Transitions) -> Transitions:
-    pairs = zip(vars(one).values(), vars(other).values(), strict=True)
-    return Transitions(*(torch.cat(pair) for pair in pairs))
-
-
-class _Exploration:
-    """Stochastic behaviour of training episodes."""
-
-    def __init__(self, learner: MierLearner, n_prior: int) -> None:
-        self.learner, self.n_prior = learner, n_prior
-        n = learner.config.n_workers
-        self.episodes: list[list[Episode]] = [[] for _ in range(n)]
-        self.contexts = np.zeros((n, learner.config.context_dim), np.float32)
-
-    def begin_episode(self, row: int, episode: int) -> None:
-        learner = self.learner
-        if episode == 0:
-            self.contexts[row] = learner.initial_context.detach().cpu().numpy()
-        elif episode == self.n_prior:
-            self.contexts[row] = learner.identify(self.episodes[row]).cpu().numpy()
-
-    @torch.no_grad()
-    def act(self, observations: NDArray[np.float32]) -> Array:
-        inputs = torch.from_numpy(np.concatenate([observations, self.contexts], axis=1))
-        policy: SquashedGaussian = self.learner.sac.policy
-        actions, _ = policy.sample(inputs.to(self.learner.device), self.learner.generator)
-        return np.asarray(actions.cpu().numpy())
-
-    def observe(self, actions: Array, rewards: Array, observations: Array) -> None:
-        return
-
-
-class MierActor(EpisodeActor):
-    """Stochastic with φ_0, then deterministic with the φ, and perhaps the policy, of the task.
-
-    Args:
-        learner: Whose networks act; they are never changed.
-
-    Attributes:
-        contexts: φ of each row, float32 (n, context_dim).
-        policies: The policy of each row that was trained on relabelled experience, or ``None``.
-    """
-
-    def __init__(self, learner: MierLearner) -> None:
-        super().__init__(learner.sizes)
-        self.learner = learner
-        self.contexts = np.zeros((0, learner.config.context_dim), np.float32)
-        self.policies: list[SquashedGaussian | None] = []
-
-    def begin(self, n: int) -> None:
-        """Begin ``n`` meta-episodes; the same random numbers every time."""
-        super().begin(n)
-        self.contexts = np.zeros((n, self.learner.config.context_dim), np.float32)
-        self.policies = [None] * n
-        self._last = np.zeros(n, bool)
-        seed = self.learner.config.seed
-        self._rngs = [
-            np.random.default_rng(stream_seed(seed, EVALUATION, 0, row)) for row in range(n)
-        ]
-
-    def begin_episode(self, row: int, episode: int) -> None:
-        """Before the last episode, identify the task and relabel experience for it."""
-        learner, episodes = self.learner, self.episodes[row]
-        self.policies[row] = None
-        self._last[row] = episode == learner.config.n_episodes - 1
-        context = learner.initial_context.detach()
-        if self._last[row] and learner.relabels:
-            self.policies[row], context = learner.relabel(episodes, row)
-        elif self._last[row]:
-            context = learner.identify(episodes)
-        self.contexts[row] = context.cpu().numpy()
-
-    @torch.no_grad()
-    def actions(self, observations: NDArray[np.float32]) -> Array:
-        """Samples before the last episode, tanh of the mean in it."""
-        inputs = np.concatenate([observations, self.contexts], axis=1)
-        rows = torch.from_numpy(inputs).to(self.learner.device)
-        mean, log_std = self.learner.sac.policy(rows)
-        for row, policy in enumerate(self.policies):
-            if policy is not None:
-                mean[row] = policy(rows[row])[0]
-        pre_tanh, std = mean.cpu().numpy(), log_std.exp().cpu().numpy()
-        for row in np.flatnonzero(~self._last).tolist():
-            noise = self._rngs[row].standard_normal(pre_tanh.shape[1], np.float32)
-            pre_tanh[row] += std[row] * noise
-        return np.asarray(np.tanh(pre_tanh))

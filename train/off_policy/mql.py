@@ -15,41 +15,20 @@ from numpy.typing import NDArray
 
 from ldm_wrappers.saved_state import state_part
 from train.config.off_policy import MqlSettings
-from train.off_policy.evaluation import EpisodeActor
+from train.off_policy.episodes import Episode
 from train.off_policy.learner import EVALUATION, WEIGHTS, OffPolicyLearner, stream_seed
+from train.off_policy.mql_acting import MqlActor, MqlExploration
 from train.off_policy.networks import seeded_weights
 from train.off_policy.propensity import (
     effective_sample_size,
     logistic_regression,
     propensity_weights,
 )
-from train.off_policy.replay import Episode, Places, TaskReplay
-from train.off_policy.td3 import TD3, HistoryActor, HistoryBatch, squared_distance
+from train.off_policy.replay import Places, TaskReplay
+from train.off_policy.td3 import TD3, HistoryBatch, td3_step
 
 Tensor = torch.Tensor
 Array = NDArray[Any]
-
-
-class Histories:
-    """The last steps of each row, as :meth:`TaskReplay.windows` has them.
-
-    Args:
-        length: Steps remembered.
-        n: Rows.
-        columns: Columns of a step: action, reward and observation.
-    """
-
-    def __init__(self, length: int, n: int, columns: int) -> None:
-        self.windows = np.zeros((length, n, columns), np.float32)
-
-    def forget(self, row: int) -> None:
-        """An episode begins in a row."""
-        self.windows[:, row] = 0.0
-
-    def add(self, actions: Array, rewards: Array, observations: Array) -> None:
-        """Take in a step of all rows."""
-        self.windows[:-1] = self.windows[1:].copy()
-        self.windows[-1] = np.concatenate([actions, rewards[:, None], observations], axis=1)
 
 
 class MqlLearner(OffPolicyLearner):
@@ -92,7 +71,7 @@ class MqlLearner(OffPolicyLearner):
             self.note_return("random" if initial else "training", episode)
 
         n_episodes = config.initial_episodes if initial else config.episodes_per_visit
-        return self.collect(_Noisy(self, initial), tasks, n_episodes, finished)
+        return self.collect(MqlExploration(self, initial), tasks, n_episodes, finished)
 
     def update(self) -> Mapping[str, Tensor]:
         """A step of the critics, and every ``policy_freq``-th time of actor and targets."""
@@ -205,123 +184,3 @@ class MqlLearner(OffPolicyLearner):
         self.replay.check_state(replay)
         super().load_artifacts(contents)
         self.replay.load_state_dict(replay)
-
-
-def td3_step(
-    td3: TD3,
-    optimizers: Mapping[str, torch.optim.Optimizer],
-    batch: HistoryBatch,
-    generator: torch.Generator,
-    moves_actor: bool,
-    weights: Tensor | None = None,
-    prox: tuple[float, TD3] | None = None,
-) -> dict[str, Tensor]:
-    """One step of the critics, and of actor and targets if asked for.
-
-    Args:
-        td3: What is trained.
-        optimizers: Its optimizers.
-        batch: Transitions with histories.
-        generator: Of the target's noise.
-        moves_actor: Whether this step moves actor and targets too.
-        weights: Of the transitions, (n,).
-        prox: λ and θ̂ of the penalty λ ‖θ − θ̂‖².
-    """
-    losses = {"critic_loss": td3.critic_loss(batch, generator, weights)}
-    _descend(optimizers["critics"], losses["critic_loss"], td3.critics, prox, "critics")
-    if moves_actor:
-        losses["actor_loss"] = td3.actor_loss(batch, weights)
-        _descend(optimizers["actor"], losses["actor_loss"], td3.actor, prox, "actor")
-        td3.move_targets()
-    return {name: loss.detach() for name, loss in losses.items()}
-
-
-def _descend(
-    optimizer: torch.optim.Optimizer,
-    loss: Tensor,
-    module: torch.nn.Module,
-    prox: tuple[float, TD3] | None,
-    name: str,
-) -> None:
-    if prox is not None:
-        loss = loss + prox[0] * squared_distance(module, getattr(prox[1], name))
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()
-
-
-class _Noisy:
-    """Behaviour of training episodes: random, or the actor's with Gaussian noise."""
-
-    def __init__(self, learner: MqlLearner, random: bool) -> None:
-        self.learner, self.random = learner, random
-        n = learner.config.n_workers
-        self.histories = Histories(learner.config.history_length, n, learner.columns)
-
-    def begin_episode(self, row: int, episode: int) -> None:
-        self.histories.forget(row)
-
-    def act(self, observations: NDArray[np.float32]) -> Array:
-        learner = self.learner
-        shape = (len(observations), learner.sizes.action_dim)
-        if self.random:
-            return learner.rng.uniform(-1.0, 1.0, shape).astype(np.float32)
-        actions = greedy(learner.td3.actor, observations, self.histories.windows, learner.device)
-        noise = learner.config.exploration_noise * learner.rng.standard_normal(shape, np.float32)
-        return np.clip(actions + noise, -1.0, 1.0)
-
-    def observe(self, actions: Array, rewards: Array, observations: Array) -> None:
-        self.histories.add(actions, rewards, observations)
-
-
-@torch.no_grad()
-def greedy(actor: HistoryActor, observations: Array, windows: Array, device: str) -> Array:
-    """Actions of a network, (n, action_dim)."""
-    rows, before = torch.from_numpy(observations), torch.from_numpy(windows)
-    return np.asarray(actor(rows.to(device), before.to(device)).cpu().numpy())
-
-
-class MqlActor(EpisodeActor):
-    """The deterministic actor; in the last episode that of the networks adapted to the row's task.
-
-    Args:
-        learner: Whose networks act; they are never changed.
-
-    Attributes:
-        adapted: The adapted networks of each row, ``None`` before its last episode.
-    """
-
-    def __init__(self, learner: MqlLearner) -> None:
-        super().__init__(learner.sizes)
-        self.learner = learner
-        self.adapted: list[TD3 | None] = []
-        self._histories = Histories(learner.config.history_length, 0, learner.columns)
-
-    def begin(self, n: int) -> None:
-        """Begin ``n`` meta-episodes."""
-        super().begin(n)
-        self.adapted = [None] * n
-        learner = self.learner
-        self._histories = Histories(learner.config.history_length, n, learner.columns)
-
-    def begin_episode(self, row: int, episode: int) -> None:
-        """The history begins again; before the last episode the networks adapt."""
-        learner = self.learner
-        self._histories.forget(row)
-        self.adapted[row] = None
-        if episode == learner.config.n_episodes - 1 and learner.adapts:
-            self.adapted[row] = learner.adapt(self.episodes[row], row)
-
-    def actions(self, observations: NDArray[np.float32]) -> Array:
-        """Deterministic actions in [-1, 1]."""
-        device, windows = self.learner.device, self._histories.windows
-        actions = greedy(self.learner.td3.actor, observations, windows, device)
-        for row, td3 in enumerate(self.adapted):
-            if td3 is not None:
-                one = slice(row, row + 1)
-                actions[row] = greedy(td3.actor, observations[one], windows[:, one], device)[0]
-        return actions
-
-    def observe_rows(self, observations: Array, actions: Array, rewards: Array) -> None:
-        """Remember the step."""
-        self._histories.add(actions, rewards, observations)

@@ -10,48 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from ldm_wrappers.saved_state import check_like, state_part
+from train.off_policy.episodes import Episode, Transitions
 
 Tensor = torch.Tensor
 Array = NDArray[Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Episode:
-    """One episode of one task.
-
-    Attributes:
-        observations: float32 (T + 1, observation_dim), the last one too.
-        actions: float32 (T, action_dim), in [-1, 1].
-        rewards: float32 (T,).
-        terminated: Whether the environment ended it, rather than a limit of steps.
-    """
-
-    observations: NDArray[np.float32]
-    actions: NDArray[np.float32]
-    rewards: NDArray[np.float32]
-    terminated: bool
-
-    def __len__(self) -> int:
-        return len(self.rewards)
-
-
-@dataclasses.dataclass(frozen=True)
-class Transitions:
-    """Transitions as tensors of one leading shape (…).
-
-    Attributes:
-        observations: (…, observation_dim).
-        actions: (…, action_dim), in [-1, 1].
-        rewards: (…).
-        next_observations: (…, observation_dim).
-        terminations: 1 where the environment ended the episode, else 0: (…).
-    """
-
-    observations: Tensor
-    actions: Tensor
-    rewards: Tensor
-    next_observations: Tensor
-    terminations: Tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,18 +196,3 @@ class TaskReplay:
         for name, array in self._cut(used).items():
             array[...] = state[name]
         self._ends[...] = np.cumsum(self._lengths, axis=1)
-
-
-def whole_episodes(episodes: list[Episode], device: str = "cpu") -> Transitions:
-    """All transitions of some episodes, in order: (Σ T, …)."""
-    ended = [
-        np.arange(len(e)) == len(e) - 1 if e.terminated else np.zeros(len(e)) for e in episodes
-    ]
-    arrays = (
-        np.concatenate([e.observations[:-1] for e in episodes]),
-        np.concatenate([e.actions for e in episodes]),
-        np.concatenate([e.rewards for e in episodes]),
-        np.concatenate([e.observations[1:] for e in episodes]),
-        np.concatenate(ended).astype(np.float32),
-    )
-    return Transitions(*(torch.from_numpy(array).to(device) for array in arrays))

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from train.off_policy.episodes import Transitions
 from train.off_policy.networks import (
     SquashedGaussian,
     TwinCritics,
@@ -21,7 +22,6 @@ from train.off_policy.networks import (
     polyak,
     target_of,
 )
-from train.off_policy.replay import Transitions
 
 Tensor = torch.Tensor
 

@@ -6,14 +6,14 @@ Fujimoto et al. (arXiv 1802.09477); the history is MQL's context (arXiv 1910.001
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
 
 from ldm_wrappers.latent_dynamics.gru import GRU
+from train.off_policy.episodes import Transitions
 from train.off_policy.networks import TwinCritics, adam, frozen, mlp, polyak, target_of
-from train.off_policy.replay import Transitions
 
 Tensor = torch.Tensor
 TARGET_NOISE_CLIP = 0.5
@@ -158,3 +158,46 @@ def squared_distance(module: nn.Module, anchor: nn.Module) -> Tensor:
     """‖θ − θ̂‖² over all parameters; the anchor θ̂ is constant."""
     pairs = zip(module.parameters(), anchor.parameters(), strict=True)
     return torch.stack([(p - a.detach()).square().sum() for p, a in pairs]).sum()
+
+
+def td3_step(
+    td3: TD3,
+    optimizers: Mapping[str, torch.optim.Optimizer],
+    batch: HistoryBatch,
+    generator: torch.Generator,
+    moves_actor: bool,
+    weights: Tensor | None = None,
+    prox: tuple[float, TD3] | None = None,
+) -> dict[str, Tensor]:
+    """One step of the critics, and of actor and targets if asked for.
+
+    Args:
+        td3: What is trained.
+        optimizers: Its optimizers.
+        batch: Transitions with histories.
+        generator: Of the target's noise.
+        moves_actor: Whether this step moves actor and targets too.
+        weights: Of the transitions, (n,).
+        prox: λ and θ̂ of the penalty λ ‖θ − θ̂‖².
+    """
+    losses = {"critic_loss": td3.critic_loss(batch, generator, weights)}
+    _descend(optimizers["critics"], losses["critic_loss"], td3.critics, prox, "critics")
+    if moves_actor:
+        losses["actor_loss"] = td3.actor_loss(batch, weights)
+        _descend(optimizers["actor"], losses["actor_loss"], td3.actor, prox, "actor")
+        td3.move_targets()
+    return {name: loss.detach() for name, loss in losses.items()}
+
+
+def _descend(
+    optimizer: torch.optim.Optimizer,
+    loss: Tensor,
+    module: nn.Module,
+    prox: tuple[float, TD3] | None,
+    name: str,
+) -> None:
+    if prox is not None:
+        loss = loss + prox[0] * squared_distance(module, getattr(prox[1], name))
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()

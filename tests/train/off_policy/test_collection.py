@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from line_env import HORIZON, Line
 
 from train.off_policy.collection import Sizes, collect
-from train.off_policy.replay import Episode
+from train.off_policy.episodes import Episode
 
 
 class Cliff(Line):

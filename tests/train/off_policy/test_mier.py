@@ -14,8 +14,8 @@ from toy_runs import settings
 from train.common.evaluation import Evaluator
 from train.mier import build
 from train.off_policy.context_model import ContextModel, adapt_context
+from train.off_policy.episodes import Episode, Transitions, whole_episodes
 from train.off_policy.mier import MierLearner
-from train.off_policy.replay import Episode, Transitions, whole_episodes
 
 Tensor = torch.Tensor
 

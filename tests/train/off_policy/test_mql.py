@@ -12,10 +12,12 @@ from toy_runs import settings
 
 from train.common.evaluation import Evaluator
 from train.mql import build
-from train.off_policy.mql import Histories, MqlLearner, td3_step
+from train.off_policy.episodes import Episode
+from train.off_policy.mql import MqlLearner
+from train.off_policy.mql_acting import Histories
 from train.off_policy.propensity import propensity_weights
-from train.off_policy.replay import Episode, Places
-from train.off_policy.td3 import TD3, HistoryBatch, squared_distance
+from train.off_policy.replay import Places
+from train.off_policy.td3 import TD3, HistoryBatch, squared_distance, td3_step
 
 Tensor = torch.Tensor
 

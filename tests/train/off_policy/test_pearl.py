@@ -12,8 +12,8 @@ from line_env import HORIZON
 from toy_runs import settings
 
 from train.common.evaluation import Evaluator
+from train.off_policy.episodes import Episode, Transitions
 from train.off_policy.pearl import PearlLearner
-from train.off_policy.replay import Episode, Transitions
 from train.pearl import build
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from train.off_policy.replay import Episode, Places, TaskReplay, whole_episodes
+from train.off_policy.episodes import Episode, whole_episodes
+from train.off_policy.replay import Places, TaskReplay
 
 HORIZON, CAPACITY = 5, 3
 

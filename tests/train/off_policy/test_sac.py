@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from train.off_policy.replay import Transitions
+from train.off_policy.episodes import Transitions
 from train.off_policy.sac import TwinSAC, ValueSAC
 
 Tensor = torch.Tensor
