@@ -12,6 +12,7 @@ from toy_runs import settings
 
 from train.common.evaluation import Evaluator
 from train.mql import build
+from train.off_policy import mql_acting
 from train.off_policy.episodes import Episode
 from train.off_policy.mql import MqlLearner
 from train.off_policy.mql_acting import Histories
@@ -47,6 +48,75 @@ def test_acting_encodes_what_training_encodes() -> None:
         histories.add(episode.actions[[t]], episode.rewards[[t]], episode.observations[[t]])
     histories.forget(0)
     assert not histories.windows.any()
+
+
+def windows_of_acting(monkeypatch: pytest.MonkeyPatch) -> list[tuple[np.ndarray, ...]]:
+    """What the network is shown from now on and answers: observations, windows, actions."""
+    seen: list[tuple[np.ndarray, ...]] = []
+    original = mql_acting.greedy
+
+    def spy(actor: Any, observations: Any, windows: Any, device: str) -> Any:
+        actions = original(actor, observations, windows, device)
+        seen.append((observations.copy(), windows.copy(), actions.copy()))
+        return actions
+
+    monkeypatch.setattr(mql_acting, "greedy", spy)
+    return seen
+
+
+def test_training_episodes_act_on_the_windows_that_the_replay_will_have(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    learner, length = tiny(episodes_per_visit=2), settings("mql").history_length
+    first = learner.replay._next.copy()
+    seen = windows_of_acting(monkeypatch)
+    learner.visit(np.array([0, 1, 0, 1]), initial=False)
+    assert len(seen) == 2 * HORIZON
+    for call, (_, windows, _) in enumerate(seen):
+        episode, t = divmod(call, HORIZON)
+        rows = np.arange(4)
+        slots = (first[rows % 2] + 2 * episode + rows // 2) % learner.replay.capacity
+        expected = learner.replay.windows(Places(rows % 2, slots, np.full(4, t)), length)
+        np.testing.assert_array_equal(windows, expected.numpy())
+
+
+def test_the_actor_of_evaluations_sees_the_steps_of_its_episode(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Windows hold action, reward and place of each step before, in order, of this episode only."""
+    learner = tiny(adapt_from=1.0)
+    seen = windows_of_acting(monkeypatch)
+    evaluator = Evaluator(learner)
+    evaluator.evaluate(learner.actor())
+    evaluator.close()
+    goals = np.array([-1.0, 1.0, 0.5])  # of the splits train and eval
+    meta_episode = seen[: learner.config.n_episodes * HORIZON]
+    for call, (x, windows, _) in enumerate(meta_episode):
+        past: list[np.ndarray] = []
+        for before, _, actions in meta_episode[call - call % HORIZON : call]:
+            rewards = -np.abs(before[:, 0] + 0.2 * actions[:, 0] - goals)
+            past.append(np.stack([actions[:, 0], rewards, before[:, 0]], axis=1))
+        assert x.shape == (3, 1)
+        padded = [np.zeros((3, 3))] * len(windows) + past
+        np.testing.assert_allclose(windows, padded[-len(windows) :], atol=1e-6)
+
+
+def test_what_a_task_is_called_changes_no_context() -> None:
+    """Tasks with equal episodes are the same to everything that is learned."""
+    learner, rng = tiny(), np.random.default_rng(0)
+    for _ in range(learner.replay.capacity):
+        episode = line_episode(0.3, rng)
+        for task in range(2):
+            learner.replay.add(task, episode)
+    slots, times = np.array([0, 1, 5]), np.array([0, 4, HORIZON - 1])
+    one, other = (
+        learner.batch(learner.replay, Places(np.full(3, task), slots, times)) for task in range(2)
+    )
+    np.testing.assert_array_equal(learner.features(one), learner.features(other))
+    for batch in (one, other):
+        learner.generator.manual_seed(0)
+        batch.steps.rewards.add_(learner.td3.critic_loss(batch, learner.generator).detach())
+    assert torch.equal(one.steps.rewards, other.steps.rewards)
 
 
 def test_the_penalty_is_zero_at_the_anchor_and_has_its_gradient_elsewhere() -> None:

@@ -59,6 +59,10 @@ def test_a_ring_of_episodes_is_a_list_that_forgets(seed: int) -> None:
     copy = TaskReplay(2, CAPACITY, HORIZON, 2, 1)
     copy.add(0, episode(np.random.default_rng(99)))
     copy.load_state_dict({k: v.copy() for k, v in replay.state_dict().items()})
+    np.testing.assert_array_equal(copy.n_transitions, replay.n_transitions)
+    for task in np.flatnonzero(replay.n_transitions):
+        drawn = [r.take(r.draw([task], 9, np.random.default_rng(1))) for r in (copy, replay)]
+        np.testing.assert_array_equal(rows(drawn[0]), rows(drawn[1]))
     extra = episode(np.random.default_rng(7))
     for one in (copy, replay):
         one.add(1, extra)
@@ -87,10 +91,13 @@ def test_draws_are_uniform_over_a_tasks_transitions_and_know_terminal_ones() -> 
     assert counts.max() / counts.min() < 2
 
 
-def test_recent_ones_are_the_newest() -> None:
+@pytest.mark.parametrize("last", [1, 2, 4, 7])
+def test_recent_ones_are_the_newest(last: int) -> None:
+    """Of a whole episode or of a part of one: the part is its end."""
     replay, plain = filled(5, 15)
-    newest = rows(whole_episodes(plain[0]))[-4:]
-    found = rows(replay.take(replay.recent(0, 500, 4, np.random.default_rng(0))))
+    newest = rows(whole_episodes(plain[0]))[-last:]
+    assert len(plain[0][-1]) > 1
+    found = rows(replay.take(replay.recent(0, 500, last, np.random.default_rng(0))))
     np.testing.assert_array_equal(np.unique(found, axis=0), np.unique(newest, axis=0))
 
 
@@ -122,6 +129,16 @@ def test_what_does_not_fit_is_refused() -> None:
     other = TaskReplay(3, CAPACITY, HORIZON, 2, 1)
     with pytest.raises(ValueError, match="observations"):
         replay.load_state_dict(other.state_dict())
-    replay.add(0, episode(rng))
+
+
+def test_what_is_cleared_is_gone_and_other_tasks_stay() -> None:
+    replay, plain = filled(3, 12)
     replay.clear(0)
-    assert not replay.n_transitions.any()
+    assert replay.episodes(0) == []
+    assert replay.n_transitions.tolist() == [0, sum(len(e) for e in plain[1])]
+    only = episode(np.random.default_rng(1))
+    replay.add(0, only)
+    assert (
+        rows(whole_episodes(replay.episodes(0))).tolist() == rows(whole_episodes([only])).tolist()
+    )
+    assert replay.n_transitions[0] == len(only)
