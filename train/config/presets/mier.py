@@ -41,7 +41,7 @@ _ANT_TEST: dict[str, Any] = {"test_context_steps": 20, "test_model_updates": 0}
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "LDM-HalfCheetahVel-v0": {"default": _DEFAULT, "paper": _PAPER},
-    "LDM-AntDir-v0": {"default": {**_DEFAULT, **_ANT_TEST}, "paper": _ANT},
+    "LDM-AntDir-v0": {"default": {**_DEFAULT, **_ANT_TEST, "n_workers": 4}, "paper": _ANT},
     "LDM-AntGoal-v0": {
         "default": {**_DEFAULT, **_ANT_TEST, "n_train_tasks": 150},
         "paper": {**_ANT, "n_train_tasks": 150},
