@@ -21,26 +21,27 @@ if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
+import pandas as pd
 
-from train.analysis.aggregate import BUDGET, Run, collect, groups, read_runs, summary_rows
+from train.analysis.ablations import ABLATIONS, ablated, ablations
+from train.analysis.aggregate import Run, collect, groups, read_runs, summary_rows
+from train.analysis.beliefs import belief_rows, decoded_goal_rows
 from train.analysis.condense import read_table
 from train.analysis.tables import write_csv
 from train.common.command_line import report_errors
 from train.common.envs import task_distribution
 from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
+from train.plots.belief_curves import plot_belief_curves, plot_decoded_goals
+from train.plots.figure7 import plot_figure7
+from train.plots.optimal_returns import standing_returns
 from train.plots.paper_curves import plot_paper_curves
 from train.plots.paper_maps import collect_mixtures, plot_paper_maps
+from train.plots.paper_paths import collect_paths, plot_paper_paths
 from train.plots.paper_tasks import plot_paper_tasks
 
 _DEFAULT = Path("results/gridworld")
 _MAIN_ENV = "LDM-GridNavi-v0"
-# setting: file name, title
-ABLATIONS = {
-    "p_drop": ("dropout", "Dropout of the decoder's inputs (appendix E)"),
-    "n_mixture_workers": ("worker_ratio", "Number of mixture workers (appendix D)"),
-    "beta": ("beta", "Degree of extrapolation β (section 5.1.2)"),
-}
 
 
 def draw(source: Path, out: Path) -> list[Path]:
@@ -48,58 +49,90 @@ def draw(source: Path, out: Path) -> list[Path]:
     runs = read_runs(source)
     tasks = read_table(source / "tasks.csv")
     written = [write_csv(out / "summary.csv", summary_rows(runs))]
+    beliefs = source / "beliefs.csv"
+    errors = pd.read_csv(beliefs) if beliefs.exists() else None
+    families: dict[str, dict[str, list[Run]]] = {}
     for env_id in dict.fromkeys(run.row["env_id"] for run in runs):
         own = [run for run in runs if run.row["env_id"] == env_id]
-        suffix = (
-            "" if env_id == _MAIN_ENV else "_" + env_id.removeprefix("LDM-").removesuffix("-v0")
-        )
+        suffix = _suffix(env_id)
         compared = {name: r for name, r in groups(own).items() if not ablated(r[0])}
-        ablations = {setting: ablation(own, setting) for setting in ABLATIONS}
-        if not compared and not any(ablations.values()):  # but one value of an ablation
+        values = {setting: ablations(own, setting) for setting in ABLATIONS}
+        if not compared and not any(values.values()):  # but one value of an ablation
             compared = groups(own)
-        if len(compared) > 1 or not any(ablations.values()):
+        if len(compared) > 1 or not any(values.values()):
             path = out / f"figure3{suffix}.png"
             title = "Figure 3: the methods"
             written += plot_paper_curves(compared, path, title)
             path = out / f"first_episode{suffix}.png"
             title = "First episode (appendix F)"
             written += plot_paper_curves(compared, path, title, first_episode=True)
-        for setting, (name, title) in ABLATIONS.items():
-            values = ablations[setting]
-            if not values:
-                continue
-            written += plot_paper_curves(values, out / f"{name}{suffix}.png", title)
-            if _on_grid(env_id):
-                figure6 = setting == "beta" and "Extrapolation" in env_id
-                path = out / ("figure6.png" if figure6 else f"{name}{suffix}_tasks.png")
-                title = "Figure 6: return per task" if figure6 else f"Return per task: {title}"
-                written += plot_paper_tasks(values, tasks, path, title)
-    if (source / "mixtures.csv").exists():
-        written.append(plot_paper_maps(read_csv(source / "mixtures.csv"), out / "figure4.png"))
+        for setting, by_preset in values.items():
+            for preset, by_value in by_preset.items():
+                end = suffix + ("" if preset == "default" else f"_{preset}")
+                written += _draw_ablation(setting, by_value, tasks, out, env_id, end)
+        if errors is not None:
+            path, title = out / f"reward_error{suffix}.png", f"Beliefs (appendix B, {env_id})"
+            written += plot_belief_curves(groups(own), errors, path, title)
+        if compared and standing_returns(env_id, np.zeros((1, 2))) is not None:
+            families[env_id] = compared
+    if len(families) > 1:
+        written += plot_figure7(families, out / "figure7.png")
+    return written + _draw_tables(source, out)
+
+
+def _draw_ablation(
+    setting: str,
+    values: dict[str, list[Run]],
+    tasks: pd.DataFrame,
+    out: Path,
+    env_id: str,
+    end: str,
+) -> list[Path]:
+    name, title = ABLATIONS[setting]
+    preset = next(iter(values.values()))[0].row["preset"]
+    note = "" if preset == "default" else f", preset {preset}"
+    written = plot_paper_curves(values, out / f"{name}{end}.png", title + note)
+    if _on_grid(env_id):
+        path, title = out / f"{name}{end}_tasks.png", f"Return per task: {title}{note}"
+        if setting == "beta" and "Extrapolation" in env_id:
+            path = out / f"figure6{end.removeprefix(_suffix(env_id))}.png"
+            title = f"Figure 6: return per task{note}"
+        written += plot_paper_tasks(values, tasks, path, title)
     return written
 
 
-def ablated(run: Run) -> str | None:
-    """The one setting in which a run differs from its preset, if it is one of the ablations'."""
-    own = [name for name in run.overrides if name != BUDGET]
-    return own[0] if len(own) == 1 and own[0] in ABLATIONS and run.row["method"] == "ldm" else None
+def _draw_tables(source: Path, out: Path) -> list[Path]:
+    """Figures of what runs were asked when they were collected: mixtures, goals, paths."""
+    written = []
+    for preset, rows in _parts(source / "mixtures.csv", "preset"):
+        end = "" if preset in ("", "default") else f"_{preset}"
+        written.append(plot_paper_maps(rows, out / f"figure4{end}.png"))
+    for env_id, rows in _parts(source / "decoded_goals.csv", "env_id"):
+        written.append(plot_decoded_goals(rows, out / f"decoded_goals{_suffix(env_id)}.png"))
+    for env_id, rows in _parts(source / "paths.csv", "env_id"):
+        splits = list(dict.fromkeys(row["split"] for row in rows))
+        held_out = next((s for s in ("eval", "test") if s in splits), splits[-1])
+        for name, split, figure in (
+            ("figure8", held_out, "Figure 8"),
+            ("paths_train", "train", "Appendix F"),
+        ):
+            path, title = out / f"{name}{_suffix(env_id)}.png", f"{figure}: {split} tasks"
+            own = [row for row in rows if row["split"] == split]
+            written.append(plot_paper_paths(own, path, f"{title} of {env_id}, last episode"))
+    return written
 
 
-def ablation(runs: list[Run], setting: str) -> dict[str, list[Run]]:
-    """LDM runs by value of a setting, all else equal; empty if there is but one value."""
-    by_rest: dict[tuple[str, str], list[Run]] = {}
-    for run in runs:
-        rest = " ".join(f"{k}={v}" for k, v in run.overrides.items() if k != setting)
-        if run.row["method"] == "ldm":
-            by_rest.setdefault((run.row["preset"], rest), []).append(run)
-    best: dict[str, list[Run]] = {}
-    for members in by_rest.values():
-        values: dict[str, list[Run]] = {}
-        for run in sorted(members, key=lambda run: float(run.row[setting])):
-            values.setdefault(f"{setting} {run.row[setting]}", []).append(run)
-        if len(values) > max(len(best), 1):
-            best = values
-    return best
+def _parts(path: Path, column: str) -> list[tuple[str, list[dict[str, str]]]]:
+    """Rows of a file, if it is there, by a column."""
+    rows = read_csv(path) if path.exists() else []
+    values = dict.fromkeys(row.get(column, "") for row in rows)
+    return [(value, [row for row in rows if row.get(column, "") == value]) for value in values]
+
+
+def _suffix(env_id: str) -> str:
+    if env_id == _MAIN_ENV:
+        return ""
+    return "_" + env_id.removeprefix("LDM-").removesuffix("-v0")
 
 
 def _on_grid(env_id: str) -> bool:
@@ -114,11 +147,18 @@ def collect_runs(paths: list[Path], out: Path) -> list[Path]:
     folders = [RunFolder.open(path) for path in paths]
     names = [folder.path.resolve().name for folder in folders]
     written = collect(zip(names, folders, strict=True), out)
-    mixtures = collect_mixtures(list(zip(names, folders, strict=True)))
-    if mixtures:
-        written.append(write_csv(out / "mixtures.csv", mixtures))
-    else:  # of an earlier collection
-        (out / "mixtures.csv").unlink(missing_ok=True)
+    runs = list(zip(names, folders, strict=True))
+    tables = {
+        "mixtures": collect_mixtures(runs),
+        "beliefs": [row for name, folder in runs for row in belief_rows(name, folder)],
+        "decoded_goals": decoded_goal_rows(runs),
+        "paths": collect_paths(runs),
+    }
+    for name, rows in tables.items():
+        if rows:
+            written.append(write_csv(out / f"{name}.csv", rows))
+        else:  # of an earlier collection
+            (out / f"{name}.csv").unlink(missing_ok=True)
     return written
 
 

@@ -95,6 +95,10 @@ def assert_same_run(found: Path, expected: Path) -> None:
         rows = [_without_times(read_csv(run / name)) for run in (found, expected)]
         assert rows[0] == rows[1], name
         assert rows[0]
+    decoded = [run / "decoded_goals.csv" for run in (found, expected)]
+    assert decoded[0].exists() == decoded[1].exists()
+    if decoded[0].exists():
+        assert decoded[0].read_text() == decoded[1].read_text()
     for name in ARTIFACTS:
         files = [run / f"{name}.safetensors" for run in (found, expected)]
         assert files[0].exists() == files[1].exists(), name

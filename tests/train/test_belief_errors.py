@@ -58,7 +58,7 @@ def test_the_error_is_that_of_each_tasks_last_belief() -> None:
         for row in np.flatnonzero(step.running):
             parts = (step.observations, step.actions, step.rewards, step.infos["next_obs"])
             kept[row].append(tuple(np.array(part[row], np.float32) for part in parts))
-    plain, dropped = errors.per_row()
+    (plain, dropped), beliefs = errors.per_row()
     assert len({len(rows) for rows in kept}) > 1  # of different lengths
     for row, transitions in enumerate(kept):
         s, a, r, after = (
@@ -67,6 +67,7 @@ def test_the_error_is_that_of_each_tasks_last_belief() -> None:
         with torch.no_grad():
             belief = model.encoder(a, r, after).mean[-1]
             guess = model.decoder(belief.expand(len(s), 1, -1), s, a, after)
+        np.testing.assert_allclose(beliefs[row], belief[0], rtol=1e-4, atol=1e-5)
         expected = float((model.reward_scale.denormalize(guess) - r).square().mean())
         assert plain[row] == pytest.approx(expected, rel=1e-4)
     assert (dropped != plain).all()

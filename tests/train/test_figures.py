@@ -8,37 +8,57 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from tiny_runs import build
 
+from train import figures
 from train.analysis.aggregate import estimates, final_scores, group_curve, groups, read_runs
+from train.analysis.tables import write_csv
+from train.common.artifacts import save_artifacts
 from train.common.envs import task_distribution
 from train.config.grouping import override_text
 from train.config.presets import resolve
 from train.figures import main
-from train.persistence.files import read_csv, write_json
+from train.persistence.files import CsvFile, read_csv, write_json
+from train.persistence.run_folder import RunFolder
+from train.plots.optimal_returns import standing_returns
+from train.plots.paper_maps import collect_mixtures
 
 GRID, OUTER = "LDM-GridNavi-v0", "LDM-GridNaviExtrapolation-v0"
+SPLITS = {"train": ["2 0"], "test": ["3 0", "4 0"]}
+ROW = ("group", "split", "quantity", "timesteps")
 STEPS = [250_000 * k for k in range(1, 7)]
 
 
 def made_up(
-    folder: Path, env_id: str, method: str, seed: int, level: float, **changes: Any
+    folder: Path,
+    env_id: str,
+    method: str,
+    seed: int,
+    level: float,
+    preset: str = "default",
+    **changes: Any,
 ) -> Path:
     """A run folder whose returns grow to ``level``; a task is reached where its return is > 0."""
-    config = resolve(env_id, method, seed=seed, **changes)
+    config = resolve(env_id, method, preset, seed=seed, **changes)
     text = override_text(config).replace(" ", "-")
-    path = folder / "-".join(filter(None, [env_id, method, text, f"seed{seed}"]))
+    name = [env_id, method, preset.replace("default", ""), text, f"seed{seed}"]
+    path = folder / "-".join(filter(None, name))
     write_json(path / "config.json", {"format": "ldm-run-1", "config": config.to_dict()})
     rng = np.random.default_rng([seed, len(str(path.name))])
     distribution = task_distribution(env_id)
     splits = {k: distribution[k].tasks for k in distribution.splits if k not in ("all", "eval")}
+    if env_id not in (GRID, OUTER):  # continuous tasks
+        rest = {"eval": distribution["eval"].tasks}
+        splits = {"train": distribution["train"].sample(np.random.default_rng(0), 3), **rest}
     rows = []
     for index, step in enumerate(STEPS):
         for split, tasks in splits.items():
             for task in tasks:
-                for episode in range(1, 5):
+                for episode in range(1, config.n_episodes + 1):
                     value = level * (index + 1) / len(STEPS) * episode / 4 + rng.normal() * 3
                     value -= 8.0 * (split != "train")
                     row = (step, split, " ".join(f"{v:g}" for v in task), episode)
@@ -80,6 +100,136 @@ def test_every_figure_is_drawn(made: dict[str, Any]) -> None:
         image = imread(made["out"] / f"{name}.png")
         assert image.shape[0] > 300 and image.shape[1] > 400
         assert image[..., :3].std() > 0.03
+
+
+@pytest.fixture
+def few_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Curves of methods take long to draw, and other tests are about them."""
+    monkeypatch.setattr(figures, "plot_paper_curves", lambda *_, **__: [])
+
+
+@pytest.mark.usefixtures("few_figures")
+def test_figure_6_of_the_papers_own_scheme(tmp_path: Path) -> None:
+    """Two presets side by side: each its own files, named after the preset."""
+    name = "present-beliefs"
+    betas = [
+        made_up(tmp_path, OUTER, "ldm", 0, 5.0 + b, preset, **{"mixture.beta": b})
+        for preset in ("default", name)
+        for b in (1.0, 2.5)
+    ]
+    out = tmp_path / "out"
+    assert main(["--collect", *map(str, betas), "--out", str(out)]) == 0
+    found = {path.name for path in out.glob("*.png")}
+    assert found == {"figure6.png", f"figure6_{name}.png"}
+    rows = {stem: read_csv(out / f"{stem}.csv") for stem in ("figure6", f"figure6_{name}")}
+    returns = [[row["return"] for row in table] for table in rows.values()]
+    assert returns[0] != returns[1] and len(returns[0]) == len(returns[1])
+
+
+def test_figure_4_of_every_scheme_is_collected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of mixtures per preset, of runs as training leaves them."""
+    runs = []
+    for preset in ("default", "present-beliefs", "published-tasks"):
+        path = tmp_path / preset
+        config = resolve(GRID, "ldm", preset, p_drop=0.5, device="cpu", run_dir=str(path))
+        folder = RunFolder.create(config)
+        learner = build(config)
+        save_artifacts(folder, learner)
+        learner.close()
+        runs.append((preset, folder))
+    rows = collect_mixtures(runs)
+    for preset, _ in runs:
+        own = [row for row in rows if row["preset"] == preset]
+        weights = np.array([r["values"].split() for r in own if r["kind"] == "weights"], float)
+        assert weights.shape == (50, 18)
+        np.testing.assert_allclose(weights.sum(1), 1.0, atol=1e-2)  # Eq. 1: β-independent
+        maps = np.array([r["values"].split() for r in own if r["kind"] == "dropout_maps"], float)
+        assert maps.shape == (50, 49) and np.isfinite(maps).all()
+    text = [{k: str(v) for k, v in row.items()} for row in rows]
+    write_csv(tmp_path / "mixtures.csv", text)
+    monkeypatch.setattr(figures, "plot_paper_maps", lambda _, path: path)  # slow, drawn elsewhere
+    names = [path.name for path in figures._draw_tables(tmp_path, tmp_path)]
+    assert names == ["figure4.png", "figure4_present-beliefs.png", "figure4_published-tasks.png"]
+
+
+@pytest.mark.usefixtures("few_figures")
+def test_appendix_b_shows_errors_and_decoded_goals_over_training(tmp_path: Path) -> None:
+    paths = []
+    for p_drop in (0.0, 0.5):
+        run = made_up(tmp_path, GRID, "ldm", 0, 9.0, p_drop=p_drop)
+        columns = ("reward_error", "reward_error_with_dropout")
+        CsvFile(run / "metrics.csv").append(
+            [
+                {
+                    "timesteps": s,
+                    **{f"eval/{k}_{c}": 1e6 / s + p_drop for k in SPLITS for c in columns},
+                }
+                for s in STEPS
+            ]
+        )
+        field = " ".join(f"{value / 48:.3g}" for value in range(49))
+        CsvFile(run / "decoded_goals.csv").append(
+            [
+                {"timesteps": s, "split": split, "task": task, "dropout": d, "x": 6, "y": 6,
+                 "distance": 2 + d + index, "rewards": field if task == "3 0" else ""}
+                for s in STEPS for split, named in SPLITS.items()
+                for d in range(2 if p_drop else 1) for index, task in enumerate(named)
+            ]
+        )  # fmt: skip
+        paths.append(run)
+    out = tmp_path / "out"
+    assert main(["--collect", *map(str, paths), "--out", str(out)]) == 0
+    rows = read_csv(out / "reward_error.csv")
+    key = ("ldm p_drop=0.5", "test", "reward_error", str(STEPS[1]))
+    own = next(r for r in rows if tuple(r[k] for k in ROW) == key)
+    assert float(own["mean"]) == pytest.approx(1e6 / STEPS[1] + 0.5)
+    key = ("ldm p_drop=0.5", "test", "goal_distance_with_dropout", str(STEPS[-1]))
+    own = next(r for r in rows if tuple(r[k] for k in ROW) == key)
+    assert float(own["mean"]) == pytest.approx(3.5)  # 3 and 4
+    kept = read_csv(out / "decoded_goals.csv")
+    assert {row["split"] for row in kept} == {"test"} and len(kept) == 6 * 2 * 3
+    for name in ("reward_error", "decoded_goals"):
+        assert imread(out / f"{name}.png")[..., :3].std() > 0.03
+
+
+@pytest.mark.usefixtures("few_figures")
+def test_figure_7_puts_the_families_side_by_side(tmp_path: Path) -> None:
+    families = ("LDM-HalfCheetahVel-v0", "LDM-AntGoal-v0")
+    paths = [
+        made_up(tmp_path, env_id, method, 0, level)
+        for env_id in families
+        for method, level in (("ldm", 22.0), ("rl2", 20.0), ("pearl", 10.0), ("known-task", 30.0))
+    ]
+    out = tmp_path / "out"
+    assert main(["--collect", *map(str, paths), "--out", str(out)]) == 0
+    rows = read_csv(out / "figure7.csv")
+    assert {(row["env_id"], row["split"]) for row in rows} == {
+        (env_id, split) for env_id in families for split in ("train", "eval")
+    }
+    last = [
+        r for r in rows if (r["env_id"], r["group"], r["split"]) == (families[1], "ldm", "eval")
+    ]
+    own = [r for r in read_csv(paths[4] / "evaluations.csv") if r["split"] == "eval"]
+    own = [
+        float(r["return"]) for r in own if r["episode"] == "2" and int(r["timesteps"]) in STEPS[1:]
+    ]
+    assert float(last[-1]["mean"]) == pytest.approx(np.mean(own), rel=1e-4)
+
+
+def test_standing_still_earns_what_the_environment_pays() -> None:
+    for env_id in ("LDM-AntGoal-v0", "LDM-AntDir-v0", "LDM-HalfCheetahVel-v0"):
+        env = gym.make(env_id)
+        task = task_distribution(env_id)["eval"].tasks[1]
+        env.reset(seed=0, options={"task": task})
+        total, done = 0.0, False
+        while not done:
+            _, reward, terminated, truncated, _ = env.step(np.zeros(env.action_space.shape))
+            total, done = total + float(reward), terminated or truncated
+        found = standing_returns(env_id, task[None])
+        assert found is not None and found[0] == pytest.approx(total, abs=12.0)  # it settles first
+    assert standing_returns(GRID, np.zeros((1, 2))) is None
 
 
 def own_values(path: Path, split: str, episode: int) -> np.ndarray:

@@ -19,6 +19,7 @@ import pytest
 import train.recurrent_ppo
 import train.sweep
 from ldm_wrappers import ExpectedReward
+from train.analysis.ablations import ABLATIONS
 from train.common.command_line import TrainingStopped
 from train.config.grouping import group_text, override_text
 from train.config.presets import resolve
@@ -61,6 +62,26 @@ def test_the_mujoco_sweep_has_each_family_method_and_ablation() -> None:
     goal = [t.config for t in trials if t.config.env_id == "LDM-AntGoal-v0"]
     betas = {c.mixture.beta for c in goal if c.method == "ldm"}
     assert betas == {1.0, 1.5, 2.0, 2.5}
+
+
+def test_every_ablation_of_a_sweep_has_a_figure() -> None:
+    varied = [
+        name.rpartition(".")[2]
+        for sweep in ("mujoco", "paper-ablations")
+        for block in SWEEPS[sweep]
+        for name in block.overrides
+    ]
+    assert varied and set(varied) <= set(ABLATIONS)
+    cheetah = [b.overrides for b in SWEEPS["mujoco"] if b.env_ids == ("LDM-HalfCheetahVel-v0",)]
+    assert [set(o) for o in cheetah if o] == [
+        {"n_mixture_workers"},
+        {"p_drop"},
+    ]  # appendices D and E
+    trials = [trial.config for trial in plan(SWEEPS["paper-ablations"])]
+    outer = [c for c in trials if c.env_id == "LDM-GridNaviExtrapolation-v0"]
+    assert {(c.p_drop, c.mixture.beta) for c in outer} == {(0.5, b) for b in (1.0, 1.5, 2.0, 2.5)}
+    assert {c.p_drop for c in trials if c.env_id == GRID} == {0.0, 0.3, 0.5, 0.7}
+    assert {c.preset for c in trials} == {"present-beliefs"} and len(trials) == 32
 
 
 def test_the_published_tasks_are_those_of_the_authors_code() -> None:

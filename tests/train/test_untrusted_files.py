@@ -97,7 +97,10 @@ def wrap(run: Path) -> None:
 DOORS: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
     # what each way in reads, in this order
     "evaluate": (evaluate_run, ("config.json", "policy", "latent_dynamics", "evaluations.csv")),
-    "resume": (resume_run, ("config.json", "metrics.csv", "evaluations.csv", "checkpoints/")),
+    "resume": (
+        resume_run,
+        ("config.json", "metrics.csv", "evaluations.csv", "decoded_goals.csv", "checkpoints/"),
+    ),
     "wrapper": (wrap, ("latent_dynamics", "beliefs")),
 }
 

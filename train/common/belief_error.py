@@ -41,12 +41,12 @@ class BeliefErrors:
         self._running.append(step.running.copy())
 
     @torch.no_grad()
-    def per_row(self) -> NDArray[np.float64]:
+    def per_row(self) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
         """Mean squared error of all rewards of a meta-episode, decoded from its last belief.
 
         Returns:
-            float64 (2, n): without dropout, and as the mean over some dropout masks, which is
-            what imaginary rewards are.
+            Errors float64 (2, n): without dropout, and as the mean over some dropout masks, which
+            is what imaginary rewards are; and the beliefs, posterior means float32 (n, latent_dim).
         """
         fields = (self._observations, self._actions, self._rewards, self._next_observations)
         states, actions, rewards, successors = (
@@ -55,19 +55,19 @@ class BeliefErrors:
         inside = torch.from_numpy(np.stack(self._running)).to(rewards)
         lengths = inside.sum(0).long()
         means = self.model.encoder(actions, rewards, successors).mean
-        latents = means[lengths, torch.arange(means.shape[1], device=lengths.device)].unsqueeze(0)
+        last = means[lengths, torch.arange(means.shape[1], device=lengths.device)]
         generator = torch.Generator(device=self.model.device)
         generator.manual_seed(_SEED)
         masks = self._masks(generator, *rewards.shape)
         found = []
         for drawn in ([None], masks):
             guesses: list[Any] = [
-                self.model.imagine_reward(latents, states, actions, successors, mask)
+                self.model.imagine_reward(last[None], states, actions, successors, mask)
                 for mask in drawn
             ]
             error = (torch.stack(guesses).mean(0) - rewards).square() * inside
             found.append((error.sum(0) / lengths).cpu().numpy().astype(np.float64))
-        return np.stack(found)
+        return np.stack(found), last.cpu().numpy()
 
     def _masks(self, generator: torch.Generator, *shape: int) -> list[torch.Tensor | None]:
         decoder = self.model.decoder

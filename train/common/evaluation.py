@@ -29,6 +29,7 @@ class SplitResult:
         reward_errors: Reward error of the VAE's last belief, without and with dropout
             (:class:`~train.common.belief_error.BeliefErrors`), means over the tasks; ``None`` for
             methods without a VAE.
+        beliefs: Posterior means at the ends, float32 (n_tasks, latent_dim); ``None`` likewise.
     """
 
     split: str
@@ -36,6 +37,7 @@ class SplitResult:
     returns: Array
     reached: Array | None
     reward_errors: tuple[float, float] | None = None
+    beliefs: Array | None = None
 
     @property
     def mean_returns(self) -> list[float]:
@@ -99,15 +101,17 @@ class Evaluator:
                 reports_success = True
                 hits = step.running & np.asarray(success, bool)
                 reached[hits, step.episode[hits]] = True
-        errors = None if beliefs is None else beliefs.per_row()
+        judged = None if beliefs is None else beliefs.per_row()
         results = []
         for index, (split, tasks) in enumerate(by_split.items()):
             rows = slice(bounds[index], bounds[index + 1])
             hits = reached[rows] if reports_success else None
-            means = None
-            if errors is not None:
-                means = float(errors[0, rows].mean()), float(errors[1, rows].mean())
-            results.append(SplitResult(split, tasks, returns[rows], hits, means))
+            result = SplitResult(split, tasks, returns[rows], hits)
+            if judged is not None:
+                means = judged[0][:, rows].mean(1)
+                both = float(means[0]), float(means[1])
+                result = dataclasses.replace(result, reward_errors=both, beliefs=judged[1][rows])
+            results.append(result)
         return results
 
     def close(self) -> None:

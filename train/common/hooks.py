@@ -10,8 +10,11 @@ import numpy as np
 from stable_baselines3.common.logger import Logger
 from tqdm import tqdm
 
+from train.common.env_source import EnvSource
 from train.common.evaluation import Evaluator, evaluation_rows, summary
+from train.common.goal_decoder import GoalDecoder
 from train.common.learner import Learner
+from train.common.places import Places
 from train.persistence.files import CsvFile
 
 
@@ -33,15 +36,32 @@ class FiniteCheck:
 
 
 class PeriodicEvaluation:
-    """Evaluates every ``eval_interval`` steps and at the end, into evaluations.csv."""
+    """Evaluates every ``eval_interval`` steps and at the end.
+
+    Args:
+        learner: Whose policy, and VAE, are evaluated.
+        evaluator: Its evaluator.
+        logger: Gets the means.
+        file: evaluations.csv.
+        decoded_goals: decoded_goals.csv, for methods with a VAE where tasks are goals at places.
+    """
 
     def __init__(
-        self, learner: Learner, evaluator: Evaluator, logger: Logger, file: CsvFile
+        self,
+        learner: Learner,
+        evaluator: Evaluator,
+        logger: Logger,
+        file: CsvFile,
+        decoded_goals: CsvFile,
     ) -> None:
         self.learner = learner
         self.evaluator = evaluator
         self.logger = logger
         self.file = file
+        self.decoded_goals = decoded_goals
+        model = learner.latent_dynamics
+        places = None if model is None else Places.of(EnvSource.of(learner.config))
+        self._decoder = None if model is None or places is None else GoalDecoder(model, places)
         self.next = learner.config.eval_interval
         self.latest: dict[str, float] = {}
 
@@ -52,18 +72,28 @@ class PeriodicEvaluation:
         self.next = (timesteps // config.eval_interval + 1) * config.eval_interval
         results = self.evaluator.evaluate(self.learner.actor())
         self.file.append(evaluation_rows(timesteps, results))
+        if self._decoder is not None:
+            self.decoded_goals.append(self._decoder.rows(timesteps, results))
         self.latest = summary(results)
         for name, value in self.latest.items():
             self.logger.record(f"eval/{name}", value)
 
     def state_dict(self) -> dict[str, Any]:
-        """When the next evaluation is due, what the last one found, and where the file ends."""
-        return {"next": self.next, "latest": self.latest, "file": self.file.position()}
+        """When the next evaluation is due, what the last one found, and where the files end."""
+        ends = {"file": self.file.position(), "decoded_goals": self.decoded_goals.position()}
+        return {"next": self.next, "latest": self.latest, **ends}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`; cuts off rows that were written later."""
         self.next, self.latest = state["next"], state["latest"]
         self.file.truncate(*state["file"])
+        # checkpoints of older versions know no decoded goals
+        self.decoded_goals.truncate(*state.get("decoded_goals", ([], 0)))
+
+    def clear(self) -> None:
+        """Begin the files again."""
+        for file in (self.file, self.decoded_goals):
+            file.truncate([], 0)
 
 
 class MetricsLog:
@@ -74,6 +104,10 @@ class MetricsLog:
         self.logger = logger
         self.file = file
         self._count_from(0.0)
+
+    def clear(self) -> None:
+        """Begin the file again."""
+        self.file.truncate([], 0)
 
     def _count_from(self, seconds: float) -> None:
         self._start = time.monotonic() - seconds

@@ -68,14 +68,15 @@ def _train(learner: Learner, folder: RunFolder, resumed: bool) -> None:
     logger = Logger(str(folder.path), [TensorBoardOutputFormat(str(folder.tensorboard))])
     learner.set_logger(logger)
     evaluator = Evaluator(learner)
-    evaluation = PeriodicEvaluation(learner, evaluator, logger, CsvFile(folder.evaluations))
+    files = CsvFile(folder.evaluations), CsvFile(folder.decoded_goals)
+    evaluation = PeriodicEvaluation(learner, evaluator, logger, *files)
     metrics = MetricsLog(learner, logger, CsvFile(folder.metrics))
     logs: dict[str, Stateful] = {"evaluation": evaluation, "metrics": metrics}
     checkpoints = Checkpoints(folder, config, learner, logs)
     if resumed:
         if not checkpoints.resume():  # killed before its first checkpoint
             for log in (evaluation, metrics):
-                log.file.truncate([], 0)
+                log.clear()
         if config.total_timesteps != folder.config.total_timesteps:
             _check_new_total(config, folder, learner.num_timesteps)
         folder.update(config)

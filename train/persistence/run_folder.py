@@ -33,6 +33,7 @@ class RunFolder:
 
     * ``config.json``: format, configuration, versions, commit;
     * ``metrics.csv``, ``evaluations.csv``: what was logged and evaluated;
+    * ``decoded_goals.csv``: where beliefs about the evaluated tasks take their goals to be;
     * ``tensorboard/``: the same for TensorBoard;
     * ``policy.safetensors``, ``latent_dynamics.safetensors``, ``beliefs.safetensors``,
       ``normalization.safetensors``: what training left, where the method has it;
@@ -45,6 +46,7 @@ class RunFolder:
         self.config: Any = config  # of the settings class of its method
         self.metrics = self.path / "metrics.csv"
         self.evaluations = self.path / "evaluations.csv"
+        self.decoded_goals = self.path / "decoded_goals.csv"
         self.tensorboard = self.path / "tensorboard"
         self.checkpoints = self.path / "checkpoints"
 

@@ -6,11 +6,11 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-import torch
 from gymnasium import spaces
 from matplotlib.axes import Axes
 
 from ldm_wrappers.latent_dynamics import LatentDynamics
+from train.common.places import cell_bounds, reward_fields
 from train.plots.style import GOAL, START
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -36,12 +36,10 @@ class Grid:
             space: Observation space of one environment.
             observations: Observations that were met, (…, 2).
         """
-        if not isinstance(space, spaces.Box) or space.shape != (2,):
+        bounds = cell_bounds(space)
+        if bounds is None or (observations % 1).any():
             return None
-        bounds = np.concatenate([space.low, space.high]).astype(float)
-        if not np.isfinite(bounds).all() or (bounds % 1).any() or (observations % 1).any():
-            return None
-        low_x, low_y, high_x, high_y = (int(bound) for bound in bounds)
+        (low_x, low_y), (high_x, high_y) = bounds.tolist()
         return cls((low_x, low_y), (high_x, high_y))
 
     @property
@@ -105,40 +103,6 @@ def mark_start(axes: Axes, cell: Array) -> None:
     axes.plot(*cell, marker="o", markerfacecolor="none", color=START, markersize=8, zorder=5)
 
 
-@torch.no_grad()
-def reward_maps(
-    model: LatentDynamics,
-    grid: Grid,
-    latents: Array,
-    *,
-    samples: int = 0,
-    seed: int = 0,
-    masks: torch.Tensor | None = None,
-) -> Array:
-    """Decoded reward of staying on each cell, for each latent: float32 (n_latents, n_cells).
-
-    A decoder that sees s and a as well is shown the cell itself and the first action.
-
-    Args:
-        model: The latent dynamics model.
-        grid: The grid.
-        latents: float32 (n_latents, latent_dim).
-        samples: Mean over this many dropout masks; 0 switches dropout off.
-        seed: Seed of the masks.
-        masks: Mean over these masks of the decoder's instead, whatever ``samples`` and ``seed``,
-            float32 (samples, n_latents, embedding_size), each the same on every cell.
-    """
-    cells = model.to_tensor(grid.cells)
-    actions = torch.zeros(len(cells), model.spec.action_columns, device=model.device)
-    means = model.to_tensor(latents).unsqueeze(1)
-    if masks is None and samples:
-        generator = torch.Generator(device=model.device).manual_seed(seed)
-        # one per cell, which all latents share
-        masks = model.decoder.dropout_mask(samples, 1, len(cells), generator=generator)
-    elif masks is not None:
-        masks = masks.unsqueeze(-2)
-    rewards = [
-        model.imagine_reward(means, cells, actions, cells, mask)
-        for mask in ([None] if masks is None else masks)
-    ]
-    return torch.stack(rewards).mean(0).cpu().numpy()
+def reward_maps(model: LatentDynamics, grid: Grid, latents: Array, **masks: Any) -> Array:
+    """:func:`~train.common.places.reward_fields` on the cells: float32 (n_latents, n_cells)."""
+    return reward_fields(model, grid.cells, latents, **masks)

@@ -1,4 +1,4 @@
-"""Best possible returns of tasks that are known, where a closed form exists."""
+"""Returns of known tasks for the best that can be done, and for nothing, in closed form."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from ldm_envs.ant import SURVIVE_REWARD, AntDirEnv, AntGoalEnv, goal_xy
 from ldm_envs.grid_navi import GOAL_REWARD, STEP_REWARD, GridNaviEnv
+from ldm_envs.half_cheetah import HalfCheetahVelEnv
 from train.common.env_source import EnvSource
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -42,3 +44,26 @@ def optimal_returns(env_id: str, tasks: Array | None) -> Array | None:
     start = np.zeros(tasks.shape[-1])
     distance = np.abs(tasks - start).sum(-1)
     return straight_returns(distance, horizon, GOAL_REWARD, STEP_REWARD)
+
+
+def standing_returns(env_id: str, tasks: Array | None) -> Array | None:
+    """Return of one episode per task of a MuJoCo family for never moving, ``None`` for others.
+
+    Without actions there are no control costs; an Ant that stands survives, 1 a step.
+
+    Args:
+        env_id: An id or a function.
+        tasks: float32 (n_tasks, task_dim).
+    """
+    source = EnvSource(env_id)
+    env, horizon = source.make(), source.facts().horizon
+    env.close()
+    if tasks is None or horizon is None:
+        return None
+    if isinstance(env.unwrapped, AntGoalEnv):
+        return -horizon * np.abs(np.stack(goal_xy(tasks))).sum(0)
+    if isinstance(env.unwrapped, AntDirEnv):
+        return np.full(len(tasks), SURVIVE_REWARD * horizon)
+    if isinstance(env.unwrapped, HalfCheetahVelEnv):
+        return -horizon * np.abs(tasks[:, 0])
+    return None

@@ -56,7 +56,7 @@ def plot_paper_curves(
                 continue
             _fill(axes[0, column], curve, unit, colour, f"{name} ({len(runs)})", iqm=False)
             _fill(axes[1, column], curve, unit, colour, name, iqm=True)
-            rows += _rows(name, split, episode, missed, curve)
+            rows += curve_rows(name, split, episode, missed, curve)
         what = "tasks missed" if missed else "return"
         n = example.tasks[split]
         axes[0, column].set_title(f"{split}: {what} ({n} tasks)", fontsize=9)
@@ -86,9 +86,10 @@ def _fill(
     axes.fill_between(steps, low, high, color=colour, alpha=0.18, lw=0)
 
 
-def _rows(
+def curve_rows(
     name: str, split: str, episode: int, missed: bool, curve: GroupCurve
 ) -> list[dict[str, Any]]:
+    """Rows of a figure's CSV file: one per timestep."""
     columns = ("mean", "std", "iqm", "low", "high")
     return [
         {

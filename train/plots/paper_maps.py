@@ -20,25 +20,24 @@ _MIXTURES = 50
 
 
 def collect_mixtures(runs: list[tuple[str, RunFolder]]) -> list[dict[str, Any]]:
-    """Mixtures of one finished LDM run per dropout rate (the lowest seed), one row per number.
+    """Mixtures of one finished LDM run per preset and dropout rate (the lowest seed).
 
-    Runs must be on the grid and differ from the default preset in nothing but dropout and budget,
-    so that all rows show one kind of mixture.
+    Runs must be on the grid and differ from their preset in nothing but dropout and budget, so that
+    all rows of a preset show one kind of mixture. A row per number.
     """
     from train.config.grouping import overrides
 
-    chosen: dict[float, tuple[str, RunFolder]] = {}
+    chosen: dict[tuple[str, float], tuple[str, RunFolder]] = {}
     for name, folder in sorted(runs, key=lambda run: run[1].config.seed):
         config = folder.config
-        kind = (config.env_id, config.method, config.preset)
         usual = set(overrides(config)) <= {"p_drop", "total_timesteps"}
         finished = all(folder.artifact(stem).exists() for stem in ("latent_dynamics", "policy"))
-        if kind == ("LDM-GridNavi-v0", "ldm", "default") and usual and finished:
-            chosen.setdefault(config.p_drop, (name, folder))
+        if (config.env_id, config.method) == ("LDM-GridNavi-v0", "ldm") and usual and finished:
+            chosen.setdefault((config.preset, config.p_drop), (name, folder))
     return [
-        row
-        for p_drop in sorted(chosen)
-        for row in _rows(chosen[p_drop][0], _mixtures(chosen[p_drop][1]))
+        {**row, "preset": preset}
+        for (preset, _), (name, folder) in sorted(chosen.items())
+        for row in _rows(name, _mixtures(folder))
     ]
 
 

@@ -16,6 +16,7 @@ from train.plots.style import figure, save, task_name, tidy
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _SMOOTH = 10
+POLAR = ("r (m)", "theta (rad)")
 
 
 def step_seconds(config: RunSettings) -> float | None:
@@ -48,42 +49,21 @@ def plot_paths(
     xs, ys = rollout.infos["x_position"], rollout.infos["y_position"]
     n_tasks = rollout.valid.shape[1]
     reach = max(1.0, float(np.abs(np.stack([xs, ys])[:, rollout.valid]).max()))
-    goals = None
-    if components == ("r (m)", "theta (rad)") and rollout.tasks is not None:
-        goals = _cartesian(rollout.tasks)
-        reach = max(reach, float(np.abs(goals).max()))
-        if train_tasks is not None:
-            reach = max(reach, float(train_tasks[:, 0].max()))
-    returns, colours = rollout.returns(n_episodes), _task_colours(n_tasks)
+    if components == POLAR:
+        far = [tasks[:, 0].max() for tasks in (rollout.tasks, train_tasks) if tasks is not None]
+        reach = max(reach, *map(float, far)) if far else reach
+    returns = rollout.returns(n_episodes)
     drawing = figure(3.7 * n_episodes + 1.2, 4.2)
     drawing.suptitle(title, fontsize=10)
     panels = drawing.subplots(1, n_episodes, squeeze=False)[0]
     for episode, axes in enumerate(panels):
-        if goals is not None and train_tasks is not None:
-            axes.plot(*_cartesian(train_tasks).T, ".", color="#d8d8d8", ms=2, label="train goals")
-        elif components == ("theta (rad)",) and train_tasks is not None:
-            for index, theta in enumerate(train_tasks[:, 0]):
-                label = "train headings" if index == 0 else None
-                _heading(axes, theta, reach, label, color="#cccccc", ls=":", lw=1)
+        tracks = []
         for task in range(n_tasks):
             steps = rollout.steps(task, episode)
-            name = "" if rollout.tasks is None else _polar_name(components, rollout.tasks[task])
-            if goals is not None:
-                axes.plot(*goals[task], "x", color=colours[task], ms=10, mew=2.5)
-            elif components == ("theta (rad)",) and rollout.tasks is not None:
-                _heading(
-                    axes, rollout.tasks[task, 0], reach, None, color=colours[task], ls="--", lw=1
-                )
-            axes.plot(xs[steps, task], ys[steps, task], color=colours[task], lw=1.6, label=name)
-            if len(steps):
-                end = steps[-1]
-                axes.plot(xs[end, task], ys[end, task], "o", color=colours[task], ms=4)
+            tracks.append(np.stack([xs[steps, task], ys[steps, task]]))
+        draw_paths(axes, components, rollout.tasks, tracks, train_tasks, reach)
         mean = returns[:, episode].mean()
         axes.set_title(f"episode {episode + 1}, mean return {mean:.1f}", fontsize=9)
-        limit = 1.08 * reach
-        axes.set(xlabel="x (m)", ylabel="y (m)", aspect="equal")
-        axes.set(xlim=(-limit, limit), ylim=(-limit, limit))
-        tidy(axes)
     handles, labels = panels[0].get_legend_handles_labels()
     drawing.legend(handles, labels, loc="outside right center", fontsize=8)
     return save(drawing, path)
@@ -105,7 +85,7 @@ def plot_speed(
     velocity, position = rollout.infos["x_velocity"], rollout.infos["x_position"]
     n_tasks, targeted = rollout.valid.shape[1], components == ("v (m/s)",)
     scale, label = (1.0, "step") if seconds is None else (seconds, "time in the episode (s)")
-    returns, colours = rollout.returns(n_episodes), _task_colours(n_tasks)
+    returns, colours = rollout.returns(n_episodes), task_colours(n_tasks)
     drawing = figure(3.9 * n_episodes + 1.2, 5.6)
     drawing.suptitle(title, fontsize=10)
     panels = drawing.subplots(2, n_episodes, squeeze=False, sharex=True, sharey="row")
@@ -117,7 +97,7 @@ def plot_speed(
                 continue
             times = scale * np.arange(1, len(steps) + 1)
             name = "" if rollout.tasks is None else task_name(rollout.tasks[task])
-            upper.plot(times, _moving_mean(velocity[steps, task]), color=colour, lw=1.4)
+            upper.plot(times, moving_mean(velocity[steps, task]), color=colour, lw=1.4)
             lower.plot(times, position[steps, task], color=colour, lw=1.4, label=name)
             if targeted and rollout.tasks is not None:
                 target = float(rollout.tasks[task, 0])
@@ -136,7 +116,47 @@ def plot_speed(
     return save(drawing, path)
 
 
-def _task_colours(n: int) -> list[Any]:
+def draw_paths(
+    axes: Axes,
+    components: tuple[str, ...],
+    tasks: Array | None,
+    tracks: list[Array],
+    train_tasks: Array | None,
+    reach: float,
+) -> None:
+    """One panel: targets, train tasks faintly, and a path per task.
+
+    Args:
+        axes: The panel.
+        components: Names and units of the task's components.
+        tasks: (n_tasks, task_dim), or ``None`` where they are not known.
+        tracks: Positions of each task, (2, n_steps).
+        train_tasks: Train tasks to show; ``None`` for none.
+        reach: Half the side of the square that is shown, in metres.
+    """
+    colours = task_colours(len(tracks))
+    if components == POLAR and train_tasks is not None:
+        axes.plot(*_cartesian(train_tasks).T, ".", color="#d8d8d8", ms=2, label="train goals")
+    elif components == ("theta (rad)",) and train_tasks is not None:
+        for index, theta in enumerate(train_tasks[:, 0]):
+            label = "train headings" if index == 0 else None
+            _heading(axes, theta, reach, label, color="#cccccc", ls=":", lw=1)
+    for index, (track, colour) in enumerate(zip(tracks, colours, strict=True)):
+        name = "" if tasks is None else _polar_name(components, tasks[index])
+        if components == POLAR and tasks is not None:
+            axes.plot(*_cartesian(tasks[index : index + 1])[0], "x", color=colour, ms=10, mew=2.5)
+        elif components == ("theta (rad)",) and tasks is not None:
+            _heading(axes, tasks[index, 0], reach, None, color=colour, ls="--", lw=1)
+        axes.plot(*track, color=colour, lw=1.6, label=name)
+        axes.plot(*track[:, -1:], "o", color=colour, ms=4)
+    limit = 1.08 * reach
+    axes.set(xlabel="x (m)", ylabel="y (m)", aspect="equal")
+    axes.set(xlim=(-limit, limit), ylim=(-limit, limit))
+    tidy(axes)
+
+
+def task_colours(n: int) -> list[Any]:
+    """A colour per task, in order."""
     return [matplotlib.colormaps["turbo"](0.08 + 0.84 * i / max(n - 1, 1)) for i in range(n)]
 
 
@@ -159,7 +179,7 @@ def _polar_name(components: tuple[str, ...], task: Array) -> str:
     return ", ".join(parts)
 
 
-def _moving_mean(values: Array) -> Array:
+def moving_mean(values: Array) -> Array:
     """Mean over the last ten steps, or over all that there were."""
     sums = np.cumsum(np.concatenate([[0.0], values]))
     first = np.maximum(np.arange(1, len(values) + 1) - _SMOOTH, 0)

@@ -78,6 +78,17 @@ SWEEPS: dict[str, tuple[TrialGrid, ...]] = {
         TrialGrid(_GRID, ("ldm",), 8, preset="published-tasks"),
         TrialGrid(_GRID, ("ldm",), 2, preset="published-learner"),
     ),
+    # Figure 4 and appendix E, then Figure 6, with the paper's own imaginary tasks
+    "paper-ablations": (
+        TrialGrid(_GRID, ("ldm",), 4, {"p_drop": (0.0, 0.3, 0.5, 0.7)}, "present-beliefs"),
+        TrialGrid(
+            _EXTRAPOLATION,
+            ("ldm",),
+            4,
+            {"mixture.beta": (1.0, 1.5, 2.0, 2.5), "p_drop": (0.5,)},
+            "present-beliefs",
+        ),
+    ),
     # design choices are made on these tasks, none of which is a test task
     "validation": (TrialGrid(("LDM-GridNaviValidation-v0",), ("ldm", "rl2"), 4),),
 }

@@ -1,0 +1,122 @@
+"""Decoded rewards over positions, against decoders whose highest place is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from tiny_runs import train_tiny
+
+import ldm_envs  # noqa: F401  registers the ids
+from ldm_wrappers import DirichletMixture, LatentDynamics
+from ldm_wrappers.imagination import SavedBeliefs
+from train.common.env_source import EnvSource
+from train.common.evaluation import SplitResult
+from train.common.goal_decoder import GoalDecoder
+from train.common.places import Places, reward_fields
+from train.imaginary_goals import main
+from train.persistence.files import read_csv
+from train.plots.goal_maps import goal_maps
+
+SOURCE = EnvSource("LDM-AntGoal-v0")
+
+
+class Pointing(LatentDynamics):
+    """Decodes minus the distance from the next (x, y) to the place that the latent begins with."""
+
+    def imagine_reward(self, latents, observations, actions, next_observations, mask=None):  # type: ignore[no-untyped-def]
+        return -(next_observations[..., :2] - latents[..., :2]).norm(dim=-1)
+
+
+@pytest.fixture(scope="module")
+def places() -> Places:
+    found = Places.of(SOURCE)
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="module")
+def model() -> Pointing:
+    env = gym.make("LDM-AntGoal-v0")
+    return Pointing(env.observation_space, env.action_space)
+
+
+def test_only_positions_vary_and_goals_are_where_tasks_say(places: Places) -> None:
+    env = gym.make("LDM-AntGoal-v0")
+    start = np.mean([env.reset(seed=s)[0] for s in range(200)], 0)  # its noise is around the rest
+    np.testing.assert_allclose(places.observations[:, 2:], np.tile(start[2:], (841, 1)), atol=0.05)
+    np.testing.assert_array_equal(places.observations[:, :2], places.xy)
+    np.testing.assert_allclose(places.goals(places.tasks), places.xy, atol=1e-5)
+    distribution = SOURCE.facts().distribution
+    radius = np.hypot(*places.xy.T)
+    train = (radius < 1) | (radius >= 2.5)
+    expected = np.where(train, "train", "test").astype(object)
+    expected[radius >= 3] = "outside"
+    assert (places.splits(distribution) == expected).mean() > 0.97  # but for rounding at the edges
+    grid = Places.of(EnvSource("LDM-GridNavi-v0"))
+    assert grid is not None and grid.shape == (7, 7)
+    assert Places.of(EnvSource("LDM-HalfCheetahVel-v0")) is None
+
+
+def test_the_highest_place_is_the_decoders_own(places: Places, model: Pointing) -> None:
+    latents = np.zeros((3, model.config.latent_dim), np.float32)
+    latents[:, :2] = [(1.5, -2.0), (0.1, 0.05), (-9.0, 3.25)]
+    best = places.xy[reward_fields(model, places.observations, latents).argmax(1)]
+    np.testing.assert_array_equal(best, [(1.5, -2.0), (0.0, 0.0), (-3.5, 3.25)])
+
+
+def test_a_larger_beta_moves_goals_outwards(places: Places, model: Pointing) -> None:
+    """Beliefs on a circle of 1 m: mixtures are inside it at β = 1, scaled about the mean by β."""
+    angles = 2 * np.pi * np.arange(8) / 8
+    means = np.zeros((8, 1, model.config.latent_dim), np.float32)
+    means[:, 0, 0], means[:, 0, 1] = np.cos(angles), np.sin(angles)
+    beliefs = SavedBeliefs(means)
+    maps = goal_maps(model, beliefs, DirichletMixture(n_components=2), places, [1.0, 2.5])
+    radii = [np.hypot(*places.xy[found.fields.argmax(1)].T) for found in maps]
+    assert radii[0] == pytest.approx(1.0, abs=0.2)
+    assert radii[1].max() <= 1.2 and radii[2].max() > 1.5
+    assert radii[2].mean() > 1.5 * radii[1].mean()
+    again = goal_maps(model, beliefs, DirichletMixture(n_components=2), places, [1.0, 2.5])
+    np.testing.assert_array_equal(again[2].fields, maps[2].fields)
+
+
+def test_evaluations_tell_how_far_decoded_goals_are(places: Places, model: Pointing) -> None:
+    tasks = np.array([(2.0, 0.0), (1.0, np.pi / 2)], np.float32)
+    beliefs = np.zeros((2, model.config.latent_dim), np.float32)
+    beliefs[:, :2] = [(2.0, 0.0), (-0.75, 1.0)]
+    returns = np.zeros((2, 2))
+    results = [SplitResult(s, tasks, returns, None, beliefs=beliefs) for s in ("train", "eval")]
+    results.append(SplitResult("eval", np.zeros((1, 1)), returns[:1], None, beliefs=beliefs[:1]))
+    rows = GoalDecoder(model, places).rows(7, results)
+    assert [row["dropout"] for row in rows] == [0, 0, 1, 1] * 2
+    assert [(row["x"], row["y"], row["distance"]) for row in rows[:2]] == [
+        ("2", "0", "0"),
+        ("-0.75", "1", "0.75"),
+    ]
+    assert not rows[0]["rewards"] and len(rows[4]["rewards"].split()) == len(places.xy)
+
+
+def test_the_command_writes_table_and_picture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train_tiny(tmp_path / "run", "ldm")
+    out = tmp_path / "out"
+    sizes = ["--mixtures", "5", "--masks", "2", "--betas", "1", "2"]
+    assert main([str(run), *sizes, "--out", str(out)]) == 0
+    rows = read_csv(out / "imaginary_goals.csv")
+    assert [sum(r["latents"] == name for r in rows) for name in ("β = 1", "β = 2")] == [5, 5]
+    cells = {"train": {2, 6}, "test": {3, 4, 5}, "outside": {0, 1}}
+    assert all(max(float(r["x"]), float(r["y"])) in cells[r["split"]] for r in rows)
+    image = imread(out / "imaginary_goals.png")
+    last = read_csv(run / "decoded_goals.csv")[-1]
+    assert (last["timesteps"], last["split"]) == ("960", "test")
+    assert image[..., :3].std() > 0.03 and "median distance" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main([str(run), "--mixtures", "0"])
+    (run / "beliefs.safetensors").unlink()
+    with pytest.raises(SystemExit):
+        main([str(run)])
+    assert "beliefs.safetensors" in capsys.readouterr().err

@@ -1,0 +1,70 @@
+"""What evaluations say of the VAE's beliefs during training (appendix B of the paper)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from train.analysis.condense import format_number
+from train.persistence.files import read_csv
+from train.persistence.run_folder import RunFolder
+
+_WITH = "_with_dropout"
+_MOMENTS = 6
+
+
+def belief_rows(name: str, folder: RunFolder) -> list[dict[str, Any]]:
+    """Reward errors of metrics.csv, and mean distances of decoded goals, as rows of beliefs.csv.
+
+    A row per evaluation, split and quantity: ``reward_error`` and ``goal_distance``, each also with
+    dropout in the decoder. No rows for methods without a VAE.
+    """
+    found: list[tuple[int, str, str, float]] = []
+    for row in read_csv(folder.metrics) if folder.metrics.exists() else []:
+        for column, value in row.items():
+            split, middle, rest = column.removeprefix("eval/").partition("_reward_error")
+            if column.startswith("eval/") and middle and value:
+                found.append((int(row["timesteps"]), split, middle[1:] + rest, float(value)))
+    if folder.decoded_goals.exists() and folder.decoded_goals.stat().st_size:
+        table = pd.read_csv(folder.decoded_goals, dtype={"task": str, "rewards": str})
+        means = table.groupby(["timesteps", "split", "dropout"], sort=False)["distance"].mean()
+        found += [
+            (int(step), str(split), "goal_distance" + _WITH * int(dropout), float(value))
+            for (step, split, dropout), value in means.items()
+        ]
+    columns = ("timesteps", "split", "quantity")
+    return [
+        {"run": name, **dict(zip(columns, key, strict=True)), "value": format_number(value)}
+        for *key, value in found
+    ]
+
+
+def decoded_goal_rows(runs: list[tuple[str, RunFolder]]) -> list[dict[str, Any]]:
+    """Rows of decoded_goals.csv: some evaluations of one run per environment, preset and p_drop.
+
+    The tasks are those of the split that is reported; the field of rewards is the first one's.
+    """
+    chosen: dict[tuple[str, str, float], tuple[str, RunFolder]] = {}
+    for name, folder in sorted(runs, key=lambda run: run[1].config.seed):
+        config = folder.config
+        if folder.decoded_goals.exists() and folder.decoded_goals.stat().st_size:
+            key = (config.env_id, f"{config.method} {config.preset}", config.p_drop)
+            chosen.setdefault(key, (name, folder))
+    kept = []
+    for (env_id, _, p_drop), (name, folder) in sorted(chosen.items()):
+        rows = read_csv(folder.decoded_goals)
+        splits = dict.fromkeys(row["split"] for row in rows)
+        split = next((s for s in ("eval", "test") if s in splits), list(splits)[-1])
+        steps = sorted({int(row["timesteps"]) for row in rows})
+        picks = np.linspace(0, len(steps) - 1, min(_MOMENTS, len(steps))).round().astype(int)
+        moments = {str(steps[pick]) for pick in picks}
+        own = [r for r in rows if r["split"] == split and r["timesteps"] in moments]
+        for row in own:
+            shown = row["task"] == own[0]["task"]
+            field = row["rewards"] if shown else ""
+            kept.append(
+                {"env_id": env_id, "run": name, "p_drop": f"{p_drop:g}", **row, "rewards": field}
+            )
+    return kept

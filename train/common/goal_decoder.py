@@ -1,0 +1,64 @@
+"""Where beliefs take goals to be, during training (appendix B of the paper)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ldm_wrappers.latent_dynamics import LatentDynamics
+from train.common.evaluation import SplitResult
+from train.common.places import Places, reward_fields
+
+_N_MASKS = 8
+_FIELDS = 4  # tasks per split whose whole field of rewards is written
+
+
+class GoalDecoder:
+    """Decodes the beliefs at the end of evaluated tasks over positions.
+
+    Args:
+        model: The VAE.
+        places: Positions.
+    """
+
+    def __init__(self, model: LatentDynamics, places: Places) -> None:
+        self.model = model
+        self.places = places
+
+    def rows(self, timesteps: int, results: list[SplitResult]) -> list[dict[str, Any]]:
+        """Rows of ``decoded_goals.csv``: one per split, task and decoder (dropout off, then on).
+
+        ``x``, ``y`` is the place of the largest reward and ``distance`` its distance from the
+        task's goal; the rewards at all places, as :class:`~train.common.places.Places` orders them,
+        are those of the first few tasks of every split but ``"train"``.
+        """
+        rows = []
+        for result in results:
+            if result.beliefs is None or result.tasks is None or result.tasks.shape[1] != 2:
+                continue  # tasks of another family, of eval_env_id
+            goals = self.places.goals(result.tasks)
+            drops = self.model.config.p_drop and self.model.decoder.embedding_size
+            for dropout in range(2 if drops else 1):
+                fields = reward_fields(
+                    self.model,
+                    self.places.observations,
+                    result.beliefs,
+                    samples=_N_MASKS * dropout,
+                )
+                found = self.places.xy[fields.argmax(1)]
+                distances = np.linalg.norm(found - goals, axis=1)
+                for task, values in enumerate(fields):
+                    shown = result.split != "train" and task < _FIELDS
+                    row = {
+                        "timesteps": timesteps,
+                        "split": result.split,
+                        "task": " ".join(f"{v:g}" for v in result.tasks[task]),
+                        "dropout": dropout,
+                        "x": f"{found[task, 0]:g}",
+                        "y": f"{found[task, 1]:g}",
+                        "distance": f"{distances[task]:.4g}",
+                        "rewards": " ".join(f"{v:.3g}" for v in values) if shown else "",
+                    }
+                    rows.append(row)
+        return rows

@@ -1,0 +1,148 @@
+"""Positions at which a decoder is asked for its reward: where a belief takes the goal to be."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from ldm_envs.ant import AntGoalEnv
+from ldm_wrappers.latent_dynamics import LatentDynamics
+from train.common.env_source import EnvSource
+
+_REACH, _SPACING = 3.5, 0.25  # m, of the square that AntGoal's decoder is asked over
+_POLAR = ("r (m)", "theta (rad)")
+_ROWS = 60_000  # decoded at once
+
+
+@dataclasses.dataclass(frozen=True)
+class Places:
+    """Positions (x, y), everything else of the observation being fixed.
+
+    Attributes:
+        xy: float32 (n, 2), x fastest; cells, or metres.
+        observations: float32 (n, observation_size), the environment's own at each position.
+        polar: Whether tasks are goals (r, theta) instead of (x, y).
+    """
+
+    xy: NDArray[np.float32]
+    observations: NDArray[np.float32]
+    polar: bool
+
+    @classmethod
+    def of(cls, source: EnvSource) -> Places | None:
+        """Cells of a grid, or a square around AntGoal's start with the Ant at rest as it starts.
+
+        ``None`` where tasks are no goals at positions of the observation.
+        """
+        distribution = source.facts().distribution
+        env = source.make()
+        try:
+            space, ant = env.observation_space, env.unwrapped
+            if distribution is None or distribution.task_dim != 2:
+                return None
+            if isinstance(ant, AntGoalEnv) and distribution.components == _POLAR:
+                line = np.arange(-_REACH, _REACH + _SPACING / 2, _SPACING)
+                xy = _pairs(line, line)
+                rest = np.concatenate([ant.init_qpos, ant.init_qvel]).astype(np.float32)
+                return cls(xy, np.concatenate([xy, np.tile(rest[2:], (len(xy), 1))], 1), True)
+            tasks = distribution[distribution.splits[0]].tasks
+            whole = tasks is not None and not (tasks % 1).any()
+            bounds = cell_bounds(space) if whole else None
+        finally:
+            env.close()
+        if bounds is None:
+            return None
+        (low_x, low_y), (high_x, high_y) = bounds
+        xy = _pairs(np.arange(low_x, high_x + 1), np.arange(low_y, high_y + 1))
+        return cls(xy, xy, False)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of rows (y) and of columns (x)."""
+        return len(np.unique(self.xy[:, 1])), len(np.unique(self.xy[:, 0]))
+
+    @property
+    def tasks(self) -> NDArray[np.float32]:
+        """The task whose goal is at each position, (n, 2)."""
+        if not self.polar:
+            return self.xy
+        x, y = self.xy.T
+        return np.stack([np.hypot(x, y), np.arctan2(y, x) % (2 * np.pi)], 1).astype(np.float32)
+
+    def goals(self, tasks: NDArray[Any]) -> NDArray[Any]:
+        """Positions (n_tasks, 2) of the goals of tasks (n_tasks, 2)."""
+        if not self.polar:
+            return tasks
+        return tasks[:, :1] * np.stack([np.cos(tasks[:, 1]), np.sin(tasks[:, 1])], 1)
+
+    def splits(self, distribution: Any) -> NDArray[np.str_]:
+        """The split that a goal at each position is in, ``"outside"`` if in none, (n,)."""
+        named = [split for split in distribution.splits if split not in ("all", "eval")]
+        inside = [np.asarray(distribution[split].contains(self.tasks)) for split in named]
+        return np.select(inside, named, "outside")
+
+
+def _pairs(xs: NDArray[Any], ys: NDArray[Any]) -> NDArray[np.float32]:
+    grid_y, grid_x = np.meshgrid(ys, xs, indexing="ij")
+    return np.stack([grid_x.ravel(), grid_y.ravel()], 1).astype(np.float32)
+
+
+def cell_bounds(space: spaces.Space[Any]) -> NDArray[np.int64] | None:
+    """Lowest and highest (x, y) of a box of cells, (2, 2); ``None`` if it is no such box."""
+    if not isinstance(space, spaces.Box) or space.shape != (2,):
+        return None
+    bounds = np.stack([space.low, space.high]).astype(float)
+    whole = np.isfinite(bounds).all() and not (bounds % 1).any()
+    return bounds.astype(np.int64) if whole else None
+
+
+@torch.no_grad()
+def reward_fields(
+    model: LatentDynamics,
+    observations: NDArray[np.float32],
+    latents: NDArray[np.float32],
+    *,
+    samples: int = 0,
+    seed: int = 0,
+    masks: torch.Tensor | None = None,
+) -> NDArray[np.float32]:
+    """Decoded reward of staying at each position, for each latent: float32 (n_latents, n).
+
+    A decoder that sees s and a as well is shown the same observation and the first action.
+
+    Args:
+        model: The latent dynamics model.
+        observations: One per position, float32 (n, observation_size).
+        latents: float32 (n_latents, latent_dim).
+        samples: Mean over this many dropout masks; 0 switches dropout off.
+        seed: Seed of the masks.
+        masks: Mean over these masks of the decoder's instead, whatever ``samples`` and ``seed``,
+            float32 (samples, n_latents, embedding_size), each the same at every position.
+    """
+    rows = model.to_tensor(observations)
+    actions = torch.zeros(len(rows), model.spec.action_columns, device=model.device)
+    means = model.to_tensor(latents).unsqueeze(1)
+    if masks is None and samples:
+        generator = torch.Generator(device=model.device).manual_seed(seed)
+        # one per position, which all latents share
+        masks = model.decoder.dropout_mask(samples, 1, len(rows), generator=generator)
+    elif masks is not None:
+        masks = masks.unsqueeze(-2)
+    block = max(1, _ROWS // len(rows))
+    found = []
+    for first in range(0, len(means), block):
+        part = slice(first, first + block)
+        rewards = [
+            model.imagine_reward(
+                means[part], rows, actions, rows,
+                mask if mask is None or len(mask) == 1 else mask[part],
+            )
+            for mask in ([None] if masks is None else masks)
+        ]  # fmt: skip
+        found.append(torch.stack(rewards).mean(0))
+    return torch.cat(found).cpu().numpy()

@@ -1,0 +1,90 @@
+"""Where the goals of a run's imaginary tasks lie, for several β (appendix C of the paper).
+
+python -m train.imaginary_goals runs/LDM-AntGoal-v0-ldm-seed0
+
+For runs on a grid or AntGoal. Beliefs at the end of train tasks are mixed with each β; the place
+where the decoder promises most, at rest, is where such a task's goal is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from ldm_wrappers import DirichletMixture, LatentDynamics
+from ldm_wrappers.imagination import SavedBeliefs
+from train.analysis.tables import write_csv
+from train.common.command_line import report_errors
+from train.common.env_source import EnvSource
+from train.common.places import Places
+from train.persistence.run_folder import RunFolder
+from train.plots.goal_maps import GoalMap, goal_maps, plot_goal_maps
+
+
+def measure(
+    folder: RunFolder, places: Places, betas: list[float], n_mixtures: int, samples: int
+) -> list[GoalMap]:
+    """The maps of a run with its own mixture scheme, its β replaced by each of ``betas``.
+
+    Raises:
+        StateFileError: It left no latent dynamics model or no beliefs, or they are damaged.
+    """
+    model = LatentDynamics.load(folder.artifact("latent_dynamics"))
+    beliefs = SavedBeliefs.load(folder.artifact("beliefs"))
+    mixture = beliefs.mixture or DirichletMixture()
+    sizes = {"n_mixtures": n_mixtures, "samples": samples if model.config.p_drop else 0}
+    return goal_maps(model, beliefs, mixture, places, betas, **sizes)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure runs, write ``imaginary_goals.csv`` and ``.png``, and print where the goals lie."""
+    flags = argparse.ArgumentParser(
+        prog="python -m train.imaginary_goals", description=__doc__.split("\n")[0]
+    )
+    flags.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders")
+    flags.add_argument("--betas", nargs="+", type=float, default=[1.0, 1.5, 2.0, 2.5])
+    flags.add_argument("--mixtures", type=int, default=200, help="mixtures per β (default 200)")
+    flags.add_argument(
+        "--masks", type=int, default=0,
+        help="mean over this many dropout masks, where a run has dropout (default 0: off)",
+    )  # fmt: skip
+    flags.add_argument("--out", type=Path, default=None, help="default: evaluation/ of the first")
+    given = flags.parse_args(arguments)
+    with report_errors():
+        if given.mixtures < 1 or given.masks < 0:
+            raise ValueError(
+                "--mixtures must be at least 1 and --masks at least 0, got "
+                f"{given.mixtures} and {given.masks}"
+            )
+        folders = [RunFolder.open(path) for path in given.runs]
+        if len({folder.config.env_id for folder in folders}) > 1:
+            raise ValueError("runs of one environment share a figure, these have several")
+        config = folders[0].config
+        source = EnvSource.of(config)
+        places = Places.of(source)
+        if places is None:
+            raise ValueError(
+                f"{folders[0].path}: the tasks of {config.env_id} are not goals at places of its "
+                "observation; a grid's and AntGoal's are"
+            )
+        splits = places.splits(source.facts().distribution)
+        runs, rows = {}, []
+        for folder in folders:
+            name = folder.path.resolve().name
+            runs[name] = measure(folder, places, given.betas, given.mixtures, given.masks)
+            print(f"{folder.path}:")
+            for found in runs[name]:
+                rows += [{"run": name, **row} for row in found.rows(places, splits)]
+                print(f"  {found.describe(places, splits)}")
+        out = given.out or folders[0].path / "evaluation"
+        print(write_csv(out / "imaginary_goals.csv", rows))
+        print(plot_goal_maps(runs, places, splits, out / "imaginary_goals.png"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

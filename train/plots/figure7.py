@@ -1,0 +1,88 @@
+"""Figure 7 of the paper: the MuJoCo families side by side, from committed numbers."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from train.analysis.aggregate import Run, final_scores, group_curve
+from train.analysis.tables import write_csv
+from train.common.envs import task_distribution
+from train.plots.optimal_returns import standing_returns
+from train.plots.paper_curves import curve_rows
+from train.plots.style import figure, group_colours, plot_line, save, step_unit, tidy
+
+# converged with other data, or told the task: a line at their final return instead of a curve
+_LINES = ("pearl", "mql", "mier", "known-task")
+
+
+def plot_figure7(families: dict[str, dict[str, list[Run]]], path: Path) -> list[Path]:
+    """Return at the last episode over steps: a column per family; test tasks above train tasks.
+
+    Curves are means over runs with their standard deviation. Methods that learn off-policy, and
+    ``known-task``, are horizontal lines at their final return; dots are what standing still earns.
+
+    Args:
+        families: Runs by label, by environment id.
+        path: PNG to write; the numbers go beside it.
+    """
+    labels = list(dict.fromkeys(name for groups in families.values() for name in groups))
+    first = {n: next(g[n][0] for g in families.values() if n in g) for n in labels}
+    colours = dict(
+        zip(labels, group_colours([first[n].row["method"] for n in labels]), strict=True)
+    )
+    drawing = figure(3.9 * len(families) + 1.6, 6.2)
+    drawing.suptitle("Figure 7: return of the last episode", fontsize=10)
+    axes = drawing.subplots(2, len(families), squeeze=False, sharex="col")
+    rows: list[dict[str, Any]] = []
+    for column, (env_id, groups) in enumerate(families.items()):
+        members = [run for runs in groups.values() for run in runs]
+        unit, label = step_unit(float(max(run.table["timesteps"].max() for run in members)))
+        held_out = next(s for s in ("eval", "test") if s in members[0].tasks)
+        for panel, split in zip(axes[:, column], (held_out, "train"), strict=True):
+            for name, runs in groups.items():
+                panel_rows = _draw_group(panel, name, runs, split, unit, colours[name])
+                rows += [{"env_id": env_id, **row} for row in panel_rows]
+            still = _standing(env_id, split)
+            if still is not None:
+                panel.axhline(still, color="#444444", ls=":", lw=1.2)
+            panel.set_title(f"{env_id}: {split}", fontsize=9)
+            tidy(panel)
+        axes[1, column].set_xlabel(label)
+    handles: dict[str, Any] = {}
+    for panel in axes.flat:
+        handles |= dict(zip(*panel.get_legend_handles_labels()[::-1], strict=True))
+    names = [textwrap.fill(name, 26) for name in handles]
+    drawing.legend(list(handles.values()), names, fontsize=8, loc="outside right upper")
+    drawing.supxlabel("dashed: final return; dotted: standing still", fontsize=8)
+    return [save(drawing, path), write_csv(path.with_suffix(".csv"), rows)]
+
+
+def _draw_group(
+    panel: Any, name: str, runs: list[Run], split: str, unit: float, colour: str
+) -> list[dict[str, Any]]:
+    episode = runs[0].last_episode
+    curve = group_curve(runs, split, episode)
+    if curve is None:
+        return []
+    if runs[0].row["method"] in _LINES:
+        final = float(final_scores(runs, split, episode).mean())
+        panel.axhline(final, color=colour, ls="--", lw=1.4, label=name)
+    else:
+        steps = curve.steps / unit
+        plot_line(panel, steps, curve.mean, color=colour, lw=1.6, label=name)
+        low, high = curve.mean - curve.std, curve.mean + curve.std
+        panel.fill_between(steps, low, high, color=colour, alpha=0.18, lw=0)
+    return curve_rows(name, split, episode, False, curve)
+
+
+def _standing(env_id: str, split: str) -> float | None:
+    distribution = task_distribution(env_id)
+    tasks = None if distribution is None else distribution[split].tasks
+    if distribution is not None and tasks is None:
+        tasks = distribution[split].sample(np.random.default_rng(0), 2000)
+    returns = standing_returns(env_id, tasks)
+    return None if returns is None else float(returns.mean())

@@ -1,0 +1,140 @@
+"""Appendix C of the paper: where the goals of imaginary tasks lie, per degree of extrapolation."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from ldm_wrappers.imagination import BeliefSource, DirichletMixture
+from ldm_wrappers.latent_dynamics import LatentDynamics
+from train.common.places import Places, reward_fields
+from train.plots.style import TEST, figure, save
+
+Array = np.ndarray[Any, np.dtype[Any]]
+_PANEL = 2.5
+
+
+@dataclasses.dataclass(frozen=True)
+class GoalMap:
+    """Decoded rewards of beliefs, or of mixtures of them, over positions.
+
+    Attributes:
+        name: What was decoded.
+        fields: Reward at each position, (n_latents, n_places).
+    """
+
+    name: str
+    fields: Array
+
+    def rows(self, places: Places, splits: Array) -> list[dict[str, Any]]:
+        """The highest place of each latent: its position, its reward and the split of its goal."""
+        best = self.fields.argmax(1)
+        return [
+            {
+                "latents": self.name,
+                "index": index,
+                "x": f"{places.xy[place, 0]:g}",
+                "y": f"{places.xy[place, 1]:g}",
+                "reward": f"{self.fields[index, place]:.4g}",
+                "split": splits[place],
+            }
+            for index, place in enumerate(best)
+        ]
+
+    def describe(self, places: Places, splits: Array) -> str:
+        """Shares of splits among the highest places, and their median distance from the start."""
+        best = self.fields.argmax(1)
+        named, counts = np.unique(splits[best], return_counts=True)
+        shares = ", ".join(
+            f"{s} {n / len(best):.0%}" for s, n in zip(named, counts, strict=True)
+        )  # fmt: skip
+        radius = np.median(np.hypot(*places.xy[best].T))
+        return f"{self.name}: goals in {shares}; median distance {radius:.2f}"
+
+
+def goal_maps(
+    model: LatentDynamics,
+    beliefs: BeliefSource,
+    mixture: DirichletMixture,
+    places: Places,
+    betas: list[float],
+    *,
+    n_mixtures: int = 200,
+    samples: int = 0,
+    seed: int = 0,
+) -> list[GoalMap]:
+    """Maps of the beliefs at the end of tasks, then of as many mixtures of them for each β.
+
+    Args:
+        model: The latent dynamics model.
+        beliefs: Beliefs of normal workers, whose final means are mixed (Eq. 1).
+        mixture: Scheme of the weights, apart from its β.
+        places: Positions to decode at.
+        betas: Degrees of extrapolation.
+        n_mixtures: Mixtures per β.
+        samples: Mean over this many dropout masks; 0 switches dropout off.
+        seed: Seed of weights, the same for each β, and of masks.
+    """
+    own = beliefs.final_means()
+    shown: dict[str, Any] = {"samples": samples, "seed": seed}
+    maps = [GoalMap("beliefs", reward_fields(model, places.observations, own, **shown))]
+    for beta in betas:
+        scheme, rng = dataclasses.replace(mixture, beta=beta), np.random.default_rng(seed)
+        weights = scheme.sample(rng, n_mixtures, *own.shape)
+        latents = (weights * own[None]).sum(1).astype(np.float32)
+        fields = reward_fields(model, places.observations, latents, **shown)
+        maps.append(GoalMap(f"β = {beta:g}", fields))
+    return maps
+
+
+def plot_goal_maps(
+    runs: dict[str, list[GoalMap]], places: Places, splits: Array, path: Path
+) -> Path:
+    """Two rows per run: the reward decoded from the first latent, and the best place of each."""
+    columns = len(next(iter(runs.values())))
+    drawing = figure(_PANEL * columns + 1.0, 2 * _PANEL * len(runs) + 0.5)
+    panels = drawing.subplots(2 * len(runs), columns, squeeze=False)
+    for index, (name, maps) in enumerate(runs.items()):
+        above, below = panels[2 * index : 2 * index + 2]
+        for axes, drawn in zip(above, maps, strict=True):
+            field = drawn.fields[0]
+            draw_field(axes, places, field)
+            axes.plot(*places.xy[field.argmax()], "x", color=TEST, ms=9, mew=2.4)
+            axes.set_title(drawn.name, fontsize=9)
+        for axes, drawn in zip(below, maps, strict=True):
+            _shade_train(axes, places, splits)
+            best = drawn.fields.argmax(1)
+            cells, counts = np.unique(best, return_counts=True)
+            axes.scatter(*places.xy[cells].T, s=4 + 400 * counts / len(best), color=TEST, alpha=0.6)
+            test = np.isin(splits[best], ["train", "outside"], invert=True).mean()
+            axes.set_title(f"{len(best)}: {test:.0%} on test tasks", fontsize=8)
+        above[0].set_ylabel(f"{name}\nreward of the first", fontsize=8)
+        below[0].set_ylabel("largest rewards", fontsize=8)
+    drawing.supxlabel(
+        "above: decoded reward, dark where high; below: places of the largest reward of each, "
+        "blue: goals of train tasks",
+        fontsize=8,
+    )
+    return save(drawing, path)
+
+
+def draw_field(axes: Axes, places: Places, field: Array) -> None:
+    """Rewards per position as colours."""
+    _image(axes, places, field, cmap="Reds")
+
+
+def _shade_train(axes: Axes, places: Places, splits: Array) -> None:
+    train = np.where(splits == "train", 0.35, np.nan)
+    _image(axes, places, train, cmap="Blues", vmin=0.0, vmax=1.0)
+
+
+def _image(axes: Axes, places: Places, values: Array, **style: Any) -> None:
+    half = (places.xy[1, 0] - places.xy[0, 0]) / 2
+    (left, bottom), (right, top) = places.xy.min(0) - half, places.xy.max(0) + half
+    image = values.reshape(places.shape)
+    axes.imshow(image, origin="lower", extent=(left, right, bottom, top), **style)
+    axes.tick_params(labelsize=7)

@@ -1,0 +1,132 @@
+"""Figure 8b-d of the paper: what several runs do in their last episode, side by side."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from train.common.artifacts import load_artifacts
+from train.common.env_source import EnvSource
+from train.common.envs import evaluation_tasks, task_distribution
+from train.config.grouping import group_text
+from train.persistence.run_folder import RunFolder
+from train.plots.rollout import record
+from train.plots.style import figure, save, task_name, tidy
+from train.plots.trajectories import POLAR, draw_paths, moving_mean, step_seconds, task_colours
+
+Array = np.ndarray[Any, np.dtype[Any]]
+_TASKS, _EVERY, _COLUMNS = 6, 4, 4
+
+
+def collect_paths(runs: list[tuple[str, RunFolder]]) -> list[dict[str, Any]]:
+    """Play one finished run per group of seeds (the lowest): one row per task, a track in it.
+
+    Tracks are positions of walkers (``x``, ``y``), or velocities of runners (``x``), at every
+    fourth step of the last episode of some tasks of every split.
+    """
+    chosen: dict[tuple[str, ...], tuple[str, RunFolder]] = {}
+    for name, folder in sorted(runs, key=lambda run: run[1].config.seed):
+        config = folder.config
+        distribution = EnvSource.of(config).facts().distribution
+        runner = distribution is not None and "cell" not in distribution.components[0]
+        if runner and folder.artifact("policy").exists():
+            group = " ".join(
+                filter(
+                    None, [config.method, config.preset.replace("default", ""), group_text(config)]
+                )
+            )
+            chosen.setdefault((config.env_id, group), (name, folder))
+    return [row for (_, g), (name, folder) in chosen.items() for row in _tracks(name, g, folder)]
+
+
+def _tracks(name: str, group: str, folder: RunFolder) -> list[dict[str, Any]]:
+    config = folder.config
+    tasks = {s: t[:_TASKS] for s, t in evaluation_tasks(config).items() if t is not None}
+    learner = load_artifacts(folder)
+    try:
+        rollout = record(learner, np.concatenate(list(tasks.values())))
+    finally:
+        learner.close()
+    walks = {"x_position", "y_position"} <= set(rollout.infos)
+    if not walks and "x_velocity" not in rollout.infos:
+        return []
+    assert rollout.tasks is not None
+    splits = [split for split, own in tasks.items() for _ in own]
+    returns, last = rollout.returns(config.n_episodes), config.n_episodes - 1
+    rows = []
+    for index, split in enumerate(splits):
+        steps = rollout.steps(index, last)
+        if walks:
+            lines = [rollout.infos[f"{axis}_position"][steps, index] for axis in "xy"]
+        else:
+            lines = [moving_mean(rollout.infos["x_velocity"][steps, index])]
+        texts = [" ".join(f"{value:.3g}" for value in line[::_EVERY]) for line in lines]
+        row = {
+            "run": name,
+            "env_id": config.env_id,
+            "group": group,
+            "split": split,
+            "task": " ".join(f"{value:g}" for value in rollout.tasks[index]),
+            "return": f"{returns[index, last]:.5g}",
+            "seconds": f"{_EVERY * (step_seconds(config) or 1.0):g}",
+            "x": texts[0],
+            "y": texts[1] if walks else "",
+        }
+        rows.append(row)
+    return rows
+
+
+def plot_paper_paths(rows: list[dict[str, str]], path: Path, title: str) -> Path:
+    """A panel per run: paths and targets of walkers, velocities over time of runners.
+
+    Args:
+        rows: Rows of paths.csv of one environment and one split.
+        path: PNG to write.
+        title: Title of the figure.
+    """
+    names = list(dict.fromkeys(row["run"] for row in rows))
+    distribution, across = task_distribution(rows[0]["env_id"]), min(_COLUMNS, len(names))
+    assert distribution is not None
+    components, walks = tuple(distribution.components), bool(rows[0]["y"])
+    tracks = [np.array([row[k].split() for k in "xy" if row[k]], float) for row in rows]
+    reach = max(1.0, *(float(np.abs(track).max()) for track in tracks if track.size))
+    down = -(-len(names) // across)
+    drawing = figure(3.4 * across + 1.2, 3.6 * down + 0.4)
+    drawing.suptitle(title, fontsize=10)
+    panels = drawing.subplots(down, across, squeeze=False, sharex=True, sharey=True)
+    seen = distribution["train"].tasks
+    if seen is None:
+        seen = distribution["train"].sample(np.random.default_rng(0), 500)
+    if components == POLAR:
+        reach = max(reach, float(seen[:, 0].max()))
+    for axes, name in zip(panels.flat, names, strict=False):
+        own = [index for index, row in enumerate(rows) if row["run"] == name]
+        tasks = np.array([rows[index]["task"].split() for index in own], float)
+        lines = [tracks[index] for index in own]
+        if walks:
+            draw_paths(axes, components, tasks, lines, seen, reach)
+        else:
+            _draw_speeds(axes, components, tasks, lines, float(rows[own[0]]["seconds"]))
+        mean = np.mean([float(rows[index]["return"]) for index in own])
+        label = textwrap.fill(rows[own[0]]["group"], 40)
+        axes.set_title(f"{label}\nmean return {mean:.1f}", fontsize=8)
+    for axes in panels.flat[len(names) :]:
+        axes.set_axis_off()
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    drawing.legend(handles, labels, loc="outside right center", fontsize=8)
+    return save(drawing, path)
+
+
+def _draw_speeds(
+    axes: Any, components: tuple[str, ...], tasks: Array, lines: list[Array], seconds: float
+) -> None:
+    for task, line, colour in zip(tasks, lines, task_colours(len(lines)), strict=True):
+        times = seconds * np.arange(line.shape[1])
+        axes.plot(times, line[0], color=colour, lw=1.4, label=task_name(task))
+        if components == ("v (m/s)",):
+            axes.axhline(float(task[0]), color=colour, ls="--", lw=0.9)
+    axes.set(xlabel="time in the episode (s)", ylabel="velocity (m/s)")
+    tidy(axes)
