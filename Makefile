@@ -10,6 +10,9 @@ ARGS   ?=
 PYTEST_ARGS ?=
 JOBS   ?= auto
 
+CONSTRAINTS = constraints.txt
+EXTRA       = dev
+
 # goals of the demo, (x, y): one of those that it reaches, one of those that it misses
 TASKS  ?= 5,5 3,4
 
@@ -19,7 +22,7 @@ STAMP  := $(VENV)/.installed
 USABLE  = $(BIN)/python -c 'import sys, pip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-slow lint format demo train benchmark figures docs clean
+.PHONY: help install test test-slow test-lowest style lint format demo train benchmark figures docs clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -29,8 +32,9 @@ help:  ## this list
 
 install: $(STAMP)  ## create the virtual environment, if it is missing or out of date
 
-# A virtual environment that works is kept, and only brought up to date.
-$(STAMP): pyproject.toml constraints.txt
+# A virtual environment that works is kept, and only brought up to date. Python compiles the
+# modules that are imported; compiling the others, most of them torch's, takes longer than that.
+$(STAMP): pyproject.toml $(CONSTRAINTS)
 	@$(USABLE) || { \
 	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 	    echo "error: '$(PYTHON)' is missing or older than Python 3.10; name another one: make PYTHON=python3.12 …" >&2; exit 1; }; \
@@ -41,24 +45,34 @@ $(STAMP): pyproject.toml constraints.txt
 	  $(PYTHON) -m venv $(VENV); }
 	@$(USABLE) || { \
 	  echo "error: $(VENV) is not a usable virtual environment of Python 3.10 or newer; remove it, or name another: make VENV=…" >&2; exit 1; }
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check --no-compile -c $(CONSTRAINTS) -e '.[$(EXTRA)]'
 	@touch $@
 
 # One process per core, and one thread in each of them: the tensors of tests are small. Each
 # process gets its share of whole files, so that runs which a file trains once are trained once.
-test test-slow: export OMP_NUM_THREADS = 1
-PYTEST = $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist worksteal
+test test-slow test-lowest: export OMP_NUM_THREADS = 1
+TESTS = -m pytest -n $(JOBS) --maxprocesses 8 --dist worksteal $(PYTEST_ARGS)
 
-test: lint  ## lint, types and tests: what CI runs
-	$(PYTEST) $(PYTEST_ARGS)
+# mypy runs beside the tests and has its say after them.
+test: style  ## lint, types and tests: what CI runs
+	@$(BIN)/mypy > $(VENV)/mypy.log 2>&1 & mypy=$$!; \
+	  echo "$(BIN)/python $(TESTS)"; $(BIN)/python $(TESTS); tests=$$?; \
+	  echo "$(BIN)/mypy"; wait $$mypy; types=$$?; cat $(VENV)/mypy.log; \
+	  exit $$(( tests ? tests : types ))
 
 test-slow: install  ## the tests that take minutes: kills and learning
-	$(PYTEST) -m slow $(PYTEST_ARGS)
+	$(BIN)/python $(TESTS) -m slow
 
-lint: install  ## ruff and mypy
+test-lowest:  ## the tests with the lowest versions of pyproject.toml, on Python 3.10
+	$(MAKE) install VENV=.venv-lowest PYTHON=python3.10 CONSTRAINTS=constraints-lowest.txt EXTRA=test
+	.venv-lowest/bin/python $(TESTS)
+
+lint: style  ## ruff and mypy
+	$(BIN)/mypy
+
+style: install  ## ruff alone
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 
 format: install  ## let ruff format the code and fix what it can
 	$(BIN)/ruff format .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import mujoco
@@ -18,10 +19,11 @@ from ldm_envs.mujoco_family import (
     check_action,
     is_sane,
 )
-from ldm_envs.mujoco_markers import Marker
+from ldm_envs.mujoco_markers import Marker, add_to_scene
 from ldm_envs.mujoco_opengl import no_screen_message
 from ldm_envs.task_env import TaskEnv
 
+FREE_CAMERA = -1
 _INTEGRATION_STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 
 
@@ -69,6 +71,7 @@ class MujocoTaskEnv(TaskEnv[NDArray[np.float64], NDArray[np.float64]], MujocoEnv
             "camera_id": camera_id,
             "camera_name": camera_name,
         }
+        self._own_view = camera_id is None and camera_name is None
         MujocoEnv.__init__(
             self,
             self.family.model_file,
@@ -77,11 +80,11 @@ class MujocoTaskEnv(TaskEnv[NDArray[np.float64], NDArray[np.float64]], MujocoEnv
             render_mode=render_mode,
             width=width,
             height=height,
-            camera_id=camera_id,
+            # None is the model's camera "track" in older releases of Gymnasium.
+            camera_id=FREE_CAMERA if self._own_view else camera_id,
             camera_name=camera_name,
             default_camera_config=self.camera,
         )
-        self._own_view = camera_id is None and camera_name is None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -133,6 +136,7 @@ class MujocoTaskEnv(TaskEnv[NDArray[np.float64], NDArray[np.float64]], MujocoEnv
             )
         viewer = self._viewer(self.render_mode)
         viewer._markers.clear()  # the offscreen viewer leaves them for us to clear
+        viewer._add_marker_to_scene = functools.partial(add_to_scene, viewer.scn)
         for marker in self.markers():
             viewer.add_marker(**marker)
         if self._own_view and self.camera_follows_torso:

@@ -1,6 +1,8 @@
 """Geoms that show a hidden task in a MuJoCo scene.
 
-A `Marker` holds what Gymnasium's viewers take through `add_marker`.
+A `Marker` holds what Gymnasium's viewers take through `add_marker`. `add_to_scene` makes a geom of
+it, since that of Gymnasium 1.1 leaves fields unset: with some releases of MuJoCo it draws noise,
+with others it raises or ends the process.
 """
 
 from __future__ import annotations
@@ -44,6 +46,14 @@ def arrow(
     cos, sin = np.cos(heading), np.sin(heading)
     rotation = np.array([[0.0, -sin, cos], [0.0, cos, sin], [-1.0, 0.0, 0.0]])
     return _marker(mujoco.mjtGeom.mjGEOM_ARROW, (0.04, 0.04, length), start, rotation, colour)
+
+
+def add_to_scene(scene: mujoco.MjvScene, marker: Marker) -> None:
+    """Append `marker` to the geoms of `scene`; RuntimeError if it is full."""
+    if scene.ngeom >= scene.maxgeom:
+        raise RuntimeError(f"the scene has room for {scene.maxgeom} geoms, and all are taken")
+    mujoco.mjv_initGeom(scene.geoms[scene.ngeom], **marker)
+    scene.ngeom += 1
 
 
 def _marker(

@@ -9,7 +9,7 @@ import pytest
 
 from ldm_envs.ant import ant_dir_terminated
 from ldm_envs.mujoco_family import Physics
-from ldm_envs.mujoco_markers import arrow, disc, sphere
+from ldm_envs.mujoco_markers import add_to_scene, arrow, disc, sphere
 
 REFERENCE = {
     "LDM-AntDir-v0": "Ant-v5",
@@ -139,9 +139,10 @@ def test_markers_become_geoms():
     model = mujoco.MjModel.from_xml_string("<mujoco/>")
     scene = mujoco.MjvScene(model, maxgeom=3)
     shown = [disc(1, 2, 0.4), sphere((1, 2, 3), 0.1), arrow((0, 0, 1), np.pi / 2, 1.5)]
-    for geom, marker in zip(scene.geoms, shown, strict=True):
-        mujoco.mjv_initGeom(geom, *marker.values())
-        scene.ngeom += 1
+    for marker in shown:
+        add_to_scene(scene, marker)
+    with pytest.raises(RuntimeError, match="room for 3 geoms"):
+        add_to_scene(scene, shown[0])
     kinds = [scene.geoms[i].type for i in range(3)]
     assert scene.ngeom == 3 and kinds == [
         mujoco.mjtGeom.mjGEOM_CYLINDER,
@@ -172,6 +173,7 @@ def test_markers_show_the_task():
 class _Viewer:
     def __init__(self):
         self._markers = []
+        self.scn = None
         self.cam = mujoco.MjvCamera()
 
     def add_marker(self, **marker):

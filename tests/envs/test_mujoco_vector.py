@@ -6,6 +6,7 @@ import builtins
 import os
 import subprocess
 import sys
+import types
 import warnings
 
 import gymnasium as gym
@@ -96,19 +97,20 @@ def test_without_mjbatch_the_batch_is_serial_and_says_so_once(mujoco_id, monkeyp
             one.cache_clear()
 
 
-@pytest.mark.parametrize("pin", ["mujoco==3.1.0", "mujoco (==3.1.0)", "mujoco == 3.1.0"])
+@pytest.mark.parametrize("pin", ["mujoco==3.0.1", "mujoco (==3.0.1)", "mujoco == 3.0.1"])
 def test_mjbatch_beside_another_mujoco_is_not_used(mujoco_id, monkeypatch, pin):
     """It would end the process from C at the first batch."""
     monkeypatch.setattr(mujoco_batch.metadata, "requires", lambda name: ["numpy", pin])
+    monkeypatch.setitem(sys.modules, "mjbatch", types.ModuleType("mjbatch"))
     caches = (mujoco_batch.mjbatch_obstacle, mujoco_batch._say_why_serial)
     for one in caches:
         one.cache_clear()
     try:
         env = gym.make_vec(mujoco_id, num_envs=2)
-        with pytest.warns(UserWarning, match=r"built for mujoco 3\.1\.0, but mujoco"):
+        with pytest.warns(UserWarning, match=r"built for mujoco 3\.0\.1, but mujoco"):
             env.reset(seed=0)
         assert isinstance(env._batch, mujoco_batch.SerialPhysics)
-        with pytest.raises(ImportError, match=r"pip install mujoco==3\.1\.0"):
+        with pytest.raises(ImportError, match=r"pip install mujoco==3\.0\.1"):
             gym.make_vec(mujoco_id, num_envs=1, backend="mjbatch").reset()
     finally:
         for one in caches:

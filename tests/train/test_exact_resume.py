@@ -52,6 +52,12 @@ def train(path: Path, flags: list[str], steps: int) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def whole_ldm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An LDM run of three iterations with checkpoints after each, never interrupted."""
+    return train(tmp_path_factory.mktemp("whole") / "run", [*GRID, "--method", "ldm"], 1800)
+
+
 def kill_at(monkeypatch: pytest.MonkeyPatch, iteration: int) -> None:
     """Die between two updates, after the checkpoint of an earlier iteration."""
     evaluate = hooks.PeriodicEvaluation.__call__
@@ -85,10 +91,10 @@ def test_an_interrupted_run_ends_as_a_whole_one(
         assert_same_run(broken, whole)
 
 
-def test_one_seed_is_one_run_and_another_is_another(tmp_path: Path) -> None:
-    flags = [*GRID, "--method", "ldm"]
-    one, same = (train(tmp_path / name, [*flags, "--seed", "7"], 1800) for name in "ab")
-    other = train(tmp_path / "c", [*flags, "--seed", "8"], 1800)
+def test_one_seed_is_one_run_and_another_is_another(whole_ldm: Path, tmp_path: Path) -> None:
+    flags, one = [*GRID, "--method", "ldm"], whole_ldm
+    same = train(tmp_path / "same", flags, 1800)
+    other = train(tmp_path / "other", [*flags, "--seed", "8"], 1800)
     assert_same_run(same, one)
     for name in ("metrics.csv", "evaluations.csv"):
         assert (other / name).read_text() != (one / name).read_text()
@@ -97,9 +103,8 @@ def test_one_seed_is_one_run_and_another_is_another(tmp_path: Path) -> None:
         assert (other / file).read_bytes() != (one / file).read_bytes()
 
 
-def test_how_often_checkpoints_are_written_changes_nothing(tmp_path: Path) -> None:
-    flags = [*GRID, "--method", "ldm"]
-    often = train(tmp_path / "often", flags, 1800)
+def test_how_often_checkpoints_are_written_changes_nothing(whole_ldm: Path, tmp_path: Path) -> None:
+    flags, often = [*GRID, "--method", "ldm"], whole_ldm
     never = train(tmp_path / "never", [*flags, "--checkpoint-interval", "99999999"], 1800)
     assert_same_run(never, often)
     assert len(list((often / "checkpoints").glob("*.safetensors"))) == checkpoint.KEPT
@@ -109,12 +114,12 @@ def test_how_often_checkpoints_are_written_changes_nothing(tmp_path: Path) -> No
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_writes_a_checkpoint_and_says_how_to_go_on(
     number: int,
+    whole_ldm: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     flags = [*GRID, "--method", "ldm", "--checkpoint-interval", "99999999"]
-    whole = train(tmp_path / "whole", flags, 1800)
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
         collect = callbacks.MetaEpisodeStatistics._on_step
@@ -135,7 +140,7 @@ def test_a_signal_writes_a_checkpoint_and_says_how_to_go_on(
     assert last == f"stopped by {signal.Signals(number).name}: continue with --resume {run}"
     assert last_state(run)["learner"]["algorithm"]["num_timesteps"] == 1200
     assert main(["--resume", str(run)]) == 0
-    assert_same_run(run, whole)
+    assert_same_run(run, whole_ldm)
 
 
 def test_a_finished_run_can_go_further(tmp_path: Path) -> None:

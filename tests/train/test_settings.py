@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ OTHER: dict[str, str] = {
 }  # fmt: skip
 
 
+parsed = functools.cache(lambda *arguments: parse(SCRIPT, list(arguments))[0])
 NESTED = nested_kinds(OnPolicySettings)
 PLAUSIBLE = ["--imagination", "plausible-tasks"]  # the paper preset's are expected rewards
 IMAGINATION_OF = {
@@ -90,7 +92,7 @@ def test_every_flag_reaches_the_configuration(name: str) -> None:
     base += IMAGINATION_OF.get(name, [])
     if name == "reward_scale":
         base += ["--likelihood", "gaussian"]  # the one that it scales
-    default, _ = parse(SCRIPT, base)
+    default = parsed(*base)
     before = value_of(default, name)
     flag = "--" + name.replace("_", "-")
     if isinstance(before, bool):

@@ -94,32 +94,34 @@ def test_what_belongs_to_the_process_works_there(make: Callable[[], gym.Env[Any,
     env.close()
 
 
-def use(thing: Any, answers: Any) -> None:
-    try:
-        thing.check_process()
-        answers.put("works")
-    except RuntimeError as error:
-        answers.put(str(error))
+def use(things: dict[str, Any], answers: Any) -> None:
+    for kind, thing in things.items():
+        try:
+            thing.check_process()
+            answers.put((kind, "works"))
+        except RuntimeError as error:
+            answers.put((kind, str(error)))
 
 
-@pytest.mark.parametrize("kind", ["model", "pool", "buffer", "tracker"])
-def test_spawned_processes_get_copies_too(kind: str) -> None:
+def test_spawned_processes_get_copies_too() -> None:
     model = small_model(ScriptedEnv())
-    thing: Any = {
+    things: dict[str, Any] = {
         "model": model,
         "pool": BeliefPool(2, 3),
         "buffer": TrajectoryBuffer(model.spec, capacity=2, max_length=2),
         "tracker": BeliefTracker(model, 2),
-    }[kind]
-    pickled = pickle.loads(pickle.dumps(thing))  # as from a file, in the same process
-    pickled.check_process()
-    copy.deepcopy(thing).check_process()
+    }
+    for thing in things.values():
+        pickled = pickle.loads(pickle.dumps(thing))  # as from a file, in the same process
+        pickled.check_process()
+        copy.deepcopy(thing).check_process()
     context = multiprocessing.get_context("spawn")
     answers = context.Queue()
-    child = context.Process(target=use, args=(thing, answers))
+    child = context.Process(target=use, args=(things, answers))
     child.start()
-    assert COPY in answers.get(timeout=100)
+    said = dict(answers.get(timeout=100) for _ in things)
     child.join()
+    assert set(said) == set(things) and all(COPY in answer for answer in said.values())
 
 
 def test_a_loaded_object_belongs_to_who_loads_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ def parse(program: str, arguments: list[str] | None = None) -> tuple[RunSettings
     kinds, arguments = _kinds(command, nested, arguments)
     default = resolve(chosen.env_id, chosen.method, chosen.preset, **kinds)
     if "--method" not in arguments and not any(a.startswith("--method=") for a in arguments):
-        arguments = [*arguments, "--method", chosen.method]
+        arguments = ["--method", chosen.method, *arguments]
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
