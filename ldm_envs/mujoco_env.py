@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from typing import Any
 
 import mujoco
@@ -124,8 +125,10 @@ class MujocoTaskEnv(TaskEnv[NDArray[np.float64], NDArray[np.float64]], MujocoEnv
         info.update({name: float(value) for name, value in velocities.items()})
         if self.render_mode == "human":
             self.render()
+        # In the order of the batch; sum() of floats rounds otherwise from Python 3.12 on.
+        reward = functools.reduce(operator.add, rewards.values())
         terminated = bool(self.family.terminated(physics))
-        return self.family.observation(physics), sum(rewards.values()), terminated, False, info
+        return self.family.observation(physics), reward, terminated, False, info
 
     def render(self) -> Any:
         """A frame with the task drawn into the scene, as Gymnasium's `MujocoEnv.render`."""
