@@ -146,7 +146,7 @@ def collect(env_id: str, split: str, n: int, seed: int) -> Trajectories:
 
 
 def relabelled(trajectories: Trajectories, times: int, seed: int) -> Trajectories:
-    """Each trajectory ``times`` times, with rewards of tasks drawn anew from its split.
+    """Each trajectory ``times`` times, with rewards of tasks drawn afresh from its split.
 
     The scripted policies do not look at rewards, so that these are trajectories that could have
     been collected.

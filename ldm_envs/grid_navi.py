@@ -100,7 +100,7 @@ class GridNaviEnv(TaskEnv[NDArray[np.float32], np.int64]):
 
     **Task.** The goal cell (x, y), float32 (2,), whole numbers in [0, 6]. Splits, by the larger
     coordinate m = max(x, y) of the cell: train m in {2, 6} (18 cells); test and eval m in
-    {3, 4, 5} (27 cells); all = train and test together (45). Cells with m <= 1 are no task.
+    {3, 4, 5} (27 cells); all = train and test together (45). Cells with m <= 1 are not tasks.
     Tasks are drawn uniformly.
 
     **Observation.** `Box(0, 6, (2,), float32)`: the agent's cell (x, y). The goal is hidden.

@@ -87,7 +87,7 @@ class HalfCheetahVelEnv(MujocoTaskEnv):
 
     **Observation.** `Box(-1e10, 1e10, (20,), float64)`: qpos[1:] (8: height in m, angles in rad),
     qvel (9: m/s and rad/s), and the torso's position x, y, z in m (3; `xpos`, one substep of
-    0.01 s behind qpos after a step, as the published environment reads it).
+    0.01 s older than qpos after a step, as the published environment reads it).
 
     **Action.** `Box(-1, 1, (6,), float32)`: joint torques before the gear, as Gymnasium's
     HalfCheetah. Actions outside the box, or not finite, are a ValueError.

@@ -104,7 +104,7 @@ class MujocoTaskEnv(TaskEnv[NDArray[np.float64], NDArray[np.float64]], MujocoEnv
         """One step; ValueError for a bad action, FloatingPointError for a diverged simulation.
 
         MuJoCo answers a non-finite or huge state by silently resetting the simulation; what
-        follows is no outcome of the action, so it is not returned as one.
+        follows is not an outcome of the action, so it is not returned as one.
         """
         task = self._current_task()
         control = check_action(action, self.action_space, "an action")
@@ -189,7 +189,7 @@ class MujocoTaskEnv(TaskEnv[NDArray[np.float64], NDArray[np.float64]], MujocoEnv
         mujoco.mj_setState(self.model, self.data, state, _INTEGRATION_STATE)
         mujoco.mj_forward(self.model, self.data)  # what rendering reads
         mujoco.mj_setState(self.model, self.data, state, _INTEGRATION_STATE)
-        # One substep behind qpos, so it does not follow from the state.
+        # One substep older than qpos, so it does not follow from the state.
         self.data.xpos[:] = xpos
 
     def __reduce__(self) -> tuple[Any, ...]:

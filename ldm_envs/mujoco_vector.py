@@ -149,7 +149,7 @@ class MujocoVectorEnv(TaskVectorEnv):
         self._abandon()
         raise FloatingPointError(
             f"Diverged simulation: {where}: MuJoCo met a non-finite or huge state. The whole "
-            "batch must be reset before it can go on"
+            "batch must be reset before it can continue"
         )
 
     def _observe(self) -> Array:

@@ -68,7 +68,7 @@ class TaskEnv(gym.Env[ObsT, ActT], Generic[ObsT, ActT]):
         return self._task
 
     def get_state(self) -> dict[str, Any]:
-        """Everything that decides how this environment goes on.
+        """Everything that decides how this environment continues.
 
         Leaves are NumPy arrays or JSON-able values. Wrappers keep state of their own, which the
         caller must save as well: the time limit's step count is `TimeLimit._elapsed_steps`.

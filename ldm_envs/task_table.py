@@ -134,7 +134,7 @@ def _as_set(name: str, tasks: Any) -> TaskSet:
 
 
 def _numbers(tasks: list[Any]) -> NDArray[np.float64] | None:
-    """Tasks as a float64 matrix (n_tasks, task_dim); None where they are no finite numbers."""
+    """Tasks as a float64 matrix (n_tasks, task_dim); None where they are not finite numbers."""
     try:
         array = np.asarray(tasks)
     except (TypeError, ValueError):  # lists of different lengths

@@ -171,7 +171,7 @@ class TaskVectorEnv(TaskVectorState):
         return self._observe()
 
     def _only_started(self) -> tuple[Array, Array, Array, Array, Infos]:
-        """Result of a next-step autoreset in which every environment began anew."""
+        """Result of a next-step autoreset in which every environment was reset."""
         infos: Infos = {}
         self._add(infos, self._start_info(), None)
         no = np.zeros(self.num_envs, np.bool_)

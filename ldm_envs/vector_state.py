@@ -64,7 +64,7 @@ class TaskVectorState(VectorEnv[Array, Array, Array]):
         self._tasks: FloatArray = np.zeros((n, self.task_distribution.task_dim), np.float32)
         self._has_task = np.zeros(n, np.bool_)
         self._started = np.zeros(n, np.bool_)  # has a state to step from
-        self._ended = np.zeros(n, np.bool_)  # its episode is over and not yet begun anew
+        self._ended = np.zeros(n, np.bool_)  # its episode is over and it has not been reset
         self._elapsed = np.zeros(n, np.int64)
         self._everyone = np.ones(n, np.bool_)
         self._ready = False  # cached _started.all(): it is asked at every step
@@ -97,7 +97,7 @@ class TaskVectorState(VectorEnv[Array, Array, Array]):
         self._ready = False
 
     def get_state(self) -> dict[str, Any]:
-        """Everything that decides how this batch goes on; `set_state` continues bit for bit.
+        """Everything that decides how this batch continues, bit for bit after `set_state`.
 
         Leaves are NumPy arrays or JSON-able values.
 
@@ -151,7 +151,7 @@ class TaskVectorState(VectorEnv[Array, Array, Array]):
         }
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle and copy as constructor arguments plus state: threads and windows stay behind."""
+        """Pickle and copy as constructor arguments plus state: without threads and windows."""
         state = self.get_state() if self._ready else None
         return _rebuild, (type(self), self._constructor_kwargs(), self.spec, state)
 

@@ -1,4 +1,4 @@
-"""One environment is paid by imaginary tasks; others of the process publish their beliefs."""
+"""One environment earns imaginary rewards; others of the process publish their beliefs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
     :class:`BeliefPublisherWrapper`), or :class:`SavedBeliefs` of a finished run. New mixture
     weights are drawn at every ``reset`` and kept until the next one.
 
-    Info: ``environment_reward`` (float), the reward that the environment paid.
+    Info: ``environment_reward`` (float), the environment's own reward.
 
     Args:
         env: Environment with Box observations and Box or Discrete actions, usually a
@@ -117,14 +117,14 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Step and pay the imaginary reward."""
+        """Step and return the imaginary reward."""
         # taken first: publishers that step later must not leak what this step has not seen
         final = self.imagination.final_beliefs
         means = self.beliefs.final_means() if final else self.beliefs.means(self._step)
         spec, to_tensor = self.latent_dynamics.spec, self.latent_dynamics.to_tensor
         columns = spec.action_row(action)
         observation, reward, terminated, truncated, info = self.env.step(action)
-        paid = self.imagination.rewards(
+        imagined = self.imagination.rewards(
             to_tensor(means),
             to_tensor(self._observation),
             to_tensor(columns),
@@ -133,7 +133,7 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         self._observation = spec.observation_row(observation)
         self._step += 1
         info = {**set_aside(info, ("environment_reward",)), "environment_reward": float(reward)}
-        return observation, float(paid[0]), terminated, truncated, info
+        return observation, float(imagined[0]), terminated, truncated, info
 
 
 class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArguments):
@@ -148,7 +148,7 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         buffer: Where finished trajectories go; ``None`` keeps none.
 
     Raises:
-        ValueError: ``index`` is no row of the pool, or the spaces do not fit the model.
+        ValueError: ``index`` is not a row of the pool, or the spaces do not fit the model.
     """
 
     def __init__(

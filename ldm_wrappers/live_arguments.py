@@ -11,7 +11,7 @@ class RecordLiveArguments(RecordConstructorArgs):
     """Gymnasium's record of constructor arguments, by reference however often a spec is copied.
 
     Each wrapper copies the spec of the one below it. An environment made again from ``env.spec``
-    still mixes the beliefs that others publish, with the model that goes on learning: not copies
+    still mixes the beliefs that others publish, with the model that keeps learning: not copies
     of both, which nobody publishes to and nobody trains.
     """
 

@@ -73,7 +73,7 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
             once where infos tell none or where all meta-episodes have the same task.
 
     Raises:
-        ValueError: ``n_episodes`` is no integer of at least 1.
+        ValueError: ``n_episodes`` is not an integer of at least 1.
         TaskChangedError: At a step, where the task changed inside a meta-episode.
         TypeError: Observations are not arrays (``Dict``, ``Tuple``, …).
     """

@@ -4,8 +4,8 @@
 
 If the policy earns what imaginary tasks offer and still misses unseen goals, imagination is what
 limits it; if it does not, the policy is. Each imaginary task is played as in training, greedily,
-and compared with the best return of one inner episode: going straight to the cell that pays most
-and staying there. Rows go into ``evaluation/imaginary_tasks.csv`` of the run.
+and compared with the best return of one inner episode: going straight to the cell with the
+highest reward and staying there. Rows go into ``evaluation/imaginary_tasks.csv`` of the run.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ def play_twice(
 def best_returns(maps: Array, grid: Grid, start: Array, horizon: int) -> tuple[Array, Array]:
     """Most that going straight to one cell earns, and that cell's index, each (n_maps,).
 
-    A cell at distance d is reached with step d and paid from then on; the cells on the way are
-    taken to pay what the worst cell pays.
+    A cell at distance d is reached with step d and earns its reward from then on; the cells on the
+    way are taken to have the reward of the worst cell.
     """
     distance = np.abs(grid.cells - start).sum(1)
     values = straight_returns(distance, horizon, maps, maps.min(axis=1, keepdims=True))
@@ -80,7 +80,7 @@ def measure(folder: RunFolder, repeats: int = 8) -> list[dict[str, Any]]:
     """One row per imaginary task: what it offers, and what the greedy policy earned.
 
     Raises:
-        ValueError: The run has no mixture workers, or its observations are no cells.
+        ValueError: The run has no mixture workers, or its observations are not cells.
     """
     config = folder.config
     if not get_method(config.method).imaginary:
@@ -96,7 +96,7 @@ def measure(folder: RunFolder, repeats: int = 8) -> list[dict[str, Any]]:
         horizon = EnvSource.of(config).facts().horizon
         model = learner.latent_dynamics
         if grid is None or model is None or horizon is None:
-            raise ValueError(f"{folder.path}: {config.env_id} is no grid")
+            raise ValueError(f"{folder.path}: {config.env_id} is not a grid")
         low, high = config.reward_low, config.reward_high
         train = evaluation_tasks(config)["train"]
         train_cells: set[int] = set()
@@ -130,7 +130,7 @@ def measure(folder: RunFolder, repeats: int = 8) -> list[dict[str, Any]]:
 
 
 def describe(rows: list[dict[str, Any]], n_episodes: int) -> list[str]:
-    """What the rows say, by where the best cell lies and by how many cells are paid."""
+    """What the rows say, by where the best cell lies and by how many cells are rewarded."""
     groups = {
         "best on a train goal": [r for r in rows if r["best_on_train_goal"]],
         "best on another cell": [r for r in rows if not r["best_on_train_goal"]],

@@ -23,9 +23,10 @@ if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from train.common.command_line import report_errors
+from train.config.methods import METHODS
 from train.persistence.run_folder import RunFolder
 from train.sweeps.progress import SweepTable
-from train.sweeps.trials import SWEEPS, Trial, blocks_of, parse_overrides, plan
+from train.sweeps.trials import SWEEPS, Trial, TrialGrid, parse_overrides, plan
 from train.sweeps.worker import check_settings, read_state, run_trial, trial_lock
 
 
@@ -57,11 +58,10 @@ def sweep(trials: list[Trial], out: Path, options: argparse.Namespace) -> int:
             logging_level="error",
             **({} if options.address else local),
         )
-        with table.live():
-            try:
-                _run(ray, waiting, out, options, table)
-            finally:
-                ray.shutdown()
+        try:
+            _run(ray, waiting, out, options, table)
+        finally:
+            ray.shutdown()
     return table.update(final=True)
 
 
@@ -126,7 +126,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         default=[],
         metavar="NAME=VALUE",
         help="values of a setting, separated by commas; for a named sweep one value each, which "
-        "its blocks that vary this very setting do not take",
+        "its grids that vary this very setting do not take",
     )
     add("--preset", default="default")
     add("--out", type=Path, required=True, help="folder of the sweep; an existing one is resumed")
@@ -150,22 +150,32 @@ def planned(options: argparse.Namespace) -> list[Trial]:
     Raises:
         ValueError: It contradicts itself, or names something unknown.
     """
-    grid = parse_overrides(options.override)
-    changes: dict[str, Any] = {}
-    if options.sweep is not None:
-        own = {"--methods": options.methods, "--env-ids": options.env_ids, "--seeds": options.seeds}
-        given = [flag for flag, value in own.items() if value not in ([], None)]
-        if given:
-            raise ValueError(f"either the sweep {options.sweep!r} or {given[0]}, not both")
-        several = sorted(name for name, values in grid.items() if len(values) != 1)
-        if several:
-            raise ValueError(f"a named sweep takes one value per override, got several: {several}")
-        changes = {name: values[0] for name, values in grid.items()}
-        grid = {}
+    values = parse_overrides(options.override)
+    if options.sweep is None:
+        return plan([_grid(options, values)], preset=options.preset)
+    own = {"--methods": options.methods, "--env-ids": options.env_ids, "--seeds": options.seeds}
+    given = [flag for flag, value in own.items() if value not in ([], None)]
+    if given:
+        raise ValueError(f"either the sweep {options.sweep!r} or {given[0]}, not both")
+    several = sorted(name for name, chosen in values.items() if len(chosen) != 1)
+    if several:
+        raise ValueError(f"a named sweep takes one value per override, got several: {several}")
+    if options.sweep not in SWEEPS:
+        raise ValueError(f"unknown sweep {options.sweep!r}, expected one of {sorted(SWEEPS)}")
+    changes = {name: chosen[0] for name, chosen in values.items()}
+    return plan(SWEEPS[options.sweep], preset=options.preset, changes=changes)
+
+
+def _grid(options: argparse.Namespace, values: dict[str, tuple[Any, ...]]) -> TrialGrid:
+    """What a command line without a named sweep describes."""
     env_ids = options.env_ids or ["LDM-GridNavi-v0"]
     seeds = 8 if options.seeds is None else options.seeds
-    blocks = blocks_of(options.sweep, env_ids, options.methods, seeds, grid)
-    return plan(blocks, preset=options.preset, changes=changes)
+    if set(options.methods) - set(METHODS) or not options.methods or seeds < 1:
+        raise ValueError(
+            f"a sweep needs environments, seeds and methods out of {sorted(METHODS)}; got "
+            f"{env_ids}, {seeds} and {options.methods}"
+        )
+    return TrialGrid(tuple(env_ids), tuple(options.methods), seeds, values)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -174,7 +184,7 @@ def main(arguments: list[str] | None = None) -> int:
     with report_errors():
         trials = planned(options)
         if options.dry_run:
-            SweepTable(trials, options.out).show()
+            print(SweepTable(trials, options.out).text())
             return 0
         with trial_lock(options.out, "sweep"):  # one that still works here is waited for
             left = sweep(trials, options.out, options)

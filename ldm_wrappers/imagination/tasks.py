@@ -67,8 +67,7 @@ class MixedTasks:
         self.mixture = mixture or DirichletMixture()
         self.final_beliefs = final_beliefs
         self.belief_samples = belief_samples
-        droppable = model.config.p_drop > 0.0 and model.decoder.embedding_size > 0
-        self._n_masks = n_dropout_masks if droppable else 0
+        self._n_masks = n_dropout_masks if model.decoder.drops else 0
         self._keeps_masks = keep_dropout_masks and self._n_masks > 0
         # m̂ of running tasks, with final beliefs
         self._fixed_latents = torch.zeros(n_mixture, model.config.latent_dim, device=model.device)

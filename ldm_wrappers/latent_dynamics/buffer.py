@@ -141,16 +141,16 @@ class TrajectoryBuffer(ProcessBound):
         self.check_process()
         lengths = self._lengths[index]
         longest = int(lengths.max())
-        behind = np.arange(longest) >= lengths[:, None]
+        after_end = np.arange(longest) >= lengths[:, None]
         tensors = {"lengths": torch.from_numpy(lengths).to(device)}
         for name in _FIELDS:
             rows = self._data[name][index, :longest]
-            rows[behind] = 0.0  # an older, longer trajectory may have left its end here
+            rows[after_end] = 0.0  # an older, longer trajectory may have left its end here
             tensors[name] = torch.from_numpy(rows.swapaxes(0, 1).copy()).to(device)
         return TrajectoryBatch(**tensors)
 
     def state_dict(self, *, copy: bool = True) -> dict[str, Any]:
-        """Arrays of what is stored, and the position and generator that make it go on alike.
+        """Arrays of what is stored, and the position and generator that make it continue alike.
 
         Args:
             copy: False gives views, which are true until the next :meth:`add`: a full buffer can

@@ -42,7 +42,7 @@ class LatentDynamicsConfig:
         decoder_action_size: Width of the decoder's embedding of a.
         decoder_hidden_sizes: Hidden layers of the decoder, at least one.
         decoder_heads: 1, or one output per cell of an integer-valued Box observation (variBAD's
-            multi-head gridworld decoder); s' then picks the head and is no input of the network.
+            multi-head gridworld decoder); s' then picks the head only.
         likelihood: ``"bernoulli"`` on "the reward is ``reward_high``", or ``"gaussian"``: the
             squared error, a Gaussian of variance 1/2 without its constant.
         reward_low: Reward that a Bernoulli outcome 0 stands for.

@@ -12,7 +12,7 @@ from ldm_wrappers.latent_dynamics.posterior import Posterior, kl_divergence, sam
 
 
 class TrajectoryBatch(NamedTuple):
-    """Trajectories, time first and padded with zeros behind their end.
+    """Trajectories, time first and zero-padded after the end.
 
     Attributes:
         observations: float32 (T, batch, observation_size), s.

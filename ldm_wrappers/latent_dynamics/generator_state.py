@@ -11,7 +11,8 @@ import torch
 def check_generator_state(state: Any, generator: torch.Generator) -> None:
     """Raise a ``ValueError`` unless ``state`` (uint8 array or tensor) is one of ``generator``'s.
 
-    PyTorch's generators differ between devices, so that a state of one cannot go on on another.
+    PyTorch's generators differ between devices, so a state saved on one cannot be restored on
+    another.
     """
     expected = tuple(generator.get_state().shape)
     if np.shape(state) != expected:

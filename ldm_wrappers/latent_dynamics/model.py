@@ -1,4 +1,4 @@
-"""The latent dynamics model: encoder and reward decoder behind one door."""
+"""The latent dynamics model: encoder and reward decoder behind one interface."""
 
 from __future__ import annotations
 

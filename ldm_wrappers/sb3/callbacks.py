@@ -25,8 +25,8 @@ class SingleThreadedRollouts(BaseCallback):
     cores from those that step the environments.
 
     Attributes:
-        n_threads: PyTorch's number of threads outside ``learn``; known when training starts. A
-            training that an exception ended leaves its own behind, and the next one mends that.
+        n_threads: PyTorch's number of threads outside ``learn``; known when training starts. What
+            an exception left in place is restored by the next training.
         side_by_side: Number of updates that run at once and share them.
     """
 

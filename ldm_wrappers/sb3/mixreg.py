@@ -32,10 +32,10 @@ class MixregRolloutBuffer(SequenceRolloutBuffer):
     where y are value targets, advantages, old values and old log probabilities. An RL² observation
     holds the previous action, the previous reward and the start flag too, so these are mixed with
     it, and so are the recurrent states that the sequences begin with (zero at an episode start).
-    Mixtures are drawn anew for each minibatch, from the generator of the order of workers.
+    New mixtures are drawn for each minibatch, from the generator of the order of workers.
 
     Sequences of unequal length: the mixture is as long as its dominant sequence, and stays that
-    sequence unmixed behind the end of a shorter partner.
+    sequence unmixed after the end of a shorter partner.
 
     Args:
         args: As :class:`SequenceRolloutBuffer`.
@@ -97,7 +97,7 @@ def mix_sequences(
     i, j = torch.from_numpy(dominant).to(device), torch.from_numpy(other).to(device)
     weights = torch.from_numpy(weight).to(device)
     mask = samples.mask.reshape(n, -1)
-    # where the partner has ended, the dominant sequence goes on alone
+    # where the partner has ended, the dominant sequence continues alone
     over_time = 1.0 - (1.0 - weights).unsqueeze(-1) * mask[j]
 
     def mix(values: torch.Tensor) -> torch.Tensor:

@@ -118,7 +118,7 @@ class SequenceRolloutBuffer(RecurrentRolloutBuffer):
                 workers at once.
 
         Raises:
-            ValueError: The rollout is not full, or ``batch_size`` is no such multiple.
+            ValueError: The rollout is not full, or ``batch_size`` is not such a multiple.
         """
         if not self.full:
             raise ValueError(f"the rollout has {self.pos} of {self.buffer_size} steps")

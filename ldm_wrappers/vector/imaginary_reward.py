@@ -1,4 +1,4 @@
-"""Some workers of a vector environment are paid by imaginary tasks."""
+"""Some workers of a vector environment earn imaginary rewards."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ImaginaryRewardWrapper(VectorWrapper, RecordLiveArguments):
     worker's task begins and kept for that task.
     Source: paper, section 3.3 and Figure 2.
 
-    Infos: ``environment_reward``, float64 (num_envs,), the rewards that the environments paid.
+    Infos: ``environment_reward``, float64 (num_envs,), the environments' own rewards.
 
     Args:
         env: Vector environment with ``AutoresetMode.SAME_STEP``, Box observations and Box or
@@ -104,18 +104,14 @@ class ImaginaryRewardWrapper(VectorWrapper, RecordLiveArguments):
     @property
     def imaginary_latents(self) -> FloatArray:
         """Latents m̂ of the running imaginary tasks, float32 (n_mixture, latent_dim)."""
-        return self.imagination.latents(self._means_to_mix()).cpu().numpy()
+        return self.imagination.latents(self._means()).cpu().numpy()
 
-    def _means_to_mix(self) -> torch.Tensor:
-        """Belief means, of which nothing random is drawn."""
+    def _means(self, *, drawn: bool = False) -> torch.Tensor:
+        """Beliefs to mix: their means, or what the scheme draws of them, which advances it."""
         if self.imagination.final_beliefs:
             return self.tracker.final_means()
-        return self.tracker.posterior().mean
-
-    def _beliefs_to_mix(self) -> torch.Tensor:
-        if self.imagination.final_beliefs:
-            return self.tracker.final_means()
-        return self.imagination.to_mix(self.tracker.posterior())
+        posterior = self.tracker.posterior()
+        return self.imagination.to_mix(posterior) if drawn else posterior.mean
 
     def reset(
         self,
@@ -144,9 +140,9 @@ class ImaginaryRewardWrapper(VectorWrapper, RecordLiveArguments):
         normal, mixed = slice(None, self.n_normal), slice(self.n_normal, None)
 
         rewards = np.asarray(rewards, np.float64)
-        paid = rewards.copy()
-        paid[mixed] = self.imagination.rewards(
-            self._beliefs_to_mix(),
+        earned = rewards.copy()
+        earned[mixed] = self.imagination.rewards(
+            self._means(drawn=True),
             *(self.latent_dynamics.to_tensor(array[mixed]) for array in transition),
         )
         self.imagination.begin(ended[mixed])
@@ -157,7 +153,7 @@ class ImaginaryRewardWrapper(VectorWrapper, RecordLiveArguments):
         self._observations = spec.observations(observations)
         return (
             observations,
-            paid,
+            earned,
             terminations,
             truncations,
             {

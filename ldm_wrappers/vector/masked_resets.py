@@ -61,7 +61,7 @@ def check_masked_resets(env: VectorEnv[Any, Any, Any]) -> None:
 
 
 def _known(layer: VectorWrapper) -> bool:
-    """Whether a reset of some environments is no harm to a wrapper, as far as can be seen."""
+    """Whether a reset of some environments does not harm a wrapper, as far as can be seen."""
     if getattr(layer, "handles_reset_mask", False):
         return True
     owner = next(cls for cls in type(layer).__mro__ if "reset" in vars(cls))

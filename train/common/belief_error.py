@@ -71,6 +71,6 @@ class BeliefErrors:
 
     def _masks(self, generator: torch.Generator, *shape: int) -> list[torch.Tensor | None]:
         decoder = self.model.decoder
-        if self.model.config.p_drop == 0.0 or decoder.embedding_size == 0:
+        if not decoder.drops:
             return [None]
         return [decoder.dropout_mask(*shape, generator=generator) for _ in range(_N_MASKS)]

@@ -79,7 +79,7 @@ class AfterIteration(BaseCallback):
 
 
 class FiniteRollouts(BaseCallback):
-    """Checks what the policy is shown and paid: beliefs, normalised and imaginary values."""
+    """Checks the policy's observations and rewards: beliefs, normalised and imaginary values."""
 
     def _on_step(self) -> bool:
         check_rows("policy observation", self.locals["new_obs"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-# former name: name; command lines and files may go on using it
+# former name: name; command lines and files may still use it
 FORMER_NAMES = {
     "n_mixture": "n_mixture_workers",
     "anneal_from": "lr_decay_start",

@@ -21,7 +21,7 @@ class TaskRollouts:
     """Episodes of ``n_tasks`` tasks on ``env``, which has as many environments or a multiple.
 
     Neighbouring environments share a task and its R episodes: each plays R / (environments per
-    task) of them, one after the other. An environment that is through with its own goes on
+    task) of them, one after the other. An environment that has finished its own continues
     stepping, unrecorded, until all are; an episode that has begun is never cut off, so that tasks
     whose episodes end early have no more of them than others.
 

@@ -21,7 +21,7 @@ def product_of_gaussians(means: Tensor, variances: Tensor) -> tuple[Tensor, Tens
         Mean and variance, each (..., latent_dim).
 
     Raises:
-        ValueError: The shapes differ, or there is no factor.
+        ValueError: The shapes differ, or factors are missing.
     """
     if means.shape != variances.shape or means.ndim < 2 or means.shape[-2] < 1:
         raise ValueError(

@@ -53,17 +53,17 @@ class Mixtures:
         other = max(0.0, 1.0 - float(train) - float(test))
         return {"train": float(train), "test": float(test), "other": other}
 
-    def coverage(self, maps: Array, paid: float = 0.45) -> float:
-        """Effective number of test goals that the maps pay more than ``paid``.
+    def coverage(self, maps: Array, rewarded: float = 0.45) -> float:
+        """Effective number of test goals that the maps reward by more than ``rewarded``.
 
-        The exponential of the entropy of how often each one is paid: as many goals, all paid
-        equally often, would be as diverse. It asks nothing of a policy and of no test task.
+        The exponential of the entropy of how often each one is rewarded: as many goals, all
+        rewarded equally often, would be as diverse. Neither a policy nor a test task is involved.
 
         Args:
             maps: Reward per cell, (n_maps, n_cells).
-            paid: What counts as a goal; by default half way between GridNavi's two rewards.
+            rewarded: What counts as a goal; by default half way between GridNavi's two rewards.
         """
-        counts = (maps[:, self.grid.index(self.test_cells)] > paid).sum(0).astype(float)
+        counts = (maps[:, self.grid.index(self.test_cells)] > rewarded).sum(0).astype(float)
         if not counts.any():
             return 0.0
         shares = counts[counts > 0] / counts.sum()
@@ -86,7 +86,7 @@ class Mixtures:
                 f"{len(set(maps.argmax(1)))} different cells, in {shares['train']:.0%} on a train "
                 f"goal, {shares['test']:.0%} on a test goal, {shares['other']:.0%} elsewhere; "
                 f"effectively {self.coverage(maps):.1f} of {len(self.test_cells)} test goals are "
-                "paid; "
+                "rewarded; "
                 f"{self.recognised(own_maps)} of {len(self.train_cells)} train tasks' own beliefs "
                 "decode to their goal"
             )

@@ -1,16 +1,11 @@
-"""The table of a sweep, which fills while it runs: on the terminal, sweep.csv and results.csv."""
+"""The table of a sweep, which fills while it runs: sweep.csv, results.csv and a line per change."""
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.live import Live
-from rich.table import Table
+import pandas as pd
 
 from ldm_wrappers.state_file import StateFileError
 from train.analysis.condense import curve_table, evaluations, text_rows
@@ -21,7 +16,10 @@ from train.persistence.run_folder import RunFolder
 from train.sweeps.trials import Trial
 from train.sweeps.worker import TrialState, is_running, newest_checkpoint, read_state
 
-_SHOWN = ("trial", "status", "attempts", "timesteps", "train_return", "test_return", "test_reached")
+_SHOWN = [
+    "trial", "status", "attempts", "timesteps", "total_timesteps", "train_return", "test_return",
+    "test_reached",
+]  # fmt: skip
 
 
 class SweepTable:
@@ -36,40 +34,34 @@ class SweepTable:
         self.trials = trials
         self.out = out
         self.lost: dict[str, str] = {}
-        self._curves: dict[str, list[dict[str, Any]]] = {}
-        self._rows: list[dict[str, Any]] = []
-        self._live: Live | None = None
+        self._curves: dict[str, list[dict[str, Any]]] = {}  # of finished trials
         self._printed: dict[str, str] = {}
 
     def update(self, *, final: bool = False) -> int:
-        """Read the trials again and rewrite the files; returns the number of unfinished trials."""
+        """Read the trials again, rewrite the files and print what changed.
+
+        Returns:
+            The number of unfinished trials.
+        """
         before = len(self._curves)
-        self._rows = [self._row(trial, final) for trial in self.trials]
-        write_csv(self.out / "sweep.csv", self._rows)
-        if len(self._curves) != before or (final and self._curves):
-            results = [row for trial in self.trials for row in self._curves.get(trial.name, [])]
-            if results:
-                write_csv(self.out / "results.csv", results)
-        if self._live is not None:
-            self._live.update(self._table())
-        else:
-            self._print_changes()
-        return sum(row["status"] != "finished" for row in self._rows)
+        rows = [self._row(trial, final) for trial in self.trials]
+        write_csv(self.out / "sweep.csv", rows)
+        results = [row for trial in self.trials for row in self._curves.get(trial.name, [])]
+        if results and (final or len(self._curves) != before):
+            write_csv(self.out / "results.csv", results)
+        finished = sum(row["status"] == "finished" for row in rows)
+        for row in rows:
+            if self._printed.get(row["trial"], "waiting") != row["status"]:
+                print(f"[{finished}/{len(rows)}] {_change(row)}", flush=True)
+            self._printed[row["trial"]] = row["status"]
+        return len(rows) - finished
 
-    def show(self) -> None:
-        """Print the table as it is, and write nothing."""
-        self._rows = [self._row(trial, False) for trial in self.trials]
-        Console(width=None if sys.stdout.isatty() else 140).print(self._table())
-
-    @contextlib.contextmanager
-    def live(self) -> Iterator[None]:
-        """Redraw the table in place, where the output is a terminal."""
-        if not sys.stdout.isatty():
-            yield
-            return
-        with Live(self._table(), console=Console(), refresh_per_second=1) as self._live:
-            yield
-        self._live = None
+    def text(self) -> str:
+        """The trials and their states; nothing is written."""
+        rows = [self._row(trial, False) for trial in self.trials]
+        finished = sum(row["status"] == "finished" for row in rows)
+        table = pd.DataFrame(rows)[_SHOWN].to_string(index=False)
+        return f"{table}\n{self.out}: {finished} of {len(rows)} trials finished"
 
     def _row(self, trial: Trial, final: bool) -> dict[str, Any]:
         config = trial.with_run_dir(self.out)
@@ -113,46 +105,26 @@ class SweepTable:
         """Condensed evaluations so far, with what tells the trial apart; kept once it is done."""
         if trial.name in self._curves:
             return self._curves[trial.name]
-        labels = _labels(trial.config)
         try:
             table = evaluations(folder)
-            rows = [] if table.empty else text_rows(curve_table(table))
-            rows = [{**labels, **row} for row in rows]
+            found = [] if table.empty else text_rows(curve_table(table))
         except (StateFileError, ValueError, OSError):
             if finished:
                 raise
             return []  # a row is being written just now
+        rows = [{**_labels(trial.config), **row} for row in found]
         if finished:
             self._curves[trial.name] = rows
         return rows
 
-    def _table(self) -> Table:
-        finished = sum(row["status"] == "finished" for row in self._rows)
-        table = Table(title=f"{self.out}: {finished} of {len(self._rows)} trials finished")
-        for name in _SHOWN:
-            right = name not in ("trial", "status")
-            table.add_column(name.replace("_", " "), justify="right" if right else "left")
-        for row in self._rows:
-            cells = [str(row[name]) for name in _SHOWN]
-            cells[_SHOWN.index("timesteps")] += f" / {row['total_timesteps']}"
-            table.add_row(*cells)
-        return table
 
-    def _print_changes(self) -> None:
-        """One line per change, where there is no terminal to draw in."""
-        finished = sum(row["status"] == "finished" for row in self._rows)
-        for row in self._rows:
-            if self._printed.get(row["trial"], "waiting") != row["status"]:
-                again = f", attempt {row['attempts']}" if row["attempts"] > 1 else ""
-                error = f": {row['error']}" if row["error"] else ""
-                reached = f", reached {row['test_reached']}" if row["test_reached"] != "" else ""
-                values = f" (test return {row['test_return']}{reached})" if reached else ""
-                print(
-                    f"[{finished}/{len(self._rows)}] {row['trial']}: {row['status']}{again}"
-                    f"{values}{error}",
-                    flush=True,
-                )
-            self._printed[row["trial"]] = row["status"]
+def _change(row: dict[str, Any]) -> str:
+    """What has become of a trial, in one line."""
+    again = f", attempt {row['attempts']}" if row["attempts"] > 1 else ""
+    reached = f", reached {row['test_reached']}" if row["test_reached"] != "" else ""
+    values = f" (test return {row['test_return']}{reached})" if row["test_return"] != "" else ""
+    error = f": {row['error']}" if row["error"] else ""
+    return f"{row['trial']}: {row['status']}{again}{values}{error}"
 
 
 def _labels(config: RunSettings) -> dict[str, Any]:

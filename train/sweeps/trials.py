@@ -117,7 +117,7 @@ class Trial:
 
 
 def plan(
-    blocks: Iterable[TrialGrid], *, preset: str = "default", changes: dict[str, Any] | None = None
+    grids: Iterable[TrialGrid], *, preset: str = "default", changes: dict[str, Any] | None = None
 ) -> list[Trial]:
     """All trials in order, each once.
 
@@ -125,29 +125,31 @@ def plan(
     method does not use.
 
     Args:
-        blocks: What to run.
-        preset: Preset of every environment, where a block has none of its own.
+        grids: What to run.
+        preset: Preset of every environment, where a grid has none of its own.
         changes: Settings of every trial.
 
     Raises:
         ValueError: An unknown method, preset or setting, or a value out of range.
     """
     trials: dict[str, Trial] = {}
-    for block in blocks:
-        names, chosen_preset = list(block.overrides), block.preset or preset
-        values = list(itertools.product(*block.overrides.values()))
-        for env_id, name_of_method, chosen, seed in itertools.product(
-            block.env_ids, block.methods, values, range(block.seeds)
+    for grid in grids:
+        values = itertools.product(*grid.overrides.values())
+        for env_id, method, chosen, seed in itertools.product(
+            grid.env_ids, grid.methods, values, range(grid.seeds)
         ):
-            settings = {**(changes or {}), **dict(zip(names, chosen, strict=True))}
-            config = resolve(env_id, name_of_method, chosen_preset, **{**settings, "seed": seed})
-            differing = override_text(config, WHERE_NOT_WHAT | {"seed"} | unused_settings(config))
-            parts = [env_id.replace(":", "-").replace("/", "-"), name_of_method]
-            parts += [chosen_preset] if chosen_preset != "default" else []
-            parts += [differing.replace(" ", "-").replace("/", "-")] if differing else []
-            name = "-".join([*parts, f"seed{seed}"])
-            trials.setdefault(name, Trial(name, config))
+            settings = {**(changes or {}), **dict(zip(grid.overrides, chosen, strict=True))}
+            config = resolve(env_id, method, grid.preset or preset, **{**settings, "seed": seed})
+            trials.setdefault(_name(config), Trial(_name(config), config))
     return list(trials.values())
+
+
+def _name(config: RunSettings) -> str:
+    """A file name of everything that tells a trial apart."""
+    preset = "" if config.preset == "default" else config.preset
+    differing = override_text(config, WHERE_NOT_WHAT | {"seed"} | unused_settings(config))
+    parts = [config.env_id.replace(":", "-"), config.method, preset, differing.replace(" ", "-")]
+    return "-".join([*filter(None, parts), f"seed{config.seed}"]).replace("/", "-")
 
 
 def parse_overrides(texts: Iterable[str]) -> dict[str, tuple[Any, ...]]:
@@ -178,28 +180,3 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, tuple[Any, ...]]:
             raise ValueError(f"{name} cannot be {content!r}; its usual value is {fields[name]!r}")
         found[name] = tuple(values)
     return found
-
-
-def blocks_of(
-    sweep: str | None,
-    env_ids: list[str],
-    methods: list[str],
-    seeds: int,
-    grid: dict[str, tuple[Any, ...]],
-) -> tuple[TrialGrid, ...]:
-    """The named sweep, or the block that the other arguments describe.
-
-    Raises:
-        ValueError: There is no such sweep, or no such method.
-    """
-    if sweep is not None:
-        if sweep not in SWEEPS:
-            raise ValueError(f"unknown sweep {sweep!r}, expected one of {sorted(SWEEPS)}")
-        return SWEEPS[sweep]
-    unknown = sorted(set(methods) - set(METHODS))
-    if unknown or not methods or not env_ids or seeds < 1:
-        raise ValueError(
-            f"a sweep needs environments, seeds and methods out of {sorted(METHODS)}; got "
-            f"{env_ids}, {seeds} and {methods}"
-        )
-    return (TrialGrid(tuple(env_ids), tuple(methods), seeds, grid),)

@@ -48,16 +48,16 @@ _GRID_PPO_METHODS: dict[str, dict[str, Any]] = {
 # observations (cells are numbers up to 6, which saturate an LSTM). Rewards are normalised too: the
 # value loss of returns up to 24 would outweigh the policy's in the LSTM that they share, and the
 # first million steps would teach next to nothing. The average over the last hundred or so policies
-# is judged: what a single one does where it finds no reward jumps about. LDM's learning rate falls
-# once the train tasks are learned: a converged policy jumps about too.
+# is evaluated: where it finds no reward, a single policy is erratic. LDM's learning rate falls once
+# the train tasks are learned: a converged policy is erratic too.
 # Imaginary tasks are tasks that the environment could have: each stays the same from its first step
-# to its last (final beliefs, one dropout mask) and pays 1 or -0.1, 1 on the most likely ones of the
-# cells that the mixture workers visited in the last rollout. Mixtures of three random workers: a
-# Dirichlet over many is nearly their mean. Out of 32 candidates for each task those are kept that
-# pay where few others do: a policy finds the goals last that it is rarely promised. Single masks
-# pay more unseen cells than a mean over masks; both pay fewer the longer the VAE is trained, hence
-# four updates. Half of the workers are mixtures, since only they ever meet a second episode
-# without knowing the goal.
+# to its last (final beliefs, one dropout mask) and its reward is 1 or -0.1, 1 on the most likely
+# ones of the cells that the mixture workers visited in the last rollout. Mixtures of three random
+# workers: a Dirichlet over many is nearly their mean. Out of 32 candidates for each task those are
+# kept that reward cells which few others do: goals that imaginary tasks rarely have are found last.
+# Single masks reward more unseen cells than a mean over masks; both reward fewer the longer the VAE
+# is trained, hence four updates. Half of the workers are mixtures, since only they ever meet a
+# second episode without knowing the goal.
 _GRID_PPO: dict[str, Any] = {
     **_GRID,
     "n_workers": 64,
