@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ldm_wrappers.imagination.mixture import DirichletMixture, MixtureScheme
 from ldm_wrappers.latent_dynamics.generator_state import check_generator_state
-from ldm_wrappers.latent_dynamics.model import LatentDynamics
+from ldm_wrappers.latent_dynamics.model import LatentDynamics, drops
 from ldm_wrappers.latent_dynamics.posterior import Posterior, sample
 
 
@@ -67,7 +67,7 @@ class MixedTasks:
         self.mixture = mixture or DirichletMixture()
         self.final_beliefs = final_beliefs
         self.belief_samples = belief_samples
-        self._n_masks = n_dropout_masks if model.decoder.drops else 0
+        self._n_masks = n_dropout_masks if drops(model) else 0
         self._keeps_masks = keep_dropout_masks and self._n_masks > 0
         # m̂ of running tasks, with final beliefs
         self._fixed_latents = torch.zeros(n_mixture, model.config.latent_dim, device=model.device)

@@ -61,11 +61,6 @@ class RewardDecoder(nn.Module):
         widths = (*config.decoder_hidden_sizes, config.decoder_heads)
         self.layers = nn.ModuleList([nn.Linear(i, o) for i, o in itertools.pairwise(widths)])
 
-    @property
-    def drops(self) -> bool:
-        """Whether dropout has something to act on."""
-        return self.config.p_drop > 0.0 and self.embedding_size > 0
-
     def dropout_mask(self, *shape: int, generator: torch.Generator | None = None) -> torch.Tensor:
         """Masks of embedded transitions, float32 (*shape, embedding_size): 0 or 1 / (1 − p_drop).
 

@@ -217,6 +217,11 @@ def _check_sizes(spec: TransitionSpec, config: LatentDynamicsConfig) -> int:
     return side
 
 
+def drops(model: LatentDynamics) -> bool:
+    """Whether dropout of a model's decoder has something to act on."""
+    return model.config.p_drop > 0.0 and model.decoder.embedding_size > 0
+
+
 def _shapes(model: nn.Module) -> dict[str, NDArray[np.float32]]:
     """Arrays of the shapes of a model's weights that take no memory."""
     return {

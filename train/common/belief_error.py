@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ldm_wrappers.latent_dynamics import LatentDynamics
+from ldm_wrappers.latent_dynamics.model import LatentDynamics, drops
 from train.common.rollout import Step
 
 _N_MASKS = 8
@@ -71,6 +71,6 @@ class BeliefErrors:
 
     def _masks(self, generator: torch.Generator, *shape: int) -> list[torch.Tensor | None]:
         decoder = self.model.decoder
-        if not decoder.drops:
+        if not drops(self.model):
             return [None]
         return [decoder.dropout_mask(*shape, generator=generator) for _ in range(_N_MASKS)]
