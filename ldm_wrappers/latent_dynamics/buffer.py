@@ -1,4 +1,4 @@
-"""Memory of true trajectories."""
+"""Memory of true trajectories that have ended."""
 
 from __future__ import annotations
 
@@ -11,20 +11,9 @@ import torch
 from ldm_wrappers.arguments import check_integer, check_seed
 from ldm_wrappers.latent_dynamics.elbo import TrajectoryBatch
 from ldm_wrappers.latent_dynamics.process import ProcessBound
+from ldm_wrappers.latent_dynamics.recorder import FIELDS, zeroed_arrays
 from ldm_wrappers.latent_dynamics.transition import FloatArray, TransitionSpec
 from ldm_wrappers.saved_state import check_like, state_part
-
-_FIELDS = ("observations", "actions", "rewards", "next_observations")
-
-
-def _arrays(spec: TransitionSpec, shape: tuple[int, ...]) -> dict[str, FloatArray]:
-    """One zeroed array per field; the system maps pages only as they are written."""
-    return {
-        "observations": np.zeros((*shape, spec.observation_size), np.float32),
-        "actions": np.zeros((*shape, spec.action_columns), np.float32),
-        "rewards": np.zeros(shape, np.float32),
-        "next_observations": np.zeros((*shape, spec.observation_size), np.float32),
-    }
 
 
 class TrajectoryBuffer(ProcessBound):
@@ -58,7 +47,7 @@ class TrajectoryBuffer(ProcessBound):
         self.spec = spec
         self.capacity = capacity = check_integer("capacity", capacity)
         self.max_length = max_length = check_integer("max_length", max_length)
-        self._data = _arrays(spec, (capacity, max_length))
+        self._data = zeroed_arrays(spec, (capacity, max_length))
         self._lengths = np.zeros(capacity, np.int64)
         self._next = 0
         self._size = 0
@@ -100,7 +89,7 @@ class TrajectoryBuffer(ProcessBound):
                 f"trajectory lengths must lie in [1, {n_steps}], got {lengths.tolist()}"
             )
         valid = np.arange(n_steps) < lengths[:, None]
-        for name in _FIELDS:
+        for name in FIELDS:
             if not np.isfinite(trajectories[name][:, :n_steps][valid]).all():
                 raise ValueError(f"a trajectory has non-finite {name}; nothing was stored")
         if self.keeps == "oldest":
@@ -114,7 +103,7 @@ class TrajectoryBuffer(ProcessBound):
             keep = slice(lengths.size - self.capacity, None)
             trajectories = {name: array[keep] for name, array in trajectories.items()}
             lengths, slots = lengths[keep], slots[keep]
-        for name in _FIELDS:
+        for name in FIELDS:
             self._data[name][slots, :n_steps] = trajectories[name][:, :n_steps]
         self._lengths[slots] = lengths
         self._next = int(slots[-1] + 1) % self.capacity
@@ -143,7 +132,7 @@ class TrajectoryBuffer(ProcessBound):
         longest = int(lengths.max())
         after_end = np.arange(longest) >= lengths[:, None]
         tensors = {"lengths": torch.from_numpy(lengths).to(device)}
-        for name in _FIELDS:
+        for name in FIELDS:
             rows = self._data[name][index, :longest]
             rows[after_end] = 0.0  # an older, longer trajectory may have left its end here
             tensors[name] = torch.from_numpy(rows.swapaxes(0, 1).copy()).to(device)
@@ -178,7 +167,7 @@ class TrajectoryBuffer(ProcessBound):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`, for a buffer of the same sizes or a larger capacity."""
         size, following = len(state["lengths"]), int(state["next"])
-        for name in _FIELDS:
+        for name in FIELDS:
             expected = (size, *self._data[name].shape[1:])
             if size > self.capacity or state["data"][name].shape != expected:
                 raise ValueError(
@@ -188,118 +177,8 @@ class TrajectoryBuffer(ProcessBound):
         slots = np.arange(size)
         if following < size < self.capacity:  # a full, smaller ring: lay it out oldest first
             slots, following = (slots - following) % size, size
-        for name in _FIELDS:
+        for name in FIELDS:
             self._data[name][slots] = state["data"][name]
         self._lengths[slots] = state["lengths"]
         self._size, self._next = size, following
         self._rng.bit_generator.state = state["rng"]
-
-
-class TrajectoryRecorder:
-    """Collects the running trajectories of several workers until each of them ends.
-
-    Its memory grows with the longest of them.
-
-    Args:
-        spec: Sizes of observations and actions.
-        n_workers: Number of workers.
-        max_length: Transitions kept per trajectory; later ones are left out.
-    """
-
-    def __init__(self, spec: TransitionSpec, n_workers: int, max_length: int) -> None:
-        self.spec = spec
-        self.max_length = max_length
-        self._data = _arrays(spec, (n_workers, 0))
-        self._lengths = np.zeros(n_workers, np.int64)
-
-    @property
-    def lengths(self) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Transitions of each running trajectory, (n_workers,)."""
-        return self._lengths.copy()
-
-    def append(
-        self,
-        observations: FloatArray,
-        actions: FloatArray,
-        rewards: FloatArray,
-        next_observations: FloatArray,
-    ) -> None:
-        """Add one transition per worker; arrays (n_workers, columns), rewards (n_workers,)."""
-        self._hold(min(int(self._lengths.max()) + 1, self.max_length))
-        workers = np.flatnonzero(self._lengths < self.max_length)
-        steps = self._lengths[workers]
-        values = (observations, actions, rewards, next_observations)
-        for name, value in zip(_FIELDS, values, strict=True):
-            self._data[name][workers, steps] = value[workers]
-        self._lengths[workers] += 1
-
-    def _hold(self, length: int) -> None:
-        """Make room for trajectories of ``length`` transitions."""
-        room = self._data["rewards"].shape[1]
-        if length <= room:
-            return
-        grown = _arrays(
-            self.spec, (len(self._lengths), min(max(64, 2 * room, length), self.max_length))
-        )
-        for name, array in self._data.items():
-            grown[name][:, :room] = array
-        self._data = grown
-
-    def running(self, workers: np.ndarray[Any, np.dtype[np.int64]]) -> list[FloatArray]:
-        """Actions, rewards and next observations of running trajectories, (longest, n, …).
-
-        What lies after the end of a shorter one is arbitrary.
-        """
-        longest = int(self._lengths[workers].max(initial=0))
-        arrays = (self._data[name][workers, :longest] for name in _FIELDS[1:])
-        return [np.ascontiguousarray(array.swapaxes(0, 1)) for array in arrays]
-
-    def _rows(self, chosen: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, FloatArray]:
-        lengths = self._lengths[chosen]
-        longest = int(lengths.max(initial=0))
-        inside = np.arange(longest) < lengths[:, None]
-        taken = {}
-        for name in _FIELDS:
-            rows = self._data[name][chosen, :longest]  # a copy, as the mask is an array
-            rows[~inside] = 0.0  # a longer, earlier trajectory may have left its end here
-            taken[name] = rows
-        return taken
-
-    def finish(
-        self, ended: np.ndarray[Any, np.dtype[np.bool_]]
-    ) -> tuple[dict[str, FloatArray], np.ndarray[Any, np.dtype[np.int64]]]:
-        """Take out the trajectories of the workers in ``ended`` (bool (n_workers,))."""
-        taken, lengths = self._rows(ended), self._lengths[ended].copy()
-        self._lengths[ended] = 0
-        return taken, lengths
-
-    def discard(self, ended: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
-        """Forget the running trajectories of the workers in ``ended``."""
-        self._lengths[ended] = 0
-
-    def state_dict(self) -> dict[str, Any]:
-        """The running trajectories."""
-        everyone = np.ones(len(self._lengths), bool)
-        return {"data": self._rows(everyone), "lengths": self.lengths}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Inverse of :meth:`state_dict`, for a recorder of as many workers.
-
-        Raises:
-            ValueError: The state is of another number of workers or other columns.
-        """
-        lengths = np.asarray(state["lengths"])
-        longest = int(lengths.max(initial=0))
-        expected = _arrays(self.spec, (len(self._lengths), longest))
-        if lengths.shape != self._lengths.shape or any(
-            np.shape(state["data"][name]) != expected[name].shape for name in _FIELDS
-        ):
-            raise ValueError(
-                f"saved trajectories are of {lengths.shape} workers and "
-                f"{ {name: np.shape(state['data'][name]) for name in _FIELDS} }, expected "
-                f"{ {name: expected[name].shape for name in _FIELDS} }"
-            )
-        self._hold(longest)
-        for name in _FIELDS:
-            self._data[name][:, :longest] = state["data"][name]
-        self._lengths[...] = lengths

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 
 from ldm_wrappers.latent_dynamics.beliefs import BeliefFilter
-from ldm_wrappers.latent_dynamics.buffer import TrajectoryBuffer, TrajectoryRecorder
+from ldm_wrappers.latent_dynamics.buffer import TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.model import LatentDynamics
 from ldm_wrappers.latent_dynamics.posterior import Posterior
 from ldm_wrappers.latent_dynamics.process import ProcessBound
+from ldm_wrappers.latent_dynamics.recorder import TrajectoryRecorder
 from ldm_wrappers.latent_dynamics.transition import FloatArray
 
 _LONGEST = 20_000  # transitions of a running task that are kept where there is no buffer
