@@ -35,7 +35,7 @@ class PlausibleTasks(SavedScheme):
             transitions.
         relative: Whether the threshold is relative.
         n_remembered_transitions: How many transitions of all mixture workers together relative
-            thresholds and candidates are judged by; the last rollout is a good choice.
+            thresholds and candidates are computed from; the last rollout is a good choice.
         n_candidates: Draw so many mixtures for each imaginary task, and keep those with high
             rewards where few others have them
             (:func:`~ldm_wrappers.imagination.candidates.keep_rare`), so that tasks differ. 1
@@ -142,7 +142,7 @@ class SelectedTasks(MixedTasks):
     def _candidates(self, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Weights and masks of the ``chosen`` tasks and of what else could stand for them.
 
-        As many as if all tasks had just begun: a judgement of few is coarse.
+        As many as if all tasks had just begun: an estimate from few is coarse.
         """
         weights, masks = self.weights[chosen], None if self.masks is None else self.masks[:, chosen]
         if self.scheme.n_candidates == 1:

@@ -187,7 +187,7 @@ def _resumed(command: str, arguments: list[str]) -> tuple[RunSettings, RunFolder
 
 @contextlib.contextmanager
 def report_errors() -> Iterator[None]:
-    """Turn errors that a user can mend into one line and exit status 1.
+    """Turn errors that a user can fix into one line and exit status 1.
 
     With ``LDM_TRACEBACK=1`` in the environment they stay what they are.
     """
@@ -214,5 +214,5 @@ def _message(error: Exception) -> str | None:
         return f"error: not enough memory: {error}"
     if isinstance(error, RuntimeError) and ("CUDA" in str(error) or "out of memory" in str(error)):
         return f"error: the GPU failed: {str(error).splitlines()[0]}"
-    mendable = (ValueError, TypeError, FileExistsError, FloatingPointError, WorkerError)
-    return f"error: {error}" if isinstance(error, mendable) else None
+    fixable = (ValueError, TypeError, FileExistsError, FloatingPointError, WorkerError)
+    return f"error: {error}" if isinstance(error, fixable) else None

@@ -122,7 +122,7 @@ def evaluation_tasks(config: RunSettings) -> dict[str, np.ndarray[Any, Any] | No
     """Tasks per split: all of a finite set, a fixed sample of a continuous one.
 
     Splits that are all there is (``"all"``) or repeat an earlier one are left out. An environment
-    without a task distribution is judged on ``eval_tasks`` seeded resets, under ``"train"``.
+    without a task distribution is evaluated on ``eval_tasks`` seeded resets, under ``"train"``.
     """
     distribution = EnvSource.of(config).facts().distribution
     if distribution is None:

@@ -51,7 +51,7 @@ class MetaGradientSettings(RunSettings):
         check_positive(self, "n_tasks n_epochs learning_rate clip_range action_scale")
         if self.n_episodes < 2:
             raise ValueError(
-                "n_episodes must be at least 2, some to adapt to and one to judge by, got "
+                "n_episodes must be at least 2, some to adapt to and one to evaluate, got "
                 f"{self.n_episodes}"
             )
         for name in ("inner_lr", "inner_kl_coef", "exploration_coef"):
