@@ -121,6 +121,12 @@ def test_the_gridworld_sweep_is_the_one_of_the_issue() -> None:
     )
 
 
+def test_widths_are_given_in_parentheses() -> None:
+    assert parse_overrides(["net_arch=(8,),(8,8)"]) == {"net_arch": ((8,), (8, 8))}
+    with pytest.raises(ValueError, match=r"net_arch must be widths like \(64,64\) or .* got '8'"):
+        parse_overrides(["net_arch=8"])
+
+
 def test_a_plan_is_a_product_and_names_what_differs() -> None:
     grid = parse_overrides(["mixture.beta=1,2.5", "net_arch=(8,8)"])
     assert grid == {"mixture.beta": (1.0, 2.5), "net_arch": ((8, 8),)}

@@ -156,7 +156,7 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, tuple[Any, ...]]:
     """``["beta=1,1.5", "net_arch=(64,64)"]`` as values per setting.
 
     Raises:
-        ValueError: No ``name=value``, or an unknown setting.
+        ValueError: No ``name=value``, an unknown setting, or a number where widths are expected.
     """
     kinds = dict.fromkeys(settings_class(method) for method in METHODS)
     fields = {name: usual for kind in kinds for name, usual in known_settings(kind).items()}
@@ -175,8 +175,14 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, tuple[Any, ...]]:
         if isinstance(fields[name], float):
             values = [float(v) if type(v) is int else v for v in values]
         usual_text = isinstance(fields[name], str)
+        if _is_widths(fields[name]) and not all(isinstance(v, tuple | list) for v in values):
+            raise ValueError(f"{name} must be widths like (64,64) or (64,), got {content!r}")
         takes_both = any(takes_text(kind, name) for kind in kinds) and not usual_text
         if not takes_both and usual_text != all(isinstance(v, str) for v in values):
             raise ValueError(f"{name} cannot be {content!r}; its usual value is {fields[name]!r}")
         found[name] = tuple(values)
     return found
+
+
+def _is_widths(usual: Any) -> bool:
+    return isinstance(usual, tuple) and bool(usual) and all(isinstance(v, int) for v in usual)
