@@ -94,7 +94,7 @@ def test_an_interrupted_run_ends_as_a_whole_one(
 def test_one_seed_is_one_run_and_another_is_another(whole_ldm: Path, tmp_path: Path) -> None:
     flags, one = [*GRID, "--method", "ldm"], whole_ldm
     same = train(tmp_path / "same", flags, 1800)
-    other = train(tmp_path / "other", [*flags, "--seed", "8"], 1800)
+    other = train(tmp_path / "other", [*flags, "--seed", "7"], 1800)
     assert_same_run(same, one)
     for name in ("metrics.csv", "evaluations.csv"):
         assert (other / name).read_text() != (one / name).read_text()

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import mujoco
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from packaging.version import Version
 from tiny_runs import build
 
 from train import figures
@@ -228,7 +230,10 @@ def test_standing_still_earns_what_the_environment_pays() -> None:
             _, reward, terminated, truncated, _ = env.step(np.zeros(env.action_space.shape))
             total, done = total + float(reward), terminated or truncated
         found = standing_returns(env_id, task[None])
-        assert found is not None and found[0] == pytest.approx(total, abs=12.0)  # it settles first
+        # It settles first; before MuJoCo 3.14 the Ant does so up to half a metre from its start.
+        settled = Version(mujoco.__version__) >= Version("3.14")
+        assert found is not None
+        assert found[0] == pytest.approx(total, abs=12.0 if settled else 100.0)
     assert standing_returns(GRID, np.zeros((1, 2))) is None
 
 

@@ -70,7 +70,8 @@ class CsvFile:
             raise StateFileError(f"{self.path} has {len(kept)} rows, the checkpoint {n_rows}")
         self.columns = list(columns)
         self.n_rows = len(kept)
-        write_text(self.path, self._text(kept, header=True) if kept else "")
+        if self.path.exists():  # a file that never had a row is not made
+            write_text(self.path, self._text(kept, header=True) if kept else "")
 
     def _text(self, rows: list[dict[str, Any]], *, header: bool) -> str:
         stream = io.StringIO()
