@@ -63,7 +63,9 @@ test: style  ## lint, types and tests: what CI runs
 test-slow: install  ## the tests that take minutes: kills and learning
 	$(BIN)/python $(TESTS) -m slow
 
+# The pip of Python 3.10 searches for these versions without an end; the newest finds them.
 test-lowest:  ## the tests with the lowest versions of pyproject.toml, on Python 3.10
+	@test -x .venv-lowest/bin/python || python3.10 -m venv --upgrade-deps .venv-lowest
 	$(MAKE) install VENV=.venv-lowest PYTHON=python3.10 CONSTRAINTS=constraints-lowest.txt EXTRA=test
 	.venv-lowest/bin/python $(TESTS)
 
