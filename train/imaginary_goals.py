@@ -15,8 +15,9 @@ from pathlib import Path
 if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ldm_wrappers import DirichletMixture, LatentDynamics
+from ldm_wrappers import DirichletMixture
 from ldm_wrappers.imagination import SavedBeliefs
+from ldm_wrappers.latent_dynamics.model import LatentDynamics, drops
 from train.analysis.tables import write_csv
 from train.common.command_line import report_errors
 from train.common.env_source import EnvSource
@@ -36,7 +37,7 @@ def measure(
     model = LatentDynamics.load(folder.artifact("latent_dynamics"))
     beliefs = SavedBeliefs.load(folder.artifact("beliefs"))
     mixture = beliefs.mixture or DirichletMixture()
-    sizes = {"n_mixtures": n_mixtures, "samples": samples if model.config.p_drop else 0}
+    sizes = {"n_mixtures": n_mixtures, "samples": samples if drops(model) else 0}
     return goal_maps(model, beliefs, mixture, places, betas, **sizes)
 
 

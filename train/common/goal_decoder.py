@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ldm_wrappers.latent_dynamics import LatentDynamics
+from ldm_wrappers.latent_dynamics.model import LatentDynamics, drops
 from train.common.evaluation import SplitResult
 from train.common.places import Places, reward_fields
 
@@ -38,8 +38,7 @@ class GoalDecoder:
             if result.beliefs is None or result.tasks is None or result.tasks.shape[1] != 2:
                 continue  # tasks of another family, of eval_env_id
             goals = self.places.goals(result.tasks)
-            drops = self.model.config.p_drop and self.model.decoder.embedding_size
-            for dropout in range(2 if drops else 1):
+            for dropout in range(2 if drops(self.model) else 1):
                 fields = reward_fields(
                     self.model,
                     self.places.observations,
