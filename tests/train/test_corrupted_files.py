@@ -37,6 +37,17 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def copied(run: Path, tmp_path: Path) -> Path:
+    """A copy of the run, which a test may damage."""
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    return copy
+
+
+def newest_checkpoint(run: Path) -> Path:
+    return sorted((run / "checkpoints").iterdir())[-1]
+
+
 def truncate(content: bytes, rng: random.Random) -> bytes:
     return content[: rng.randrange(len(content))]
 
@@ -56,7 +67,7 @@ def head_flip(content: bytes, rng: random.Random) -> bytes:
 def test_a_hundred_damages_of_a_checkpoint_are_all_found(
     damage: Damage, run: Path, tmp_path: Path
 ) -> None:
-    good = sorted((run / "checkpoints").iterdir())[-1]
+    good = newest_checkpoint(run)
     content, rng = good.read_bytes(), random.Random(f"checkpoint {damage.__name__}")
     file = tmp_path / good.name
     for _ in range(100):
@@ -71,9 +82,8 @@ def test_a_hundred_damages_of_a_checkpoint_are_all_found(
 def test_a_damaged_checkpoint_is_passed_over(
     damage: Damage, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    copy = tmp_path / "copy"
-    shutil.copytree(run, copy)
-    newest = sorted((copy / "checkpoints").iterdir())[-1]
+    copy = copied(run, tmp_path)
+    newest = newest_checkpoint(copy)
     newest.write_bytes(damage(newest.read_bytes(), random.Random(5)))
     assert main(["--resume", str(copy)]) == 0
     warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
@@ -87,9 +97,8 @@ def test_a_damaged_checkpoint_is_passed_over(
 def test_a_file_that_is_no_checkpoint_is_passed_over(
     state: Any, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    copy = tmp_path / "copy"
-    shutil.copytree(run, copy)
-    newest = sorted((copy / "checkpoints").iterdir())[-1]
+    copy = copied(run, tmp_path)
+    newest = newest_checkpoint(copy)
     save_state(newest, {**load_state(newest), state: None} if isinstance(state, str) else state)
     assert main(["--resume", str(copy)]) == 0
     assert f"passed over a damaged checkpoint: {newest}" in capsys.readouterr().err
@@ -99,8 +108,7 @@ def test_a_file_that_is_no_checkpoint_is_passed_over(
 def test_if_all_checkpoints_are_damaged_it_says_so(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    copy = tmp_path / "copy"
-    shutil.copytree(run, copy)
+    copy = copied(run, tmp_path)
     for file in (copy / "checkpoints").glob("*.safetensors"):
         file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(SystemExit) as stopped:
@@ -114,8 +122,7 @@ def test_if_all_checkpoints_are_damaged_it_says_so(
 def test_fifty_damages_of_what_training_leaves_are_all_found(
     name: str, run: Path, tmp_path: Path
 ) -> None:
-    copy = tmp_path / "copy"
-    shutil.copytree(run, copy)
+    copy = copied(run, tmp_path)
     file, rng = copy / f"{name}.safetensors", random.Random(name)
     content = file.read_bytes()
     load: dict[str, Callable[[Path], object]] = {
@@ -131,8 +138,7 @@ def test_fifty_damages_of_what_training_leaves_are_all_found(
 
 
 def test_leftovers_of_a_killed_writer_are_removed(run: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "copy"
-    shutil.copytree(run, copy)
+    copy = copied(run, tmp_path)
     leftovers = [copy / ".metrics.csv.x.tmp", copy / "checkpoints" / ".step-1.safetensors.y.tmp"]
     leftovers.append(copy / "checkpoints" / ".tmpQ3xZ9a")  # a name that safetensors gives
     for file in leftovers:
@@ -234,8 +240,7 @@ def test_an_atomic_write_names_its_file_and_keeps_the_old_one(tmp_path: Path) ->
 def test_a_run_in_use_is_left_alone(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    copy = tmp_path / "copy"
-    shutil.copytree(run, copy)
+    copy = copied(run, tmp_path)
     for flags in (["--resume", str(copy)], [*FLAGS, "--run-dir", str(copy), "--overwrite"]):
         with RunFolder.open(copy).lock(), pytest.raises(SystemExit):
             main(flags)
@@ -244,8 +249,7 @@ def test_a_run_in_use_is_left_alone(
 
 
 def test_overwriting_keeps_the_lock_while_it_deletes(run: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "copy"
-    shutil.copytree(run, copy)
+    copy = copied(run, tmp_path)
     lock = (copy / "run.lock").stat().st_ino
     config = RunFolder.open(copy).config
     RunFolder.create(dataclasses.replace(config, run_dir=str(copy), overwrite=True))
@@ -256,8 +260,7 @@ def test_overwriting_keeps_the_lock_while_it_deletes(run: Path, tmp_path: Path) 
 def test_a_checkpoint_of_other_settings_is_refused(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    copy = tmp_path / "copy"
-    shutil.copytree(run, copy)
+    copy = copied(run, tmp_path)
     text = (copy / "config.json").read_text()
     (copy / "config.json").write_text(text.replace('"latent_dim": 32', '"latent_dim": 31'))
     with pytest.raises(SystemExit):
