@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,17 @@ def test_acting_encodes_what_training_encodes() -> None:
         histories.add(episode.actions[[t]], episode.rewards[[t]], episode.observations[[t]])
     histories.forget(0)
     assert not histories.windows.any()
+
+
+def test_the_window_of_a_next_state_holds_the_step_that_led_to_it() -> None:
+    learner = tiny()
+    slots = np.repeat(np.flatnonzero(learner.replay._lengths[0])[:1], HORIZON)
+    places = Places(np.zeros(HORIZON, np.int64), slots, np.arange(HORIZON))
+    batch = learner.batch(learner.replay, places)
+    steps = batch.steps
+    step = torch.cat([steps.actions, steps.rewards[:, None], steps.observations], dim=-1)
+    assert torch.equal(batch.next_windows, torch.cat([batch.windows[1:], step[None]]))
+    assert not batch.windows[:, 0].any()  # before an episode's first step
 
 
 def windows_of_acting(monkeypatch: pytest.MonkeyPatch) -> list[tuple[np.ndarray, ...]]:
@@ -244,6 +256,31 @@ def test_the_propensity_tells_the_tasks_apart(monkeypatch: pytest.MonkeyPatch) -
     }
     assert weights[0] < 0  # log odds of "old"
     assert beta[1.0].mean() > 1.15 * beta[-1.0].mean()
+
+
+def test_the_propensity_compares_with_as_many_transitions_of_every_train_task(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """⌊n/K⌋ + 2 of each of K tasks, which the first test goal's n are set against."""
+    learner, rng = tiny(), np.random.default_rng(0)
+    for task in range(2):
+        for _ in range(learner.replay.capacity):
+            marked = dataclasses.replace(
+                line_episode(0.0, rng), rewards=np.full(HORIZON, task, np.float32)
+            )
+            learner.replay.add(task, marked)
+    seen: list[np.ndarray] = []
+    original = MqlLearner.features
+
+    def spy(self: MqlLearner, batch: HistoryBatch) -> np.ndarray:
+        seen.append(batch.steps.rewards.numpy())
+        return original(self, batch)
+
+    monkeypatch.setattr(MqlLearner, "features", spy)
+    new = [line_episode(1.0, rng) for _ in range(3)]
+    learner.propensity(learner.new_batch(new), rng)
+    old = next(rewards for rewards in seen if np.isin(rewards, (0.0, 1.0)).all())
+    assert np.unique(old, return_counts=True)[1].tolist() == [3 * HORIZON // 2 + 2] * 2
 
 
 @pytest.mark.slow
