@@ -34,6 +34,7 @@ install: $(STAMP)  ## create the virtual environment, if it is missing or out of
 
 # A virtual environment that works is kept, and only brought up to date. Python compiles the
 # modules that are imported; compiling the others, most of them torch's, takes longer than that.
+# A new one gets the newest pip: that of Python 3.10 searches for the versions without an end.
 $(STAMP): pyproject.toml $(CONSTRAINTS)
 	@$(USABLE) || { \
 	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
@@ -42,7 +43,7 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 	    echo "error: '$(PYTHON)' cannot create virtual environments (no ensurepip)." >&2; \
 	    echo "       On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }; \
 	  echo "Creating $(VENV) with $$($(PYTHON) --version)"; \
-	  $(PYTHON) -m venv $(VENV); }
+	  $(PYTHON) -m venv --upgrade-deps $(VENV); }
 	@$(USABLE) || { \
 	  echo "error: $(VENV) is not a usable virtual environment of Python 3.10 or newer; remove it, or name another: make VENV=…" >&2; exit 1; }
 	$(BIN)/python -m pip install --disable-pip-version-check --no-compile -c $(CONSTRAINTS) -e '.[$(EXTRA)]'
@@ -63,9 +64,7 @@ test: style  ## lint, types and tests: what CI runs
 test-slow: install  ## the tests that take minutes: kills and learning
 	$(BIN)/python $(TESTS) -m slow
 
-# The pip of Python 3.10 searches for these versions without an end; the newest finds them.
 test-lowest:  ## the tests with the lowest versions of pyproject.toml, on Python 3.10
-	@test -x .venv-lowest/bin/python || python3.10 -m venv --upgrade-deps .venv-lowest
 	$(MAKE) install VENV=.venv-lowest PYTHON=python3.10 CONSTRAINTS=constraints-lowest.txt EXTRA=test
 	.venv-lowest/bin/python $(TESTS)
 
