@@ -182,9 +182,11 @@ def test_a_run_folder_that_exists(
     assert (run / "policy.safetensors").read_bytes() != before[run / "policy.safetensors"]
     home = tmp_path / "home"
     (home / "letters").mkdir(parents=True)
-    with pytest.raises(SystemExit):
-        train_tiny(home, "rl2", "--overwrite")
-    assert f"{home} is not a run folder" in capsys.readouterr().err and (home / "letters").exists()
+    for flags in (["--overwrite"], []):
+        with pytest.raises(SystemExit):
+            train_tiny(home, "rl2", *flags)
+        assert f"{home} is not a run folder" in capsys.readouterr().err
+        assert (home / "letters").exists()
     for text in ("{}", '{"name": "mine"}', "[]", "no JSON"):  # somebody else's config.json
         (home / "config.json").write_text(text)
         with pytest.raises(SystemExit):

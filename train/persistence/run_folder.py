@@ -83,15 +83,15 @@ class RunFolder:
 
     def _make_way(self) -> None:
         """Delete an earlier run of this path, if that is what was asked for."""
+        if not _describes_a_run(self.path / "config.json"):
+            raise FileExistsError(
+                f"{self.path} is not a run folder (it has no config.json of one) and not empty: "
+                "name another --run-dir, or delete it yourself"
+            )
         if not self.config.overwrite:
             raise FileExistsError(
                 f"run folder {self.path} exists; continue with {trust(self.config)}--resume "
                 f"{self.path}, or start over with --overwrite"
-            )
-        if not _describes_a_run(self.path / "config.json"):
-            raise FileExistsError(
-                f"{self.path} is not a run folder (it has no config.json of one), so --overwrite "
-                "leaves it alone; name another --run-dir"
             )
         with self.lock():
             # what makes it a run folder goes last, so that a kill in between can be repaired
