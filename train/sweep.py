@@ -24,10 +24,9 @@ if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
 
 from train.common.command_line import report_errors
 from train.config.methods import METHODS
-from train.persistence.run_folder import RunFolder
 from train.sweeps.progress import SweepTable
 from train.sweeps.trials import SWEEPS, Trial, TrialGrid, parse_overrides, plan
-from train.sweeps.worker import check_settings, read_state, run_trial, trial_lock
+from train.sweeps.worker import read_state, run_so_far, run_trial, trial_lock
 
 
 def sweep(trials: list[Trial], out: Path, options: argparse.Namespace) -> int:
@@ -40,72 +39,62 @@ def sweep(trials: list[Trial], out: Path, options: argparse.Namespace) -> int:
         ValueError: A run of the folder has other settings than the trial of its name.
     """
     for trial in trials:
-        config = trial.with_run_dir(out)
-        if (Path(config.run_dir) / "config.json").exists():
-            check_settings(config, RunFolder.open(config.run_dir))
+        run_so_far(trial.with_run_dir(out))
     table = SweepTable(trials, out)
     waiting = [trial for trial in trials if read_state(out, trial.name).finished is None]
     done = len(trials) - len(waiting)
     print(f"{len(trials)} trials in {out}: {done} finished before, {len(waiting)} to run")
     table.update()
     if waiting:
-        ray = _ray()
-        local = {"object_store_memory": 100_000_000, "num_cpus": options.num_cpus}
-        ray.init(
-            address=options.address or "local",
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="error",
-            **({} if options.address else local),
-        )
-        try:
-            _run(ray, waiting, out, options, table)
-        finally:
-            ray.shutdown()
+        _run(waiting, out, options, table)
     return table.update(final=True)
 
 
-def _run(
-    ray: Any, waiting: list[Trial], out: Path, options: argparse.Namespace, table: SweepTable
-) -> None:
+def _run(trials: list[Trial], out: Path, options: argparse.Namespace, table: SweepTable) -> None:
     """Submit all trials in order, which Ray schedules, and watch them."""
-    threads = max(int(options.cpus_per_trial), 1)
-    root = str(Path(__file__).resolve().parent.parent)
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    remote = ray.remote(
-        num_cpus=options.cpus_per_trial,
-        num_gpus=options.gpus_per_trial,
-        max_calls=1,  # a process of its own for each trial
-        max_retries=options.retries,  # of trials whose process or machine died
-        runtime_env={
-            "env_vars": {
-                "OMP_NUM_THREADS": str(threads),
-                "PYTHONPATH": os.pathsep.join(paths),
-                "TQDM_DISABLE": "1",
-            }
-        },
-    )(run_trial)
-    running: dict[Any, Trial] = {
-        remote.options(name=trial.name).remote(trial, out, options.device, threads): trial
-        for trial in waiting
-    }
-    while running:
-        ready, _ = ray.wait(list(running), num_returns=1, timeout=options.interval)
-        for reference in ready:
-            trial = running.pop(reference)
-            try:
-                ray.get(reference)
-            except Exception as error:  # its process died too often, or was told to stop
-                reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-                table.lost[trial.name] = f"{type(error).__name__}: {reason}"
-        table.update()
-
-
-def _ray() -> Any:
     try:
-        return importlib.import_module("ray")
+        ray: Any = importlib.import_module("ray")
     except ImportError:
         raise ValueError("sweeps run on Ray, which is missing: pip install ray") from None
+    threads = max(int(options.cpus_per_trial), 1)
+    root = str(Path(__file__).resolve().parent.parent)
+    variables = {
+        "OMP_NUM_THREADS": str(threads),
+        "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
+        "TQDM_DISABLE": "1",
+    }
+    local = {"object_store_memory": 100_000_000, "num_cpus": options.num_cpus}
+    ray.init(
+        address=options.address or "local",
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="error",
+        **({} if options.address else local),
+    )
+    try:
+        remote = ray.remote(
+            num_cpus=options.cpus_per_trial,
+            num_gpus=options.gpus_per_trial,
+            max_calls=1,  # a process of its own for each trial
+            max_retries=options.retries,  # of trials whose process or machine died
+            runtime_env={"env_vars": variables},
+        )(run_trial)
+        running = {
+            remote.options(name=trial.name).remote(trial, out, options.device, threads): trial
+            for trial in trials
+        }
+        while running:
+            ready, _ = ray.wait(list(running), num_returns=1, timeout=options.interval)
+            for reference in ready:
+                trial = running.pop(reference)
+                try:
+                    ray.get(reference)
+                except Exception as error:  # its process died too often, or was told to stop
+                    reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+                    table.lost[trial.name] = f"{type(error).__name__}: {reason}"
+            table.update()
+    finally:
+        ray.shutdown()
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -117,24 +106,24 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("sweep", nargs="?", help="a named sweep, instead of --methods, --env-ids, --seeds")
-    add("--methods", nargs="+", default=[], metavar="METHOD")
-    add("--env-ids", nargs="+", default=[], metavar="ID", help="default LDM-GridNavi-v0")
-    add("--seeds", type=int, default=None, help="number of seeds, counted from 0; default 8")
+    add("--methods", nargs="+", metavar="METHOD")
+    add("--env-ids", nargs="+", metavar="ID", help="default LDM-GridNavi-v0")
+    add("--seeds", type=int, help="number of seeds, counted from 0; default 8")
     add(
         "--override",
         nargs="+",
         default=[],
         metavar="NAME=VALUE",
-        help="values of a setting, separated by commas; for a named sweep one value each, which "
-        "its grids that vary this very setting do not take",
+        help="values of a setting, separated by commas, widths as in net_arch=(64,64),(32,); "
+        "grids of a named sweep that vary this very setting do not take them",
     )
     add("--preset", default="default")
     add("--out", type=Path, required=True, help="folder of the sweep; an existing one is resumed")
-    add("--address", default=None, help="Ray cluster; without it Ray runs on this machine")
-    add("--num-cpus", type=int, default=None, help="cores that a local Ray may use, default all")
+    add("--address", help="Ray cluster; without it Ray runs on this machine")
+    add("--num-cpus", type=int, help="cores that a local Ray may use, default all")
     add("--cpus-per-trial", type=float, default=1.0)
     add("--gpus-per-trial", type=float, default=0.0)
-    add("--device", default=None, help="default: cpu, or cuda with --gpus-per-trial")
+    add("--device", help="default: cpu, or cuda with --gpus-per-trial")
     add("--retries", type=int, default=3, help="new attempts when a trial's process dies")
     add("--interval", type=float, default=10.0, help="seconds between looks at the trials")
     add("--dry-run", action="store_true", help="list the trials and their states, and end")
@@ -150,32 +139,24 @@ def planned(options: argparse.Namespace) -> list[Trial]:
     Raises:
         ValueError: It contradicts itself, or names something unknown.
     """
-    values = parse_overrides(options.override)
+    flags = {"--methods": options.methods, "--env-ids": options.env_ids, "--seeds": options.seeds}
+    given = [flag for flag, value in flags.items() if value is not None]
     if options.sweep is None:
-        return plan([_grid(options, values)], preset=options.preset)
-    own = {"--methods": options.methods, "--env-ids": options.env_ids, "--seeds": options.seeds}
-    given = [flag for flag, value in own.items() if value not in ([], None)]
-    if given:
+        env_ids = options.env_ids or ["LDM-GridNavi-v0"]
+        seeds = 8 if options.seeds is None else options.seeds
+        if not options.methods or seeds < 1:
+            raise ValueError(
+                f"a sweep needs seeds, and methods out of {sorted(METHODS)}; got --seeds {seeds} "
+                f"and --methods {options.methods}"
+            )
+        grids: tuple[TrialGrid, ...] = (TrialGrid(tuple(env_ids), tuple(options.methods), seeds),)
+    elif given:
         raise ValueError(f"either the sweep {options.sweep!r} or {given[0]}, not both")
-    several = sorted(name for name, chosen in values.items() if len(chosen) != 1)
-    if several:
-        raise ValueError(f"a named sweep takes one value per override, got several: {several}")
-    if options.sweep not in SWEEPS:
+    elif options.sweep in SWEEPS:
+        grids = SWEEPS[options.sweep]
+    else:
         raise ValueError(f"unknown sweep {options.sweep!r}, expected one of {sorted(SWEEPS)}")
-    changes = {name: chosen[0] for name, chosen in values.items()}
-    return plan(SWEEPS[options.sweep], preset=options.preset, changes=changes)
-
-
-def _grid(options: argparse.Namespace, values: dict[str, tuple[Any, ...]]) -> TrialGrid:
-    """What a command line without a named sweep describes."""
-    env_ids = options.env_ids or ["LDM-GridNavi-v0"]
-    seeds = 8 if options.seeds is None else options.seeds
-    if set(options.methods) - set(METHODS) or not options.methods or seeds < 1:
-        raise ValueError(
-            f"a sweep needs environments, seeds and methods out of {sorted(METHODS)}; got "
-            f"{env_ids}, {seeds} and {options.methods}"
-        )
-    return TrialGrid(tuple(env_ids), tuple(options.methods), seeds, values)
+    return plan(grids, preset=options.preset, overrides=parse_overrides(options.override))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -44,11 +44,13 @@ from train.sweeps.worker import (
 
 ROOT = Path(__file__).parents[2]
 GRID = "LDM-GridNavi-v0"
-TINY = {"total_timesteps": 480, "n_workers": 2, "log_interval": 1, "checkpoint_interval": 1}
+TINY = {
+    "total_timesteps": (480,), "n_workers": (2,), "log_interval": (1,), "checkpoint_interval": (1,)
+}  # fmt: skip
 
 
 def tiny(methods: tuple[str, ...] = ("rl2",), seeds: int = 2) -> list[Trial]:
-    return plan([TrialGrid((GRID,), methods, seeds)], preset="paper", changes=TINY)
+    return plan([TrialGrid((GRID,), methods, seeds)], preset="paper", overrides=TINY)
 
 
 def test_the_mujoco_sweep_has_each_family_method_and_ablation() -> None:
@@ -123,14 +125,15 @@ def test_the_gridworld_sweep_is_the_one_of_the_issue() -> None:
 
 def test_widths_are_given_in_parentheses() -> None:
     assert parse_overrides(["net_arch=(8,),(8,8)"]) == {"net_arch": ((8,), (8, 8))}
-    with pytest.raises(ValueError, match=r"net_arch must be widths like \(64,64\) or .* got '8'"):
-        parse_overrides(["net_arch=8"])
+    with pytest.raises(ValueError, match=r"net_arch must be tuple\[int, \.\.\.\], got 8"):
+        plan([TrialGrid((GRID,), ("rl2",), 1, parse_overrides(["net_arch=8"]))])
 
 
 def test_a_plan_is_a_product_and_names_what_differs() -> None:
     grid = parse_overrides(["mixture.beta=1,2.5", "net_arch=(8,8)"])
     assert grid == {"mixture.beta": (1.0, 2.5), "net_arch": ((8, 8),)}
-    trials = plan([TrialGrid((GRID,), ("ldm", "rl2"), 2, grid)], changes={"total_timesteps": 960})
+    common = {"total_timesteps": (960,), "net_arch": ((4,),)}  # the grid has its own net_arch
+    trials = plan([TrialGrid((GRID,), ("ldm", "rl2"), 2, grid)], overrides=common)
     assert len(trials) == 6  # RL² has no beta
     assert trials[2].name == ("LDM-GridNavi-v0-ldm-total_timesteps=960-beta=2.5-net_arch=8x8-seed0")
     config = trials[2].config
@@ -172,6 +175,16 @@ def test_another_kind_of_imaginary_tasks_is_named_with_what_differs_from_its_def
         plan([TrialGrid((GRID,), ("ldm",), 1, parse_overrides(["imagination.final_beliefs=True"]))])
 
 
+def test_several_values_for_a_named_sweep_are_a_product_with_what_its_grids_vary() -> None:
+    options = ["validation", "--override", "gamma=0.9,0.95", "--out", "x"]
+    trials = planned(parse(options))
+    assert [t.config.gamma for t in trials if t.config.method == "rl2"] == [0.9] * 4 + [0.95] * 4
+    beta = planned(parse(["gridworld", "--override", "mixture.beta=3", "--out", "x"]))
+    found = {t.config.mixture.beta for t in beta if "Extrapolation" in t.config.env_id}
+    assert found == {1.0, 1.5, 2.0, 2.5}  # that grid varies it itself
+    assert {t.config.mixture.beta for t in beta if t.config.preset == "default"} >= {3.0}
+
+
 def test_settings_that_a_method_does_not_use_make_no_trial() -> None:
     trials = plan([TrialGrid((GRID,), ("ldm", "rl2"), 2, parse_overrides(["mixture.beta=1,2"]))])
     assert [t.name.removeprefix(GRID) for t in trials] == [
@@ -187,15 +200,16 @@ def test_settings_that_a_method_does_not_use_make_no_trial() -> None:
         (["gridworld", "--methods", "ldm"], "--methods, not both"),
         (["gridworld", "--env-ids", "LDM-AntGoal-v0"], "--env-ids, not both"),
         (["gridworld", "--seeds", "2"], "--seeds, not both"),
-        (["gridworld", "--override", "mixture.beta=1,2"], r"several: \['mixture.beta'\]"),
-        ([], "needs environments, seeds and methods"),
-        (["--methods", "ldm", "nonsense"], "needs environments, seeds and methods"),
-        (["--methods", "ldm", "--seeds", "0"], "needs environments, seeds and methods"),
+        ([], "needs seeds, and methods out of"),
+        (["--methods", "ldm", "nonsense"], "unknown method 'nonsense', expected one of"),
+        (["--methods", "ldm", "--seeds", "0"], "got --seeds 0"),
         (["--methods", "ldm", "--override", "beta"], "name=value"),
         (["--methods", "ldm", "--override", "bet=1"], "'bet' is not a setting"),
         (["--methods", "ldm", "--override", "run_dir=x"], "'run_dir' is not a setting"),
-        (["--methods", "ldm", "--override", "mixture.beta=big"], "beta cannot be 'big'"),
+        (["--methods", "ldm", "--override", "mixture.beta=big"], "beta must be float, got 'big'"),
         (["--methods", "ldm", "--override", "mixture.beta=-1"], "beta must be positive"),
+        (["--methods", "rl2", "--override", "optimizer=5"], "optimizer must be Literal.*, got 5"),
+        (["--methods", "rl2", "--override", "p_drop=true"], "p_drop must be float, got 'true'"),
         (["--methods", "ldm", "--preset", "nonsense"], "unknown preset"),
     ],
 )
@@ -261,6 +275,16 @@ def test_a_trial_whose_run_was_deleted_is_run_again(tmp_path: Path) -> None:
     assert run_trial(trial, tmp_path, "cpu") == "finished"
     assert (run / "policy.safetensors").exists() and table.update(final=True) == 0
     assert [one["from_timesteps"] for one in read_state(tmp_path, trial.name).attempts] == [0, 0]
+
+
+def test_what_a_kill_left_before_a_run_had_begun_is_no_obstacle(tmp_path: Path) -> None:
+    trial = tiny()[0]
+    run = Path(trial.with_run_dir(tmp_path).run_dir)
+    run.mkdir(parents=True)
+    (run / "run.lock").touch()
+    (run / ".config.json.abcd1234.tmp").write_text("{")
+    assert run_trial(trial, tmp_path, "cpu") == "finished"
+    assert (run / "policy.safetensors").exists() and not list(run.glob(".*.tmp"))
 
 
 def test_a_stopped_trial_goes_on_and_ends_like_an_unbroken_one(

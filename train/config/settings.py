@@ -130,27 +130,25 @@ def check_at_least_one(settings: Any, names: str) -> None:
 
 def check_types(settings: Any) -> None:
     """Raise a ``ValueError`` that names the first field whose value is of another type."""
-    declared = _declared(type(settings))  # type: ignore[arg-type]  # a class has a hash
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
-        if dataclasses.is_dataclass(value) and _fits(value, declared[field.name]):
+        check_type(type(settings), field.name, value)
+        if dataclasses.is_dataclass(value):
             check_types(value)
-        if not _fits(value, declared[field.name]):
-            raise ValueError(f"{field.name} must be {field.type}, got {value!r}")
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{field.name} must be a finite number, got {value}")
+
+
+def check_type(kind: Any, name: str, value: Any) -> None:
+    """Raise a ``ValueError`` if a value is not of the type of the field that it is meant for."""
+    if not _fits(value, _declared(kind)[name]):
+        expected = kind.__dataclass_fields__[name].type
+        raise ValueError(f"{name} must be {expected}, got {value!r}")
 
 
 @functools.cache
 def _declared(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind)
-
-
-def takes_text(kind: type, name: str) -> bool:
-    """Whether a setting, or one of the types that it may have, is a string."""
-    declared = _declared(kind).get(name)  # a part of a nested setting has no type here
-    parts = (declared, *typing.get_args(declared))
-    return any(part is str or typing.get_origin(part) is typing.Literal for part in parts)
 
 
 def _fits(value: Any, declared: Any) -> bool:

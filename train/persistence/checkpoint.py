@@ -194,6 +194,12 @@ def _newest_first(directory: Path) -> list[Path]:
     return sorted((p for p in directory.iterdir() if _NAME.fullmatch(p.name)), reverse=True)
 
 
+def newest_timesteps(directory: Path) -> int:
+    """Timesteps of the newest checkpoint of a folder, 0 if there is none."""
+    found = _newest_first(directory)
+    return int(found[0].stem.removeprefix("step-")) if found else 0
+
+
 def _comparable(config: RunSettings) -> dict[str, Any]:
     """The settings that must not change between two sittings, as JSON has them."""
     values = {

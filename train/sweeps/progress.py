@@ -12,9 +12,10 @@ from train.analysis.condense import curve_table, evaluations, text_rows
 from train.analysis.tables import write_csv
 from train.config.grouping import group_text
 from train.config.settings import RunSettings
+from train.persistence.checkpoint import newest_timesteps
 from train.persistence.run_folder import RunFolder
-from train.sweeps.trials import Trial
-from train.sweeps.worker import TrialState, is_running, newest_checkpoint, read_state
+from train.sweeps.trials import Trial, run_path
+from train.sweeps.worker import TrialState, is_running, read_state
 
 _SHOWN = [
     "trial", "status", "attempts", "timesteps", "total_timesteps", "train_return", "test_return",
@@ -58,31 +59,27 @@ class SweepTable:
 
     def text(self) -> str:
         """The trials and their states; nothing is written."""
-        rows = [self._row(trial, False) for trial in self.trials]
-        finished = sum(row["status"] == "finished" for row in rows)
-        table = pd.DataFrame(rows)[_SHOWN].to_string(index=False)
-        return f"{table}\n{self.out}: {finished} of {len(rows)} trials finished"
+        table = pd.DataFrame([self._row(trial, False) for trial in self.trials])[_SHOWN]
+        finished = (table["status"] == "finished").sum()
+        rows = table.to_string(index=False)
+        return f"{rows}\n{self.out}: {finished} of {len(table)} trials finished"
 
     def _row(self, trial: Trial, final: bool) -> dict[str, Any]:
-        config = trial.with_run_dir(self.out)
         state = read_state(self.out, trial.name)
-        folder = RunFolder(config.run_dir, config)
         status = self._status(trial, state, final)
-        curve = self._curve(trial, folder, status == "finished")
-        last = max((int(row["timesteps"]) for row in curve), default=0)
-        ends = {
-            row["split"]: row
-            for row in curve
-            if row["timesteps"] == last and row["episode"] == config.n_episodes
-        }
+        curve = self._curve(trial, status == "finished")
+        evaluated = curve[-1]["timesteps"] if curve else 0
+        saved = newest_timesteps(run_path(self.out, trial.name) / "checkpoints")
+        last_episode = trial.config.n_episodes
+        ends = {row["split"]: row for row in curve if row["episode"] == last_episode}  # the newest
         return {
             "trial": trial.name,
-            **_labels(config),
+            **_labels(trial.config),
             "status": status,
             "attempts": len(state.attempts),
             "from_timesteps": " ".join(str(one["from_timesteps"]) for one in state.attempts),
-            "timesteps": max(last, newest_checkpoint(folder.path)),
-            "total_timesteps": config.total_timesteps,
+            "timesteps": max(evaluated, saved),
+            "total_timesteps": trial.config.total_timesteps,
             "seconds": f"{state.seconds:.0f}",
             "train_return": ends.get("train", {}).get("return", ""),
             "test_return": ends.get("test", {}).get("return", ""),
@@ -101,12 +98,12 @@ class SweepTable:
             return "died"
         return "interrupted" if state.attempts else "waiting"
 
-    def _curve(self, trial: Trial, folder: RunFolder, finished: bool) -> list[dict[str, Any]]:
+    def _curve(self, trial: Trial, finished: bool) -> list[dict[str, Any]]:
         """Condensed evaluations so far, with what tells the trial apart; kept once it is done."""
         if trial.name in self._curves:
             return self._curves[trial.name]
         try:
-            table = evaluations(folder)
+            table = evaluations(RunFolder(run_path(self.out, trial.name), trial.config))
             found = [] if table.empty else text_rows(curve_table(table))
         except (StateFileError, ValueError, OSError):
             if finished:

@@ -13,7 +13,7 @@ from train.config.grouping import WHERE_NOT_WHAT, override_text, unused_settings
 from train.config.methods import METHODS, settings_class
 from train.config.old_runs import present_name
 from train.config.presets import resolve
-from train.config.settings import RunSettings, known_settings, takes_text
+from train.config.settings import RunSettings, known_settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +117,10 @@ class Trial:
 
 
 def plan(
-    grids: Iterable[TrialGrid], *, preset: str = "default", changes: dict[str, Any] | None = None
+    grids: Iterable[TrialGrid],
+    *,
+    preset: str = "default",
+    overrides: dict[str, tuple[Any, ...]] | None = None,
 ) -> list[Trial]:
     """All trials in order, each once.
 
@@ -127,20 +130,21 @@ def plan(
     Args:
         grids: What to run.
         preset: Preset of every environment, where a grid has none of its own.
-        changes: Settings of every trial.
+        overrides: Values of settings of every grid that does not vary them itself.
 
     Raises:
-        ValueError: An unknown method, preset or setting, or a value out of range.
+        ValueError: An unknown method, preset or setting, or a value that does not fit.
     """
     trials: dict[str, Trial] = {}
     for grid in grids:
-        values = itertools.product(*grid.overrides.values())
-        for env_id, method, chosen, seed in itertools.product(
-            grid.env_ids, grid.methods, values, range(grid.seeds)
+        varied = {**(overrides or {}), **grid.overrides}
+        for env_id, method, values, seed in itertools.product(
+            grid.env_ids, grid.methods, itertools.product(*varied.values()), range(grid.seeds)
         ):
-            settings = {**(changes or {}), **dict(zip(grid.overrides, chosen, strict=True))}
-            config = resolve(env_id, method, grid.preset or preset, **{**settings, "seed": seed})
-            trials.setdefault(_name(config), Trial(_name(config), config))
+            changes = {**dict(zip(varied, values, strict=True)), "seed": seed}
+            config = resolve(env_id, method, grid.preset or preset, **changes)
+            name = _name(config)
+            trials.setdefault(name, Trial(name, config))
     return list(trials.values())
 
 
@@ -153,36 +157,25 @@ def _name(config: RunSettings) -> str:
 
 
 def parse_overrides(texts: Iterable[str]) -> dict[str, tuple[Any, ...]]:
-    """``["beta=1,1.5", "net_arch=(64,64)"]`` as values per setting.
+    """``["beta=1,1.5", "net_arch=(64,64)"]`` as values per setting; settings check their types.
 
     Raises:
-        ValueError: No ``name=value``, an unknown setting, or a number where widths are expected.
+        ValueError: No ``name=value``, or an unknown setting.
     """
-    kinds = dict.fromkeys(settings_class(method) for method in METHODS)
-    fields = {name: usual for kind in kinds for name, usual in known_settings(kind).items()}
+    known = {k: v for method in METHODS for k, v in known_settings(settings_class(method)).items()}
     found: dict[str, tuple[Any, ...]] = {}
     for text in texts:
-        name, equals, content = text.partition("=")
+        name, _, content = text.partition("=")
         name = present_name(name.strip().lstrip("-").replace("-", "_"))
-        if not equals or not content:
+        if not content:
             raise ValueError(f"an override must be name=value[,value…], got {text!r}")
-        if name not in fields or name in WHERE_NOT_WHAT | {"env_id", "method", "seed", "preset"}:
+        if name not in known or name in WHERE_NOT_WHAT | {"env_id", "method", "seed", "preset"}:
             raise ValueError(f"{name!r} is not a setting that can be overridden")
         try:
             values = ast.literal_eval(f"[{content}]")
         except (ValueError, SyntaxError):
             values = [part.strip() for part in content.split(",")]
-        if isinstance(fields[name], float):
+        if isinstance(known[name], float):  # 1 as 1.0, so that both have one name
             values = [float(v) if type(v) is int else v for v in values]
-        usual_text = isinstance(fields[name], str)
-        if _is_widths(fields[name]) and not all(isinstance(v, tuple | list) for v in values):
-            raise ValueError(f"{name} must be widths like (64,64) or (64,), got {content!r}")
-        takes_both = any(takes_text(kind, name) for kind in kinds) and not usual_text
-        if not takes_both and usual_text != all(isinstance(v, str) for v in values):
-            raise ValueError(f"{name} cannot be {content!r}; its usual value is {fields[name]!r}")
         found[name] = tuple(values)
     return found
-
-
-def _is_widths(usual: Any) -> bool:
-    return isinstance(usual, tuple) and bool(usual) and all(isinstance(v, int) for v in usual)

@@ -8,11 +8,8 @@ import importlib
 import json
 import os
 import platform
-import re
-import shutil
 import time
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +19,7 @@ from train.common.command_line import TrainingStopped
 from train.config.grouping import WHERE_NOT_WHAT, unused_settings
 from train.config.methods import get_method
 from train.config.settings import RunSettings, flattened
+from train.persistence.checkpoint import newest_timesteps
 from train.persistence.files import write_json
 from train.persistence.run_folder import RunFolder
 from train.sweeps.trials import Trial, run_path
@@ -47,9 +45,9 @@ class TrialState:
     seconds: float = 0.0
 
 
-def state_path(out: Path, name: str) -> Path:
-    """Where the state of a trial is kept."""
-    return out / "trials" / f"{name}.json"
+def trial_file(out: Path, name: str, suffix: str) -> Path:
+    """Where the state, the lock or the log of a trial is kept."""
+    return out / "trials" / f"{name}.{suffix}"
 
 
 def read_state(out: Path, name: str) -> TrialState:
@@ -60,76 +58,56 @@ def read_state(out: Path, name: str) -> TrialState:
     Raises:
         ValueError: The file is not a trial's state.
     """
-    path = state_path(out, name)
+    path = trial_file(out, name, "json")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         if values.pop("format") != FORMAT:
             raise ValueError(f"its format is not {FORMAT}")
         state = TrialState(**values)
-        if not (run_path(out, name) / "config.json").exists():
-            state.finished = None
-        return state
     except FileNotFoundError:
         return TrialState()
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{path} is damaged: {error}; delete it to run the trial again") from None
+    if not (run_path(out, name) / "config.json").exists():
+        state.finished = None
+    return state
 
 
 def write_state(out: Path, name: str, state: TrialState) -> None:
     """Keep the state of a trial, whole or not at all."""
-    write_json(state_path(out, name), {"format": FORMAT, **dataclasses.asdict(state)})
+    write_json(trial_file(out, name, "json"), {"format": FORMAT, **dataclasses.asdict(state)})
 
 
-@contextlib.contextmanager
-def trial_lock(out: Path, name: str) -> Iterator[None]:
-    """Wait until no other process works on the trial; the lock ends with the process."""
-    path = state_path(out, name).with_suffix(".lock")
+def trial_lock(out: Path, name: str, timeout: float = -1.0) -> FileLock:
+    """Held by the one process that works on a trial, at most until it ends.
+
+    ``with`` waits for it ``timeout`` seconds, without limit by default.
+    """
+    path = trial_file(out, name, "lock")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path):
-        yield
+    return FileLock(path, timeout=timeout)
 
 
 def is_running(out: Path, name: str) -> bool:
     """Whether some process holds the trial's lock."""
-    path = state_path(out, name).with_suffix(".lock")
-    if not path.exists():
+    if not trial_file(out, name, "lock").exists():
         return False
     try:
-        with FileLock(path, timeout=0):
+        with trial_lock(out, name, timeout=0):
             return False
     except Timeout:
         return True
 
 
-def newest_checkpoint(run: Path) -> int:
-    """Timesteps of the newest checkpoint of a run folder, 0 if there is none."""
-    names = [p.name for p in (run / "checkpoints").glob("step-*.safetensors")]
-    found = [re.fullmatch(r"step-(\d+)\.safetensors", name) for name in names]
-    return max((int(match[1]) for match in found if match), default=0)
-
-
-def unfinished_run(config: RunSettings) -> RunFolder | None:
-    """The run to resume, ``None`` to begin; a folder without configuration is deleted.
+def run_so_far(config: RunSettings) -> RunFolder | None:
+    """The run that a trial has begun, ``None`` if it has not.
 
     Raises:
-        ValueError: The folder holds a run with other settings.
+        ValueError: It was begun with other settings, those of a changed preset for example.
     """
-    path = Path(config.run_dir)
-    if not (path / "config.json").exists():
-        if path.exists():  # killed before the run had begun
-            shutil.rmtree(path)
+    if not (Path(config.run_dir) / "config.json").exists():
         return None
-    folder = RunFolder.open(path)
-    check_settings(config, folder)
-    return folder
-
-
-def check_settings(config: Any, folder: RunFolder) -> None:
-    """Refuse a run that was begun with other settings, a changed preset's for example.
-
-    Raises:
-        ValueError: What differs.
-    """
+    folder = RunFolder.open(config.run_dir)
     mine, theirs = flattened(config.to_dict()), flattened(folder.config.to_dict())
     indifferent = WHERE_NOT_WHAT | unused_settings(config)
     differing = [k for k in mine if k not in indifferent and mine[k] != theirs.get(k)]
@@ -139,6 +117,7 @@ def check_settings(config: Any, folder: RunFolder) -> None:
             + ", ".join(f"{k} {theirs.get(k)} (now {mine[k]})" for k in differing)
             + "; name another folder or delete it"
         )
+    return folder
 
 
 def run_trial(trial: Trial, out: Path, device: str = "auto", num_threads: int = 1) -> str:
@@ -152,7 +131,6 @@ def run_trial(trial: Trial, out: Path, device: str = "auto", num_threads: int = 
     """
     config = trial.with_run_dir(out, device=device, num_threads=num_threads)
     script = importlib.import_module(get_method(config.method).script)
-    log = state_path(out, trial.name).with_suffix(".log")
     with trial_lock(out, trial.name):
         state = read_state(out, trial.name)
         if state.finished is not None:
@@ -161,29 +139,26 @@ def run_trial(trial: Trial, out: Path, device: str = "auto", num_threads: int = 
         state.attempts.append(
             {
                 "started": started,
-                "from_timesteps": newest_checkpoint(Path(config.run_dir)),
+                "from_timesteps": newest_timesteps(Path(config.run_dir) / "checkpoints"),
                 "host": platform.node(),
                 "pid": os.getpid(),
             }
         )
         state.error = ""
         write_state(out, trial.name, state)
-        with log.open("a", encoding="utf-8") as file, _output_to(file):
+        with (
+            trial_file(out, trial.name, "log").open("a", encoding="utf-8") as log,
+            contextlib.redirect_stdout(log),
+            contextlib.redirect_stderr(log),
+        ):
             try:
-                script.train(config, unfinished_run(config))
+                script.train(config, run_so_far(config))
+                state.finished = time.time()
             except TrainingStopped:
                 raise
             except Exception as error:
                 traceback.print_exc()
                 state.error = f"{type(error).__name__}: {error}"
-            else:
-                state.finished = time.time()
         state.seconds += time.time() - started
         write_state(out, trial.name, state)
         return "failed" if state.error else "finished"
-
-
-@contextlib.contextmanager
-def _output_to(file: Any) -> Iterator[None]:
-    with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
-        yield

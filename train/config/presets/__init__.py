@@ -9,7 +9,7 @@ from ldm_wrappers.latent_dynamics import LatentDynamicsConfig
 from train.config.methods import METHODS, Method, get_method, settings_class
 from train.config.presets import ant, grid_navi, half_cheetah, meta_gradient, mier, mql, pearl
 from train.config.presets.preset import Preset
-from train.config.settings import RunSettings, known_settings, nested_kinds
+from train.config.settings import RunSettings, check_type, known_settings, nested_kinds
 
 
 def _gathered() -> dict[str, dict[str, Preset]]:
@@ -110,4 +110,5 @@ def _changed(name: str, before: Any, inner: str, value: Any) -> Any:
     known = [field.name for field in dataclasses.fields(before)]
     if inner not in known:
         raise ValueError(f"{name} is {before.kind()}, which has no {inner}; it has {known}")
+    check_type(type(before), inner, value)
     return dataclasses.replace(before, **{inner: value})
