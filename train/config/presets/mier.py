@@ -26,24 +26,31 @@ _ANT: dict[str, Any] = {
     "test_context_steps": 20,
     "test_model_updates": 0,
 }
-# A quarter of the transitions and half of the tasks' widths; a twentieth of a step per environment
-# step. Only the last evaluation relabels: it takes half a minute per test task.
+# An eighth of the transitions and smaller models. Only the last evaluation relabels: it takes
+# some ten seconds per test task.
 _DEFAULT: dict[str, Any] = {
     **off_policy.DEFAULT,
     "n_episodes": 3,
-    "batch_size": 50,
-    "model_hidden_sizes": (128, 128, 128),
-    "updates_per_step": 0.05,
+    "batch_size": 25,
+    "model_hidden_sizes": (128, 128),
     "adapt_from": 1.0,
     "relabel_updates": 1000,
 }
-_ANT_TEST: dict[str, Any] = {"test_context_steps": 20, "test_model_updates": 0}
+_DEFAULT_ANT: dict[str, Any] = {
+    **_DEFAULT,
+    **off_policy.ANT,
+    "test_context_steps": 20,
+    "test_model_updates": 0,
+}
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "LDM-HalfCheetahVel-v0": {"default": _DEFAULT, "paper": _PAPER},
-    "LDM-AntDir-v0": {"default": {**_DEFAULT, **_ANT_TEST, "n_workers": 4}, "paper": _ANT},
+    "LDM-AntDir-v0": {
+        "default": {**_DEFAULT_ANT, **off_policy.ANT_DIR, "n_workers": 4},
+        "paper": _ANT,
+    },
     "LDM-AntGoal-v0": {
-        "default": {**_DEFAULT, **_ANT_TEST, "n_train_tasks": 150},
+        "default": {**_DEFAULT_ANT, "n_train_tasks": 150},
         "paper": {**_ANT, "n_train_tasks": 150},
     },
 }

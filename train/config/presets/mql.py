@@ -41,25 +41,25 @@ _ANT_GOAL: dict[str, Any] = {
     "propensity_clip": 2.0,
     "propensity_features": "observation-context",
 }
-# A tenth of a gradient step per environment step. Only the last evaluations adapt weights: that
-# takes longer than the episodes.
+# Only the last two evaluations adapt weights: that takes longer than the episodes.
 _DEFAULT: dict[str, Any] = {
     **off_policy.DEFAULT,
     "n_episodes": 11,
-    "updates_per_step": 0.1,
-    "eval_interval": 250_000,
+    "initial_episodes": 3,
     "adapt_from": 0.95,
 }
 
 
-def _family(own: dict[str, Any], updates_per_step: float) -> dict[str, dict[str, Any]]:
+def _family(
+    own: dict[str, Any], updates_per_step: float, **default: Any
+) -> dict[str, dict[str, Any]]:
     paper = {**_PAPER, **own, "updates_per_step": updates_per_step}
-    return {"default": {**_DEFAULT, **own}, "paper": paper}
+    return {"default": {**own, **_DEFAULT, **default}, "paper": paper}
 
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "LDM-HalfCheetahVel-v0": _family(_CHEETAH, 1.0),
-    "LDM-AntDir-v0": _family(_ANT_DIR, 1.0),
-    "LDM-AntGoal-v0": _family(_ANT_GOAL, 0.2),
+    "LDM-AntDir-v0": _family(_ANT_DIR, 1.0, **off_policy.ANT_DIR),
+    "LDM-AntGoal-v0": _family(_ANT_GOAL, 0.2, **off_policy.ANT),
 }
 METHODS = ("mql",)
