@@ -1,12 +1,13 @@
 """Figures of many runs: from run folders to small CSV files, and from these to PNG.
 
 python -m train.figures --collect runs/gridworld/runs/* --out results/gridworld
+python -m train.figures --add runs/LDM-GridNavi-v0-ldm-seed8 --out results/gridworld
 python -m train.figures results/gridworld
 python -m train.figures results/gridworld --check
 
-The first command condenses runs into CSV files that can be committed (and draws). The second
-draws every figure again from those files alone. The third draws into a temporary folder and
-compares with what is there.
+The first command condenses runs into CSV files that can be committed (and draws). The second does
+so beside the runs that are there, whose folders may be gone. The third draws every figure again
+from those files alone. The fourth draws into a temporary folder and compares with what is there.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from train.analysis.condense import read_table
 from train.analysis.tables import write_csv
 from train.common.command_line import report_errors
 from train.common.envs import task_distribution
+from train.config.old_runs import with_present_names
 from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
 from train.plots.belief_curves import plot_belief_curves, plot_decoded_goals
@@ -41,6 +43,7 @@ from train.plots.paper_paths import collect_paths, plot_paper_paths
 from train.plots.paper_tasks import plot_paper_tasks
 
 _DEFAULT = Path("results/gridworld")
+_TABLES = ("runs", "curves", "tasks", "mixtures", "beliefs", "decoded_goals", "paths")
 _MAIN_ENV = "LDM-GridNavi-v0"
 
 
@@ -162,6 +165,26 @@ def collect_runs(paths: list[Path], out: Path) -> list[Path]:
     return written
 
 
+def add_runs(paths: list[Path], out: Path) -> list[Path]:
+    """As :func:`collect_runs`, beside the rows of the other runs; those of these are replaced."""
+    names = {path.resolve().name for path in paths}
+    with tempfile.TemporaryDirectory() as temporary:
+        fresh = {path.stem: read_csv(path) for path in collect_runs(paths, Path(temporary))}
+    written = []
+    for name in _TABLES:
+        path = out / f"{name}.csv"
+        before = read_csv(path) if path.exists() else []
+        kept = [with_present_names(row) for row in before if row.get("run") not in names]
+        rows = kept + fresh.get(name, [])
+        columns = list(dict.fromkeys(column for row in rows for column in row))
+        if rows:
+            filled = [{column: row.get(column, "") for column in columns} for row in rows]
+            written.append(write_csv(path, filled))
+        else:
+            path.unlink(missing_ok=True)
+    return written
+
+
 def check(source: Path) -> int:
     """Draw again and compare with the files of ``source``; the number that differ."""
     with tempfile.TemporaryDirectory() as temporary:
@@ -197,17 +220,26 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "source", nargs="?", type=Path, help=f"folder of CSV files, default {_DEFAULT}"
     )
-    parser.add_argument("--collect", nargs="+", type=Path, metavar="RUN", help="run folders")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--collect", nargs="+", type=Path, metavar="RUN", help="run folders")
+    which.add_argument(
+        "--add",
+        nargs="+",
+        type=Path,
+        metavar="RUN",
+        help="more run folders",
+    )
     parser.add_argument("--out", type=Path, default=None, help="where to write, default: source")
     parser.add_argument("--check", action="store_true", help="compare with what is there")
     options = parser.parse_args(arguments)
     source = options.source or _DEFAULT
     with report_errors():
-        if options.check and options.out and not options.collect:
+        paths = options.collect or options.add
+        if options.check and options.out and not paths:
             raise ValueError("--check compares within one folder: expected no --out beside it")
-        if options.collect:
+        if paths:
             source = options.out or source
-            for path in collect_runs(options.collect, source):
+            for path in (add_runs if options.add else collect_runs)(paths, source):
                 print(path)
         if not (source / "runs.csv").exists():
             raise ValueError(

@@ -355,6 +355,36 @@ def test_one_value_of_an_ablation_is_shown_as_a_method_is(tmp_path: Path) -> Non
         main([str(out), "--check", "--out", str(tmp_path / "other")])
 
 
+@pytest.mark.usefixtures("few_figures")
+def test_runs_are_added_to_a_collection_whose_folders_are_gone(
+    made: dict[str, Any], tmp_path: Path
+) -> None:
+    """As if all had been collected together, in this order; a run again replaces its rows."""
+    first, other, last = made["paths"][0], made["paths"][1], made["paths"][3]
+    together, added = tmp_path / "together", tmp_path / "added"
+    assert main(["--collect", *map(str, (first, other, last)), "--out", str(together)]) == 0
+    moved = tmp_path / "runs" / first.name
+    shutil.copytree(first, moved)
+    assert main(["--add", str(moved), "--out", str(added)]) == 0  # there is nothing yet
+    shutil.rmtree(moved)
+    table = (added / "runs.csv").read_text()
+    former = table.replace("n_mixture_workers", "n_mixture")  # as collected earlier
+    (added / "runs.csv").write_text(former)
+    assert former != table
+    assert main(["--add", str(other), str(last), "--out", str(added)]) == 0
+    for name in ("runs", "curves", "tasks", "summary"):
+        assert (added / f"{name}.csv").read_text() == (together / f"{name}.csv").read_text()
+    longer = tmp_path / "runs" / other.name
+    shutil.copytree(other, longer)
+    rows = (longer / "evaluations.csv").read_text()
+    (longer / "evaluations.csv").write_text(rows.replace("\n250000,", "\n240000,"))
+    assert main(["--add", str(longer), "--out", str(added)]) == 0
+    runs = read_csv(added / "runs.csv")
+    assert [row["run"] for row in runs] == [path.name for path in (first, last, other)]
+    times = {row["run"]: row["timesteps"] for row in reversed(read_csv(added / "curves.csv"))}
+    assert times == {first.name: "250000", last.name: "250000", other.name: "240000"}
+
+
 def test_results_are_compact(made: dict[str, Any]) -> None:
     """30 kB a run at most, of 50 evaluations each: the 92 runs of the sweep stay under 3 MB."""
     size = sum((made["out"] / f"{n}.csv").stat().st_size for n in ("runs", "curves", "tasks"))
