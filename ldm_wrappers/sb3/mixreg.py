@@ -162,19 +162,9 @@ class MixregRecurrentPPO(SequenceRecurrentPPO):
     def _setup_model(self) -> None:
         super()._setup_model()
         whole = self.batch_size is None or self.batch_size == self.n_steps * self.n_envs
-        stock = self.rollout_buffer
-        assert isinstance(stock, SequenceRolloutBuffer)
-        self.rollout_buffer = MixregRolloutBuffer(
-            self.n_steps,
-            self.observation_space,
-            self.action_space,
-            stock.hidden_state_shape,
-            self.device,
-            gamma=self.gamma,
-            gae_lambda=self.gae_lambda,
-            n_envs=self.n_envs,
-            seed=self.seed,
-            time_limits=self._time_limits(),
+        self.rollout_buffer = self._whole_workers(
+            self.rollout_buffer,
+            MixregRolloutBuffer,
             alpha=self.mixreg_alpha,
             old_log_prob=self._log_prob if whole and self.n_epochs == 1 else None,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from gymnasium import spaces
@@ -11,6 +11,8 @@ from sb3_contrib import RecurrentPPO
 from ldm_wrappers.arguments import check_optional_seed
 from ldm_wrappers.sb3.rollout_buffer import SequenceRolloutBuffer
 from ldm_wrappers.sb3.time_limits import TimeLimits, inner_time_limits
+
+Buffer = TypeVar("Buffer", bound=SequenceRolloutBuffer)
 
 
 class SequenceRecurrentPPO(RecurrentPPO):
@@ -62,18 +64,22 @@ class SequenceRecurrentPPO(RecurrentPPO):
             )
         self.seed = check_optional_seed(self.seed)  # Python's random takes no NumPy integers
         super()._setup_model()
-        stock = self.rollout_buffer
-        self.rollout_buffer = SequenceRolloutBuffer(
+        self.rollout_buffer = self._whole_workers(self.rollout_buffer, SequenceRolloutBuffer)
+
+    def _whole_workers(self, stock: Any, kind: type[Buffer], **more: Any) -> Buffer:
+        """A buffer of whole workers of the sizes of ``stock``."""
+        return kind(
             self.n_steps,
             self.observation_space,
             self.action_space,
-            stock.hidden_state_shape,  # type: ignore[attr-defined]
+            stock.hidden_state_shape,
             self.device,
             gamma=self.gamma,
             gae_lambda=self.gae_lambda,
             n_envs=self.n_envs,
             seed=self.seed,
             time_limits=self._time_limits(),
+            **more,
         )
 
     @property
