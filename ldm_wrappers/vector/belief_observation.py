@@ -8,15 +8,13 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
-from ldm_wrappers.arguments import worker_seeds
 from ldm_wrappers.belief_observation import belief_observation_space
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.transition import FloatArray
 from ldm_wrappers.live_arguments import RecordLiveArguments
 from ldm_wrappers.vector.infos import (
-    refuse_final_keys,
     require_autoreset_mode,
-    require_full_reset,
+    reset_all,
     to_object_array,
     true_next_observations,
 )
@@ -67,10 +65,7 @@ class BeliefObservationWrapper(VectorWrapper, RecordLiveArguments):
         options: dict[str, Any] | None = None,
     ) -> tuple[FloatArray, dict[str, Any]]:
         """Reset all environments; every belief returns to the prior."""
-        require_full_reset(options, "BeliefObservationWrapper")
-        seeds = worker_seeds(seed, self.num_envs)
-        observations, infos = self.env.reset(seed=seeds, options=options)
-        refuse_final_keys(infos)
+        observations, infos = reset_all(self.env, seed, options, "BeliefObservationWrapper")
         self._observations = self.latent_dynamics.spec.observations(observations)
         self.tracker.reset()
         return self._join(self._observations), infos

@@ -8,16 +8,15 @@ import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
-from ldm_wrappers.arguments import check_integer, worker_seeds
+from ldm_wrappers.arguments import check_integer
 from ldm_wrappers.imagination import ExpectedReward, ImaginationScheme, MixtureScheme
 from ldm_wrappers.infos import set_aside
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.transition import FloatArray
 from ldm_wrappers.live_arguments import RecordLiveArguments
 from ldm_wrappers.vector.infos import (
-    refuse_final_keys,
     require_autoreset_mode,
-    require_full_reset,
+    reset_all,
     true_next_observations,
 )
 from ldm_wrappers.vector.saved_state import load_all_or_nothing, saved_observations
@@ -120,10 +119,7 @@ class ImaginaryRewardWrapper(VectorWrapper, RecordLiveArguments):
         options: dict[str, Any] | None = None,
     ) -> tuple[Any, dict[str, Any]]:
         """Reset all environments: beliefs return to the prior, new mixtures are drawn."""
-        require_full_reset(options, "ImaginaryRewardWrapper")
-        seeds = worker_seeds(seed, self.num_envs)
-        observations, infos = self.env.reset(seed=seeds, options=options)
-        refuse_final_keys(infos)
+        observations, infos = reset_all(self.env, seed, options, "ImaginaryRewardWrapper")
         self._observations = self.latent_dynamics.spec.observations(observations)
         self.tracker.reset()
         self.imagination.begin()

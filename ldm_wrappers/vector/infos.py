@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
+from ldm_wrappers.arguments import worker_seeds
 from ldm_wrappers.infos import MARK
 
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
@@ -171,10 +172,19 @@ def episode_starts(infos: Infos, ended: BoolArray) -> BoolArray:
     return np.where(rows, np.asarray(infos["episode_start"], bool), ended)
 
 
-def require_full_reset(options: dict[str, Any] | None, wrapper: str) -> None:
-    """Raise a ``ValueError`` for ``reset_mask`` above a wrapper that restarts tasks itself."""
+def reset_all(
+    env: VectorEnv[Any, Any, Any], seed: Any, options: dict[str, Any] | None, wrapper: str
+) -> tuple[Any, Infos]:
+    """Reset ``env`` as a whole, each worker with a stream of its own, for a ``wrapper`` around it.
+
+    Raises:
+        ValueError: Options ask for a part of the environments, or the infos have ``final_…`` keys.
+    """
     if options is not None and "reset_mask" in options:
         raise ValueError(
             f"{wrapper} resets all environments at once, got options {sorted(options)}; tasks "
             "begin anew by themselves where they end"
         )
+    observations, infos = env.reset(seed=worker_seeds(seed, env.num_envs), options=options)
+    refuse_final_keys(infos)
+    return observations, infos

@@ -9,16 +9,14 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
-from ldm_wrappers.arguments import worker_seeds
 from ldm_wrappers.latent_dynamics.transition import FloatArray, TransitionSpec
 from ldm_wrappers.rl2_observation import rl2_observation_space
 from ldm_wrappers.vector.infos import (
     BoolArray,
     episode_starts,
     final_observations,
-    refuse_final_keys,
     require_autoreset_mode,
-    require_full_reset,
+    reset_all,
     to_object_array,
 )
 
@@ -57,10 +55,7 @@ class RL2ObservationWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
         options: dict[str, Any] | None = None,
     ) -> tuple[FloatArray, dict[str, Any]]:
         """Reset all environments; there is no previous action or reward."""
-        require_full_reset(options, "RL2ObservationWrapper")
-        seeds = worker_seeds(seed, self.num_envs)
-        observations, infos = self.env.reset(seed=seeds, options=options)
-        refuse_final_keys(infos)
+        observations, infos = reset_all(self.env, seed, options, "RL2ObservationWrapper")
         n = self.num_envs
         actions = np.zeros((n, self._spec.action_size), np.float32)
         starts = np.ones(n, bool)

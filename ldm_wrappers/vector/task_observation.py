@@ -9,14 +9,13 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
-from ldm_wrappers.arguments import check_integer, worker_seeds
+from ldm_wrappers.arguments import check_integer
 from ldm_wrappers.belief_observation import with_unbounded_columns
 from ldm_wrappers.latent_dynamics.transition import FloatArray, TransitionSpec
 from ldm_wrappers.vector.infos import (
     final_observations,
-    refuse_final_keys,
     require_autoreset_mode,
-    require_full_reset,
+    reset_all,
     to_object_array,
 )
 
@@ -58,10 +57,7 @@ class TaskObservationWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
         options: dict[str, Any] | None = None,
     ) -> tuple[FloatArray, dict[str, Any]]:
         """Reset all environments."""
-        require_full_reset(options, "TaskObservationWrapper")
-        seeds = worker_seeds(seed, self.num_envs)
-        observations, infos = self.env.reset(seed=seeds, options=options)
-        refuse_final_keys(infos)
+        observations, infos = reset_all(self.env, seed, options, "TaskObservationWrapper")
         return self._join(observations, infos), infos
 
     def step(self, actions: Any) -> tuple[FloatArray, Any, Any, Any, dict[str, Any]]:
