@@ -11,7 +11,6 @@ from gymnasium.vector.utils import batch_space
 from ldm_wrappers.belief_observation import belief_observation_space
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.transition import FloatArray
-from ldm_wrappers.live_arguments import RecordLiveArguments
 from ldm_wrappers.vector.infos import (
     require_autoreset_mode,
     reset_all,
@@ -21,7 +20,7 @@ from ldm_wrappers.vector.infos import (
 from ldm_wrappers.vector.saved_state import load_all_or_nothing, saved_observations
 
 
-class BeliefObservationWrapper(VectorWrapper, RecordLiveArguments):
+class BeliefObservationWrapper(VectorWrapper):
     """Observation ``[s, posterior mean, posterior log-variance]``, float32.
 
     The belief has seen the transition that led to s; at the start of a task it is the prior. All
@@ -44,7 +43,6 @@ class BeliefObservationWrapper(VectorWrapper, RecordLiveArguments):
         *,
         buffer: TrajectoryBuffer | None = None,
     ) -> None:
-        RecordLiveArguments.__init__(self, latent_dynamics=latent_dynamics, buffer=buffer)
         super().__init__(env)
         require_autoreset_mode(env, AutoresetMode.SAME_STEP, "BeliefObservationWrapper")
         latent_dynamics.check_spaces(env.single_observation_space, env.single_action_space)

@@ -13,7 +13,6 @@ from ldm_wrappers.imagination import ExpectedReward, ImaginationScheme, MixtureS
 from ldm_wrappers.infos import set_aside
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.transition import FloatArray
-from ldm_wrappers.live_arguments import RecordLiveArguments
 from ldm_wrappers.vector.infos import (
     require_autoreset_mode,
     reset_all,
@@ -22,7 +21,7 @@ from ldm_wrappers.vector.infos import (
 from ldm_wrappers.vector.saved_state import load_all_or_nothing, saved_observations
 
 
-class ImaginaryRewardWrapper(VectorWrapper, RecordLiveArguments):
+class ImaginaryRewardWrapper(VectorWrapper):
     """The last ``n_mixture`` environments earn r̂ = decoder(Σ α⁽ⁱ⁾ m⁽ⁱ⁾, s, a, s') instead of r.
 
     The other ones are the paper's normal workers: their rewards stay, the encoder filters their
@@ -62,15 +61,6 @@ class ImaginaryRewardWrapper(VectorWrapper, RecordLiveArguments):
         imagination: ImaginationScheme | None = None,
         seed: int | None = None,
     ) -> None:
-        RecordLiveArguments.__init__(
-            self,
-            latent_dynamics=latent_dynamics,
-            n_mixture=n_mixture,
-            mixture=mixture,
-            buffer=buffer,
-            imagination=imagination,
-            seed=seed,
-        )
         super().__init__(env)
         n_mixture = check_integer("n_mixture", n_mixture, least=None)
         require_autoreset_mode(env, AutoresetMode.SAME_STEP, "ImaginaryRewardWrapper")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
@@ -26,7 +25,7 @@ from ldm_wrappers.vector.task_rows import reset_rows
 _OWN_INFOS = (*MULTI_EPISODE_INFOS, "final_obs", "final_info")
 
 
-class MultiEpisodeWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
+class MultiEpisodeWrapper(VectorWrapper):
     """The BAMDP of a task family: ``n_episodes`` episodes of one task, then a new task.
 
     Inside a meta-episode an environment whose episode ends is restarted on the same task by
@@ -81,13 +80,6 @@ class MultiEpisodeWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
         check_tasks: bool = True,
     ) -> None:
         n_episodes = check_integer("n_episodes", n_episodes)
-        gym.utils.RecordConstructorArgs.__init__(
-            self,
-            n_episodes=n_episodes,
-            finite_horizon=finite_horizon,
-            stagger=stagger,
-            check_tasks=check_tasks,
-        )
         super().__init__(env)
         require_autoreset_mode(env, AutoresetMode.DISABLED, "MultiEpisodeWrapper")
         require_array_observations(env.single_observation_space)

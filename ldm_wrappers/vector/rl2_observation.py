@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
@@ -21,7 +20,7 @@ from ldm_wrappers.vector.infos import (
 )
 
 
-class RL2ObservationWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
+class RL2ObservationWrapper(VectorWrapper):
     """Observation ``[s, encoded previous action, previous reward, episode start]``, float32.
 
     Discrete actions are one-hot. At the first observation of a meta-episode the action and the
@@ -37,7 +36,6 @@ class RL2ObservationWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
     """
 
     def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
-        gym.utils.RecordConstructorArgs.__init__(self)
         super().__init__(env)
         require_autoreset_mode(env, AutoresetMode.SAME_STEP, "RL2ObservationWrapper")
         self._spec = TransitionSpec.from_spaces(

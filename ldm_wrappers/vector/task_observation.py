@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
@@ -20,7 +19,7 @@ from ldm_wrappers.vector.infos import (
 )
 
 
-class TaskObservationWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
+class TaskObservationWrapper(VectorWrapper):
     """Observation ``[s, task]``, float32: what a policy learner can do that has nothing to infer.
 
     A diagnostic, not a baseline: a hidden task is shown. ``infos["next_obs"]`` stays without it.
@@ -38,7 +37,6 @@ class TaskObservationWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
 
     def __init__(self, env: VectorEnv[Any, Any, Any], task_dim: int) -> None:
         task_dim = check_integer("task_dim", task_dim)
-        gym.utils.RecordConstructorArgs.__init__(self, task_dim=task_dim)
         super().__init__(env)
         require_autoreset_mode(env, AutoresetMode.SAME_STEP, "TaskObservationWrapper")
         self._spec = TransitionSpec.from_spaces(

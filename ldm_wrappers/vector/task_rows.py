@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv, VectorWrapper
 
@@ -14,7 +13,7 @@ from ldm_wrappers.vector.infos import BoolArray, Infos, clear_rows, merge_rows
 _ROW_OPTIONS = ("task", "keep_task")
 
 
-class TaskRowsWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
+class TaskRowsWrapper(VectorWrapper):
     """``reset(options={"task": (num_envs, task_dim)})`` gives each environment its row.
 
     Gymnasium's ``SyncVectorEnv`` and ``AsyncVectorEnv`` hand one options dict to all environments
@@ -24,10 +23,6 @@ class TaskRowsWrapper(VectorWrapper, gym.utils.RecordConstructorArgs):
     Args:
         env: Vector environment of a family with hidden tasks.
     """
-
-    def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
-        gym.utils.RecordConstructorArgs.__init__(self)
-        super().__init__(env)
 
     def reset(
         self,
