@@ -7,7 +7,6 @@ splits, `task` and `keep_task` at reset, `info["task"]`, `info["is_success"]`, a
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 from gymnasium.utils import RecordConstructorArgs
 
+from ldm_envs.arguments import whole_number
 from ldm_envs.options import parse_scalar_reset
 from ldm_envs.task_table import Tasks, TaskTable
 from ldm_envs.tasks import FloatArray, TaskDistribution
@@ -258,10 +258,7 @@ _OPTIONS = ("task", "keep_task")
 
 
 def _seed(value: Any) -> int:
-    try:
-        seed = operator.index(value)
-    except TypeError:
-        seed = -1
-    if seed < 0:
+    seed = whole_number(value, least=0)
+    if seed is None:
         raise ValueError(f"Expected tasks that are non-negative integers (seeds), got {value!r}")
     return seed

@@ -13,6 +13,7 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from ldm_envs.arguments import check_render_mode, require_render_mode
 from ldm_envs.grid_rendering import Window, draw_ansi, draw_rgb
 from ldm_envs.task_env import TaskEnv
 from ldm_envs.tasks import FiniteTaskSet, TaskDistribution
@@ -138,11 +139,7 @@ class GridNaviEnv(TaskEnv[NDArray[np.float32], np.int64]):
 
     def __init__(self, split: str = "train", render_mode: str | None = None) -> None:
         self._set_split(split)
-        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
-            raise ValueError(
-                f"render_mode must be None or one of {self.metadata['render_modes']}, "
-                f"got {render_mode!r}"
-            )
+        check_render_mode(render_mode, self.metadata["render_modes"])
         self.render_mode = render_mode
         self.observation_space = _observation_space()
         self.action_space = spaces.Discrete(len(MOVES))
@@ -175,10 +172,7 @@ class GridNaviEnv(TaskEnv[NDArray[np.float32], np.int64]):
         goal = self._current_task()
         if self.render_mode == "ansi":
             return draw_ansi(self._position, goal, GRID_SIZE)
-        if self.render_mode is None:
-            raise ValueError(
-                f"render() needs a render_mode, one of {self.metadata['render_modes']}; got None"
-            )
+        require_render_mode(self.render_mode, self.metadata["render_modes"])
         frame = draw_rgb(self._position, goal, GRID_SIZE)
         if self.render_mode == "rgb_array":
             return frame
@@ -274,10 +268,7 @@ class GridNaviVectorEnv(TaskVectorEnv):
             ValueError: There is no render_mode.
             gymnasium.error.ResetNeeded: Before the first `reset`.
         """
-        if self.render_mode is None:
-            raise ValueError(
-                f"render() needs a render_mode, one of {self.metadata['render_modes']}; got None"
-            )
+        require_render_mode(self.render_mode, self.metadata["render_modes"])
         if not self._ready:
             raise ResetNeeded("Call reset() before render()")
         draw: Any = draw_ansi if self.render_mode == "ansi" else draw_rgb

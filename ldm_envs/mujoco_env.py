@@ -12,6 +12,7 @@ from gymnasium.envs.mujoco import MujocoEnv
 from gymnasium.envs.mujoco.mujoco_env import DEFAULT_SIZE
 from numpy.typing import NDArray
 
+from ldm_envs.arguments import check_render_mode, rebuild, require_render_mode
 from ldm_envs.mujoco_family import (
     DIVERGENCE_WARNINGS,
     TORSO,
@@ -59,11 +60,7 @@ class MujocoTaskEnv(TaskEnv[NDArray[np.float64], NDArray[np.float64]], MujocoEnv
         camera_name: str | None = None,
     ) -> None:
         self._set_split(split)
-        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
-            raise ValueError(
-                f"render_mode must be None or one of {self.metadata['render_modes']}, "
-                f"got {render_mode!r}"
-            )
+        check_render_mode(render_mode, self.metadata["render_modes"])
         self._kwargs: dict[str, Any] = {
             "split": split,
             "render_mode": render_mode,
@@ -133,18 +130,15 @@ class MujocoTaskEnv(TaskEnv[NDArray[np.float64], NDArray[np.float64]], MujocoEnv
     def render(self) -> Any:
         """A frame with the task drawn into the scene, as Gymnasium's `MujocoEnv.render`."""
         self._current_task()
-        if self.render_mode is None:
-            raise ValueError(
-                f"render() needs a render_mode, one of {self.metadata['render_modes']}; got None"
-            )
-        viewer = self._viewer(self.render_mode)
+        mode = require_render_mode(self.render_mode, self.metadata["render_modes"])
+        viewer = self._viewer(mode)
         viewer._markers.clear()  # the offscreen viewer leaves them for us to clear
         viewer._add_marker_to_scene = functools.partial(add_to_scene, viewer.scn)
         for marker in self.markers():
             viewer.add_marker(**marker)
         if self._own_view and self.camera_follows_torso:
             viewer.cam.lookat[:2] = self.data.xpos[TORSO, :2]
-        return self.mujoco_renderer.render(self.render_mode)
+        return self.mujoco_renderer.render(mode)
 
     def _viewer(self, render_mode: str) -> Any:
         """Gymnasium's viewer; a RuntimeError that names the way out where none can be made."""
@@ -195,14 +189,4 @@ class MujocoTaskEnv(TaskEnv[NDArray[np.float64], NDArray[np.float64]], MujocoEnv
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle and copy as constructor arguments plus state: no renderer travels."""
         state = self.get_state() if self._started else None
-        return _rebuild, (type(self), self._kwargs, self.spec, state)
-
-
-def _rebuild(
-    cls: type[MujocoTaskEnv], kwargs: dict[str, Any], spec: Any, state: dict[str, Any] | None
-) -> MujocoTaskEnv:
-    env = cls(**kwargs)
-    env.spec = spec
-    if state is not None:
-        env.set_state(state)
-    return env
+        return rebuild, (type(self), self._kwargs, self.spec, state)

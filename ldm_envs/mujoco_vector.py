@@ -16,10 +16,10 @@ from gymnasium.error import ClosedEnvironmentError
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from ldm_envs.arguments import check_positive
 from ldm_envs.mujoco_batch import BACKENDS, PhysicsBatch, make_physics
 from ldm_envs.mujoco_family import Array, MujocoFamily, Physics, check_action, is_sane
 from ldm_envs.vector_env import TaskVectorEnv
-from ldm_envs.vector_state import check_positive
 
 MAX_EPISODE_STEPS = 200
 

@@ -5,7 +5,6 @@ Everything is checked before anything changes, so a rejected reset leaves an env
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ldm_envs.arguments import whole_number
 from ldm_envs.tasks import FloatArray, TaskDistribution
 
 
@@ -109,14 +109,9 @@ def parse_seeds(seed: Any, num_envs: int) -> list[int | None]:
 
 
 def parse_seed(seed: Any) -> int:
-    """A seed of one environment as an int: NumPy integers and 0-d arrays are accepted."""
-    try:
-        if isinstance(seed, (bool, np.bool_)) or getattr(seed, "dtype", None) == np.bool_:
-            raise TypeError
-        value = operator.index(seed)
-    except TypeError:
-        raise ValueError(f"A seed must be a non-negative integer, got {seed!r}") from None
-    if value < 0:
+    """A seed of one environment as an int."""
+    value = whole_number(seed, least=0)
+    if value is None:
         raise ValueError(f"A seed must be a non-negative integer, got {seed!r}")
     return value
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from ldm_envs.arguments import check_positive, check_render_mode, rebuild
 from ldm_envs.tasks import FloatArray, TaskDistribution
 
 Array = NDArray[Any]
@@ -45,11 +45,7 @@ class TaskVectorState(VectorEnv[Array, Array, Array]):
             max_episode_steps = check_positive("max_episode_steps", max_episode_steps)
         self.max_episode_steps = max_episode_steps
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
-        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
-            raise ValueError(
-                f"render_mode must be None or one of {self.metadata['render_modes']}, "
-                f"got {render_mode!r}"
-            )
+        check_render_mode(render_mode, self.metadata["render_modes"])
         self.render_mode = render_mode
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
 
@@ -153,7 +149,7 @@ class TaskVectorState(VectorEnv[Array, Array, Array]):
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle and copy as constructor arguments plus state: without threads and windows."""
         state = self.get_state() if self._ready else None
-        return _rebuild, (type(self), self._constructor_kwargs(), self.spec, state)
+        return rebuild, (type(self), self._constructor_kwargs(), self.spec, state)
 
     def _get_physics(self) -> dict[str, Any]:
         """The dynamics' part of `get_state`."""
@@ -162,26 +158,6 @@ class TaskVectorState(VectorEnv[Array, Array, Array]):
     def _set_physics(self, physics: dict[str, Any]) -> None:
         """Take over `_get_physics`'s dict; ValueError, before any change, if it does not fit."""
         raise NotImplementedError
-
-
-def _rebuild(
-    cls: type[TaskVectorState], kwargs: dict[str, Any], spec: Any, state: dict[str, Any] | None
-) -> TaskVectorState:
-    env = cls(**kwargs)
-    env.spec = spec
-    if state is not None:
-        env.set_state(state)
-    return env
-
-
-def check_positive(name: str, value: Any) -> int:
-    """`value` as an int of at least 1 (NumPy integers and 0-d arrays too), or a ValueError."""
-    try:
-        if isinstance(value, (bool, np.bool_)) or operator.index(value) < 1:
-            raise TypeError
-    except TypeError:
-        raise ValueError(f"{name} must be a positive integer, got {value!r}") from None
-    return operator.index(value)
 
 
 def _autoreset_mode(value: AutoresetMode | str) -> AutoresetMode:

@@ -1,0 +1,52 @@
+"""Checks of constructor arguments, and environments made again from them."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+
+def check_positive(name: str, value: Any) -> int:
+    """`value` as an int of at least 1, or a ValueError."""
+    number = whole_number(value, least=1)
+    if number is None:
+        raise ValueError(f"{name} must be a positive integer, got {value!r}")
+    return number
+
+
+def whole_number(value: Any, least: int) -> int | None:
+    """`value` as an int, None if it is smaller than `least` or no integer.
+
+    NumPy integers and 0-d arrays are integers, booleans are not.
+    """
+    if isinstance(value, (bool, np.bool_)) or getattr(value, "dtype", None) == np.bool_:
+        return None
+    try:
+        number = operator.index(value)
+    except TypeError:
+        return None
+    return number if number >= least else None
+
+
+def check_render_mode(render_mode: str | None, known: list[str]) -> None:
+    """Raise a ValueError for an argument `render_mode` that is not `known`."""
+    if render_mode is not None and render_mode not in known:
+        raise ValueError(f"render_mode must be None or one of {known}, got {render_mode!r}")
+
+
+def require_render_mode(render_mode: str | None, known: list[str]) -> str:
+    """`render_mode` where `render` needs one; ValueError if there is none."""
+    if render_mode is None:
+        raise ValueError(f"render() needs a render_mode, one of {known}; got None")
+    return render_mode
+
+
+def rebuild(cls: Any, kwargs: dict[str, Any], spec: Any, state: dict[str, Any] | None) -> Any:
+    """What `__reduce__` of an environment names: constructor arguments, then the saved state."""
+    env = cls(**kwargs)
+    env.spec = spec
+    if state is not None:
+        env.set_state(state)
+    return env
