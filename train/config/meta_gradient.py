@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from train.config.settings import RunSettings, check_positive
+from train.config.settings import RunSettings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,18 +48,12 @@ class MetaGradientSettings(RunSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive(self, "n_tasks n_epochs learning_rate clip_range action_scale")
+        self._check("must be positive", "n_tasks n_epochs learning_rate clip_range action_scale")
         if self.n_episodes < 2:
             raise ValueError(
                 "n_episodes must be at least 2, some to adapt to and one to evaluate, got "
                 f"{self.n_episodes}"
             )
-        for name in ("inner_lr", "inner_kl_coef", "exploration_coef"):
-            value = getattr(self, name)
-            if value is not None and value < 0:
-                raise ValueError(f"{name} must be at least 0, got {value}")
-        for name in ("gamma", "gae_lambda"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
-        if not self.net_arch or min(self.net_arch) < 1:
-            raise ValueError(f"net_arch needs at least one positive width, got {self.net_arch}")
+        self._check("must not be negative", "inner_lr inner_kl_coef exploration_coef")
+        self._check("must lie in [0, 1]", "gamma gae_lambda")
+        self._check("must hold one or more widths of at least 1", "net_arch")

@@ -3,42 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from typing import Any, Literal
+from typing import Literal
 
-from train.config.settings import RunSettings, check_positive
-
-
-def check_not_negative(settings: Any, names: str) -> None:
-    """Raise a ``ValueError`` that shows the first of the settings below 0."""
-    for name in names.split():
-        value = getattr(settings, name)
-        if not (math.isfinite(value) and value >= 0):
-            raise ValueError(f"{name} must not be negative, got {value}")
-
-
-def check_share(settings: Any, names: str) -> None:
-    """Raise a ``ValueError`` that shows the first of the settings outside [0, 1]."""
-    for name in names.split():
-        value = getattr(settings, name)
-        if not 0.0 <= value <= 1.0:
-            raise ValueError(f"{name} must lie in [0, 1], got {value}")
-
-
-def check_widths(settings: Any, name: str) -> None:
-    """Raise a ``ValueError`` that shows hidden layers one of which has no width."""
-    widths = getattr(settings, name)
-    if min(widths, default=1) < 1:
-        raise ValueError(f"{name} must hold widths of at least 1, got {widths}")
-
-
-def check_adaptable(settings: RunSettings) -> None:
-    """Raise a ``ValueError`` unless there are episodes before the last one."""
-    if settings.n_episodes < 2:
-        raise ValueError(
-            f"n_episodes must be at least 2 for method {settings.method}, whose last episode needs "
-            f"others before it to infer the task from, got {settings.n_episodes}"
-        )
+from train.config.settings import RunSettings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,13 +43,18 @@ class OffPolicySettings(RunSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive(
-            self,
+        self._check(
+            "must be positive",
             "n_train_tasks n_workers initial_episodes updates_per_step replay_size batch_size "
             "learning_rate",
         )
-        check_share(self, "gamma tau")
-        check_widths(self, "net_arch")
+        self._check("must lie in [0, 1]", "gamma tau")
+        self._check("must hold widths of at least 1", "net_arch")
+        if self.n_episodes < 2:
+            raise ValueError(
+                f"n_episodes must be at least 2 for method {self.method}, whose last episode needs "
+                f"others before it to infer the task from, got {self.n_episodes}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,12 +86,12 @@ class PearlSettings(OffPolicySettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive(
-            self, "meta_batch prior_episodes latent_dim context_size reward_scale ent_coef"
+        self._check(
+            "must be positive",
+            "meta_batch prior_episodes latent_dim context_size reward_scale ent_coef",
         )
-        check_not_negative(self, "posterior_episodes kl_weight policy_regularization")
-        check_widths(self, "encoder_hidden_sizes")
-        check_adaptable(self)
+        self._check("must not be negative", "posterior_episodes kl_weight policy_regularization")
+        self._check("must hold widths of at least 1", "encoder_hidden_sizes")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,16 +147,16 @@ class MqlSettings(OffPolicySettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive(
-            self,
+        self._check(
+            "must be positive",
             "episodes_per_visit history_length context_dim policy_freq adapt_learning_rate "
             "snapshot_size adapt_batch_size propensity_c propensity_clip",
         )
-        check_not_negative(self, "exploration_noise target_noise snapshot_updates replay_updates")
-        check_share(self, "adapt_from")
-        if self.prox is not None:
-            check_not_negative(self, "prox")
-        check_adaptable(self)
+        self._check(
+            "must not be negative",
+            "exploration_noise target_noise snapshot_updates replay_updates prox",
+        )
+        self._check("must lie in [0, 1]", "adapt_from")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,16 +206,15 @@ class MierSettings(OffPolicySettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive(
-            self,
+        self._check(
+            "must be positive",
             "meta_batch prior_episodes context_dim context_steps context_learning_rate "
             "model_learning_rate reward_scale test_context_steps",
         )
-        check_not_negative(self, "adapted_episodes relabel_updates test_model_updates")
-        check_share(self, "adapt_from real_share")
+        self._check("must not be negative", "adapted_episodes relabel_updates test_model_updates")
+        self._check("must lie in [0, 1]", "adapt_from real_share")
         if self.relabel_batch_size < 2:
             raise ValueError(
                 f"relabel_batch_size must be at least 2, got {self.relabel_batch_size}"
             )
-        check_widths(self, "model_hidden_sizes")
-        check_adaptable(self)
+        self._check("must hold widths of at least 1", "model_hidden_sizes")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +16,7 @@ from ldm_wrappers.imagination.schemes import (
 )
 from ldm_wrappers.latent_dynamics import LatentDynamicsConfig
 from train.config.methods import get_method
-from train.config.settings import RunSettings, check_at_least_one, check_positive
+from train.config.settings import RunSettings
 
 _MIXTURE, _IMAGINATION = DirichletMixture(), ExpectedReward()  # the paper's
 
@@ -105,27 +104,15 @@ class PolicySettings(RunSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive(
-            self,
+        self._check(
+            "must be positive",
             "n_workers n_steps n_epochs n_minibatches learning_rate optimizer_eps clip_range "
-            "max_grad_norm lstm_hidden_size mixreg_alpha",
+            "max_grad_norm lstm_hidden_size mixreg_alpha target_kl clip_range_vf",
         )
-        for name in ("ent_coef", "vf_coef"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"{name} must not be negative, got {value}")
-        for name in ("target_kl", "clip_range_vf"):
-            if getattr(self, name) is not None:
-                check_positive(self, name)
-        for name in ("gamma", "gae_lambda", "lr_decay_start"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
-        if not math.isfinite(self.log_std_init):
-            raise ValueError(f"log_std_init must be finite, got {self.log_std_init}")
-        if not 0.0 <= self.policy_ema_decay < 1.0:
-            raise ValueError(f"policy_ema_decay must lie in [0, 1), got {self.policy_ema_decay}")
-        if not self.net_arch or min(self.net_arch) < 1:
-            raise ValueError(f"net_arch needs at least one positive width, got {self.net_arch}")
+        self._check("must not be negative", "ent_coef vf_coef")
+        self._check("must lie in [0, 1]", "gamma gae_lambda lr_decay_start")
+        self._check("must lie in [0, 1)", "policy_ema_decay")
+        self._check("must hold one or more widths of at least 1", "net_arch")
         if self.n_workers % self.n_minibatches:
             raise ValueError(
                 f"n_minibatches must divide n_workers = {self.n_workers}, got {self.n_minibatches}"
@@ -162,14 +149,15 @@ class OnPolicySettings(LatentDynamicsConfig, PolicySettings):
     def __post_init__(self) -> None:
         PolicySettings.__post_init__(self)
         LatentDynamicsConfig.__post_init__(self)
-        check_positive(
-            self, "vae_learning_rate vae_updates vae_trajectories vae_buffer_trajectories"
+        self._check(
+            "must be positive",
+            "vae_learning_rate vae_updates vae_trajectories vae_buffer_trajectories "
+            "vae_max_grad_norm",
         )
-        check_at_least_one(self, "vae_encoded_lengths vae_decoded_steps vae_decay_updates")
-        if not 0.0 <= self.vae_ema_decay < 1.0:
-            raise ValueError(f"vae_ema_decay must lie in [0, 1), got {self.vae_ema_decay}")
-        if self.vae_max_grad_norm is not None:
-            check_positive(self, "vae_max_grad_norm")
+        self._check(
+            "must be at least 1 or None", "vae_encoded_lengths vae_decoded_steps vae_decay_updates"
+        )
+        self._check("must lie in [0, 1)", "vae_ema_decay")
         if get_method(self.method).imaginary:
             self._check_imaginary_tasks()
 

@@ -7,6 +7,7 @@ import functools
 import math
 import types
 import typing
+from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
 from ldm_wrappers.imagination.schemes import scheme_kinds
@@ -14,6 +15,17 @@ from train.config.methods import get_method
 from train.config.old_runs import DEFAULTS_FOR_OLD_RUNS, with_present_names
 
 Settings = TypeVar("Settings", bound="RunSettings")
+
+# what a setting's value must satisfy, as messages say it
+_RULES: dict[str, Callable[[Any], bool]] = {
+    "must be positive": lambda value: value > 0,
+    "must not be negative": lambda value: value >= 0,
+    "must be at least 1 or None": lambda value: value >= 1,
+    "must lie in [0, 1]": lambda value: 0 <= value <= 1,
+    "must lie in [0, 1)": lambda value: 0 <= value < 1,
+    "must hold widths of at least 1": lambda value: min(value, default=1) >= 1,
+    "must hold one or more widths of at least 1": lambda value: min(value, default=0) >= 1,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,13 +91,24 @@ class RunSettings:
     def __post_init__(self) -> None:
         get_method(self.method)
         check_types(self)
-        check_positive(
-            self,
+        self._check(
+            "must be positive",
             "total_timesteps n_episodes eval_interval eval_tasks log_interval checkpoint_interval",
         )
-        check_at_least_one(self, "num_threads max_episode_steps")
+        self._check("must be at least 1 or None", "num_threads max_episode_steps")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed must lie in [0, 2^32), got {self.seed}")
+
+    def _check(self, rule: str, names: str) -> None:
+        """Hold some settings to one of the rules; ``None`` is fine where the type admits it.
+
+        Raises:
+            ValueError: One that does not fit; the message shows its value.
+        """
+        for name in names.split():
+            value = getattr(self, name)
+            if value is not None and not _RULES[rule](value):
+                raise ValueError(f"{name} {rule}, got {value}")
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able dictionary that :meth:`from_dict` reads back."""
@@ -110,22 +133,6 @@ class RunSettings:
             for name, value in values.items()
         }
         return cls(**fixed)
-
-
-def check_positive(settings: Any, names: str) -> None:
-    """Raise a ``ValueError`` that shows the first of the settings that is not positive."""
-    for name in names.split():
-        value = getattr(settings, name)
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{name} must be positive, got {value}")
-
-
-def check_at_least_one(settings: Any, names: str) -> None:
-    """Raise a ``ValueError`` that shows the first of the settings below 1; ``None`` is fine."""
-    for name in names.split():
-        value = getattr(settings, name)
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be at least 1 or None, got {value}")
 
 
 def check_types(settings: Any) -> None:
