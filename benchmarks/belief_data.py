@@ -17,8 +17,9 @@ import ldm_envs  # noqa: F401  registers the ids
 from ldm_envs.ant import ANT_DIR, ANT_GOAL
 from ldm_envs.half_cheetah import HALF_CHEETAH_VEL
 from ldm_envs.mujoco_family import MujocoFamily, Physics, Transition
-from ldm_envs.tasks import TaskDistribution
+from ldm_envs.tasks import TaskSet
 from ldm_wrappers.latent_dynamics import TrajectoryBuffer, TransitionSpec
+from train.common.envs import task_distribution
 
 Array = NDArray[np.float32]
 FAMILIES: dict[str, MujocoFamily] = {
@@ -58,6 +59,12 @@ class Trajectories:
     velocities: Array
     lengths: NDArray[np.int64]
     tasks: Array
+
+    def task_set(self) -> TaskSet:
+        """The tasks of their split."""
+        distribution: Any = task_distribution(self.env_id)
+        task_set: TaskSet = distribution[self.split]
+        return task_set
 
     def valid(self) -> NDArray[np.bool_]:
         """Which steps are transitions, bool (n, T)."""
@@ -151,11 +158,8 @@ def relabelled(trajectories: Trajectories, times: int, seed: int) -> Trajectorie
     The scripted policies do not look at rewards, so that these are trajectories that could have
     been collected.
     """
-    env = gym.make(trajectories.env_id)
-    distribution: TaskDistribution = env.get_wrapper_attr("task_distribution")
-    env.close()
     n, rng = len(trajectories.lengths), np.random.default_rng(seed)
-    tasks = distribution[trajectories.split].sample(rng, n * times).reshape(n, times, -1)
+    tasks = trajectories.task_set().sample(rng, n * times).reshape(n, times, -1)
     rewards = trajectories.rewards_of(tasks) * trajectories.valid()[..., None]
     repeated: dict[str, Any] = {
         name: np.repeat(getattr(trajectories, name), times, axis=0) for name in ARRAYS

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.belief_data import Trajectories
-from ldm_envs.tasks import TaskDistribution
 
 NOISE = 0.1
 """Standard deviation of the rewards' assumed noise, so that a finite set of tasks has weights."""
@@ -51,11 +49,8 @@ def exact_errors(
 
 def particles(trajectories: Trajectories, n: int, rng: np.random.Generator) -> NDArray[np.float32]:
     """All tasks of the trajectories' split if it is finite, else ``n`` draws: (k, task_dim)."""
-    env = gym.make(trajectories.env_id)
-    distribution: TaskDistribution = env.get_wrapper_attr("task_distribution")
-    env.close()
-    tasks = distribution[trajectories.split].tasks
-    return distribution[trajectories.split].sample(rng, n) if tasks is None else tasks
+    task_set = trajectories.task_set()
+    return task_set.sample(rng, n) if task_set.tasks is None else task_set.tasks
 
 
 def _weights(energy: NDArray[np.float64]) -> NDArray[np.float64]:

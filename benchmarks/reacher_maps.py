@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ldm_wrappers import DirichletMixture, LatentDynamics
 from ldm_wrappers.imagination import SavedBeliefs
 from train.analysis.tables import write_csv
+from train.common.places import reward_fields
 from train.plots.style import figure, save
 
 N_ANGLES = 72
@@ -40,14 +40,7 @@ def postures() -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
 def best_places(model: LatentDynamics, latents: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """The fingertip with the highest decoded reward of each latent, (n, 2)."""
     observations, tips = postures()
-    rows = model.to_tensor(observations)
-    still = torch.zeros(len(rows), model.spec.action_columns)
-    found = []
-    for latent in latents:
-        row = model.to_tensor(latent[None]).expand(len(rows), -1)
-        rewards = model.imagine_reward(row, rows, still, rows)
-        found.append(tips[int(rewards.argmax())])
-    return np.array(found)
+    return tips[reward_fields(model, observations, latents).argmax(1)]
 
 
 def main() -> None:

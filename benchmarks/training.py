@@ -17,7 +17,6 @@ import statistics
 import time
 from pathlib import Path
 
-import torch
 from sb3_contrib import RecurrentPPO
 from stable_baselines3.common.vec_env import VecNormalize
 
@@ -27,6 +26,7 @@ from benchmarks.stepping import MODELS, raw_rate
 from ldm_envs.mujoco_vector import available_cores
 from ldm_wrappers.sb3 import LatentDynamicsCallback, VectorEnvAdapter
 from train.common.envs import meta_episode_length
+from train.common.parts import ppo_arguments
 from train.config.on_policy import OnPolicySettings
 from train.config.presets import resolve
 from train.recurrent_ppo import build, training_env
@@ -62,34 +62,13 @@ class StockTraining:
                 norm_reward=config.normalize_reward,
                 gamma=config.gamma,
             )
-        rmsprop = config.optimizer == "rmsprop"
-        self.algorithm = RecurrentPPO(
-            "MlpLstmPolicy",
-            vec_env,
-            learning_rate=config.learning_rate,
-            n_steps=config.n_steps,
-            batch_size=config.n_steps * config.n_workers // config.n_minibatches,
-            n_epochs=config.n_epochs,
-            gamma=config.gamma,
-            gae_lambda=config.gae_lambda,
-            clip_range=config.clip_range,
-            target_kl=config.target_kl,
-            ent_coef=config.ent_coef,
-            vf_coef=config.vf_coef,
-            max_grad_norm=config.max_grad_norm,
-            normalize_advantage=config.normalize_advantage,
-            device=config.device,
-            seed=config.seed,
-            policy_kwargs={
-                "net_arch": list(config.net_arch),
-                "log_std_init": config.log_std_init,
-                "lstm_hidden_size": config.lstm_hidden_size,
-                "shared_lstm": True,
-                "enable_critic_lstm": False,
-                "optimizer_class": torch.optim.RMSprop if rmsprop else torch.optim.Adam,
-                "optimizer_kwargs": {"eps": config.optimizer_eps},
-            },
-        )
+        arguments = ppo_arguments(config, vec_env, config.device)
+        arguments["policy_kwargs"] |= {
+            "lstm_hidden_size": config.lstm_hidden_size,
+            "shared_lstm": True,
+            "enable_critic_lstm": False,
+        }
+        self.algorithm = RecurrentPPO("MlpLstmPolicy", vec_env, **arguments)
 
     def run(self, timesteps: int) -> None:
         """Train for ``timesteps`` more steps."""
