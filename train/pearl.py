@@ -11,6 +11,7 @@ its default is the preset's, of ``train/config/presets``.
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
@@ -19,7 +20,6 @@ if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
 from train.common import training
 from train.config.off_policy import PearlSettings as Settings
 from train.off_policy.pearl import PearlLearner
-from train.persistence.run_folder import RunFolder
 
 
 def build(config: Settings) -> PearlLearner:
@@ -31,14 +31,9 @@ def build(config: Settings) -> PearlLearner:
     return PearlLearner(config)
 
 
-def train(config: Settings, resume: RunFolder | None = None) -> RunFolder:
-    """Visit of train tasks ▸ gradient steps ▸ evaluation, metrics, checkpoint; and again."""
-    return training.train(config, build, resume)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Parse the command line, train, and say where the results are."""
-    return training.main("train.pearl", build, arguments)
+# Visit of train tasks ▸ gradient steps ▸ evaluation, metrics, checkpoint; and again.
+train = partial(training.train, build)
+main = partial(training.main, "train.pearl", build)
 
 
 if __name__ == "__main__":

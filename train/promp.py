@@ -12,6 +12,7 @@ bottom: the rollouts, what is minimised, and how they are put together. An itera
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
@@ -30,7 +31,6 @@ from train.meta_gradient.learner import MetaGradientLearner
 from train.meta_gradient.objectives import Objective
 from train.meta_gradient.policy import MetaPolicy
 from train.meta_gradient.rollouts import TaskRollouts
-from train.persistence.run_folder import RunFolder
 
 
 def meta_policy(config: Settings, env: FiniteCheckWrapper, device: str) -> MetaPolicy:
@@ -88,14 +88,9 @@ def build(config: Settings) -> MetaGradientLearner:
     return MetaGradientLearner(config, policy, objective(config), rollouts, task_set, length)
 
 
-def train(config: Settings, resume: RunFolder | None = None) -> RunFolder:
-    """Rollouts, adaptation, outer updates ▸ evaluation, metrics, checkpoint; and again."""
-    return training.train(config, build, resume)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Parse the command line, train, and say where the results are."""
-    return training.main("train.promp", build, arguments)
+# Rollouts, adaptation, outer updates ▸ evaluation, metrics, checkpoint; and again.
+train = partial(training.train, build)
+main = partial(training.main, "train.promp", build)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,6 @@ from train.common.parts import (
 )
 from train.config.methods import get_method
 from train.config.on_policy import OnPolicySettings as Settings
-from train.persistence.run_folder import RunFolder
 
 # --- the wrapper chain, from the inside out -------------------------------------------------------
 
@@ -133,14 +132,9 @@ def build(config: Settings) -> OnPolicyLearner:
     return OnPolicyLearner(config, env, algorithm, partial(shown, config), trainer)
 
 
-def train(config: Settings, resume: RunFolder | None = None) -> RunFolder:
-    """Rollout ▸ policy update beside VAE updates ▸ evaluation, metrics, checkpoint; and again."""
-    return training.train(config, build, resume)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Parse the command line, train, and say where the results are."""
-    return training.main("train.recurrent_ppo", build, arguments)
+# Rollout ▸ policy update beside VAE updates ▸ evaluation, metrics, checkpoint; and again.
+train = partial(training.train, build)
+main = partial(training.main, "train.recurrent_ppo", build)
 
 
 if __name__ == "__main__":

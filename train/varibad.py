@@ -9,6 +9,7 @@ how they are put together; the loop around them is in ``train/common/training.py
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
@@ -34,7 +35,6 @@ from train.common.parts import (
 )
 from train.config.methods import get_method
 from train.config.on_policy import OnPolicySettings as Settings
-from train.persistence.run_folder import RunFolder
 
 
 def training_env(
@@ -79,14 +79,9 @@ def build(config: Settings) -> OnPolicyLearner:
     return OnPolicyLearner(config, env, algorithm, show, vae_trainer(config, model, buffer))
 
 
-def train(config: Settings, resume: RunFolder | None = None) -> RunFolder:
-    """Rollout ▸ policy update beside VAE updates ▸ evaluation, metrics, checkpoint; and again."""
-    return training.train(config, build, resume)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Parse the command line, train, and say where the results are."""
-    return training.main("train.varibad", build, arguments)
+# Rollout ▸ policy update beside VAE updates ▸ evaluation, metrics, checkpoint; and again.
+train = partial(training.train, build)
+main = partial(training.main, "train.varibad", build)
 
 
 if __name__ == "__main__":

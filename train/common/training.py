@@ -42,14 +42,19 @@ def main(program: str, build: Build, arguments: list[str] | None = None) -> int:
     """
     with report_errors():
         config, resumed = parse(program, arguments)
-        folder = train(config, build, resumed)
+        folder = train(build, config, resumed)
         print(f"run folder: {folder.path}")
         print(f"pictures and tables: {trust(config)}python -m train.evaluate {folder.path}")
     return 0
 
 
-def train(config: RunSettings, build: Build, resume: RunFolder | None = None) -> RunFolder:
+def train(build: Build, config: RunSettings, resume: RunFolder | None = None) -> RunFolder:
     """Train one run from its configuration, or resume one, and save what it learned.
+
+    Args:
+        build: Makes the learner of a configuration.
+        config: The configuration.
+        resume: The run to resume.
 
     Raises:
         TrainingStopped: Ctrl-C or SIGTERM came; a checkpoint has been written.
