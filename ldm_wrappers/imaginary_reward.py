@@ -25,7 +25,7 @@ FEW = 3  # beliefs that a task mixes by default where many are saved
 
 
 class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArguments):
-    """Pays r̂ = decoder(Σ α⁽ⁱ⁾ m⁽ⁱ⁾, s, a, s') instead of the environment's reward.
+    """The reward is r̂ = decoder(Σ α⁽ⁱ⁾ m⁽ⁱ⁾, s, a, s') instead of the environment's.
 
     The environment becomes the paper's mixture worker (section 3.3). Its beliefs m⁽ⁱ⁾ come from
     ``beliefs``: a :class:`BeliefPool` that other environments of the process publish to (through

@@ -12,7 +12,7 @@ Array = NDArray[Any]
 
 N_EQUAL_TASKS = 32
 """Meta-episodes of one and the same task before :class:`TaskWatch` warns: even of two equally
-likely tasks, so many alike have a probability of 5e-10."""
+likely tasks, this many alike have a probability of 5e-10."""
 
 _REMEDY = (
     "ldm_envs.TaskMethodWrapper, TaskAttributeWrapper or TaskSeedWrapper around each environment "

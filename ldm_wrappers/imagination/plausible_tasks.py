@@ -36,7 +36,7 @@ class PlausibleTasks(SavedScheme):
         relative: Whether the threshold is relative.
         n_remembered_transitions: How many transitions of all mixture workers together relative
             thresholds and candidates are computed from; the last rollout is a good choice.
-        n_candidates: Draw so many mixtures for each imaginary task, and keep those with high
+        n_candidates: Draw this many mixtures for each imaginary task, and keep those with high
             rewards where few others have them
             (:func:`~ldm_wrappers.imagination.candidates.keep_rare`), so that tasks differ. 1
             keeps what is drawn.

@@ -38,7 +38,7 @@ def imagination_from_dict(values: dict[str, Any]) -> Imagination:
 def _from_dict(values: dict[str, Any], union: Any) -> Any:
     kinds, settings = scheme_kinds(union), dict(values)
     if settings.get("kind") == ExpectedReward.kind():
-        settings.setdefault("belief_samples", False)  # younger than runs of version 0.2 may be
+        settings.setdefault("belief_samples", False)  # newer than some runs of version 0.2
     kind = settings.pop("kind", None)
     if kind not in kinds:
         raise ValueError(f"kind must be one of {sorted(kinds)}, got {kind!r}")

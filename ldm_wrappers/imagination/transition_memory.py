@@ -1,4 +1,4 @@
-"""The transitions that mixture workers have met lately, and how likely their high rewards are."""
+"""Recent transitions of mixture workers, and how likely their high rewards are."""
 
 from __future__ import annotations
 

@@ -223,7 +223,7 @@ class MultiEpisodeWrapper(VectorWrapper):
         self._episode[...] = state["episode"]
         self._returns[...] = state["returns"]
         self._lengths[...] = state["lengths"]
-        self._remaining[...] = state.get("remaining", 0)  # younger than some checkpoints
+        self._remaining[...] = state.get("remaining", 0)  # newer than some checkpoints
         if self._watch is not None:
             self._watch.forget()
 

@@ -191,7 +191,7 @@ def chosen_device(name: str) -> str:
     """The device called ``name`` if it is there; ``auto`` takes a GPU where there is one.
 
     Raises:
-        ValueError: There is no such device; stable-baselines3 would take the CPU in silence.
+        ValueError: There is no such device; stable-baselines3 would silently take the CPU.
     """
     try:
         device = torch.device(get_device("auto") if name == "auto" else name)

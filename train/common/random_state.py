@@ -31,6 +31,6 @@ def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
     torch.set_rng_state(torch.from_numpy(state["torch"]))
     if "cuda" in state and device.type == "cuda":
         saved = state["cuda"]
-        if isinstance(saved, list):  # checkpoints of before held the states of all GPUs
+        if isinstance(saved, list):  # older checkpoints held the states of all GPUs
             saved = saved[device.index or 0]
         torch.cuda.set_rng_state(torch.from_numpy(saved), device)

@@ -52,7 +52,7 @@ def play(
         actor: A :class:`train.common.learner.Actor`.
         seed: Seed of the reset.
         options: Options of the reset, such as ``{"task": …}``.
-        forever: Go on with further meta-episodes; the caller stops.
+        forever: Continue with further meta-episodes; the caller stops.
     """
     n = env.num_envs
     observations, _ = env.reset(seed=seed, options=options)

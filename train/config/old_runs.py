@@ -11,7 +11,7 @@ FORMER_NAMES = {
     "policy_averaging": "policy_ema_decay",
     "vae_averaging": "vae_ema_decay",
 }
-# settings that are younger than runs of version 0.2 may be, with the value that those had
+# settings that are newer than some runs of version 0.2, with the value that those had
 DEFAULTS_FOR_OLD_RUNS: dict[str, Any] = {
     "env_kwargs": (), "max_episode_steps": None, "observation_keys": (),
     "flatten_observation": False, "vectorization": "sync", "eval_env_id": "",

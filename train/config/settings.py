@@ -118,12 +118,12 @@ class RunSettings:
     def from_dict(cls: type[Settings], values: dict[str, Any]) -> Settings:
         """Inverse of :meth:`to_dict`; unknown or missing settings are a ``ValueError``.
 
-        Settings may have the name that they had when the run was made, and those that are younger
-        get the value that it had without them (``train/config/old_runs.py``).
+        Settings may have the name that they had when the run was made, and newer ones get
+        the value that it had without them (``train/config/old_runs.py``).
         """
         known = {field.name for field in dataclasses.fields(cls)}
-        younger = {k: value for k, value in DEFAULTS_FOR_OLD_RUNS.items() if k in known}
-        values = {**younger, **with_present_names(values)}
+        newer = {k: value for k, value in DEFAULTS_FOR_OLD_RUNS.items() if k in known}
+        values = {**newer, **with_present_names(values)}
         given = set(values)
         if known != given:
             unknown, missing = sorted(given - known), sorted(known - given)

@@ -181,7 +181,7 @@ def check_module(env_id: str) -> None:
     ``LDM_TRUST_MODULES`` lists (separated by commas) and our own are imported.
 
     Raises:
-        ValueError: The module is none of them.
+        ValueError: The module is not one of them.
     """
     module = env_id.rpartition(":")[0]
     trusted = ["ldm_envs", *os.environ.get("LDM_TRUST_MODULES", "").split(",")]

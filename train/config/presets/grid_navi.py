@@ -83,7 +83,7 @@ _GRID_PPO: dict[str, Any] = {
     "total_timesteps": 5_000_000,
 }
 # Imaginary tasks as the paper has them: of present beliefs, so that they change while workers still
-# explore, with weights per latent dimension as in the authors' code, and paying the decoder's
+# explore, with weights per latent dimension as in the authors' code, and with the decoder's
 # expected rewards, a mean over dropout masks. With normalised rewards, more mixtures and fewer VAE
 # updates, as in the default, these reached fewer unseen goals.
 _GRID_PRESENT_BELIEFS: dict[str, Any] = {
