@@ -135,13 +135,7 @@ class RewardDecoder(nn.Module):
     ) -> torch.Tensor:
         """Raw output: a logit (Bernoulli) or a scaled reward (Gaussian), shape (…,).
 
-        Args:
-            latents: float32 (…, latent_dim).
-            observations: float32 (…, observation_size).
-            actions: float32 (…, action_columns).
-            next_observations: float32 (…, observation_size).
-            mask: Drop embedded inputs by these masks of :meth:`dropout_mask`, float32
-                (…, embedding_size), broadcast against the transitions; ``None`` drops nothing.
+        Arguments as :meth:`LatentDynamics.imagine_reward`.
         """
         part = self.transition_part(observations, actions, next_observations, mask)
         return self.head(latents, part, next_observations)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import textwrap
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from train.common.evaluation import SplitResult
 from train.config.grouping import IGNORED_IN_GROUPS
@@ -64,22 +67,20 @@ def group_runs(folders: list[RunFolder]) -> dict[str, list[RunFolder]]:
 
 def print_table(results: list[SplitResult]) -> None:
     """Mean return per split and episode, and the tasks reached at the last one."""
-    _print(_lines(results))
+    _print(_shown(results))
 
 
 def print_joint_table(runs: list[tuple[RunFolder, list[SplitResult]]]) -> None:
     """The same for several runs, one below the other."""
-    lines: list[list[str]] = []
     groups = group_runs([folder for folder, _ in runs])
     names = {id(folder): name for name, group in groups.items() for folder in group}
-    for folder, results in runs:
-        name = f"{names[id(folder)]}, seed {folder.config.seed}"
-        for index, line in enumerate(_lines(results)):
-            if index == 0 and (not lines or len(lines[0]) != len(line) + 1):
-                lines.append(["run", *line])
-            elif index:
-                lines.append([name, *line])
-    _print(lines)
+    _print(
+        [
+            {"run": f"{names[id(folder)]}, seed {folder.config.seed}", **row}
+            for folder, results in runs
+            for row in _shown(results)
+        ]
+    )
 
 
 def write_csv(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -97,23 +98,15 @@ def _short(value: Any) -> str:
     return f"{value:g}" if number else str(value)
 
 
-def _lines(results: list[SplitResult]) -> list[list[str]]:
-    n_episodes = results[0].returns.shape[1]
-    head = ["split", "tasks", *(f"return {k + 1}" for k in range(n_episodes))]
-    lines = [[*head, f"reached at {n_episodes}"]]
+def _shown(results: list[SplitResult]) -> list[dict[str, str]]:
+    rows = []
     for result in results:
-        means = [f"{value:.2f}" for value in result.mean_returns]
+        means = {f"return {k}": f"{value:.2f}" for k, value in enumerate(result.mean_returns, 1)}
         reached = "-" if result.n_reached is None else str(result.n_reached[-1])
-        lines.append([result.split, str(len(result.returns)), *means, reached])
-    return lines
+        last = {f"reached at {len(means)}": reached}
+        rows.append({"split": result.split, "tasks": str(len(result.returns)), **means, **last})
+    return rows
 
 
-def _print(lines: list[list[str]]) -> None:
-    columns = max(len(line) for line in lines)
-    widths = [max(len(line[i]) for line in lines if i < len(line)) for i in range(columns)]
-    for line in lines:
-        cells = [
-            cell.ljust(width) if not cell[:1].isdigit() and cell[:1] != "-" else cell.rjust(width)
-            for cell, width in zip(line, widths, strict=False)
-        ]
-        print("  " + "  ".join(cells).rstrip())
+def _print(rows: list[dict[str, str]]) -> None:
+    print(textwrap.indent(pd.DataFrame(rows).fillna("").to_string(index=False), "  "))
