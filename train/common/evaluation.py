@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+from gymnasium.vector import VectorWrapper
 
 from train.common.belief_error import BeliefErrors
 from train.common.envs import base_env, evaluation_batches, evaluation_env
@@ -50,6 +51,26 @@ class SplitResult:
         return None if self.reached is None else [int(n) for n in self.reached.sum(0)]
 
 
+class StepSuccess(VectorWrapper):
+    """Adds ``infos["step_success"]``: the step's own ``is_success``, where there is one.
+
+    Put inside the meta-episodes. Around them, infos of a step that ended an inner episode are
+    those of the restart, whose ``is_success`` is about the next episode.
+
+    Args:
+        env: Environments that never reset by themselves.
+    """
+
+    handles_reset_mask = True  # for MultiEpisodeWrapper: nothing is kept per environment
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Step, and keep what it says of success under another name."""
+        *result, infos = self.env.step(actions)
+        if "is_success" in infos:
+            infos = {**infos, "step_success": np.array(infos["is_success"], bool)}
+        return *result, infos
+
+
 class Evaluator:
     """Runs one meta-episode per task, all tasks of all splits of an environment as one batch.
 
@@ -66,7 +87,8 @@ class Evaluator:
         for config, tasks in evaluation_batches(learner.config):
             sizes = [config.eval_tasks if t is None else len(t) for t in tasks.values()]
             bounds = np.cumsum([0, *sizes])
-            env = FiniteCheckWrapper(base_env(config, int(bounds[-1]), "train", "sync"))
+            base = base_env(config, int(bounds[-1]), "train", "sync")
+            env = StepSuccess(FiniteCheckWrapper(base))
             self._batches.append((evaluation_env(learner, env), tasks, bounds))
 
     def evaluate(self, actor: Actor) -> list[SplitResult]:
@@ -91,15 +113,12 @@ class Evaluator:
         for step in play(env, actor, seed=self.seed, options=options):
             if beliefs is not None:
                 beliefs.add(step)
-            success = step.infos.get("is_success")
             if step.ended.any():
-                final = step.infos["final_info"]
                 done_now = step.ended & step.running
-                returns[done_now] = final["episode_returns"][done_now]
-                success = final.get("is_success", success)
-            if success is not None:
+                returns[done_now] = step.infos["final_info"]["episode_returns"][done_now]
+            if "step_success" in step.infos:
                 reports_success = True
-                hits = step.running & np.asarray(success, bool)
+                hits = step.running & step.infos["step_success"]
                 reached[hits, step.episode[hits]] = True
         judged = None if beliefs is None else beliefs.per_row()
         results = []

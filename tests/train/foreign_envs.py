@@ -1,0 +1,44 @@
+"""Environments as strangers write them, for whole evaluations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from ldm_envs import FiniteTaskSet, TaskDistribution
+
+HORIZON = 4
+
+
+class Ends(gym.Env[Any, Any]):
+    """Ends with success at step ``task``, and says at resets too that there is none yet."""
+
+    task_distribution = TaskDistribution(
+        {"train": FiniteTaskSet([[2.0], [9.0]]), "all": FiniteTaskSet([[2.0], [9.0]])}, ("step",)
+    )
+    observation_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
+    action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def __init__(self, split: str = "train") -> None:
+        self.split, self.task, self.t = split, np.zeros(1, np.float32), 0
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        options, self.t = options or {}, 0
+        if "task" in options:
+            self.task = np.array(options["task"], np.float32)
+        elif not options.get("keep_task"):
+            self.task = self.task_distribution[self.split].sample(self.np_random, 1)[0]
+        return np.zeros(1, np.float32), {"task": self.task.copy(), "is_success": False}
+
+    def step(self, action: Any) -> Any:
+        self.t += 1
+        success = self.t == int(self.task[0])
+        infos = {"task": self.task.copy(), "is_success": success}
+        return np.zeros(1, np.float32), 1.0, success, self.t == HORIZON, infos
+
+
+def ends(split: str = "train") -> gym.Env[Any, Any]:
+    return gym.wrappers.TimeLimit(Ends(split), HORIZON)
