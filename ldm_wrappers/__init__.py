@@ -12,7 +12,7 @@ from ldm_wrappers.imagination import (
 from ldm_wrappers.latent_dynamics import LatentDynamics, LatentDynamicsConfig, TrajectoryBuffer
 from ldm_wrappers.multi_episode import MultiEpisodeWrapper
 from ldm_wrappers.rl2_observation import RL2ObservationWrapper
-from ldm_wrappers.task_protocol import TaskChangedError, TaskProtocolWarning
+from ldm_wrappers.task_protocol import TaskChangedError, TaskIgnoredError, TaskProtocolWarning
 
 __all__ = [
     "BeliefObservationWrapper",
@@ -28,6 +28,7 @@ __all__ = [
     "RL2ObservationWrapper",
     "SavedBeliefs",
     "TaskChangedError",
+    "TaskIgnoredError",
     "TaskProtocolWarning",
     "TrajectoryBuffer",
 ]

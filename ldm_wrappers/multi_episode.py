@@ -13,7 +13,7 @@ from gymnasium.envs.registration import EnvSpec, WrapperSpec
 from ldm_wrappers.arguments import check_integer
 from ldm_wrappers.infos import MARK, MULTI_EPISODE_INFOS, set_aside
 from ldm_wrappers.latent_dynamics.space_checks import way_out
-from ldm_wrappers.task_protocol import TaskWatch, env_name, told_task
+from ldm_wrappers.task_protocol import TaskWatch, check_pinned, env_name, told_task
 
 _ONE = np.zeros(1, np.intp)  # the index of the only worker
 
@@ -75,6 +75,7 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
     Raises:
         ValueError: ``n_episodes`` is not an integer of at least 1.
         TaskChangedError: At a step, where the task changed inside a meta-episode.
+        TaskIgnoredError: At a reset with ``options["task"]``, where infos tell another task.
         TypeError: Observations are not arrays (``Dict``, ``Tuple``, …).
     """
 
@@ -120,6 +121,8 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
         observation, info = self.env.reset(seed=seed, options=options)
         if self._watch is not None:
             self._watch.begin(_ONE, told_task(info), drawn)
+            if options and "task" in options:
+                check_pinned(self._watch.name, options["task"], told_task(info))
         self._episode = 0
         self._returns[:] = 0.0
         self._lengths[:] = 0

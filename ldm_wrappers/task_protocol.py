@@ -24,6 +24,10 @@ class TaskChangedError(RuntimeError):
     """Episodes of one meta-episode were of different tasks."""
 
 
+class TaskIgnoredError(ValueError):
+    """An environment tells another task than ``reset(options={"task": …})`` gave it."""
+
+
 class TaskProtocolWarning(UserWarning):
     """Whether an environment keeps and redraws its hidden task cannot be told, or it does not."""
 
@@ -117,6 +121,36 @@ class TaskWatch:
             )
 
 
+def check_pinned(name: str, pinned: Any, told: Array | None) -> None:
+    """Compare the tasks that a reset gave with those that infos tell after it.
+
+    What cannot be compared passes: infos that tell none, or something of another shape or kind.
+
+    Args:
+        name: What messages call the environment.
+        pinned: ``options["task"]``: one task for all workers, or a row for each.
+        told: Their tasks (n, ...), or ``None``.
+
+    Raises:
+        TaskIgnoredError: They differ by more than a rounding; the message shows both.
+    """
+    given = np.asarray(pinned)
+    if told is None or told.dtype.kind not in "biuf" or given.dtype.kind not in "biuf":
+        return
+    if given.size == told[:1].size:
+        given = np.broadcast_to(given.reshape(told.shape[1:]), told.shape)
+    if given.shape != told.shape:
+        return
+    alike = np.isclose(given, told, rtol=1e-4, atol=1e-4, equal_nan=True)
+    if alike.all():
+        return
+    worker = int(np.flatnonzero(~alike.reshape(len(told), -1).all(axis=1))[0])
+    raise TaskIgnoredError(
+        f"{name} was reset with options={{'task': {given[worker]}}} and tells info['task'] = "
+        f"{told[worker]}: its reset ignores or changes a task that is given. {_REMEDY}"
+    )
+
+
 def env_name(env: Any) -> str:
     """Id and class of an environment for messages: ``PointMaze-v3 (PointMazeEnv)``."""
     inner = env.unwrapped
@@ -144,3 +178,19 @@ def told_tasks(infos: dict[str, Any], workers: Array) -> Array | None:
     if not isinstance(tasks, np.ndarray) or (mask is not None and not mask[workers].all()):
         return None
     return tasks[workers]
+
+
+def check_pinned_rows(name: str, pinned: Any, infos: dict[str, Any], mask: Array) -> None:
+    """:func:`check_pinned` for the environments of a batch that were reset.
+
+    Args:
+        name: What messages call the environment.
+        pinned: ``options["task"]``: one task for all environments, or a row for each.
+        infos: Infos of the reset.
+        mask: Environments that were reset, bool (n,).
+    """
+    workers = np.flatnonzero(mask)
+    told, given = told_tasks(infos, workers), np.asarray(pinned)
+    if told is not None and given.shape == (len(mask), *told.shape[1:]):
+        given = given[workers]
+    check_pinned(name, given, told)

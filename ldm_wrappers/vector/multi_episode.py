@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from ldm_wrappers.arguments import check_integer, worker_seeds
 from ldm_wrappers.infos import MARK, MULTI_EPISODE_INFOS, set_aside
 from ldm_wrappers.multi_episode import meta_episode_spec, require_array_observations
-from ldm_wrappers.task_protocol import TaskWatch, env_name, told_tasks
+from ldm_wrappers.task_protocol import TaskWatch, check_pinned_rows, env_name, told_tasks
 from ldm_wrappers.vector.infos import (
     BoolArray,
     clear_rows,
@@ -68,6 +68,7 @@ class MultiEpisodeWrapper(VectorWrapper):
             state that a reset of some environments spoils.
         TypeError: Observations are not arrays (``Dict``, ``Tuple``, …).
         TaskChangedError: At a step, where the task changed inside a meta-episode.
+        TaskIgnoredError: At a reset with ``options["task"]``, where infos tell another task.
     """
 
     def __init__(
@@ -125,6 +126,8 @@ class MultiEpisodeWrapper(VectorWrapper):
         if mask.all():
             self._remaining = self._first_lengths.copy()
         self._watch_begin(mask, infos, drawn)
+        if self._watch is not None and options and "task" in options:
+            check_pinned_rows(self._watch.name, options["task"], infos, mask)
         return observations, self._position(set_aside(infos, _OWN_INFOS), mask)
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:

@@ -11,7 +11,13 @@ import pytest
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from wrapper_stubs import ScriptedEnv, scripted_vector
 
-from ldm_wrappers import MultiEpisodeWrapper, TaskChangedError, TaskProtocolWarning, vector
+from ldm_wrappers import (
+    MultiEpisodeWrapper,
+    TaskChangedError,
+    TaskIgnoredError,
+    TaskProtocolWarning,
+    vector,
+)
 from ldm_wrappers.task_protocol import N_EQUAL_TASKS
 
 
@@ -219,3 +225,29 @@ def test_a_resumed_meta_episode_is_not_compared_with_an_earlier_one() -> None:
     other.env.reset(seed=2)  # as if the environments' own state had been restored
     for _ in range(5):
         other.step(np.zeros(2, np.int64))
+
+
+class Stubborn(ScriptedEnv):
+    """Draws its task, whatever it is given."""
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        kept = {key: value for key, value in (options or {}).items() if key != "task"}
+        return super().reset(seed=seed, options=kept)
+
+
+@pytest.mark.parametrize("make", [scalar, sync, asynchronous])
+def test_a_task_that_is_given_and_ignored_is_an_error(make: Any) -> None:
+    env = make(Stubborn)
+    with pytest.raises(TaskIgnoredError, match=r"'task': .0\.5.*tells info\['task'\].*ignores"):
+        env.reset(seed=0, options={"task": 0.5})
+    env.close()
+    env = make(Stubborn, check_tasks=False)
+    env.reset(seed=0, options={"task": 0.5})
+    env.close()
+
+
+def test_only_environments_that_are_reset_are_compared_with_their_tasks() -> None:
+    env = sync(ScriptedEnv)
+    env.reset(seed=0, options={"task": 0.5})
+    options = {"task": 0.25, "reset_mask": np.array([False, True])}
+    assert env.reset(options=options)[1]["task"][1] == 0.25

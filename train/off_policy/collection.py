@@ -10,6 +10,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from ldm_wrappers.latent_dynamics import TransitionSpec
+from ldm_wrappers.task_protocol import check_pinned_rows, env_name
 from ldm_wrappers.vector.task_rows import reset_rows
 from train.common.learner import AnyVectorEnv
 from train.off_policy.episodes import Episode
@@ -127,10 +128,14 @@ def collect(
 
     Returns:
         Number of steps that belong to these episodes.
+
+    Raises:
+        TaskIgnoredError: Infos tell another task than an environment was given.
     """
     n = env.num_envs
     done, recorder, steps = np.zeros(n, np.int64), Recorder(n), 0
-    shown, _ = reset_rows(env, seed, {"task": tasks})
+    shown, infos = reset_rows(env, seed, {"task": tasks})
+    check_pinned_rows(env_name(env), tasks, infos, np.ones(n, bool))
     for row in range(n):
         behaviour.begin_episode(row, 0)
     while (done < n_episodes).any():
@@ -156,5 +161,6 @@ def collect(
 
 def _restart(env: AnyVectorEnv, tasks: Array, ended: NDArray[np.bool_], shown: Array) -> Array:
     """Reset the rows that ended to the same tasks; what is shown then."""
-    fresh, _ = reset_rows(env, None, {"task": tasks, "reset_mask": ended.copy()})
+    fresh, infos = reset_rows(env, None, {"task": tasks, "reset_mask": ended.copy()})
+    check_pinned_rows(env_name(env), tasks, infos, ended)
     return np.where(ended.reshape(-1, *(1,) * (fresh.ndim - 1)), fresh, shown)

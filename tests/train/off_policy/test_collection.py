@@ -10,6 +10,7 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from line_env import HORIZON, Line
 
+from ldm_wrappers import TaskIgnoredError
 from train.off_policy.collection import Sizes, collect
 from train.off_policy.episodes import Episode
 
@@ -77,3 +78,27 @@ def test_actions_reach_both_ends_of_their_box() -> None:
     for space in (gym.spaces.Discrete(2), gym.spaces.Box(-np.inf, 1.0, (1,), np.float32)):
         with pytest.raises(ValueError, match="finite bounds"):
             Sizes(Line.observation_space, space)
+
+
+class Stubborn(Line):
+    """Draws its task at each reset but those that keep it, whatever it is given."""
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        return super().reset(seed=seed)
+
+
+class LaterStubborn(Line):
+    """Plays the first task that it is given for ever."""
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        return super().reset(seed=seed, options=options if seed is not None else None)
+
+
+@pytest.mark.parametrize("kind", [Stubborn, LaterStubborn])
+def test_episodes_of_a_task_that_was_not_given_are_an_error(kind: type[Line]) -> None:
+    """They would be stored under the given task, and the context learned from them is noise."""
+    env = SyncVectorEnv([kind] * 4, autoreset_mode=AutoresetMode.DISABLED)
+    sizes = Sizes(env.single_observation_space, env.single_action_space)
+    tasks = np.array([[-1.0], [1.0], [1.0], [-1.0]], np.float32)
+    with pytest.raises(TaskIgnoredError, match="ignores or changes a task that is given"):
+        collect(env, sizes, Walk(4), tasks, 15, lambda *_: None, seed=3)
