@@ -16,12 +16,15 @@ if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ldm_wrappers import DirichletMixture
+from ldm_wrappers.imaginary_reward import FEW
 from ldm_wrappers.imagination import SavedBeliefs
 from ldm_wrappers.latent_dynamics.model import LatentDynamics, drops
 from train.analysis.tables import write_csv
 from train.common.command_line import report_errors
 from train.common.env_source import EnvSource
+from train.common.parts import saved_mixture
 from train.common.places import Places
+from train.config.methods import get_method
 from train.persistence.run_folder import RunFolder
 from train.plots.goal_maps import GoalMap, goal_maps, plot_goal_maps
 
@@ -31,14 +34,32 @@ def measure(
 ) -> list[GoalMap]:
     """The maps of a run with its own mixture scheme, its β replaced by each of ``betas``.
 
+    A run that imagines nothing has no scheme; a few of its beliefs are mixed.
+
     Raises:
         StateFileError: It left no latent dynamics model or no beliefs, or they are damaged.
     """
     model = LatentDynamics.load(folder.artifact("latent_dynamics"))
     beliefs = SavedBeliefs.load(folder.artifact("beliefs"))
-    mixture = beliefs.mixture or DirichletMixture()
+    n_beliefs = beliefs.n_beliefs
+    mixture = DirichletMixture(n_components=min(FEW, n_beliefs))
+    if get_method(folder.config.method).imaginary:
+        mixture = saved_mixture(folder.config, n_beliefs)
     sizes = {"n_mixtures": n_mixtures, "samples": samples if drops(model) else 0}
     return goal_maps(model, beliefs, mixture, places, betas, **sizes)
+
+
+def run_names(folders: list[RunFolder]) -> list[str]:
+    """What tells runs apart: the names of their folders, or the paths where names are equal.
+
+    Raises:
+        ValueError: A run is there twice.
+    """
+    paths = [folder.path.resolve() for folder in folders]
+    if len(set(paths)) < len(paths):
+        raise ValueError(f"expected each run once, got {' '.join(map(str, paths))}")
+    names = [path.name for path in paths]
+    return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -62,10 +83,10 @@ def main(arguments: list[str] | None = None) -> int:
                 f"{given.mixtures} and {given.masks}"
             )
         folders = [RunFolder.open(path) for path in given.runs]
-        if len({folder.config.env_id for folder in folders}) > 1:
-            raise ValueError("runs of one environment share a figure, these have several")
         config = folders[0].config
         source = EnvSource.of(config)
+        if any(EnvSource.of(folder.config) != source for folder in folders):
+            raise ValueError("runs of one environment share a figure, these have several")
         places = Places.of(source)
         if places is None:
             raise ValueError(
@@ -74,9 +95,9 @@ def main(arguments: list[str] | None = None) -> int:
             )
         splits = places.splits(source.facts().distribution)
         runs, rows = {}, []
-        for folder in folders:
-            name = folder.path.resolve().name
-            runs[name] = measure(folder, places, given.betas, given.mixtures, given.masks)
+        betas = list(dict.fromkeys(given.betas))
+        for name, folder in zip(run_names(folders), folders, strict=True):
+            runs[name] = measure(folder, places, betas, given.mixtures, given.masks)
             print(f"{folder.path}:")
             for found in runs[name]:
                 rows += [{"run": name, **row} for row in found.rows(places, splits)]

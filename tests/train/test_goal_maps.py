@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections import Counter
 from pathlib import Path
 
 import gymnasium as gym
@@ -17,8 +19,9 @@ from train.common.env_source import EnvSource
 from train.common.evaluation import SplitResult
 from train.common.goal_decoder import GoalDecoder
 from train.common.places import Places, reward_fields
-from train.imaginary_goals import main
+from train.imaginary_goals import main, measure
 from train.persistence.files import read_csv
+from train.persistence.run_folder import RunFolder
 from train.plots.goal_maps import goal_maps
 
 SOURCE = EnvSource("LDM-AntGoal-v0")
@@ -114,9 +117,35 @@ def test_the_command_writes_table_and_picture(
     last = read_csv(run / "decoded_goals.csv")[-1]
     assert (last["timesteps"], last["split"]) == ("960", "test")
     assert image[..., :3].std() > 0.03 and "median distance" in capsys.readouterr().out
+    (tmp_path / "other").mkdir()
+    copy = shutil.copytree(run, tmp_path / "other" / "run")
+    assert (
+        main([str(run), str(copy), "--mixtures", "5", "--betas", "1", "1", "--out", str(out)]) == 0
+    )
+    kinds = Counter((r["run"], r["latents"]) for r in read_csv(out / "imaginary_goals.csv"))
+    assert {kinds[str(path), "β = 1"] for path in (run, copy)} == {5}
+    with pytest.raises(SystemExit):
+        main([str(run), str(run)])
+    assert "expected each run once" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main([str(run), "--mixtures", "0"])
     (run / "beliefs.safetensors").unlink()
     with pytest.raises(SystemExit):
         main([str(run)])
     assert "beliefs.safetensors" in capsys.readouterr().err
+
+
+def test_a_mixture_of_all_workers_is_not_one_of_all_saved_beliefs(tmp_path: Path) -> None:
+    """A run of three normal workers that mixes all of them leaves more beliefs than that."""
+    run = train_tiny(tmp_path / "run", "ldm", "--mixture.n-components", "None")
+    beliefs = SavedBeliefs.load(run / "beliefs.safetensors")
+    assert beliefs.n_beliefs > 3
+    assert beliefs.mixture == DirichletMixture(n_components=3)
+    folder = RunFolder.open(run)
+    assert folder.config.mixture.n_components is None
+    grid = Places.of(EnvSource("LDM-GridNavi-v0"))
+    assert grid is not None
+    found = measure(folder, grid, [1.0], 40, 0)[1].fields
+    model = LatentDynamics.load(run / "latent_dynamics.safetensors")
+    same = goal_maps(model, beliefs, DirichletMixture(n_components=3), grid, [1.0], n_mixtures=40)
+    np.testing.assert_array_equal(found, same[1].fields)

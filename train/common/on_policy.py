@@ -39,6 +39,7 @@ from ldm_wrappers.sb3.saved_state import (
 from train.common.callbacks import AfterIteration, FiniteRollouts, MetaEpisodeStatistics
 from train.common.guard import FiniteCheckWrapper, check_weights
 from train.common.learner import AfterIterationHook, AnyVectorEnv, Learner, PolicyActor
+from train.common.parts import saved_mixture
 from train.common.random_state import random_state, restore_random_state
 from train.config.methods import get_method
 from train.config.on_policy import OnPolicySettings
@@ -214,7 +215,7 @@ class OnPolicyLearner(Learner):
         config, means = self.config, sample_beliefs(trainer)
         if not get_method(config.method).imaginary:
             return SavedBeliefs(means)
-        return SavedBeliefs(means, config.mixture, config.imagination)
+        return SavedBeliefs(means, saved_mixture(config, len(means)), config.imagination)
 
     def load_artifacts(self, contents: Mapping[str, Any]) -> None:
         """Inverse of :meth:`artifacts`, sample beliefs aside."""

@@ -9,6 +9,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 
+from ldm_wrappers.imagination import DirichletMixture
 from ldm_wrappers.latent_dynamics import LatentDynamics, LatentDynamicsTrainer, TrajectoryBuffer
 from ldm_wrappers.sb3 import NormalizeWithRealReturns, VectorEnvAdapter
 from ldm_wrappers.vector import MultiEpisodeWrapper
@@ -56,6 +57,22 @@ def imagination_arguments(config: Settings) -> dict[str, Any]:
         "imagination": config.imagination,
         "seed": config.seed,
     }
+
+
+def saved_mixture(config: Settings, n_beliefs: int) -> DirichletMixture:
+    """The run's mixture scheme, for its saved beliefs, which are many more than it has workers.
+
+    A scheme that mixes all beliefs mixed those of the normal workers; a mixture of hundreds is
+    close to their mean.
+
+    Args:
+        config: Settings of the run.
+        n_beliefs: Number of saved beliefs.
+    """
+    if config.mixture.n_components is not None:
+        return config.mixture
+    n_components = min(config.n_normal_workers, n_beliefs)
+    return dataclasses.replace(config.mixture, n_components=n_components)
 
 
 def vae_trainer(
