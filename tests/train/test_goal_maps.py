@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -18,7 +20,7 @@ from ldm_wrappers.imagination import SavedBeliefs
 from train.common.env_source import EnvSource
 from train.common.evaluation import SplitResult
 from train.common.goal_decoder import GoalDecoder
-from train.common.places import Places, reward_fields
+from train.common.places import Places, cell_bounds, reward_fields
 from train.imaginary_goals import main, measure
 from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
@@ -62,6 +64,40 @@ def test_only_positions_vary_and_goals_are_where_tasks_say(places: Places) -> No
     grid = Places.of(EnvSource("LDM-GridNavi-v0"))
     assert grid is not None and grid.shape == (7, 7)
     assert Places.of(EnvSource("LDM-HalfCheetahVel-v0")) is None
+
+
+def shown_otherwise(kind: str) -> gym.Env:
+    """AntGoal with a step count, or in other units."""
+    env = gym.make("LDM-AntGoal-v0")
+    if kind == "counted":
+        return gym.wrappers.TimeAwareObservation(env)
+    return gym.wrappers.TransformObservation(env, lambda shown: 10 * shown, env.observation_space)
+
+
+@pytest.mark.parametrize("kind", ["counted", "scaled"])
+def test_an_ant_that_a_wrapper_shows_otherwise_has_no_places(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its decoder reads other observations than those that places are made of."""
+    monkeypatch.setattr(EnvSource, "_make", lambda self, **_: shown_otherwise(kind))
+    source = EnvSource("LDM-AntGoal-v0", max_episode_steps=123)
+    assert source.facts().distribution is not None and Places.of(source) is None
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "dtype"),
+    [
+        (0, 255, np.uint8),
+        (-1e6, 1e6, np.float32),
+        (np.finfo(np.float32).min, np.finfo(np.float32).max, np.float32),
+        (-(2**31), 2**31 - 1, np.int32),
+    ],
+)
+def test_a_box_of_many_whole_numbers_is_no_grid(low: float, high: float, dtype: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert cell_bounds(gym.spaces.Box(low, high, (2,), dtype)) is None
+        assert cell_bounds(gym.spaces.Box(0, 99, (2,), dtype)) is not None
 
 
 def test_the_highest_place_is_the_decoders_own(places: Places, model: Pointing) -> None:

@@ -17,6 +17,7 @@ from train.common.env_source import EnvSource
 _REACH, _SPACING = 3.5, 0.25  # m, of the square that AntGoal's decoder is asked over
 _POLAR = ("r (m)", "theta (rad)")
 _ROWS = 60_000  # decoded at once
+_MOST_CELLS = 10_000  # of a box that is taken for a grid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Places:
     def of(cls, source: EnvSource) -> Places | None:
         """Cells of a grid, or a square around AntGoal's start with the Ant at rest as it starts.
 
-        ``None`` where tasks are no goals at positions of the observation.
+        ``None`` where tasks are no goals at positions of the observation: a wrapper of the user's
+        may show something else than AntGoal does.
         """
         distribution = source.facts().distribution
         env = source.make()
@@ -46,6 +48,8 @@ class Places:
             if distribution is None or distribution.task_dim != 2:
                 return None
             if isinstance(ant, AntGoalEnv) and distribution.components == _POLAR:
+                if not _shows_state(env, ant):
+                    return None
                 line = np.arange(-_REACH, _REACH + _SPACING / 2, _SPACING)
                 xy = _pairs(line, line)
                 rest = np.concatenate([ant.init_qpos, ant.init_qvel]).astype(np.float32)
@@ -87,18 +91,29 @@ class Places:
         return np.select(inside, named, "outside")
 
 
+def _shows_state(env: Any, ant: AntGoalEnv) -> bool:
+    """Whether the observation is AntGoal's own, position and velocity."""
+    shown = np.asarray(env.reset(seed=0)[0])
+    own = np.concatenate([ant.data.qpos, ant.data.qvel])
+    return shown.shape == own.shape and np.allclose(shown, own)
+
+
 def _pairs(xs: NDArray[Any], ys: NDArray[Any]) -> NDArray[np.float32]:
     grid_y, grid_x = np.meshgrid(ys, xs, indexing="ij")
     return np.stack([grid_x.ravel(), grid_y.ravel()], 1).astype(np.float32)
 
 
 def cell_bounds(space: spaces.Space[Any]) -> NDArray[np.int64] | None:
-    """Lowest and highest (x, y) of a box of cells, (2, 2); ``None`` if it is no such box."""
+    """Lowest and highest (x, y) of a box of cells, (2, 2); ``None`` if it is no such box.
+
+    Nor is one of more than 10,000 cells, such as two bytes of a camera, or of unbounded numbers.
+    """
     if not isinstance(space, spaces.Box) or space.shape != (2,):
         return None
     bounds = np.stack([space.low, space.high]).astype(float)
     whole = np.isfinite(bounds).all() and not (bounds % 1).any()
-    return bounds.astype(np.int64) if whole else None
+    few = np.prod(bounds[1] - bounds[0] + 1.0) <= _MOST_CELLS
+    return bounds.astype(np.int64) if whole and few else None
 
 
 @torch.no_grad()
