@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -133,6 +134,22 @@ class OffPolicyLearner(Learner):
                 self._learn_from_replay()
             self.iteration += 1
             after_iteration(self.iteration)
+        if not self.n_updates:
+            print(
+                f"warning: no gradient step was made, the networks are as they were drawn: the "
+                f"first {self.n_initial_iterations} iterations collect initial_episodes = "
+                f"{self.config.initial_episodes} episodes of each of {len(self.tasks)} train tasks "
+                f"(up to {self._initial_steps:,} steps), and a step more makes updates_per_step = "
+                f"{self.config.updates_per_step:g} gradient steps; total_timesteps was "
+                f"{total_timesteps:,}: --resume with a larger --total-timesteps",
+                file=sys.stderr,
+            )
+
+    @property
+    def _initial_steps(self) -> int:
+        """Environment steps of the initial iterations, if no episode ends early."""
+        episodes = self.n_initial_iterations * self.config.n_workers * self.config.initial_episodes
+        return episodes * self.horizon
 
     def _next_tasks(self, initial: bool) -> NDArray[np.int64]:
         n, n_tasks = self.config.n_workers, len(self.tasks)

@@ -149,3 +149,19 @@ def test_test_tasks_never_enter_training(monkeypatch: pytest.MonkeyPatch) -> Non
         learner = script.build(settings(method, updates_per_step=0.01))
         learner.learn(1000, lambda _: None)
     assert played == {-1.0, 1.0}
+
+
+def test_a_run_without_a_gradient_step_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = run("pearl", tmp_path / "short", "--total-timesteps", "20")
+    assert "iteration,timesteps" in (path / "metrics.csv").read_text()
+    said = " ".join(capsys.readouterr().err.split())
+    assert "warning: no gradient step was made" in said and "(up to 40 steps)" in said
+    assert (
+        importlib.import_module("train.pearl").main(
+            ["--resume", str(path), "--total-timesteps", "80"]
+        )
+        == 0
+    )
+    assert "gradient step" not in capsys.readouterr().err
