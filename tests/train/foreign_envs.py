@@ -42,3 +42,28 @@ class Ends(gym.Env[Any, Any]):
 
 def ends(split: str = "train") -> gym.Env[Any, Any]:
     return gym.wrappers.TimeLimit(Ends(split), HORIZON)
+
+
+def family(*splits: str, **attributes: Any) -> type[Ends]:
+    """:class:`Ends` with these splits, of one task each: 1, 2, …"""
+    tasks = {split: FiniteTaskSet([[float(i)]]) for i, split in enumerate(splits, 1)}
+    sets = {**tasks, "all": FiniteTaskSet([[float(i)] for i in range(1, len(splits) + 1)])}
+    return type(
+        "Family", (Ends,), {"task_distribution": TaskDistribution(sets, ("step",)), **attributes}
+    )
+
+
+def three_splits(split: str = "train") -> gym.Env[Any, Any]:
+    return gym.wrappers.TimeLimit(family("train", "test", "eval")(split), HORIZON)
+
+
+def no_train_split(split: str = "test") -> gym.Env[Any, Any]:
+    return gym.wrappers.TimeLimit(family("test")("test"), HORIZON)
+
+
+def more_columns(split: str = "train") -> gym.Env[Any, Any]:
+    return gym.wrappers.TimeAwareObservation(ends(split))
+
+
+def other_bounds(split: str = "train") -> gym.Env[Any, Any]:
+    return gym.wrappers.RescaleAction(ends(split), np.float32(-2.0), np.float32(2.0))

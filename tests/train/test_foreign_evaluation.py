@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from train.common.evaluation import Evaluator
 from train.config.presets import resolve
+from train.persistence.run_folder import RunFolder
+from train.plots import run
 
 
 class Still:
@@ -23,7 +27,7 @@ class Still:
         return env
 
     def act(self, observations: Any, starts: Any) -> Any:
-        return np.zeros((self.env.num_envs, *self.env.single_action_space.shape), np.float32)
+        return np.zeros((len(observations), *self.env.single_action_space.shape), np.float32)
 
     def begin(self, n: int) -> None: ...
 
@@ -46,3 +50,42 @@ def test_success_at_the_last_step_of_an_inner_episode_counts() -> None:
     found = evaluated("foreign_envs:ends")["train"]
     assert found.returns.tolist() == [[2.0] * 3, [4.0] * 3]
     assert found.reached.tolist() == [[True] * 3, [False] * 3]
+
+
+def test_test_tasks_of_another_id_do_not_take_the_name_of_a_split() -> None:
+    found = evaluated("foreign_envs:three_splits", eval_env_id="foreign_envs:no_train_split")
+    assert {split: result.returns[0, 0] for split, result in found.items()} == {
+        "train": 1.0,
+        "test": 2.0,
+        "eval": 3.0,
+        "eval_env_id": 1.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        ("more_columns", r"observations of shape \(2,\), expected those of env_id, \(1,\)"),
+        ("other_bounds", r"actions Box\(-2.0, 2.0.*RescaleAction"),
+    ],
+)
+def test_test_tasks_of_other_spaces_are_refused(other: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        evaluated("foreign_envs:ends", eval_env_id=f"foreign_envs:{other}")
+
+
+def test_pictures_show_the_runs_own_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The held-out split of the results may be ``eval_env_id``'s, which env_id does not have."""
+    shown: list[Any] = []
+    monkeypatch.setattr(run, "record", lambda learner, tasks: shown.append(tasks) or 1 / 0)
+    monkeypatch.setattr(run, "plot_curves", lambda *_: tmp_path)
+    learner: Any = Still(
+        resolve("foreign_envs:ends", "rl2", eval_env_id="foreign_envs:three_splits")
+    )
+    evaluator = Evaluator(learner)
+    results = evaluator.evaluate(learner)
+    evaluator.close()
+    assert [result.split for result in results] == ["train", "test"]
+    with pytest.raises(ZeroDivisionError):
+        run.plot_run(RunFolder(tmp_path, learner.config), learner, results, None)
+    assert shown[0].tolist() == [[2.0], [9.0]]

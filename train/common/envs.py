@@ -145,12 +145,22 @@ def evaluation_batches(
 ) -> list[tuple[RunSettings, dict[str, np.ndarray[Any, Any] | None]]]:
     """What is evaluated as one batch each: settings of its environments, and tasks per split.
 
-    With ``eval_env_id`` there is a second batch, of its test tasks, or of all that it draws.
+    With ``eval_env_id`` there is a second batch, of its test tasks, or of all that it draws, under
+    a name that no split of ``env_id`` has.
+
+    Raises:
+        ValueError: An environment cannot be made, or has no tasks to evaluate.
     """
     tasks = evaluation_tasks(config)
     if not config.eval_env_id:
         return [(config, tasks)]
     other = dataclasses.replace(config, env_id=config.eval_env_id, eval_env_id="")
     theirs = evaluation_tasks(other)
-    name = "eval" if "test" in tasks else "test"
-    return [(config, tasks), (other, {name: theirs.get("test", theirs["train"])})]
+    split = next((split for split in ("test", "train", "eval") if split in theirs), None)
+    if split is None:
+        raise ValueError(
+            f"eval_env_id {config.eval_env_id} has the splits {list(theirs)}, expected test, train "
+            "or eval"
+        )
+    name = next(name for name in ("test", "eval", "eval_env_id") if name not in tasks)
+    return [(config, tasks), (other, {name: theirs[split]})]

@@ -77,6 +77,9 @@ class Evaluator:
     Args:
         learner: Whose policy is evaluated.
         seed: Seed of the environments, so that every evaluation meets the same starts.
+
+    Raises:
+        ValueError: ``eval_env_id`` has other observations or actions than ``env_id``.
     """
 
     def __init__(self, learner: Learner, seed: int = 1_000_003) -> None:
@@ -84,10 +87,13 @@ class Evaluator:
         self.n_episodes = learner.config.n_episodes
         self.seed = seed
         self._batches: list[tuple[AnyVectorEnv, dict[str, Array | None], Array]] = []
+        first: AnyVectorEnv | None = None
         for config, tasks in evaluation_batches(learner.config):
             sizes = [config.eval_tasks if t is None else len(t) for t in tasks.values()]
             bounds = np.cumsum([0, *sizes])
             base = base_env(config, int(bounds[-1]), "train", "sync")
+            first = first or base
+            _check_spaces(config.env_id, base, first)
             env = StepSuccess(FiniteCheckWrapper(base))
             self._batches.append((evaluation_env(learner, env), tasks, bounds))
 
@@ -137,6 +143,22 @@ class Evaluator:
         """Close the environments."""
         for env, _, _ in self._batches:
             env.close()
+
+
+def _check_spaces(env_id: str, env: AnyVectorEnv, trained: AnyVectorEnv) -> None:
+    """Refuse environments whose observations or actions mean something else to the policy."""
+    shapes = [one.single_observation_space.shape for one in (env, trained)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f"eval_env_id {env_id} has observations of shape {shapes[0]}, expected those of "
+            f"env_id, {shapes[1]}"
+        )
+    if env.single_action_space != trained.single_action_space:
+        raise ValueError(
+            f"eval_env_id {env_id} has actions {env.single_action_space}, expected those of "
+            f"env_id, {trained.single_action_space}; gymnasium.wrappers.RescaleAction changes "
+            "bounds"
+        )
 
 
 def evaluation_rows(timesteps: int, results: list[SplitResult]) -> list[dict[str, Any]]:

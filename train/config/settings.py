@@ -55,7 +55,7 @@ class RunSettings:
     (training only)."""
     eval_env_id: str = ""
     """Id or function of the test tasks, where they are not a split of env_id's; evaluated as
-    split "test"."""
+    split "test" ("eval" or "eval_env_id" where env_id has that itself)."""
     method: str = "ldm"
     """What is trained: a row of train/config/methods.py."""
     preset: str = "default"

@@ -62,7 +62,8 @@ def plot_run(
     title = f"{config.env_id}, {config.method}, seed {config.seed}"
     drawn = RunPlots([plot_curves(folder, pictures / "learning_curves.png")], [])
     if tasks is None:
-        tasks = _shown_tasks(results)
+        own = evaluation_tasks(config)  # results may be of eval_env_id's tasks, too
+        tasks = _shown_tasks([result for result in results if result.split in own])
     rollout = record(learner, tasks)
     grid = Grid.of(rollout.space, rollout.observations)
     if grid is not None:
