@@ -350,3 +350,24 @@ def test_environments_that_are_not_ours(env_id: str, flags: list[str], tmp_path:
     rows = read_csv(run / "evaluations.csv")
     assert {row["split"] for row in rows} == {"train"} and not any(row["task"] for row in rows)
     assert np.isfinite([float(row["return"]) for row in rows]).all()
+
+
+@pytest.mark.parametrize(
+    ("program", "text", "expected"),
+    [
+        (SCRIPT, "--method rl2 --n-mixture 3 --mixture.beta 2 --vae-learning-rate=0.1 --gamma 0.9",
+         "--n-mixture-workers --mixture.beta --vae-learning-rate"),
+        (SCRIPT, "--method ldm --n-mixture-workers 3 --mixture.beta 2 --seed 1", ""),
+        (SCRIPT, "--method rl2 --imagination plausible-tasks", "--imagination"),
+        ("train.varibad", "--method varibad --observation-to-heads --no-value-trains-lstm",
+         "--observation-to-heads --no-value-trains-lstm"),
+        ("train.mier", "--env-id Pendulum-v1 --test-context-steps 9", "--test-context-steps"),
+        ("train.mier", "--env-id Pendulum-v1 --test-context-steps 9 --relabel-updates 1", ""),
+    ],
+)  # fmt: skip
+def test_flags_without_an_effect_are_named(
+    program: str, text: str, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parse(program, text.split())
+    said = capsys.readouterr().err
+    assert said.rpartition("these settings: ")[2].strip() == expected

@@ -19,6 +19,7 @@ import tyro
 
 from train.common.envs import meta_episode_length
 from train.common.guard import WorkerError
+from train.config.grouping import unused_settings
 from train.config.methods import get_method, methods_of, settings_class
 from train.config.old_runs import present_name
 from train.config.presets import PRESETS, resolve
@@ -55,6 +56,7 @@ def parse(program: str, arguments: list[str] | None = None) -> tuple[RunSettings
         _check_script(config.method, program, f"--resume {chosen.resume}")
         return config, folder
     _check_script(chosen.method, program, f"--method {chosen.method}")
+    given = arguments
     nested = nested_kinds(settings_class(chosen.method))
     kinds, arguments = _kinds(command, nested, arguments)
     default = resolve(chosen.env_id, chosen.method, chosen.preset, **kinds)
@@ -77,7 +79,21 @@ def parse(program: str, arguments: list[str] | None = None) -> tuple[RunSettings
         if not stop.code:  # --help
             raise
         raise ValueError(f"{_one_line(said.getvalue())} (see {command} --help)") from None
+    _warn_of_unused(config, given)
     return _whole_meta_episodes(config, arguments), None
+
+
+def _warn_of_unused(config: RunSettings, arguments: list[str]) -> None:
+    """Say which of the given flags change nothing of what is trained."""
+    flags = [argument.partition("=")[0] for argument in arguments if argument.startswith("--")]
+    names = {flag: flag[2:].replace("-", "_") for flag in flags}
+    unused = unused_settings(config)
+    found = [f for f, name in names.items() if {name, name.removeprefix("no_")} & unused]
+    if found:
+        print(
+            f"warning: no effect on method {config.method} with these settings: {' '.join(found)}",
+            file=sys.stderr,
+        )
 
 
 def _one_flag(argument: str) -> str:

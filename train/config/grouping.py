@@ -18,6 +18,10 @@ IGNORED_IN_GROUPS = WHERE_NOT_WHAT | {
     "log_interval",
     "checkpoint_interval",
 }
+# settings of MIER that need relabel_updates
+_OF_RELABELLING = frozenset(
+    {"adapt_from", "relabel_batch_size", "real_share", "test_context_steps", "test_model_updates"}
+)
 # settings that may change between two sittings of a run
 CHANGEABLE_ON_RESUME = WHERE_NOT_WHAT | {"total_timesteps"}
 
@@ -43,8 +47,8 @@ def override_text(config: RunSettings, ignored: frozenset[str] = IGNORED_IN_GROU
 def unused_settings(config: RunSettings) -> frozenset[str]:
     """Settings that have no effect on what the configuration's method trains."""
     chosen = get_method(config.method)
-    if chosen.observation is None:  # settings of other learners have an effect, all of them
-        return frozenset()
+    if chosen.observation is None:  # settings of other learners have an effect, almost all of them
+        return frozenset() if getattr(config, "relabel_updates", 1) else _OF_RELABELLING
     names = list(flattened(config.to_dict()))
     unused: set[str] = set() if chosen.mixreg else {"mixreg_alpha"}
     if not chosen.imaginary:
@@ -56,6 +60,7 @@ def unused_settings(config: RunSettings) -> frozenset[str]:
         unused |= {name for name in names if name.startswith("vae_")}
     if chosen.observation == "belief":
         unused |= {"lstm_hidden_size", "value_trains_lstm", "truncate_backpropagation"}
+        unused |= {"observation_to_heads"}
     return frozenset(unused)
 
 
