@@ -20,6 +20,7 @@ from ldm_wrappers.imaginary_reward import FEW
 from ldm_wrappers.imagination import SavedBeliefs
 from ldm_wrappers.latent_dynamics.model import LatentDynamics, drops
 from train.analysis.tables import write_csv
+from train.common.artifacts import RunContents
 from train.common.command_line import report_errors
 from train.common.env_source import EnvSource
 from train.common.parts import saved_mixture
@@ -37,8 +38,12 @@ def measure(
     A run that imagines nothing has no scheme; a few of its beliefs are mixed.
 
     Raises:
-        StateFileError: It left no latent dynamics model or no beliefs, or they are damaged.
+        StateFileError: It left no latent dynamics model or no beliefs, or they are damaged, or of
+            different moments.
     """
+    contents = RunContents(folder)
+    for stem in ("latent_dynamics", "beliefs"):
+        _ = contents[stem]  # of this run, and of one moment
     model = LatentDynamics.load(folder.artifact("latent_dynamics"))
     beliefs = SavedBeliefs.load(folder.artifact("beliefs"))
     n_beliefs = beliefs.n_beliefs

@@ -16,6 +16,7 @@ from fault_runs import ANT, ARTIFACTS, GRID, PROMP, assert_same_run, last_state
 from tiny_runs import main, train_tiny
 
 from ldm_envs import mujoco_batch
+from ldm_wrappers.state_file import StateFileError
 from train.common import callbacks, hooks
 from train.common.artifacts import load_artifacts
 from train.persistence import checkpoint
@@ -169,6 +170,7 @@ def test_a_longer_run_says_what_becomes_of_its_learning_rate_and_of_old_files(
 ) -> None:
     flags = [*GRID, "--method", "rl2", "--lr-decay-start", "0.5", "--log-interval", "1"]
     run = train(tmp_path / "run", flags, 1200)
+    assert capsys.readouterr().err.count("warning") == 1  # of the flags of another method
     load_artifacts(RunFolder.open(run)).vec_env.close()
     old = (run / "policy.safetensors").read_bytes()
     assert capsys.readouterr().err.count("warning") == 0
@@ -180,6 +182,21 @@ def test_a_longer_run_says_what_becomes_of_its_learning_rate_and_of_old_files(
     said = capsys.readouterr().err
     assert "policy.safetensors was written after 1,200 steps, the run has reached 1,800" in said
     assert said.count("warning") == 1
+
+
+def test_files_of_two_moments_are_not_put_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A longer run that is killed while it saves leaves new weights beside an old replay."""
+    run = train(tmp_path / "run", [*GRID, "--method", "ldm"], 1200)
+    old = (run / "latent_dynamics.safetensors").read_bytes()
+    assert main(["--resume", str(run), "--total-timesteps", "1800"]) == 0
+    (run / "latent_dynamics.safetensors").write_bytes(old)
+    with pytest.raises(StateFileError, match=r"after 1,200 steps, .*policy.* 1,800: .*--resume"):
+        load_artifacts(RunFolder.open(run))
+    assert main(["--resume", str(run)]) == 0
+    load_artifacts(RunFolder.open(run)).close()
+    assert "written after" not in capsys.readouterr().err
 
 
 def test_a_run_without_a_checkpoint_begins_at_its_beginning(tmp_path: Path) -> None:

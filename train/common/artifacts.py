@@ -33,7 +33,7 @@ def load_artifacts(folder: RunFolder, device: str = "cpu") -> Learner:
     script = importlib.import_module(get_method(folder.config.method).script)
     learner: Learner = script.build(dataclasses.replace(folder.config, device=device))
     try:
-        learner.load_artifacts(_Contents(folder))
+        learner.load_artifacts(RunContents(folder))
     except StateFileError:
         learner.close()
         raise
@@ -46,14 +46,27 @@ def load_artifacts(folder: RunFolder, device: str = "cpu") -> Learner:
     return learner
 
 
-class _Contents(Mapping[str, Any]):
-    """The files of a run by stem, each read when it is asked for."""
+class RunContents(Mapping[str, Any]):
+    """The files of a run by stem, each read when it is asked for; all are of one moment."""
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
+        self._first: tuple[Path, int] | None = None  # file read first, and its steps
 
     def __getitem__(self, stem: str) -> Any:
-        return artifact_content(self._folder, stem, warn_if_old=stem == "policy")
+        state, path = artifact_state(self._folder, stem), self._folder.artifact(stem)
+        written = state.get("timesteps")
+        if isinstance(written, int):  # files of older versions do not say it
+            if self._first is None:
+                self._first = path, written
+                _compare_age(self._folder, path, written)
+            elif written != self._first[1]:
+                raise StateFileError(
+                    f"{path} was written after {written:,} steps, {self._first[0]} after "
+                    f"{self._first[1]:,}: saving was cut short, and --resume {self._folder.path} "
+                    "completes it"
+                )
+        return state["content"]
 
     def __iter__(self) -> Iterator[str]:
         return (path.stem for path in sorted(self._folder.path.glob("*.safetensors")))
@@ -62,8 +75,8 @@ class _Contents(Mapping[str, Any]):
         return sum(1 for _ in self)
 
 
-def artifact_content(folder: RunFolder, stem: str, *, warn_if_old: bool = False) -> Any:
-    """The content of one of a run's files, which must belong to its environment and method.
+def artifact_state(folder: RunFolder, stem: str) -> dict[str, Any]:
+    """One of a run's files, which must belong to its environment and method.
 
     Raises:
         StateFileError: It is missing, damaged, or of another run.
@@ -77,9 +90,7 @@ def artifact_content(folder: RunFolder, stem: str, *, warn_if_old: bool = False)
             raise StateFileError(
                 f"{path} belongs to {name} {state.get(name)!r}, expected {expected!r}"
             )
-    if warn_if_old:
-        _compare_age(folder, path, state.get("timesteps"))
-    return state["content"]
+    return state
 
 
 def _header(folder: RunFolder) -> dict[str, Any]:
@@ -87,10 +98,8 @@ def _header(folder: RunFolder) -> dict[str, Any]:
     return {"env_id": folder.config.env_id, "method": folder.config.method}
 
 
-def _compare_age(folder: RunFolder, path: Path, written: Any) -> None:
+def _compare_age(folder: RunFolder, path: Path, written: int) -> None:
     """Warn where a run that was made longer has left a file of its old end in place."""
-    if not isinstance(written, int):  # files of older versions do not say it
-        return
     try:
         reached = int(read_csv(folder.metrics)[-1]["timesteps"])
     except (OSError, LookupError, TypeError, ValueError):

@@ -56,7 +56,6 @@ def parse(program: str, arguments: list[str] | None = None) -> tuple[RunSettings
         _check_script(config.method, program, f"--resume {chosen.resume}")
         return config, folder
     _check_script(chosen.method, program, f"--method {chosen.method}")
-    given = arguments
     nested = nested_kinds(settings_class(chosen.method))
     kinds, arguments = _kinds(command, nested, arguments)
     default = resolve(chosen.env_id, chosen.method, chosen.preset, **kinds)
@@ -79,21 +78,19 @@ def parse(program: str, arguments: list[str] | None = None) -> tuple[RunSettings
         if not stop.code:  # --help
             raise
         raise ValueError(f"{_one_line(said.getvalue())} (see {command} --help)") from None
-    _warn_of_unused(config, given)
     return _whole_meta_episodes(config, arguments), None
 
 
-def _warn_of_unused(config: RunSettings, arguments: list[str]) -> None:
-    """Say which of the given flags change nothing of what is trained."""
-    flags = [argument.partition("=")[0] for argument in arguments if argument.startswith("--")]
+def unused_flags(config: RunSettings, arguments: list[str] | None = None) -> str:
+    """A sentence on the given flags that change nothing of what is trained, empty without any."""
+    given = [_one_flag(a) for a in (sys.argv[1:] if arguments is None else arguments)]
+    flags = [argument.partition("=")[0] for argument in given if argument.startswith("--")]
     names = {flag: flag[2:].replace("-", "_") for flag in flags}
     unused = unused_settings(config)
     found = [f for f, name in names.items() if {name, name.removeprefix("no_")} & unused]
-    if found:
-        print(
-            f"warning: no effect on method {config.method} with these settings: {' '.join(found)}",
-            file=sys.stderr,
-        )
+    if not found:
+        return ""
+    return f"no effect on method {config.method} with these settings: {' '.join(found)}"
 
 
 def _one_flag(argument: str) -> str:

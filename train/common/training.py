@@ -19,7 +19,13 @@ from typing import Any
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 
 from train.common.artifacts import save_artifacts
-from train.common.command_line import StopRequest, TrainingStopped, parse, report_errors
+from train.common.command_line import (
+    StopRequest,
+    TrainingStopped,
+    parse,
+    report_errors,
+    unused_flags,
+)
 from train.common.envs import evaluation_batches
 from train.common.evaluation import Evaluator
 from train.common.hooks import FiniteCheck, MetricsLog, PeriodicEvaluation, Progress
@@ -42,19 +48,22 @@ def main(program: str, build: Build, arguments: list[str] | None = None) -> int:
     """
     with report_errors():
         config, resumed = parse(program, arguments)
-        folder = train(build, config, resumed)
+        folder = train(build, config, resumed, notice=unused_flags(config, arguments))
         print(f"run folder: {folder.path}")
         print(f"pictures and tables: {trust(config)}python -m train.evaluate {folder.path}")
     return 0
 
 
-def train(build: Build, config: RunSettings, resume: RunFolder | None = None) -> RunFolder:
+def train(
+    build: Build, config: RunSettings, resume: RunFolder | None = None, *, notice: str = ""
+) -> RunFolder:
     """Train one run from its configuration, or resume one, and save what it learned.
 
     Args:
         build: Makes the learner of a configuration.
         config: The configuration.
         resume: The run to resume.
+        notice: What to warn of once nothing is refused any more.
 
     Raises:
         TrainingStopped: Ctrl-C or SIGTERM came; a checkpoint has been written.
@@ -64,6 +73,8 @@ def train(build: Build, config: RunSettings, resume: RunFolder | None = None) ->
     learner = build(config)
     folder = resume or RunFolder.create(config)
     with folder.lock():
+        if notice:
+            print(f"warning: {notice}", file=sys.stderr)
         _train(learner, folder, resume is not None)
     return folder
 
