@@ -47,6 +47,8 @@ class BeliefObservationWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgume
         ValueError: The environment's spaces do not fit the model.
     """
 
+    lasts_a_task = True
+
     def __init__(
         self,
         env: gym.Env[Any, Any],

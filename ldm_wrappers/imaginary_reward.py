@@ -20,6 +20,7 @@ from ldm_wrappers.infos import set_aside, true_next_observation
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.transition import FloatArray
 from ldm_wrappers.live_arguments import RecordLiveArguments
+from ldm_wrappers.wrapper_order import refuse_imaginary_rewards
 
 FEW = 3  # beliefs that a task mixes by default where many are saved
 
@@ -48,8 +49,11 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
 
     Raises:
         ValueError: The environment's spaces or the beliefs do not fit the model, or a threshold
-            meets a Gaussian likelihood.
+            meets a Gaussian likelihood, or the environment's rewards are imaginary already.
     """
+
+    lasts_a_task = True
+    imagines_rewards = True
 
     def __init__(
         self,
@@ -70,6 +74,7 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
             seed=seed,
         )
         super().__init__(env)
+        refuse_imaginary_rewards(env, "ImaginaryRewardWrapper")
         latent_dynamics.check_spaces(env.observation_space, env.action_space)
         if isinstance(beliefs, SavedBeliefs):
             few = DirichletMixture(n_components=min(FEW, beliefs.n_beliefs))
@@ -148,8 +153,11 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         buffer: Where finished trajectories go; ``None`` keeps none.
 
     Raises:
-        ValueError: ``index`` is not a row of the pool, or the spaces do not fit the model.
+        ValueError: ``index`` is not a row of the pool, or the spaces do not fit the model, or the
+            environment's rewards are imaginary.
     """
+
+    lasts_a_task = True
 
     def __init__(
         self,
@@ -164,6 +172,7 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
             self, latent_dynamics=latent_dynamics, pool=pool, index=index, buffer=buffer
         )
         super().__init__(env)
+        refuse_imaginary_rewards(env, "BeliefPublisherWrapper")
         latent_dynamics.check_spaces(env.observation_space, env.action_space)
         self.latent_dynamics = latent_dynamics
         self.pool = pool

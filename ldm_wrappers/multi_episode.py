@@ -14,6 +14,7 @@ from ldm_wrappers.arguments import check_integer
 from ldm_wrappers.infos import MARK, MULTI_EPISODE_INFOS, set_aside
 from ldm_wrappers.latent_dynamics.space_checks import way_out
 from ldm_wrappers.task_protocol import TaskWatch, check_pinned, env_name, told_task
+from ldm_wrappers.wrapper_order import refuse_task_wrappers
 
 _ONE = np.zeros(1, np.intp)  # the index of the only worker
 
@@ -73,11 +74,14 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
             once where infos tell none or where all meta-episodes have the same task.
 
     Raises:
-        ValueError: ``n_episodes`` is not an integer of at least 1.
+        ValueError: ``n_episodes`` is not an integer of at least 1, or a wrapper inside is made to
+            last a whole meta-episode.
         TaskChangedError: At a step, where the task changed inside a meta-episode.
         TaskIgnoredError: At a reset with ``options["task"]``, where infos tell another task.
         TypeError: Observations are not arrays (``Dict``, ``Tuple``, …).
     """
+
+    lasts_a_task = True
 
     def __init__(
         self,
@@ -88,6 +92,7 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
         check_tasks: bool = True,
     ) -> None:
         n_episodes = check_integer("n_episodes", n_episodes)
+        refuse_task_wrappers(env, "MultiEpisodeWrapper")
         require_array_observations(env.observation_space)
         gym.utils.RecordConstructorArgs.__init__(
             self, n_episodes=n_episodes, finite_horizon=finite_horizon, check_tasks=check_tasks

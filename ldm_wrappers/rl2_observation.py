@@ -40,6 +40,8 @@ class RL2ObservationWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCon
         ValueError: At a step, an action that is not one of the action space.
     """
 
+    lasts_a_task = True
+
     def __init__(self, env: gym.Env[Any, Any]) -> None:
         gym.utils.RecordConstructorArgs.__init__(self)
         super().__init__(env)

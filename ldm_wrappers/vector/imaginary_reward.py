@@ -19,6 +19,7 @@ from ldm_wrappers.vector.infos import (
     true_next_observations,
 )
 from ldm_wrappers.vector.saved_state import load_all_or_nothing, saved_observations
+from ldm_wrappers.wrapper_order import refuse_imaginary_rewards
 
 
 class ImaginaryRewardWrapper(VectorWrapper):
@@ -47,8 +48,10 @@ class ImaginaryRewardWrapper(VectorWrapper):
 
     Raises:
         ValueError: ``n_mixture`` is out of range, the spaces do not fit the model, or a threshold
-            meets a Gaussian likelihood.
+            meets a Gaussian likelihood, or rewards are imaginary already.
     """
+
+    imagines_rewards = True
 
     def __init__(
         self,
@@ -64,6 +67,7 @@ class ImaginaryRewardWrapper(VectorWrapper):
         super().__init__(env)
         n_mixture = check_integer("n_mixture", n_mixture, least=None)
         require_autoreset_mode(env, AutoresetMode.SAME_STEP, "ImaginaryRewardWrapper")
+        refuse_imaginary_rewards(env, "ImaginaryRewardWrapper")
         if not 1 <= n_mixture < self.num_envs:
             raise ValueError(
                 f"n_mixture must be at least 1 and leave at least one normal worker of "

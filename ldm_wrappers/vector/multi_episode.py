@@ -21,6 +21,7 @@ from ldm_wrappers.vector.infos import (
 )
 from ldm_wrappers.vector.masked_resets import check_masked_resets
 from ldm_wrappers.vector.task_rows import reset_rows
+from ldm_wrappers.wrapper_order import refuse_task_wrappers
 
 _OWN_INFOS = (*MULTI_EPISODE_INFOS, "final_obs", "final_info")
 
@@ -65,7 +66,8 @@ class MultiEpisodeWrapper(VectorWrapper):
     Raises:
         ValueError: ``n_episodes`` is below 1, the environment resets by itself, ``stagger`` meets
             an environment that declares no ``max_episode_steps``, or a vector wrapper inside keeps
-            state that a reset of some environments spoils.
+            state that a reset of some environments spoils, or one is made to last a whole
+            meta-episode.
         TypeError: Observations are not arrays (``Dict``, ``Tuple``, …).
         TaskChangedError: At a step, where the task changed inside a meta-episode.
         TaskIgnoredError: At a reset with ``options["task"]``, where infos tell another task.
@@ -85,6 +87,7 @@ class MultiEpisodeWrapper(VectorWrapper):
         require_autoreset_mode(env, AutoresetMode.DISABLED, "MultiEpisodeWrapper")
         require_array_observations(env.single_observation_space)
         check_masked_resets(env)
+        refuse_task_wrappers(env, "MultiEpisodeWrapper")
         self.n_episodes = n_episodes
         self.finite_horizon = finite_horizon
         self.metadata = {**env.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}

@@ -1,0 +1,52 @@
+"""Refuses wrappers in an order in which they would work, and mean something else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.vector import VectorWrapper
+
+
+def refuse_task_wrappers(env: Any, name: str) -> None:
+    """Raise a ``ValueError`` if something inside meta-episodes is made to last a whole one.
+
+    Such wrappers have a class attribute ``lasts_a_task = True``. Inside, every inner episode would
+    begin another imaginary task, another belief or another trajectory.
+
+    Args:
+        env: What the meta-episodes are of; a ``SyncVectorEnv`` is looked into.
+        name: What the message calls the wrapper around it.
+    """
+    for layer in _layers(env):
+        if getattr(type(layer), "lasts_a_task", False):
+            found = type(layer).__name__
+            raise ValueError(
+                f"{name} got {found} inside, which begins anew at every reset, so at every inner "
+                f"episode; expected {found} around {name}, and each of them once"
+            )
+
+
+def refuse_imaginary_rewards(env: Any, name: str) -> None:
+    """Raise a ``ValueError`` if rewards are imaginary already, which no belief may be made of.
+
+    Args:
+        env: What a wrapper is put around; a ``SyncVectorEnv`` is looked into.
+        name: What the message calls that wrapper.
+    """
+    for layer in _layers(env):
+        if getattr(type(layer), "imagines_rewards", False):
+            raise ValueError(
+                f"{name} got {type(layer).__name__} inside, expected rewards of the environment's "
+                "own: they are imaginary once, and normal workers' beliefs are of true ones"
+            )
+
+
+def _layers(env: Any) -> Iterator[Any]:
+    layer = env
+    while isinstance(layer, (gym.Wrapper, VectorWrapper)):
+        yield layer
+        layer = layer.env
+    for single in getattr(layer, "envs", ()):  # of a SyncVectorEnv
+        yield from _layers(single)
