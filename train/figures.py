@@ -32,7 +32,7 @@ from train.analysis.tables import write_csv
 from train.common.command_line import report_errors
 from train.common.envs import task_distribution
 from train.config.old_runs import with_present_names
-from train.persistence.files import read_csv
+from train.persistence.files import read_csv, require_columns
 from train.persistence.run_folder import RunFolder
 from train.plots.belief_curves import plot_belief_curves, plot_decoded_goals
 from train.plots.figure7 import plot_figure7
@@ -44,6 +44,11 @@ from train.plots.paper_tasks import plot_paper_tasks
 
 _DEFAULT = Path("results/gridworld")
 _TABLES = ("runs", "curves", "tasks", "mixtures", "beliefs", "decoded_goals", "paths")
+_TABLES = {
+    "mixtures": "run p_drop scheme kind mixture values cells",
+    "decoded_goals": "env_id run p_drop timesteps split task dropout x y distance rewards",
+    "paths": "run env_id group split task return seconds x y",
+}
 _MAIN_ENV = "LDM-GridNavi-v0"
 
 
@@ -51,9 +56,12 @@ def draw(source: Path, out: Path) -> list[Path]:
     """Every figure that the CSV files of ``source`` hold; returns what was written to ``out``."""
     runs = read_runs(source)
     tasks = read_table(source / "tasks.csv")
+    require_columns(source / "tasks.csv", tasks, "run split task episode return reached")
     written = [write_csv(out / "summary.csv", summary_rows(runs))]
     beliefs = source / "beliefs.csv"
     errors = pd.read_csv(beliefs) if beliefs.exists() else None
+    if errors is not None:
+        require_columns(beliefs, errors, "run timesteps split quantity value")
     families: dict[str, dict[str, list[Run]]] = {}
     for env_id in dict.fromkeys(run.row["env_id"] for run in runs):
         own = [run for run in runs if run.row["env_id"] == env_id]
@@ -128,6 +136,8 @@ def _draw_tables(source: Path, out: Path) -> list[Path]:
 def _parts(path: Path, column: str) -> list[tuple[str, list[dict[str, str]]]]:
     """Rows of a file, if it is there, by a column."""
     rows = read_csv(path) if path.exists() else []
+    for row in rows[:1]:
+        require_columns(path, row, _TABLES[path.stem])
     values = dict.fromkeys(row.get(column, "") for row in rows)
     return [(value, [row for row in rows if row.get(column, "") == value]) for value in values]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -38,10 +39,12 @@ from train.analysis.statistics import (
 )
 from train.analysis.tables import write_csv
 from train.config.old_runs import present_name, with_present_names
-from train.persistence.files import read_csv
+from train.persistence.files import read_csv, require_columns
 from train.persistence.run_folder import RunFolder
 
 BUDGET = "total_timesteps"
+_CURVE_COLUMNS = "run timesteps split episode tasks return reached"
+_RUN_COLUMNS = "run env_id method preset overrides n_mixture_workers beta p_drop n_episodes"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,8 +140,17 @@ def collect(runs: Iterable[tuple[str, RunFolder]], out: Path) -> list[Path]:
         seen.add(name)
         table = evaluations(folder)
         if table.empty:
+            print(f"warning: {folder.path} is left out: not evaluated yet", file=sys.stderr)
             continue
-        tables["runs"].append({"run": name, **run_row(folder, table)})
+        row = run_row(folder, table)
+        if row["evaluated_timesteps"] < row[BUDGET]:
+            print(
+                f"warning: {folder.path} has been evaluated until step "
+                f"{row['evaluated_timesteps']:,} of {row[BUDGET]:,}; its last evaluations until "
+                "then are taken for its final ones",
+                file=sys.stderr,
+            )
+        tables["runs"].append({"run": name, **row})
         tables["curves"] += [{"run": name, **row} for row in text_rows(curve_table(table))]
         tables["tasks"] += [{"run": name, **row} for row in text_rows(task_table(table))]
     if not tables["runs"]:
@@ -153,8 +165,12 @@ def read_runs(folder: Path) -> list[Run]:
         StateFileError: A file does not fit.
     """
     try:
-        tables = dict(list(read_table(folder / "curves.csv").groupby("run", sort=False)))
+        curves = read_table(folder / "curves.csv")
+        require_columns(folder / "curves.csv", curves, _CURVE_COLUMNS)
+        tables = dict(list(curves.groupby("run", sort=False)))
         rows = [_with_present_names(row) for row in read_csv(folder / "runs.csv")]
+        for row in rows[:1]:
+            require_columns(folder / "runs.csv", row, _RUN_COLUMNS)
         return [Run(row, tables[row["run"]]) for row in rows]
     except (KeyError, TypeError) as error:
         raise StateFileError(f"the results of {folder} are damaged: {error!r}") from None
@@ -187,13 +203,32 @@ def group_curve(
     if not curves:
         return None
     rng = np.random.default_rng(0)
-    table = pd.concat(curves, axis=1).sort_index()
+    table = pd.concat(_at_common_steps(curves), axis=1).sort_index()
     rows = []
     for values in table.to_numpy():
         scores = values[~np.isnan(values)]
         interval = interval_over_runs(scores, interquartile_mean, rng)
         rows.append((len(scores), scores.mean(), sample_deviation(scores), *interval))
     return GroupCurve(table.index.to_numpy(), *np.array(rows).T)
+
+
+def _at_common_steps(curves: list[pd.Series[float]]) -> list[pd.Series[float]]:
+    """Curves whose evaluations of one moment have one timestep, the latest of theirs.
+
+    Where episodes end early, iterations have other numbers of steps in each run, and so have the
+    evaluations after them. What is nearer together than half of the smallest distance between the
+    evaluations of a run is one moment; no run has two of them.
+    """
+    steps = [curve.index.to_numpy() for curve in curves]
+    gaps = [int(np.diff(own).min()) for own in steps if len(own) > 1]
+    moments: list[list[int]] = []
+    for step in np.unique(np.concatenate(steps)).tolist():
+        if gaps and moments and step - moments[-1][0] < min(gaps) / 2:
+            moments[-1].append(step)
+        else:
+            moments.append([step])
+    common = {step: moment[-1] for moment in moments for step in moment}
+    return [curve.set_axis([common[step] for step in curve.index]) for curve in curves]
 
 
 def final_scores(

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,20 @@ class CsvFile:
             writer.writeheader()
         writer.writerows(rows)
         return stream.getvalue()
+
+
+def require_columns(path: Path, found: Iterable[str], needed: str) -> None:
+    """Raise a ``StateFileError`` that names the columns that a file lacks.
+
+    Args:
+        path: The file, for the message.
+        found: Its columns.
+        needed: Names separated by spaces.
+    """
+    columns = list(found)
+    missing = [name for name in needed.split() if name not in columns]
+    if missing:
+        raise StateFileError(f"{path} has no column {', '.join(missing)}, found {columns}")
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:

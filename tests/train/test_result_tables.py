@@ -1,0 +1,72 @@
+"""Result tables that lack something, and runs that were evaluated at different steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ldm_wrappers.state_file import StateFileError
+from train.analysis.aggregate import Run, collect, group_curve, read_runs
+from train.analysis.tables import write_csv
+from train.config.presets import resolve
+from train.persistence.files import write_json
+from train.persistence.run_folder import RunFolder
+
+
+def run_of(steps: list[int], returns: list[float]) -> Run:
+    table = pd.DataFrame({"timesteps": steps, "return": returns})
+    return Run({}, table.assign(split="train", episode=1, tasks=2, reached=0.0))
+
+
+def test_runs_with_early_ends_are_averaged_at_the_same_evaluation() -> None:
+    """Their iterations, and so their evaluations, end at other steps."""
+    runs = [run_of([105, 210, 300], [1.0, 3.0, 5.0]), run_of([98, 214, 340], [2.0, 4.0, 6.0])]
+    curve = group_curve(runs, "train", 1)
+    assert curve is not None
+    assert curve.steps.tolist() == [105, 214, 340]
+    assert curve.runs.tolist() == [2, 2, 2]
+    np.testing.assert_allclose(curve.mean, [1.5, 2.5, 3.5])  # of means over 1, 2, 3 evaluations
+
+
+@pytest.mark.parametrize(
+    "steps", [([100, 200], [100, 200, 300]), ([100, 200], [150, 250]), ([100], [400])]
+)
+def test_other_evaluations_stay_where_they_are(steps: tuple[list[int], list[int]]) -> None:
+    runs = [run_of(own, [1.0] * len(own)) for own in steps]
+    curve = group_curve(runs, "train", 1)
+    assert curve is not None and curve.steps.tolist() == sorted(set(steps[0]) | set(steps[1]))
+
+
+def stored(path: Path, evaluated: int | None) -> RunFolder:
+    """A run of 1,000 steps that has been evaluated once, or not yet."""
+    config = resolve("LDM-GridNavi-v0", "rl2", total_timesteps=1000, n_episodes=1)
+    write_json(path / "config.json", {"format": "ldm-run-1", "config": config.to_dict()})
+    if evaluated is not None:
+        row = {"timesteps": evaluated, "split": "train", "task": "2 0", "episode": 1}
+        write_csv(path / "evaluations.csv", [{**row, "return": 1.0, "reached": 0}])
+    return RunFolder.open(path)
+
+
+def test_runs_that_are_not_finished_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ends = {"whole": 1000, "half": 500, "new": None}
+    collect([(name, stored(tmp_path / name, end)) for name, end in ends.items()], tmp_path)
+    half, new = capsys.readouterr().err.splitlines()
+    assert "half has been evaluated until step 500 of 1,000" in half
+    assert "new is left out: not evaluated yet" in new
+    assert [run.name for run in read_runs(tmp_path)] == ["whole", "half"]
+
+
+@pytest.mark.parametrize(
+    ("file", "column"), [("curves", "split"), ("curves", "reached"), ("runs", "n_episodes")]
+)
+def test_a_missing_column_is_named(file: str, column: str, tmp_path: Path) -> None:
+    collect([("run", stored(tmp_path / "run", 1000))], tmp_path)
+    path = tmp_path / f"{file}.csv"
+    pd.read_csv(path, dtype=str, keep_default_na=False).drop(columns=column).to_csv(path)
+    with pytest.raises(StateFileError, match=rf"{file}.csv has no column {column}, found"):
+        read_runs(tmp_path)
