@@ -14,6 +14,7 @@ from ldm_wrappers.state_file import load_state, save_state
 from train.analysis.aggregate import collect, groups, read_runs
 from train.common.command_line import parse
 from train.config.grouping import group_text
+from train.config.methods import settings_class
 from train.config.old_runs import FORMER_NAMES
 from train.config.presets import resolve
 from train.persistence.files import write_json
@@ -50,6 +51,14 @@ def test_the_committed_demo_is_read() -> None:
     assert (config.n_mixture_workers, config.lr_decay_start) == (32, 0.5)
     for former, (_, name) in VALUES.items():
         assert getattr(config, name) == stored.get(former, 0.0)  # vae_averaging is younger
+
+
+def test_only_settings_that_are_younger_than_a_run_may_be_missing() -> None:
+    """PEARL's reward_scale is as old as PEARL; the VAE's setting of that name is younger."""
+    values = resolve("LDM-HalfCheetahVel-v0", "pearl").to_dict()
+    del values["reward_scale"]
+    with pytest.raises(ValueError, match=r"unknown \[\], missing \['reward_scale'\]"):
+        settings_class("pearl").from_dict(values)
 
 
 def test_a_setting_under_both_of_its_names_is_refused() -> None:

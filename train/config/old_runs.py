@@ -15,6 +15,9 @@ FORMER_NAMES = {
 DEFAULTS_FOR_OLD_RUNS: dict[str, Any] = {
     "env_kwargs": (), "max_episode_steps": None, "observation_keys": (),
     "flatten_observation": False, "vectorization": "sync", "eval_env_id": "",
+}  # fmt: skip
+# further ones of the on-policy methods; others have settings of these names that all their runs had
+DEFAULTS_FOR_OLD_ON_POLICY_RUNS: dict[str, Any] = {
     "reward_scale": 1.0, "encoder": "gru", "encoder_features": 64, "encoder_projections": 32,
     "initial_posterior_std": None, "scale_observations": False, "vae_decay_updates": None,
     "vae_ema_decay": 0.0, "vae_max_grad_norm": None, "vae_buffer_keeps": "newest",

@@ -122,8 +122,7 @@ class RunSettings:
         the value that it had without them (``train/config/old_runs.py``).
         """
         known = {field.name for field in dataclasses.fields(cls)}
-        newer = {k: value for k, value in DEFAULTS_FOR_OLD_RUNS.items() if k in known}
-        values = {**newer, **with_present_names(values)}
+        values = {**cls._defaults_for_old_runs(), **with_present_names(values)}
         given = set(values)
         if known != given:
             unknown, missing = sorted(given - known), sorted(known - given)
@@ -133,6 +132,11 @@ class RunSettings:
             for name, value in values.items()
         }
         return cls(**fixed)
+
+    @classmethod
+    def _defaults_for_old_runs(cls) -> dict[str, Any]:
+        """What this class's settings were before they existed."""
+        return DEFAULTS_FOR_OLD_RUNS
 
 
 def check_types(settings: Any) -> None:
