@@ -21,6 +21,7 @@ from ldm_wrappers.atomic_file import atomic_path
 from train.common.artifacts import load_artifacts
 from train.common.command_line import report_errors
 from train.common.on_policy import OnPolicyLearner
+from train.config.methods import get_method
 from train.persistence.run_folder import RunFolder
 
 
@@ -56,6 +57,15 @@ def export(folder: RunFolder, target: Path) -> list[Path]:
         learner.close()
 
 
+def shown_by(folder: RunFolder) -> str:
+    """The wrapper of ``ldm_wrappers`` whose observations a run's policy was trained on."""
+    method = get_method(folder.config.method)
+    if method.observation == "belief":
+        model = folder.artifact("latent_dynamics")
+        return f"BeliefObservationWrapper with LatentDynamics.load('{model}')"
+    return f"{'TaskObservationWrapper, then ' * method.shows_task}RL2ObservationWrapper"
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Export one run."""
     flags = argparse.ArgumentParser(
@@ -67,8 +77,10 @@ def main(arguments: list[str] | None = None) -> int:
     flags.add_argument("target", type=Path, metavar="OUT.zip")
     given = flags.parse_args(arguments)
     with report_errors():
-        for file in export(RunFolder.open(given.run), given.target):
+        folder = RunFolder.open(given.run)
+        for file in export(folder, given.target):
             print(f"{file} (holds pickles: load only your own)")
+        print(f"the policy observes what {shown_by(folder)} shows around MultiEpisodeWrapper")
     return 0
 
 
