@@ -123,6 +123,7 @@ def faulty(monkeypatch: pytest.MonkeyPatch) -> Any:
         ("observation", 3, -np.inf, "observation of worker 3 is not finite: [0."),
         ("reward", 0, np.inf, "reward of worker 0 is not finite: inf"),
         ("reward", 3, np.nan, "reward of worker 3 is not finite: nan"),
+        ("reward", 2, 1e39, "reward of worker 2 is not finite as float32: 1e+39"),
     ],
 )
 def test_bad_values_of_an_environment(

@@ -17,6 +17,7 @@ from typing import Any
 
 import tyro
 
+from ldm_wrappers import TaskChangedError
 from train.common.envs import meta_episode_length
 from train.common.guard import WorkerError
 from train.config.grouping import unused_settings
@@ -227,5 +228,7 @@ def _message(error: Exception) -> str | None:
         return f"error: not enough memory: {error}"
     if isinstance(error, RuntimeError) and ("CUDA" in str(error) or "out of memory" in str(error)):
         return f"error: the GPU failed: {str(error).splitlines()[0]}"
-    fixable = (ValueError, TypeError, FileExistsError, FloatingPointError, WorkerError)
+    fixable = (
+        ValueError, TypeError, FileExistsError, FloatingPointError, WorkerError, TaskChangedError,
+    )  # fmt: skip
     return f"error: {error}" if isinstance(error, fixable) else None

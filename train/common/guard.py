@@ -78,11 +78,15 @@ def _failure(doing: str, error: Exception, options: dict[str, Any] | None = None
 def check_rows(name: str, rows: Any) -> None:
     """Raise a ``FloatingPointError`` that names the first worker with a bad value."""
     array = np.asarray(rows)
-    if array.dtype.kind != "f" or np.isfinite(array).all():
+    if array.dtype.kind != "f":
         return
-    bad = ~np.isfinite(array.reshape(len(array), -1)).all(axis=1)
-    worker = int(np.flatnonzero(bad)[0])
-    raise FloatingPointError(f"{name} of worker {worker} is not finite: {array[worker]}")
+    with np.errstate(over="ignore"):  # networks and buffers are float32
+        finite = np.isfinite(array.astype(np.float32, copy=False))
+    if finite.all():
+        return
+    worker = int(np.flatnonzero(~finite.reshape(len(array), -1).all(axis=1))[0])
+    how = " as float32" if np.isfinite(array[worker]).all() else ""
+    raise FloatingPointError(f"{name} of worker {worker} is not finite{how}: {array[worker]}")
 
 
 @torch.no_grad()
