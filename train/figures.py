@@ -44,7 +44,7 @@ from train.plots.paper_tasks import plot_paper_tasks
 
 _DEFAULT = Path("results/gridworld")
 _TABLES = ("runs", "curves", "tasks", "mixtures", "beliefs", "decoded_goals", "paths")
-_TABLES = {
+_COLUMNS = {
     "mixtures": "run p_drop scheme kind mixture values cells",
     "decoded_goals": "env_id run p_drop timesteps split task dropout x y distance rewards",
     "paths": "run env_id group split task return seconds x y",
@@ -137,7 +137,7 @@ def _parts(path: Path, column: str) -> list[tuple[str, list[dict[str, str]]]]:
     """Rows of a file, if it is there, by a column."""
     rows = read_csv(path) if path.exists() else []
     for row in rows[:1]:
-        require_columns(path, row, _TABLES[path.stem])
+        require_columns(path, row, _COLUMNS[path.stem])
     values = dict.fromkeys(row.get(column, "") for row in rows)
     return [(value, [row for row in rows if row.get(column, "") == value]) for value in values]
 
