@@ -22,7 +22,7 @@ from ldm_envs.mujoco_family import (
     is_sane,
 )
 from ldm_envs.mujoco_markers import Marker, add_to_scene
-from ldm_envs.mujoco_opengl import no_screen_message
+from ldm_envs.mujoco_opengl import load_triton_first, no_screen_message
 from ldm_envs.task_env import TaskEnv
 
 FREE_CAMERA = -1
@@ -142,6 +142,7 @@ class MujocoTaskEnv(TaskEnv[NDArray[np.float64], NDArray[np.float64]], MujocoEnv
 
     def _viewer(self, render_mode: str) -> Any:
         """Gymnasium's viewer; a RuntimeError that names the way out where none can be made."""
+        load_triton_first()
         try:
             return self.mujoco_renderer._get_viewer(render_mode)
         except Exception as error:  # each OpenGL backend fails in a way of its own

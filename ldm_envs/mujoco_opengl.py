@@ -1,13 +1,25 @@
-"""What to do where MuJoCo cannot draw: which OpenGL backend works on this machine."""
+"""What OpenGL needs: a backend that works on this machine, and to come after triton."""
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 import subprocess
 import sys
 
 _BACKENDS = ("egl", "osmesa")
 _DRAW = "import mujoco; context = mujoco.GLContext(8, 8); context.make_current(); context.free()"
+
+
+def load_triton_first() -> None:
+    """Import triton, which PyTorch's CUDA builds bring along, before anything is drawn.
+
+    Triton and Mesa's software renderer have an LLVM each. Where Mesa has drawn before, importing
+    triton, as PyTorch does with the first optimizer, is a segmentation fault.
+    """
+    with contextlib.suppress(ImportError):
+        importlib.import_module("triton")
 
 
 def no_screen_message(render_mode: str, error: Exception) -> str:

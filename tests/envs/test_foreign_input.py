@@ -148,6 +148,24 @@ def test_the_backend_that_is_named_works():
     subprocess.run(draw, env={"MUJOCO_GL": backend, "PATH": ""}, check=True, timeout=60)
 
 
+def test_triton_is_imported_before_anything_is_drawn(monkeypatch, tmp_path):
+    """In the other order, Mesa's LLVM and triton's end the process."""
+    (tmp_path / "triton.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "triton", None)  # what is there in the end goes, or comes back
+    del sys.modules["triton"]
+    env = gym.make("LDM-HalfCheetahVel-v0", render_mode="rgb_array")
+    env.reset(seed=0)
+
+    def draw(mode):
+        raise RuntimeError(f"triton {'is' if 'triton' in sys.modules else 'is not'} loaded")
+
+    monkeypatch.setattr(env.unwrapped.mujoco_renderer, "_get_viewer", draw)
+    monkeypatch.setattr(mujoco_opengl, "working_backend", lambda: "egl")
+    with pytest.raises(RuntimeError, match="triton is loaded"):
+        env.unwrapped.render()
+
+
 def test_all_ids_are_registered_without_the_passive_checker():
     for env_id in ldm_envs.ENV_IDS:
         assert gym.spec(env_id).disable_env_checker
