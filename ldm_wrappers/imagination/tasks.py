@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ldm_wrappers.arguments import check_optional_seed
 from ldm_wrappers.imagination.mixture import DirichletMixture, MixtureScheme
 from ldm_wrappers.latent_dynamics.generator_state import check_generator_state
 from ldm_wrappers.latent_dynamics.model import LatentDynamics, drops
@@ -79,7 +80,7 @@ class MixedTasks:
 
     def seed(self, seed: int | None) -> None:
         """Restart the generators of weights and dropout masks."""
-        weights_seed, dropout_seed = np.random.SeedSequence(seed).spawn(2)
+        weights_seed, dropout_seed = np.random.SeedSequence(check_optional_seed(seed)).spawn(2)
         self.rng = np.random.default_rng(weights_seed)
         self.generator = torch.Generator(device=self.model.device)
         self.generator.manual_seed(int(dropout_seed.generate_state(1)[0]))

@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
+from ldm_wrappers.arguments import check_optional_seed
 from ldm_wrappers.imagination import ImaginationScheme, MixtureScheme
 from ldm_wrappers.latent_dynamics import (
     LatentDynamics,
@@ -78,7 +79,8 @@ def imagine(
     """
     batch = _vector_env(env, num_envs)
     horizon = max_episode_steps or _max_episode_steps(batch)
-    seeds = [int(s) for s in np.random.SeedSequence(seed).generate_state(4)]
+    entropy = np.random.SeedSequence(check_optional_seed(seed))
+    seeds = [int(word) for word in entropy.generate_state(4)]
     batch = MultiEpisodeWrapper(
         batch, n_episodes, finite_horizon=finite_horizon, check_tasks=check_tasks
     )

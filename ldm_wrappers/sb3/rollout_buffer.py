@@ -12,6 +12,7 @@ from sb3_contrib.common.recurrent.buffers import RecurrentRolloutBuffer
 from sb3_contrib.common.recurrent.type_aliases import RecurrentRolloutBufferSamples, RNNStates
 from stable_baselines3.common.buffers import RolloutBuffer
 
+from ldm_wrappers.arguments import check_optional_seed
 from ldm_wrappers.sb3.time_limits import TimeLimits, cut_advantages
 
 
@@ -54,7 +55,7 @@ class SequenceRolloutBuffer(RecurrentRolloutBuffer):
         time_limits: TimeLimits | None = None,
     ) -> None:
         self.time_limits = time_limits
-        self.rng = np.random.default_rng(seed)
+        self.rng = np.random.default_rng(check_optional_seed(seed))
         super().__init__(
             buffer_size,
             observation_space,

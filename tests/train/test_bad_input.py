@@ -24,6 +24,7 @@ from ldm_wrappers import (
     RL2ObservationWrapper,
     SavedBeliefs,
     TrajectoryBuffer,
+    sb3,
     vector,
 )
 from train import evaluate
@@ -282,6 +283,8 @@ API: dict[str, tuple[Callable[[], Any], str]] = {
     "observation space": (lambda: RL2ObservationWrapper(gym.make("FrozenLake-v1")), "Discrete(16)"),
     "n_mixture of all": (lambda: imagine(n_mixture=3), "got 3"),
     "n_mixture of none": (lambda: imagine(n_mixture=0), "got 0"),
+    "seed of imaginary tasks": (lambda: imagine(seed=True), "True"),
+    "seed of a whole chain": (lambda: sb3.imagine("CartPole-v1", n_mixture=1, seed=1.5), "1.5"),
     "beta": (lambda: DirichletMixture(-1.0), "-1.0"),
     "n_components": (lambda: DirichletMixture(1.0, 0), "got 0"),
     "another model": (
