@@ -22,12 +22,14 @@ from train.analysis.tables import write_csv
 from train.common.artifacts import save_artifacts
 from train.common.envs import task_distribution
 from train.config.grouping import override_text
+from train.config.methods import METHODS
 from train.config.presets import resolve
 from train.figures import main
 from train.persistence.files import CsvFile, read_csv, write_json
 from train.persistence.run_folder import RunFolder
 from train.plots.optimal_returns import standing_returns
 from train.plots.paper_maps import collect_mixtures
+from train.plots.style import group_colours
 
 GRID, OUTER = "LDM-GridNavi-v0", "LDM-GridNaviExtrapolation-v0"
 SPLITS = {"train": ["2 0"], "test": ["3 0", "4 0"]}
@@ -353,6 +355,32 @@ def test_one_value_of_an_ablation_is_shown_as_a_method_is(tmp_path: Path) -> Non
     assert (out / "figure3.png").exists() and not (out / "mixtures.csv").exists()
     with pytest.raises(SystemExit):
         main([str(out), "--check", "--out", str(tmp_path / "other")])
+
+
+def test_methods_with_another_number_of_episodes_show_their_own_last_one(tmp_path: Path) -> None:
+    """PEARL's third episode counts, and MQL's eleventh."""
+    env_id = "LDM-HalfCheetahVel-v0"
+    runs = [made_up(tmp_path, env_id, method, 0, -50.0) for method in ("pearl", "mql")]
+    out = tmp_path / "out"
+    assert main(["--collect", *map(str, runs), "--out", str(out)]) == 0
+    for name, expected in (("figure3", {"pearl": 3, "mql": 11}), ("first_episode", None)):
+        rows = read_csv(out / f"{name}_HalfCheetahVel.csv")
+        shown = {row["group"]: int(row["episode"]) for row in rows}
+        assert shown == (expected or {"pearl": 1, "mql": 1})
+    own = [
+        row
+        for row in read_csv(out / "curves.csv")
+        if "mql" in row["run"] and (row["split"], row["episode"]) == ("train", "11")
+    ]
+    drawn = read_csv(out / "figure3_HalfCheetahVel.csv")
+    first = next(r for r in drawn if (r["group"], r["split"]) == ("mql", "train"))
+    assert float(first["mean"]) == pytest.approx(float(own[0]["return"]), rel=1e-4)
+
+
+def test_no_two_methods_share_a_colour() -> None:
+    names = [name for name in METHODS if "oracle" not in name]
+    assert len(set(group_colours(names))) == len(names)
+    assert len(set(group_colours(["pearl", "pearl", "mql", "ldm", "ldm", "promp"]))) == 6
 
 
 @pytest.mark.usefixtures("few_figures")

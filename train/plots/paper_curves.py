@@ -31,26 +31,29 @@ def plot_paper_curves(
         groups: Runs by label, all of one environment.
         path: PNG to write; the numbers go beside it.
         title: Title of the figure.
-        first_episode: Show the first episode of each task instead of the last.
+        first_episode: Show the first episode of each task instead of the last, whose number N
+            may differ from group to group.
     """
     example = next(iter(groups.values()))[0]
     env_id = example.row["env_id"]
-    episode = 1 if first_episode else example.last_episode
+    lengths = {name: runs[0].last_episode for name, runs in groups.items()}
     panels: list[Panel] = [(split, False) for split in example.tasks]
     panels += [
         (split, True) for split in example.tasks if split != "train" and example.reports_success
     ]
     colours = group_colours([runs[0].row["method"] for runs in groups.values()])
     drawing = figure(3.7 * len(panels) + 1.2, 6.2)
-    drawing.suptitle(
-        f"{title} ({env_id}, episode {episode} of {example.last_episode})", fontsize=10
-    )
+    which = f"episode {1 if first_episode else example.last_episode} of {example.last_episode}"
+    if len(set(lengths.values())) > 1:  # methods with another N
+        which = "first episode" if first_episode else "last episode of each method"
+    drawing.suptitle(f"{title} ({env_id}, {which})", fontsize=10)
     axes = drawing.subplots(2, len(panels), squeeze=False, sharex=True)
     rows: list[dict[str, Any]] = []
     largest = max(run.table["timesteps"].max() for runs in groups.values() for run in runs)
     unit, label = step_unit(float(largest))
     for column, (split, missed) in enumerate(panels):
         for (name, runs), colour in zip(groups.items(), colours, strict=True):
+            episode = 1 if first_episode else lengths[name]
             curve = group_curve(runs, split, episode, missed=missed)
             if curve is None:
                 continue

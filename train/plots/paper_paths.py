@@ -111,7 +111,10 @@ def plot_paper_paths(rows: list[dict[str, str]], path: Path, title: str) -> Path
         else:
             _draw_speeds(axes, components, tasks, lines, float(rows[own[0]]["seconds"]))
         mean = np.mean([float(rows[index]["return"]) for index in own])
-        label = textwrap.fill(rows[own[0]]["group"], 40)
+        label = rows[own[0]]["group"]
+        if any(row["group"] == label and row["run"] != name for row in rows):  # another seed
+            label = f"{label} ({name})"
+        label = textwrap.fill(label, 40)
         axes.set_title(f"{label}\nmean return {mean:.1f}", fontsize=8)
     for axes in panels.flat[len(names) :]:
         axes.set_axis_off()

@@ -28,6 +28,11 @@ _METHODS = {
     "mixreg": "#8a5a2b",
     "ldm-varibad": "#e8963a",
     "known-task": "#b0b0b0",
+    "promp": "#7a4fa3",
+    "e-maml": "#d16ba5",
+    "pearl": "#2aa5a0",
+    "mql": "#d9a520",
+    "mier": "#5b7fd1",
     "oracle": "#444444",
     "oracle-rl2": "#444444",
     "oracle-varibad": "#9a9a9a",
@@ -43,12 +48,14 @@ def split_colour(split: str) -> str:
 
 def group_colours(methods: list[str]) -> list[str]:
     """One colour per group of runs: the method's own for its first group, a spare one after."""
+    own = {_METHODS.get(method, _SPARE[0]) for method in methods}
+    spare = [colour for colour in _SPARE if colour not in own] or list(_SPARE)
     colours: list[str] = []
-    spare = 0
+    n_spare = 0
     for method in methods:
         colour = _METHODS.get(method, _SPARE[0])
         if colour in colours:
-            colour, spare = _SPARE[spare % len(_SPARE)], spare + 1
+            colour, n_spare = spare[n_spare % len(spare)], n_spare + 1
         colours.append(colour)
     return colours
 
