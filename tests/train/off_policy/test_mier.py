@@ -191,8 +191,9 @@ def test_the_toy_context_has_a_sign_and_relabelling_helps_on_the_held_out_goal()
         return learner.identify([line_episode(goal, rng) for _ in range(2)]).numpy()
 
     found = np.array([[both(goal) for goal in (-1.0, 1.0)] for _ in range(10)])
-    sign = np.sign(found)
-    assert ((sign[:, 0] == -sign[:, 1]) & (sign == sign[0]).all(axis=1)).all(axis=0).any(), found
+    left, right = found.mean(axis=0)  # where φ = 0 lies between them is left to the training
+    side = (found - (left + right) / 2) @ (right - left)
+    assert (side[:, 0] < 0).all() and (side[:, 1] > 0).all(), found
     returns = {}
     for updates in (0, 600):
         learner.config = settings("mier", relabel_updates=updates)
