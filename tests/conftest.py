@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 
 import pytest
 import torch
 
-# PyTorch's CUDA builds import triton with the first optimizer. Triton and Mesa's software renderer
-# bring an LLVM each, and where Mesa has drawn before, that import ends the process.
-with contextlib.suppress(ImportError):
-    import triton  # noqa: F401
+from ldm_envs.mujoco_opengl import load_triton_first
+
+load_triton_first()  # before a test draws without an environment of ours
 
 
 @pytest.fixture(autouse=True, scope="session")

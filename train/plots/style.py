@@ -48,12 +48,11 @@ def split_colour(split: str) -> str:
 
 def group_colours(methods: list[str]) -> list[str]:
     """One colour per group of runs: the method's own for its first group, a spare one after."""
-    own = {_METHODS.get(method, _SPARE[0]) for method in methods}
+    own = [_METHODS.get(method, _SPARE[0]) for method in methods]
     spare = [colour for colour in _SPARE if colour not in own] or list(_SPARE)
     colours: list[str] = []
     n_spare = 0
-    for method in methods:
-        colour = _METHODS.get(method, _SPARE[0])
+    for colour in own:
         if colour in colours:
             colour, n_spare = spare[n_spare % len(spare)], n_spare + 1
         colours.append(colour)
