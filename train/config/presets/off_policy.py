@@ -7,7 +7,7 @@ from typing import Any
 # ``paper``: the published sizes, as the authors' configurations have them, and the 5 M environment
 # steps after which the paper of LDM compares. Days per run on one core.
 PAPER: dict[str, Any] = {"total_timesteps": 5_000_000, "checkpoint_interval": 200_000}
-# ``default``: 15 to 40 minutes on one core. Small networks, few transitions per gradient step and
+# ``default``: 6 to 35 minutes on one core. Small networks, few transitions per gradient step and
 # few gradient steps per environment step; a smaller discount, a larger learning rate and faster
 # targets reach what such runs can reach. Found on HalfCheetahVel with PEARL, by its returns on
 # train tasks, and kept for the other methods and families (results/off_policy). Twenty
