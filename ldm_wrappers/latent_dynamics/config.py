@@ -26,9 +26,9 @@ class LatentDynamicsConfig:
         encoder: ``"gru"``, the paper's recurrent encoder, or ``"moments"``, which regresses
             rewards on what was seen (:class:`MomentEncoder`) and knows a task sooner where its
             reward depends on continuous states or actions.
-        encoder_features: Width of the moment encoder's ReLU features of (s', a, r).
-        encoder_projections: Number of projections of (s', a) that the moment encoder regresses
-            rewards on.
+        encoder_features: Width of the moment encoder's ReLU layers, on (s', a, r) and on (s', a).
+        encoder_projections: Number of learned functions of (s', a) that the moment encoder
+            regresses rewards on, beside a constant.
         encoder_observation_size: Width of the encoder's embedding of s'; 0 leaves s' out.
         encoder_action_size: Width of the encoder's embedding of a; 0 leaves a out.
         encoder_reward_size: Width of the encoder's embedding of r; 0 leaves r out.
@@ -57,7 +57,7 @@ class LatentDynamicsConfig:
     latent_dim: int = 5
     encoder: EncoderKind = "gru"
     encoder_features: int = 64
-    encoder_projections: int = 32
+    encoder_projections: int = 16
     encoder_observation_size: int = 32
     encoder_action_size: int = 16
     encoder_reward_size: int = 16

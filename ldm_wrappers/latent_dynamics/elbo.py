@@ -125,12 +125,9 @@ def _posteriors_at(
     transitions: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
 ) -> tuple[Posterior, torch.Tensor, torch.Tensor]:
     """As :func:`_posteriors`, computing nothing but the drawn lengths and the ones before them."""
-    both = encoder.at(torch.cat([index, (index - 1).clamp(min=0)]), *transitions)
-    mean, before_mean = both.mean.chunk(2)
-    logvar, before_logvar = both.logvar.chunk(2)
+    posterior, before = encoder.at(index, *transitions)
     first = (index == 0).unsqueeze(-1)  # the one before it is N(0, I)
-    before = Posterior(before_mean.masked_fill(first, 0.0), before_logvar.masked_fill(first, 0.0))
-    posterior = Posterior(mean, logvar)
+    before = Posterior(*(part.masked_fill(first, 0.0) for part in before))
     return posterior, weight, (kl_divergence(posterior, before) * weight).sum(0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -13,8 +14,16 @@ from ldm_wrappers.latent_dynamics.posterior import Posterior, initialize_std
 from ldm_wrappers.latent_dynamics.reward_scale import RewardScale
 from ldm_wrappers.latent_dynamics.transition import TransitionSpec
 
-_RIDGE = 0.03  # of the slopes, in squared units of projections
+_RELATIVE_RIDGE = 1e-5  # of the mean squared regressor: what float32 can factorise
 _COUNT_UNIT = math.log(400.0)
+
+
+class _Rows(NamedTuple):
+    """What single transitions add to the sums, each (…, columns)."""
+
+    features: torch.Tensor
+    regressors: torch.Tensor
+    residual: torch.Tensor
 
 
 class MomentEncoder(nn.Module):
@@ -22,17 +31,20 @@ class MomentEncoder(nn.Module):
 
     A task is a reward function of (s, a, s'), so what identifies it is how rewards vary with
     states and actions, not in which order they came (Rakelly et al., 2019, "PEARL", section 4.1).
-    From the transitions so far it keeps sums of
+    The encoder learns what a task's rewards are a sum of: regressors g(s', a), the first of
+    which is 1, and what is paid in every task, b(s', a), a control cost for example. From the
+    transitions so far it keeps sums of
 
     * ReLU features of (s', a, r),
-    * linear projections g(s', a), their squares and their products with r,
-    * r and r².
+    * products of two regressors, and of a regressor with the residual reward e = r - b(s', a),
+    * e² .
 
-    The network that reads the posterior sees means of all of them, the covariances of each
-    projection with the reward, and slopes, covariance / (variance + 0.03): the coefficients of
-    one-variable ridge regressions. A network on plain features has to discover products of
-    reward and position before it can tell in which direction a reward grows, and spends most of
-    its training on that.
+    The network that reads the posterior sees means of all of them but the products of two
+    regressors, and a Bayesian linear regression of e on g with prior N(0, I) and noise of variance
+    1: the mean (I + Σ g gᵀ)⁻¹ Σ g e of its coefficients, their variances, and the residual
+    variance that is left. How sure the regression is of the task after a few steps is learned as
+    the size of g. A network on plain features has to discover products of reward and position
+    before it can tell in which direction a reward grows, and spends most of its training on that.
 
     Sums and their count are the recurrent state, so that beliefs are filtered as with the GRU.
 
@@ -42,6 +54,8 @@ class MomentEncoder(nn.Module):
         reward_scale: Unit of rewards.
         observation_scale: Unit of observations.
     """
+
+    products: torch.Tensor
 
     def __init__(
         self,
@@ -55,14 +69,20 @@ class MomentEncoder(nn.Module):
         # in a tuple: modules of the model's own, and saved once
         self._scales = (reward_scale, observation_scale)
         seen = spec.observation_size + spec.action_size
-        n_features, n_projections = config.encoder_features, config.encoder_projections
-        self._parts = [n_features, n_projections, n_projections, n_projections, 1, 1]
-        self.hidden_size = sum(self._parts) + 1
+        n_features, n_regressors = config.encoder_features, config.encoder_projections + 1
+        # a symmetric matrix is kept as its upper triangle
+        products = torch.triu_indices(n_regressors, n_regressors)
+        self.register_buffer("products", products, persistent=False)
+        self._sizes = [n_features, n_regressors, 1, 1, products.shape[1]]
+        self.hidden_size = sum(self._sizes)
         width = config.encoder_hidden_size
         self.features = nn.Linear(seen + 1, n_features)
-        self.projections = nn.Linear(seen, n_projections)
+        self.linear = nn.Linear(seen, n_regressors)  # all regressors but the 1, and b
+        self.nonlinear = nn.Sequential(
+            nn.Linear(seen, n_features), nn.ReLU(), nn.Linear(n_features, n_regressors)
+        )
         self.body = nn.Sequential(
-            nn.Linear(n_features + 4 * n_projections + 3, width),
+            nn.Linear(n_features + 4 * n_regressors + 2, width),
             nn.ReLU(),
             nn.Linear(width, width),
             nn.ReLU(),
@@ -77,28 +97,38 @@ class MomentEncoder(nn.Module):
 
     def posterior(self, hidden: torch.Tensor) -> Posterior:
         """Read the posterior off sums and counts (…, hidden_size)."""
-        count = hidden[..., -1:]
-        means = hidden[..., :-1] / count.clamp(min=1.0)
-        features, g, g_reward, g_square, reward, reward_square = means.split(self._parts, dim=-1)
-        covariance = g_reward - g * reward
-        variance = (g_square - g.square()).clamp(min=0.0)
-        slopes = covariance / (variance + _RIDGE)
-        spread = reward_square - reward.square()
-        read = (features, g, covariance, variance, slopes, reward, spread)
-        known = torch.cat([*read, torch.log1p(count) / _COUNT_UNIT], dim=-1)
-        hidden = self.body(known)
-        return Posterior(self.mean(hidden), self.logvar(hidden))
+        features, g_residual, square, count, products = hidden.split(self._sizes, dim=-1)
+        coefficients, variances, means = self._regression(g_residual, products)
+        fitted = (coefficients * g_residual).sum(-1, keepdim=True)
+        n = count.clamp(min=1.0)
+        left = (square - fitted).clamp(min=0.0) / n
+        moments = torch.cat([features, means, g_residual], dim=-1) / n
+        known = (moments, coefficients, variances, left, torch.log1p(count) / _COUNT_UNIT)
+        read = self.body(torch.cat(known, dim=-1))
+        return Posterior(self.mean(read), self.logvar(read))
 
-    def embed(
+    def _regression(
+        self, g_residual: torch.Tensor, products: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Coefficients' means and variances, and the sums of the regressors, each (…, k)."""
+        size = g_residual.shape[-1]
+        row, column = self.products
+        precision = products.new_zeros(*products.shape[:-1], size, size)
+        precision[..., row, column] = products
+        precision[..., column, row] = products
+        sums = precision[..., 0]  # products with the regressor that is 1
+        scale = precision.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None]
+        unit = torch.eye(size, device=products.device)
+        precision = precision + (1.0 + _RELATIVE_RIDGE * scale) * unit
+        # unchecked: what is not finite shows in the loss, and checking would wait for a GPU
+        factor, _ = torch.linalg.cholesky_ex(precision)
+        right = torch.cat([g_residual.unsqueeze(-1), unit.expand_as(precision)], dim=-1)
+        solved = torch.cholesky_solve(right, factor)
+        return solved[..., 0], solved[..., 1:].diagonal(dim1=-2, dim2=-1), sums
+
+    def _rows(
         self, actions: torch.Tensor, rewards: torch.Tensor, next_observations: torch.Tensor
-    ) -> torch.Tensor:
-        """What a transition adds to the state, (…, hidden_size); the last column counts it.
-
-        Args:
-            actions: float32 (…, action_columns).
-            rewards: float32 (…).
-            next_observations: float32 (…, observation_size).
-        """
+    ) -> _Rows:
         reward_scale, observation_scale = self._scales
         seen = torch.cat(
             [observation_scale.normalize(next_observations), self.spec.encode_actions(actions)],
@@ -106,9 +136,30 @@ class MomentEncoder(nn.Module):
         )
         reward = reward_scale.normalize(rewards).unsqueeze(-1)
         features = torch.relu(self.features(torch.cat([seen, reward], dim=-1)))
-        g = self.projections(seen)
-        parts = (features, g, g * reward, g.square(), reward, reward.square())
-        return torch.cat([*parts, torch.ones_like(reward)], dim=-1)
+        learned = self.linear(seen) + self.nonlinear(seen)
+        regressors = torch.cat([torch.ones_like(reward), learned[..., 1:]], dim=-1)
+        return _Rows(features, regressors, reward - learned[..., :1])
+
+    def _summands(self, rows: _Rows) -> torch.Tensor:
+        """Columns of the state but the last ones, the products of two regressors."""
+        features, g, residual = rows
+        ones = torch.ones_like(residual)
+        return torch.cat([features, g * residual, residual.square(), ones], dim=-1)
+
+    def embed(
+        self, actions: torch.Tensor, rewards: torch.Tensor, next_observations: torch.Tensor
+    ) -> torch.Tensor:
+        """What a transition adds to the state, (…, hidden_size).
+
+        Args:
+            actions: float32 (…, action_columns).
+            rewards: float32 (…).
+            next_observations: float32 (…, observation_size).
+        """
+        rows = self._rows(actions, rewards, next_observations)
+        row, column = self.products
+        products = rows.regressors[..., row] * rows.regressors[..., column]
+        return torch.cat([self._summands(rows), products], dim=-1)
 
     def step(
         self,
@@ -140,9 +191,33 @@ class MomentEncoder(nn.Module):
         actions: torch.Tensor,
         rewards: torch.Tensor,
         next_observations: torch.Tensor,
-    ) -> Posterior:
-        """Posteriors for some encoded lengths, int64 (k, batch): arrays (k, batch, latent_dim)."""
-        rows = self.embed(actions, rewards, next_observations)
-        times = torch.arange(len(rows), device=rows.device).unsqueeze(-1)
-        inside = (times < lengths.unsqueeze(1)).to(rows.dtype)
-        return self.posterior(torch.einsum("ktb,tbf->kbf", inside, rows))
+    ) -> tuple[Posterior, Posterior]:
+        """Posteriors for some encoded lengths, and for the lengths that are one shorter.
+
+        Args:
+            lengths: int64 (k, batch), 0 to T. One shorter than 0 is 0.
+            actions: float32 (T, batch, action_columns).
+            rewards: float32 (T, batch).
+            next_observations: float32 (T, batch, observation_size).
+
+        Returns:
+            Two posteriors with arrays (k, batch, latent_dim).
+        """
+        before = (lengths - 1).clamp(min=0)
+        workers = torch.arange(lengths.shape[1], device=lengths.device)
+        last = (actions[before, workers], rewards[before, workers])
+        added = self.embed(*last, next_observations[before, workers])
+        added = added * (lengths > 0).to(added.dtype).unsqueeze(-1)
+        sums = self._sums(before, self._rows(actions, rewards, next_observations))
+        return self.posterior(sums + added), self.posterior(sums)
+
+    def _sums(self, lengths: torch.Tensor, rows: _Rows) -> torch.Tensor:
+        """States after some encoded lengths, without products of every single step."""
+        times = torch.arange(len(rows.residual), device=lengths.device).unsqueeze(-1)
+        inside = (times < lengths.unsqueeze(1)).to(rows.residual.dtype)  # (k, T, batch)
+        g = rows.regressors.transpose(0, 1)  # (batch, T, size)
+        masked = g * inside.transpose(1, 2).unsqueeze(-1)
+        row, column = self.products
+        products = torch.matmul(masked.transpose(-1, -2), g)[..., row, column]
+        sums = torch.einsum("ktb,tbf->kbf", inside, self._summands(rows))
+        return torch.cat([sums, products], dim=-1)

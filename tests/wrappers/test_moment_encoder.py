@@ -66,20 +66,22 @@ def by_definition(model: LatentDynamics, batch: TrajectoryBatch, worker: int, t:
     one_hot = np.eye(3)[batch.actions[:t, worker, 0].numpy().astype(int)]
     seen = np.concatenate([batch.next_observations[:t, worker].double().numpy(), one_hot], axis=1)
     r = batch.rewards[:t, worker].double().numpy()
-    features = np.zeros(6)
-    g_mean = covariance = variance = np.zeros(4)
-    r_mean = r_variance = 0.0
-    if t:
-        rows = np.concatenate([seen, r[:, None]], axis=1) @ w["features.weight"].T
-        features = np.maximum(rows + w["features.bias"], 0.0).mean(0)
-        g = seen @ w["projections.weight"].T + w["projections.bias"]
-        both = np.cov(np.concatenate([g, r[:, None]], axis=1).T, bias=True).reshape(5, 5)
-        g_mean, covariance, variance = g.mean(0), both[:4, 4], np.diag(both)[:4]
-        r_mean, r_variance = r.mean(), both[4, 4]
+    both = np.concatenate([seen, r[:, None]], axis=1)
+    features = np.maximum(both @ w["features.weight"].T + w["features.bias"], 0.0)
+    inner = np.maximum(seen @ w["nonlinear.0.weight"].T + w["nonlinear.0.bias"], 0.0)
+    learned = inner @ w["nonlinear.2.weight"].T + w["nonlinear.2.bias"]
+    learned += seen @ w["linear.weight"].T + w["linear.bias"]
+    g, e = np.concatenate([np.ones((t, 1)), learned[:, 1:]], axis=1), r - learned[:, 0]
+    # ridge regression as least squares with a row of the unit matrix for each coefficient
+    rows, values = np.concatenate([np.eye(5), g]), np.concatenate([np.zeros(5), e])
+    coefficients = np.linalg.lstsq(rows, values)[0]
+    variances = np.diag(np.linalg.inv(rows.T @ rows))
+    left = np.square(e - g @ coefficients).sum() + np.square(coefficients).sum()
+    n = max(t, 1)
     known = np.concatenate(
         [
-            *(features, g_mean, covariance, variance, covariance / (variance + 0.03)),
-            [r_mean, r_variance, math.log1p(t) / math.log(400.0)],
+            *(features.sum(0) / n, g.sum(0) / n, g.T @ e / n, coefficients, variances),
+            [left / n, math.log1p(t) / math.log(400.0)],
         ]
     )
     for layer in (0, 2):
@@ -106,10 +108,12 @@ def test_filtering_equals_whole_trajectories_and_single_lengths() -> None:
     belief.reset(np.array([True, False, False, False]))
     torch.testing.assert_close(belief.posterior().mean[0], whole.mean[0, 0])
     lengths = torch.tensor([[0, 3, 5, 1], [7, 2, 0, 0]])
-    some = encoder_of(model).at(lengths, *batch[1:4])
-    for name in ("mean", "logvar"):
-        expected = getattr(whole, name).gather(0, lengths.unsqueeze(-1).expand(2, B, 2))
-        torch.testing.assert_close(getattr(some, name).detach(), expected)
+    shorter = (lengths - 1).clamp(min=0)
+    found = encoder_of(model).at(lengths, *batch[1:4])
+    for index, some in zip((lengths, shorter), found, strict=True):
+        for name in ("mean", "logvar"):
+            expected = getattr(whole, name).gather(0, index.unsqueeze(-1).expand(2, B, 2))
+            torch.testing.assert_close(getattr(some, name).detach(), expected)
 
 
 def test_encoding_again_gives_what_filtering_gives() -> None:
