@@ -46,7 +46,7 @@ _ANT_64: dict[str, Any] = {
 }
 # the old log probability of a mixed action is a mixture: far from the policy's from the start
 _ANT_METHODS: dict[str, dict[str, Any]] = {"mixreg": {"target_kl": None}, "varibad": VARIBAD}
-_ANT_MOMENTS: dict[str, Any] = {**_ANT_64, **MOMENTS, "vae_updates": 2}
+_ANT_MOMENTS: dict[str, Any] = {**_ANT_64, **MOMENTS}
 _GOAL_MIXTURE = DirichletMixture(beta=2.0, n_components=14)
 
 _VARIBAD = {**VARIBAD, "vae_updates": 1}  # the authors train its VAE once per policy update

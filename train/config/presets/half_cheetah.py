@@ -38,7 +38,7 @@ _CHEETAH_VEL_64 = {
 PRESETS: dict[str, dict[str, Preset]] = {
     "LDM-HalfCheetahVel-v0": {
         "default": Preset(_CHEETAH_VEL_64, {"varibad": VARIBAD}),
-        "moments": Preset({**_CHEETAH_VEL_64, **MOMENTS, "vae_updates": 8}, {"varibad": VARIBAD}),
+        "moments": Preset({**_CHEETAH_VEL_64, **MOMENTS}, {"varibad": VARIBAD}),
         **paper_presets(_CHEETAH_VEL, paper_methods(VARIBAD)),
     },
 }
