@@ -37,14 +37,13 @@ def mean_by(rows: list[Row], key: str, value: str) -> tuple[list[float], list[fl
     return keys, [float(np.mean(found[one])) for one in keys]
 
 
-def draw(table: list[Row], over_time: Axes, over_steps: Axes) -> None:
+def draw(table: list[Row], colours: dict[str, str], over_time: Axes, over_steps: Axes) -> None:
     """One family into its two panels."""
     exact = [row for row in table if row["arm"] == EXACT and row["set"] == "held-out"]
-    arms = dict.fromkeys(row["arm"] for row in table if row["arm"] != EXACT)
-    for index, arm in enumerate(arms):
+    for arm in dict.fromkeys(row["arm"] for row in table if row["arm"] != EXACT):
         for name, style in STYLES.items():
             chosen = [row for row in table if row["arm"] == arm and row["set"] == name]
-            look: dict[str, Any] = {"ls": style, "c": f"C{index}", "label": f"{arm}, {name}"}
+            look: dict[str, Any] = {"ls": style, "c": colours[arm], "label": f"{arm}, {name}"}
             at_bar = [row for row in chosen if int(row["steps_of_task"]) == BAR_STEPS]
             # moments are alike in all seeds, but for the last update's time
             seconds = mean_by(at_bar, "moment", "cpu_seconds")[1]
@@ -63,9 +62,11 @@ def main() -> None:
     arguments = parser.parse_args()
     table = [row for path in arguments.csv for row in read_csv(path)]
     families = list(dict.fromkeys(row["env_id"] for row in table))
+    arms = sorted({row["arm"] for row in table} - {EXACT})
+    colours = {arm: f"C{index}" for index, arm in enumerate(arms)}
     figure, axes = plt.subplots(2, len(families), figsize=(4.5 * len(families), 7), squeeze=False)
     for column, family in enumerate(families):
-        draw([row for row in table if row["env_id"] == family], *axes[:, column])
+        draw([row for row in table if row["env_id"] == family], colours, *axes[:, column])
         axes[0, column].set(title=family, xlabel="CPU seconds of VAE training", yscale="log")
         axes[1, column].set(xlabel="steps of a task", yscale="log", ylim=(1e-3, 2))
     axes[0, 0].set_ylabel(f"reward error / prior variance, step {BAR_STEPS}")
