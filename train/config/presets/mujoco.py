@@ -47,8 +47,8 @@ VARIBAD: dict[str, Any] = {"p_drop": 0.0}
 # Knows the hidden task many times sooner, per CPU second of the VAE's first minutes, than the
 # recurrent encoder on raw inputs (results/beliefs, which also says what is not settled): a
 # regression instead of a GRU, scaled inputs, a posterior that begins narrow, batches of many tasks
-# with few encoded lengths and decoded steps of each, a learning rate that is high at first, averaged
-# weights. Such an update takes a little less time than one of the default preset.
+# with few encoded lengths and decoded steps of each, a learning rate that is high at first,
+# averaged weights. Such an update takes a little less time than one of the default preset.
 MOMENTS: dict[str, Any] = {
     "encoder": "moments",
     "reward_scale": "running",
