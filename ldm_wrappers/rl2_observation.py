@@ -10,6 +10,7 @@ from gymnasium import spaces
 
 from ldm_wrappers.infos import begins_episode
 from ldm_wrappers.latent_dynamics.transition import FloatArray, TransitionSpec
+from ldm_wrappers.wrapper_order import refuse_twice
 
 
 def rl2_observation_space(observation_space: spaces.Space[Any], spec: TransitionSpec) -> spaces.Box:
@@ -37,14 +38,17 @@ class RL2ObservationWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCon
 
     Raises:
         TypeError: Spaces of another kind.
-        ValueError: At a step, an action that is not one of the action space.
+        ValueError: The observation has these columns already; at a step, an action that is not one
+            of the action space.
     """
 
     lasts_a_task = True
+    joins = "the previous action, its reward and the start flag"
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
         gym.utils.RecordConstructorArgs.__init__(self)
         super().__init__(env)
+        refuse_twice(env, type(self))
         self._spec = TransitionSpec.from_spaces(env.observation_space, env.action_space)
         self.observation_space = rl2_observation_space(env.observation_space, self._spec)
 

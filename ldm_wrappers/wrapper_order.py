@@ -43,6 +43,22 @@ def refuse_imaginary_rewards(env: Any, name: str) -> None:
             )
 
 
+def refuse_twice(env: Any, wrapper: Any) -> None:
+    """Raise a ``ValueError`` if the observation already has what a wrapper joins to it.
+
+    Args:
+        env: What the wrapper is put around; a ``SyncVectorEnv`` is looked into.
+        wrapper: The wrapper's class. Its attribute ``joins`` says what joins the observation, and
+            is the same for scalar and vector environments.
+    """
+    for layer in _layers(env):
+        if getattr(type(layer), "joins", None) == wrapper.joins:
+            raise ValueError(
+                f"{wrapper.__name__} got {env}, whose observation already has {wrapper.joins} from "
+                f"{type(layer).__name__}; expected an environment without it: leave one of them out"
+            )
+
+
 def _layers(env: Any) -> Iterator[Any]:
     layer = env
     while isinstance(layer, (gym.Wrapper, VectorWrapper)):

@@ -18,6 +18,7 @@ from ldm_wrappers.vector.infos import (
     true_next_observations,
 )
 from ldm_wrappers.vector.saved_state import load_all_or_nothing, saved_observations
+from ldm_wrappers.wrapper_order import refuse_twice
 
 
 class BeliefObservationWrapper(VectorWrapper):
@@ -33,8 +34,11 @@ class BeliefObservationWrapper(VectorWrapper):
         buffer: Where finished trajectories go; ``None`` keeps none.
 
     Raises:
-        ValueError: The spaces do not fit the model, or the autoreset mode is another one.
+        ValueError: The spaces do not fit the model, or the autoreset mode is another one, or the
+            observation has a belief already.
     """
+
+    joins = "the VAE's belief"
 
     def __init__(
         self,
@@ -45,6 +49,7 @@ class BeliefObservationWrapper(VectorWrapper):
     ) -> None:
         super().__init__(env)
         require_autoreset_mode(env, AutoresetMode.SAME_STEP, "BeliefObservationWrapper")
+        refuse_twice(env, type(self))
         latent_dynamics.check_spaces(env.single_observation_space, env.single_action_space)
         self.latent_dynamics = latent_dynamics
         self.tracker = BeliefTracker(latent_dynamics, self.num_envs, buffer)

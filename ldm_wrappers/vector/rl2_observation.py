@@ -18,6 +18,7 @@ from ldm_wrappers.vector.infos import (
     reset_all,
     to_object_array,
 )
+from ldm_wrappers.wrapper_order import refuse_twice
 
 
 class RL2ObservationWrapper(VectorWrapper):
@@ -32,12 +33,16 @@ class RL2ObservationWrapper(VectorWrapper):
 
     Raises:
         TypeError: Observations are no Box, or actions neither Box nor Discrete.
-        ValueError: The environment's autoreset mode is another one.
+        ValueError: The environment's autoreset mode is another one, or the observation has these
+            columns already.
     """
+
+    joins = "the previous action, its reward and the start flag"
 
     def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
         super().__init__(env)
         require_autoreset_mode(env, AutoresetMode.SAME_STEP, "RL2ObservationWrapper")
+        refuse_twice(env, type(self))
         self._spec = TransitionSpec.from_spaces(
             env.single_observation_space, env.single_action_space
         )

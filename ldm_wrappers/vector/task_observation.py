@@ -17,6 +17,7 @@ from ldm_wrappers.vector.infos import (
     reset_all,
     to_object_array,
 )
+from ldm_wrappers.wrapper_order import refuse_twice
 
 
 class TaskObservationWrapper(VectorWrapper):
@@ -31,14 +32,17 @@ class TaskObservationWrapper(VectorWrapper):
 
     Raises:
         TypeError: Observations are no Box.
-        ValueError: The autoreset mode is another one; at a reset or step, where no task of
-            ``task_dim`` numbers is told.
+        ValueError: The autoreset mode is another one, or the observation has the task already; at
+            a reset or step, where no task of ``task_dim`` numbers is told.
     """
+
+    joins = "the task"
 
     def __init__(self, env: VectorEnv[Any, Any, Any], task_dim: int) -> None:
         task_dim = check_integer("task_dim", task_dim)
         super().__init__(env)
         require_autoreset_mode(env, AutoresetMode.SAME_STEP, "TaskObservationWrapper")
+        refuse_twice(env, type(self))
         self._spec = TransitionSpec.from_spaces(
             env.single_observation_space, env.single_action_space
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
@@ -70,3 +71,43 @@ def test_rewards_are_imaginary_once() -> None:
     one = SyncVectorEnv([lambda: inside] * 3, autoreset_mode=AutoresetMode.SAME_STEP)
     with pytest.raises(ValueError, match="imaginary once"):
         batched(one)
+
+
+def columns_of(kind: str, env: Any, inside: type[Any]) -> Any:
+    """A belief of the whole observation needs a model of its own."""
+    if kind == "RL2":
+        return inside(env)
+    single = getattr(env, "single_observation_space", env.observation_space)
+    return inside(env, LatentDynamics(single, ENV.action_space))
+
+
+@pytest.mark.parametrize("kind", ["RL2", "Belief"])
+def test_columns_join_an_observation_once(kind: str) -> None:
+    """Twice, they would be there twice without a word."""
+    name = f"{kind}ObservationWrapper"
+    scalar = {"RL2": RL2ObservationWrapper, "Belief": BeliefObservationWrapper}[kind]
+    match = rf"{name} got .*{name}.*already has .* from {name}.*leave one of them out"
+    once = columns_of(kind, MultiEpisodeWrapper(ScriptedEnv((3,)), 2), scalar)
+    with pytest.raises(ValueError, match=match):
+        columns_of(kind, once, scalar)
+    with pytest.raises(ValueError, match=match):  # also under other wrappers
+        columns_of(kind, gym.wrappers.TimeLimit(once, 4), scalar)
+    batched = getattr(vector, name)
+    batch = SyncVectorEnv([lambda: ScriptedEnv((3,))] * 2, autoreset_mode=AutoresetMode.DISABLED)
+    both = columns_of(kind, vector.MultiEpisodeWrapper(batch, 2), batched)
+    with pytest.raises(ValueError, match=match):
+        columns_of(kind, both, batched)
+    singles = SyncVectorEnv([lambda: once] * 2, autoreset_mode=AutoresetMode.SAME_STEP)
+    with pytest.raises(ValueError, match="already has"):
+        columns_of(kind, singles, batched)
+
+
+def test_columns_of_several_kinds_are_joined() -> None:
+    belief = BeliefObservationWrapper(ScriptedEnv((3,)), MODEL)
+    assert RL2ObservationWrapper(belief).observation_space.shape[0] > 2 * SIZE
+    same = AutoresetMode.SAME_STEP
+    batch = SyncVectorEnv([lambda: ScriptedEnv((3,))] * 2, autoreset_mode=same)
+    told = vector.TaskObservationWrapper(batch, 1)
+    assert vector.RL2ObservationWrapper(told).single_observation_space.shape[0] > 2
+    with pytest.raises(ValueError, match="already has the task from TaskObservationWrapper"):
+        vector.TaskObservationWrapper(told, 1)
