@@ -12,8 +12,9 @@ from ldm_wrappers.state_file import StateFileError
 from train.analysis.aggregate import Run, collect, group_curve, read_runs
 from train.analysis.tables import write_csv
 from train.config.presets import resolve
-from train.persistence.files import write_json
+from train.persistence.files import read_csv, write_json
 from train.persistence.run_folder import RunFolder
+from train.plots.belief_curves import plot_belief_curves
 
 
 def run_of(steps: list[int], returns: list[float]) -> Run:
@@ -38,6 +39,20 @@ def test_other_evaluations_stay_where_they_are(steps: tuple[list[int], list[int]
     runs = [run_of(own, [1.0] * len(own)) for own in steps]
     curve = group_curve(runs, "train", 1)
     assert curve is not None and curve.steps.tolist() == sorted(set(steps[0]) | set(steps[1]))
+
+
+def test_beliefs_of_such_runs_are_averaged_at_the_same_evaluation(tmp_path: Path) -> None:
+    steps = {"a": [105, 210, 300], "b": [98, 214, 340]}
+    rows = [
+        {"run": run, "timesteps": step, "split": "train", "quantity": "reward_error", "value": v}
+        for run, own in steps.items()
+        for step, v in zip(own, [1.0, 2.0, 3.0] if run == "a" else [2.0, 4.0, 8.0], strict=True)
+    ]
+    table = pd.DataFrame(rows[::-1])  # in no order
+    runs = [Run({"run": name, "method": "ldm"}, table[:0]) for name in steps]
+    plot_belief_curves({"ldm": runs}, table, tmp_path / "errors.png", "errors")
+    found = [(r["timesteps"], r["runs"], r["mean"]) for r in read_csv(tmp_path / "errors.csv")]
+    assert found == [("105", "2", "1.5"), ("214", "2", "3"), ("340", "2", "5.5")]
 
 
 def stored(path: Path, evaluated: int | None) -> RunFolder:

@@ -203,7 +203,7 @@ def group_curve(
     if not curves:
         return None
     rng = np.random.default_rng(0)
-    table = pd.concat(_at_common_steps(curves), axis=1).sort_index()
+    table = pd.concat(at_common_steps(curves), axis=1).sort_index()
     rows = []
     for values in table.to_numpy():
         scores = values[~np.isnan(values)]
@@ -212,7 +212,7 @@ def group_curve(
     return GroupCurve(table.index.to_numpy(), *np.array(rows).T)
 
 
-def _at_common_steps(curves: list[pd.Series[float]]) -> list[pd.Series[float]]:
+def at_common_steps(curves: list[pd.Series[float]]) -> list[pd.Series[float]]:
     """Curves whose evaluations of one moment have one timestep, the latest of theirs.
 
     Where episodes end early, iterations have other numbers of steps in each run, and so have the

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from train.analysis.aggregate import Run
+from train.analysis.aggregate import Run, at_common_steps
 from train.analysis.tables import write_csv
 from train.common.env_source import EnvSource
 from train.common.places import Places
@@ -27,6 +27,8 @@ def plot_belief_curves(
     groups: dict[str, list[Run]], beliefs: pd.DataFrame, path: Path, title: str
 ) -> list[Path]:
     """Means over the runs of each group, a row per quantity and a column per split.
+
+    Evaluations of one moment have one step, as in the other curves (:func:`at_common_steps`).
 
     Args:
         groups: Runs by label, all of one environment; those without a VAE are left out.
@@ -53,7 +55,9 @@ def plot_belief_curves(
     for (name, names), colour in zip(known.items(), colours, strict=True):
         parts = own[own["run"].isin(names)].groupby(["quantity", "split"], sort=False)
         for (quantity, split), part in parts:
-            curve = part.groupby("timesteps")["value"].agg(["mean", "size"])
+            by_step = part.set_index("timesteps").sort_index().groupby("run")["value"]
+            aligned = pd.concat(at_common_steps([run for _, run in by_step]))
+            curve = aligned.groupby(level=0).agg(["mean", "size"])
             dropped = str(quantity).endswith(_WITH)
             panel = axes[kinds.index(str(quantity).removesuffix(_WITH)), splits.index(split)]
             style = {"color": colour, "ls": "--" if dropped else "-", "lw": 1.6}
