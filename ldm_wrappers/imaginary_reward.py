@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import gymnasium as gym
@@ -42,7 +43,8 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         beliefs: Source of the beliefs to mix.
         mixture: Mixture scheme. By default that of the run that saved the beliefs; Eq. 1 with β = 1
             over ``FEW`` random ones of saved beliefs of no run, since a mixture of hundreds is
-            close to their mean; Eq. 1 with β = 1 over a whole pool.
+            close to their mean; Eq. 1 with β = 1 over a whole pool. The scheme of a former run may
+            not say how many it mixed, which is a warning.
         imagination: What an imaginary task is beside its mixture; by default that of the run that
             saved the beliefs, else the paper's, ``ExpectedReward()``.
         seed: Seed of mixture weights and dropout masks; ``reset(seed=…)`` seeds them as well.
@@ -79,6 +81,7 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         if isinstance(beliefs, SavedBeliefs):
             few = DirichletMixture(n_components=min(FEW, beliefs.n_beliefs))
             mixture = mixture or beliefs.mixture or few
+            _warn_of_unknown_number(beliefs, mixture)
             imagination = imagination or beliefs.imagination
         if isinstance(beliefs, BeliefPool):  # not read yet: its first use may be an error
             latent_dim = beliefs.latent_dim
@@ -139,6 +142,24 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         self._step += 1
         info = {**set_aside(info, ("environment_reward",)), "environment_reward": float(reward)}
         return observation, float(imagined[0]), terminated, truncated, info
+
+
+def _warn_of_unknown_number(beliefs: SavedBeliefs, mixture: MixtureScheme) -> None:
+    """Warn where beliefs come with a scheme of all their run's workers, which are not all saved.
+
+    Files of former runs do so; present ones name the number of workers.
+    """
+    n, saved = beliefs.n_beliefs, beliefs.mixture
+    if saved is None or mixture != saved or saved.n_components is not None or n <= FEW:
+        return
+    warnings.warn(
+        f"the beliefs' own mixture ({saved}) mixed all normal workers of its run, and does not say "
+        f"how many they were: here it mixes all {n} saved beliefs, so tasks are close to their "
+        "mean. Pass mixture=dataclasses.replace(beliefs.mixture, n_components=…) with the number "
+        "of normal workers (n_workers − n_mixture_workers in the run's config.json), or with "
+        f"{n} to mix all",
+        stacklevel=3,
+    )
 
 
 class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArguments):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,24 @@ def test_the_runs_schemes_are_the_default(mixture: DirichletMixture, tmp_path: P
         weights.append(env.imagination.weights)
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
     assert int((weights[0] != 0).any(-1).sum()) == mixture.n_components
+
+
+def test_a_run_that_does_not_say_how_many_it_mixed_is_a_warning(tmp_path: Path) -> None:
+    """As files of former runs: all of hundreds of saved beliefs are nearly one task."""
+    saved = DirichletMixture(beta=1.5)
+    SavedBeliefs(means(256), saved).save(tmp_path / "beliefs.safetensors")
+    beliefs = SavedBeliefs.load(tmp_path / "beliefs.safetensors")
+    for given in (None, beliefs.mixture):
+        with pytest.warns(UserWarning, match=r"β = 1.5.*all 256 saved.*replace\(beliefs.mixture"):
+            near = wrapped(beliefs, mixture=given)
+    with warnings.catch_warnings():  # what the message says
+        warnings.simplefilter("error")
+        few, every = (
+            wrapped(beliefs, mixture=dataclasses.replace(saved, n_components=n)) for n in (5, 256)
+        )
+        wrapped(SavedBeliefs(means(256)))
+        wrapped(SavedBeliefs(means(256)), mixture=DirichletMixture())  # the caller's own choice
+    assert spread(few) > 3 * spread(every) and spread(near) == pytest.approx(spread(every))
 
 
 def test_a_pool_is_mixed_whole_as_in_the_paper() -> None:
