@@ -57,7 +57,7 @@ class LatentDynamicsConfig:
     latent_dim: int = 5
     encoder: EncoderKind = "gru"
     encoder_features: int = 64
-    encoder_projections: int = 16
+    encoder_projections: int = 32
     encoder_observation_size: int = 32
     encoder_action_size: int = 16
     encoder_reward_size: int = 16

@@ -38,7 +38,7 @@ def test_settings_that_are_younger_than_a_run_have_the_value_it_had() -> None:
     younger = {"env_kwargs": (), "max_episode_steps": None, "vectorization": "sync"}
     younger |= {"observation_keys": (), "flatten_observation": False, "eval_env_id": ""}
     younger |= {"reward_scale": 1.0, "encoder": "gru", "scale_observations": False}
-    younger |= {"encoder_features": 64, "encoder_projections": 16, "initial_posterior_std": None}
+    younger |= {"encoder_features": 64, "encoder_projections": 32, "initial_posterior_std": None}
     younger |= {"vae_decay_updates": None, "vae_ema_decay": 0.0, "vae_max_grad_norm": None}
     for name, value in younger.items():
         assert values.pop(name) == value

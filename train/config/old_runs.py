@@ -18,7 +18,7 @@ DEFAULTS_FOR_OLD_RUNS: dict[str, Any] = {
 }  # fmt: skip
 # further ones of the on-policy methods; others have settings of these names that all their runs had
 DEFAULTS_FOR_OLD_ON_POLICY_RUNS: dict[str, Any] = {
-    "reward_scale": 1.0, "encoder": "gru", "encoder_features": 64, "encoder_projections": 16,
+    "reward_scale": 1.0, "encoder": "gru", "encoder_features": 64, "encoder_projections": 32,
     "initial_posterior_std": None, "scale_observations": False, "vae_decay_updates": None,
     "vae_ema_decay": 0.0, "vae_max_grad_norm": None, "vae_buffer_keeps": "newest",
     "clip_range_vf": None, "cut_at_time_limits": False, "stagger_workers": False,

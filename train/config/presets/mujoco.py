@@ -51,6 +51,7 @@ VARIBAD: dict[str, Any] = {"p_drop": 0.0}
 # averaged weights. Such an update takes a little less time than one of the default preset.
 MOMENTS: dict[str, Any] = {
     "encoder": "moments",
+    "encoder_projections": 16,
     "reward_scale": "running",
     "scale_observations": True,
     "initial_posterior_std": 0.135,
