@@ -197,7 +197,8 @@ class TaskDistribution(Mapping[str, TaskSet]):
 
     Args:
         sets: Split name -> task set, all of one `task_dim`.
-        components: Name and unit of each component, for error messages: ("x (cell)", "y (cell)").
+        components: Name and unit of each component: ("x (cell)", "y (cell)"). Messages show them,
+            and pictures go by them: only tasks of these two are drawn as goal cells of a grid.
     """
 
     def __init__(self, sets: Mapping[str, TaskSet], components: Sequence[str]) -> None:

@@ -24,7 +24,7 @@ from train.common.artifacts import RunContents
 from train.common.command_line import report_errors
 from train.common.env_source import EnvSource
 from train.common.parts import saved_mixture
-from train.common.places import Places
+from train.common.places import CELLS, Places
 from train.config.methods import get_method
 from train.persistence.run_folder import RunFolder
 from train.plots.goal_maps import GoalMap, goal_maps, plot_goal_maps
@@ -96,7 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
         if places is None:
             raise ValueError(
                 f"{folders[0].path}: the tasks of {config.env_id} are not goals at places of its "
-                "observation; a grid's and AntGoal's are"
+                f"observation; AntGoal's are, and a grid's, whose tasks have the components {CELLS}"
             )
         splits = places.splits(source.facts().distribution)
         runs, rows = {}, []

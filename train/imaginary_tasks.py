@@ -1,4 +1,4 @@
-"""How a run's policy does on the imaginary tasks of its own decoder, on a grid.
+"""How a run's policy does on the imaginary tasks of its own decoder, on GridNavi.
 
     python -m train.imaginary_tasks runs/LDM-GridNavi-v0-ldm-seed0
 
@@ -21,6 +21,7 @@ if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
 import numpy as np
 import torch
 
+from ldm_envs.grid_navi import GridNaviEnv
 from ldm_wrappers.vector import ImaginaryRewardWrapper
 from train.analysis.tables import write_csv
 from train.common.artifacts import load_artifacts
@@ -80,7 +81,7 @@ def measure(folder: RunFolder, repeats: int = 8) -> list[dict[str, Any]]:
     """One row per imaginary task: what it offers, and what the greedy policy earned.
 
     Raises:
-        ValueError: The run has no mixture workers, or its observations are not cells.
+        ValueError: The run has no mixture workers, or is not of GridNavi or a variant of it.
     """
     config = folder.config
     if not get_method(config.method).imaginary:
@@ -91,12 +92,13 @@ def measure(folder: RunFolder, repeats: int = 8) -> list[dict[str, Any]]:
         layer: Any = learner.env
         while not isinstance(layer, ImaginaryRewardWrapper):
             layer = layer.env
-        space = learner.env.unwrapped.single_observation_space
-        grid = Grid.of(space, np.zeros((1, 2)))
-        horizon = EnvSource.of(config).facts().horizon
-        model = learner.latent_dynamics
-        if grid is None or model is None or horizon is None:
-            raise ValueError(f"{folder.path}: {config.env_id} is not a grid")
+        source, model = EnvSource.of(config), learner.latent_dynamics
+        grid, horizon = Grid.of(source), source.facts().horizon
+        if not _is_grid_navi(source) or grid is None or model is None or horizon is None:
+            raise ValueError(
+                f"{folder.path}: {config.env_id} is not GridNavi or a variant of it, whose start "
+                "and moves the best returns are of"
+            )
         low, high = config.reward_low, config.reward_high
         train = evaluation_tasks(config)["train"]
         train_cells: set[int] = set()
@@ -127,6 +129,12 @@ def measure(folder: RunFolder, repeats: int = 8) -> list[dict[str, Any]]:
         return rows
     finally:
         learner.close()
+
+
+def _is_grid_navi(source: EnvSource) -> bool:
+    env = source.make()
+    env.close()
+    return isinstance(env.unwrapped, GridNaviEnv)
 
 
 def describe(rows: list[dict[str, Any]], n_episodes: int) -> list[str]:

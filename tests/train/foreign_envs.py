@@ -67,3 +67,44 @@ def more_columns(split: str = "train") -> gym.Env[Any, Any]:
 
 def other_bounds(split: str = "train") -> gym.Env[Any, Any]:
     return gym.wrappers.RescaleAction(ends(split), np.float32(-2.0), np.float32(2.0))
+
+
+class Walk(Ends):
+    """Walks over whole numbers from (0, 0); a task is a pair of them and success is to be there."""
+
+    observation_space = gym.spaces.Box(0.0, 3.0, (2,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+    stride = 1.0
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        _, info = super().reset(seed=seed, options=options)
+        self.at = np.zeros(2, np.float32)
+        return self.at.copy(), info
+
+    def step(self, action: Any) -> Any:
+        self.t += 1
+        self.at[int(action)] = min(self.at[int(action)] + self.stride, 3.0)
+        success = bool((self.at == self.task).all())
+        infos = {"task": self.task.copy(), "is_success": success}
+        return self.at.copy(), float(success), False, self.t == HORIZON, infos
+
+
+def walk(components: tuple[str, str], far: float = 3.0, stride: float = 1.0) -> Any:
+    """A family of walks whose tasks have these components, one of them being (far, 1)."""
+    train, test = FiniteTaskSet([[1.0, 2.0], [far, 1.0]]), FiniteTaskSet([[2.0, 1.0]])
+    sets = {"train": train, "test": test, "all": FiniteTaskSet([*train.tasks, *test.tasks])}
+    attributes = {"task_distribution": TaskDistribution(sets, components), "stride": stride}
+    made: type[Walk] = type("Walk", (Walk,), attributes)
+    return lambda split="train": gym.wrappers.TimeLimit(made(split), HORIZON)
+
+
+CELLS = ("x (cell)", "y (cell)")
+cells, beyond, plane = walk(CELLS), walk(CELLS, far=4.0), walk(CELLS, stride=0.4)
+counts = walk(("apples", "pears"))
+
+
+def flat(split: str = "train") -> gym.Env[Any, Any]:
+    """A grid that shows shares of its width."""
+    env = cells(split)
+    space = gym.spaces.Box(0.0, 1.0, (2,), np.float32)
+    return gym.wrappers.TransformObservation(env, lambda at: at / 3, space)

@@ -100,22 +100,6 @@ def test_a_method_without_a_model_has_no_beliefs() -> None:
 # ------------------------------------------------------------------ the grid and its reward maps
 
 
-@pytest.mark.parametrize(
-    ("space", "observations", "is_grid"),
-    [
-        (SEVEN, [[0, 0], [6, 5]], True),
-        (SEVEN, [[0, 0], [5.5, 5]], False),  # a plane, not cells
-        (spaces.Box(-np.inf, np.inf, (2,)), [[0, 0]], False),
-        (spaces.Box(0.0, 1.5, (2,)), [[0, 0]], False),
-        (spaces.Box(0.0, 6.0, (3,)), [[0, 0, 0]], False),
-    ],
-)
-def test_whole_number_observations_make_a_grid(
-    space: spaces.Box, observations: list[list[float]], is_grid: bool
-) -> None:
-    assert (Grid.of(space, np.array(observations)) is not None) == is_grid
-
-
 def test_cells_and_images_agree() -> None:
     grid = Grid((-1, 0), (2, 1))
     assert grid.shape == (2, 4)

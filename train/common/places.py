@@ -16,6 +16,8 @@ from train.common.env_source import EnvSource
 
 _REACH, _SPACING = 3.5, 0.25  # m, of the square that AntGoal's decoder is asked over
 _POLAR = ("r (m)", "theta (rad)")
+CELLS = ("x (cell)", "y (cell)")  # components by which a family says that its tasks are cells
+_WALK = 20  # random steps in which a grid must show cells
 _ROWS = 60_000  # decoded at once
 _MOST_CELLS = 10_000  # of a box that is taken for a grid
 
@@ -39,12 +41,13 @@ class Places:
         """Cells of a grid, or a square around AntGoal's start with the Ant at rest as it starts.
 
         ``None`` where tasks are no goals at positions of the observation: a wrapper of the user's
-        may show something else than AntGoal does.
+        may show something else than AntGoal does. A grid's tasks have the components ``CELLS``, for
+        whole numbers may be anything; that it shows such cells is checked.
         """
         distribution = source.facts().distribution
         env = source.make()
         try:
-            space, ant = env.observation_space, env.unwrapped
+            ant = env.unwrapped
             if distribution is None or distribution.task_dim != 2:
                 return None
             if isinstance(ant, AntGoalEnv) and distribution.components == _POLAR:
@@ -54,9 +57,7 @@ class Places:
                 xy = _pairs(line, line)
                 rest = np.concatenate([ant.init_qpos, ant.init_qvel]).astype(np.float32)
                 return cls(xy, np.concatenate([xy, np.tile(rest[2:], (len(xy), 1))], 1), True)
-            tasks = distribution[distribution.splits[0]].tasks
-            whole = tasks is not None and not (tasks % 1).any()
-            bounds = cell_bounds(space) if whole else None
+            bounds = _goal_cells(env, distribution)
         finally:
             env.close()
         if bounds is None:
@@ -96,6 +97,29 @@ def _shows_state(env: Any, ant: AntGoalEnv) -> bool:
     shown = np.asarray(env.reset(seed=0)[0])
     own = np.concatenate([ant.data.qpos, ant.data.qvel])
     return shown.shape == own.shape and np.allclose(shown, own)
+
+
+def _goal_cells(env: Any, distribution: Any) -> NDArray[np.int64] | None:
+    """Bounds (2, 2) of the cells that an environment shows and that its tasks are."""
+    bounds = cell_bounds(env.observation_space)
+    if bounds is None or tuple(getattr(distribution, "components", ())) != CELLS:
+        return None
+    tasks = distribution["all"].tasks
+    if tasks is None:
+        return None
+    met = np.concatenate([tasks, _random_walk(env)])
+    return bounds if ((met % 1 == 0) & (met >= bounds[0]) & (met <= bounds[1])).all() else None
+
+
+def _random_walk(env: Any) -> NDArray[np.float64]:
+    """Observations of an episode's first steps, (n, …)."""
+    env.action_space.seed(0)
+    shown, over = [env.reset(seed=0)[0]], False
+    while not over and len(shown) <= _WALK:
+        observation, _, terminated, truncated, _ = env.step(env.action_space.sample())
+        shown.append(observation)
+        over = terminated or truncated
+    return np.array(shown, float)
 
 
 def _pairs(xs: NDArray[Any], ys: NDArray[Any]) -> NDArray[np.float32]:

@@ -6,11 +6,11 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from gymnasium import spaces
 from matplotlib.axes import Axes
 
 from ldm_wrappers.latent_dynamics import LatentDynamics
-from train.common.places import cell_bounds, reward_fields
+from train.common.env_source import EnvSource
+from train.common.places import Places, reward_fields
 from train.plots.style import GOAL, START
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -29,17 +29,12 @@ class Grid:
     high: tuple[int, int]
 
     @classmethod
-    def of(cls, space: spaces.Space[Any], observations: Array) -> Grid | None:
-        """The grid that an environment's observations live on, ``None`` if they are not cells.
-
-        Args:
-            space: Observation space of one environment.
-            observations: Observations that were met, (…, 2).
-        """
-        bounds = cell_bounds(space)
-        if bounds is None or (observations % 1).any():
+    def of(cls, source: EnvSource) -> Grid | None:
+        """The grid whose cells are the goals of a source's tasks, ``None`` if there is none."""
+        places = Places.of(source)
+        if places is None or places.polar:
             return None
-        (low_x, low_y), (high_x, high_y) = bounds.tolist()
+        (low_x, low_y), (high_x, high_y) = places.xy[[0, -1]].astype(int).tolist()
         return cls((low_x, low_y), (high_x, high_y))
 
     @property

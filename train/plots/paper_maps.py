@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from train.common.artifacts import load_artifacts
+from train.common.env_source import EnvSource
 from train.common.envs import evaluation_tasks
 from train.persistence.run_folder import RunFolder
 from train.plots.grid import Grid
@@ -48,7 +49,7 @@ def _mixtures(folder: RunFolder) -> Mixtures:
         train, test = tasks["train"], tasks["test"]
         assert train is not None and test is not None and learner.latent_dynamics is not None
         rollout = record(learner, train)
-        grid = Grid.of(rollout.space, rollout.observations)
+        grid = Grid.of(EnvSource.of(learner.config))
         assert grid is not None
         return sample_mixtures(
             folder.config, learner.latent_dynamics, grid, rollout, test, n_mixtures=_MIXTURES

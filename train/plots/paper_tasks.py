@@ -10,6 +10,7 @@ import pandas as pd
 
 from train.analysis.aggregate import Run
 from train.analysis.tables import write_csv
+from train.common.env_source import EnvSource
 from train.common.envs import task_distribution
 from train.plots.grid import Grid, outline
 from train.plots.optimal_returns import optimal_returns
@@ -49,9 +50,11 @@ def plot_paper_tasks(
     distribution = task_distribution(env_id)
     assert distribution is not None
     cells = np.asarray(distribution["all"].tasks)
-    grid = Grid((0, 0), (int(cells[:, 0].max()), int(cells[:, 1].max())))
+    grid = Grid.of(EnvSource(env_id))
+    assert grid is not None
     best = optimal_returns(env_id, cells)
-    top = float(best.max()) if best is not None else max(float(r["return"]) for r in table)
+    returns = [float(row["return"]) for row in table]
+    low, top = (min(returns), max(returns)) if best is None else (-3.0, float(best.max()))
     drawing = figure(3.0 * len(groups) + 1.2, 4.2)
     drawing.suptitle(f"{title} ({env_id}, episode {last})", fontsize=10)
     panels = drawing.subplots(1, len(groups), squeeze=False)[0]
@@ -64,7 +67,7 @@ def plot_paper_tasks(
             shown[grid.index(cell)] = float(row["return"])
             if float(row["reached"]) < 0.5:
                 axes.plot(*cell, marker=".", color="black", markersize=5, zorder=6)
-        image = grid.show(axes, shown, cmap="viridis", vmin=-3.0, vmax=top)
+        image = grid.show(axes, shown, cmap="viridis", vmin=low, vmax=top)
         outline(axes, np.asarray(distribution["train"].tasks), "white", linewidth=1.2)
         means = []
         for split in example.tasks:

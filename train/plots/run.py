@@ -12,6 +12,7 @@ from train.common.env_source import EnvSource
 from train.common.envs import evaluation_tasks
 from train.common.evaluation import SplitResult
 from train.common.learner import Learner
+from train.common.places import CELLS
 from train.persistence.run_folder import RunFolder
 from train.plots.curves import plot_curves
 from train.plots.film_strip import plot_film_strip
@@ -61,11 +62,12 @@ def plot_run(
     config, n = folder.config, folder.config.n_episodes
     title = f"{config.env_id}, {config.method}, seed {config.seed}"
     drawn = RunPlots([plot_curves(folder, pictures / "learning_curves.png")], [])
+    grid = Grid.of(EnvSource.of(config))
     if tasks is None:
         own = evaluation_tasks(config)  # results may be of eval_env_id's tasks, too
-        tasks = _shown_tasks([result for result in results if result.split in own])
+        shown = [result for result in results if result.split in own]
+        tasks = _shown_tasks(shown, on_grid=grid is not None)
     rollout = record(learner, tasks)
-    grid = Grid.of(rollout.space, rollout.observations)
     if grid is not None:
         path = pictures / "film_strip.png"
         drawn.paths.append(plot_film_strip(rollout, grid, learner.latent_dynamics, n, path))
@@ -86,27 +88,23 @@ def plot_run(
         drawn.paths.append(plot_speed(rollout, components, seconds, n, path, title))
     else:
         drawn.notes.append(
-            f"no picture of behaviour: {config.env_id} shows neither grid cells nor positions"
+            f"no picture of behaviour: {config.env_id} shows neither positions nor goal cells, "
+            f"which are tasks with the components {CELLS}"
         )
     return drawn
 
 
-def _shown_tasks(results: list[SplitResult]) -> Array | None:
+def _shown_tasks(results: list[SplitResult], *, on_grid: bool) -> Array | None:
     """Tasks worth showing: on a grid the first one reached and the first one missed, else all."""
     by_split = {result.split: result for result in results}
     chosen = by_split[reported_split(by_split)]
     if chosen.tasks is None:
         return None
-    if chosen.reached is None or not _cells(chosen.tasks):
+    if chosen.reached is None or not on_grid:
         return chosen.tasks[:_MOST_TASKS]
     at_last = chosen.reached[:, -1]
     firsts = [np.flatnonzero(rows)[:1] for rows in (at_last, ~at_last)]
     return np.asarray(chosen.tasks[np.concatenate(firsts)])
-
-
-def _cells(tasks: Array) -> bool:
-    """Whether tasks could be cells of a grid."""
-    return tasks.shape[1:] == (2,) and bool((tasks == tasks.round()).all())
 
 
 def _add_reward_maps(
