@@ -37,7 +37,7 @@ class MomentEncoder(nn.Module):
 
     * ReLU features of (s', a, r),
     * products of two regressors, and of a regressor with the residual reward e = r - b(s', a),
-    * e² .
+    * e².
 
     The network that reads the posterior sees means of all of them but the products of two
     regressors, and a Bayesian linear regression of e on g with prior N(0, I) and noise of variance
@@ -146,6 +146,12 @@ class MomentEncoder(nn.Module):
         ones = torch.ones_like(residual)
         return torch.cat([features, g * residual, residual.square(), ones], dim=-1)
 
+    def _added(self, rows: _Rows) -> torch.Tensor:
+        """What rows add to the state, (…, hidden_size)."""
+        row, column = self.products
+        products = rows.regressors[..., row] * rows.regressors[..., column]
+        return torch.cat([self._summands(rows), products], dim=-1)
+
     def embed(
         self, actions: torch.Tensor, rewards: torch.Tensor, next_observations: torch.Tensor
     ) -> torch.Tensor:
@@ -156,10 +162,7 @@ class MomentEncoder(nn.Module):
             rewards: float32 (…).
             next_observations: float32 (…, observation_size).
         """
-        rows = self._rows(actions, rewards, next_observations)
-        row, column = self.products
-        products = rows.regressors[..., row] * rows.regressors[..., column]
-        return torch.cat([self._summands(rows), products], dim=-1)
+        return self._added(self._rows(actions, rewards, next_observations))
 
     def step(
         self,
@@ -205,10 +208,10 @@ class MomentEncoder(nn.Module):
         """
         before = (lengths - 1).clamp(min=0)
         workers = torch.arange(lengths.shape[1], device=lengths.device)
-        last = (actions[before, workers], rewards[before, workers])
-        added = self.embed(*last, next_observations[before, workers])
+        rows = self._rows(actions, rewards, next_observations)
+        added = self._added(_Rows(*(part[before, workers] for part in rows)))
         added = added * (lengths > 0).to(added.dtype).unsqueeze(-1)
-        sums = self._sums(before, self._rows(actions, rewards, next_observations))
+        sums = self._sums(before, rows)
         return self.posterior(sums + added), self.posterior(sums)
 
     def _sums(self, lengths: torch.Tensor, rows: _Rows) -> torch.Tensor:
