@@ -4,10 +4,12 @@ python -m train.figures --collect runs/gridworld/runs/* --out results/gridworld
 python -m train.figures --add runs/LDM-GridNavi-v0-ldm-seed8 --out results/gridworld
 python -m train.figures results/gridworld
 python -m train.figures results/gridworld --check
+python -m train.figures --collect runs/* --until 5000000 --out results/five_million
 
 The first command condenses runs into CSV files that can be committed (and draws). The second does
 so beside the runs that are there, whose folders may be gone. The third draws every figure again
 from those files alone. The fourth draws into a temporary folder and compares with what is there.
+The fifth takes only what runs of different lengths had logged until a common number of steps.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from train.analysis.ablations import ABLATIONS, ablated, ablations
 from train.analysis.aggregate import Run, collect, groups, read_runs, summary_rows
 from train.analysis.beliefs import belief_rows, decoded_goal_rows
 from train.analysis.condense import read_table
+from train.analysis.cut import cut_run
 from train.analysis.tables import write_csv
 from train.common.command_line import report_errors
 from train.common.env_source import EnvSource
@@ -162,12 +165,22 @@ def _on_grid(env_id: str) -> bool:
     return Grid.of(EnvSource(env_id)) is not None
 
 
-def collect_runs(paths: list[Path], out: Path) -> list[Path]:
-    """Write the CSV files of finished or running runs, named after their folders."""
+def collect_runs(paths: list[Path], out: Path, until: int | None = None) -> list[Path]:
+    """Write the CSV files of finished or running runs, named after their folders.
+
+    With ``until``, of their first ``until`` steps.
+    """
     folders = [RunFolder.open(path) for path in paths]
     names = [folder.path.resolve().name for folder in folders]
-    written = collect(zip(names, folders, strict=True), out)
-    runs = list(zip(names, folders, strict=True))
+    with tempfile.TemporaryDirectory() as temporary:
+        if until is not None:
+            places = [Path(temporary) / f"{k}" for k in range(len(folders))]
+            folders = [cut_run(f, until, p) for f, p in zip(folders, places, strict=True)]
+        return _write_tables(list(zip(names, folders, strict=True)), out)
+
+
+def _write_tables(runs: list[tuple[str, RunFolder]], out: Path) -> list[Path]:
+    written = collect(runs, out)
     tables = {
         "mixtures": collect_mixtures(runs),
         "beliefs": [row for name, folder in runs for row in belief_rows(name, folder)],
@@ -182,11 +195,12 @@ def collect_runs(paths: list[Path], out: Path) -> list[Path]:
     return written
 
 
-def add_runs(paths: list[Path], out: Path) -> list[Path]:
+def add_runs(paths: list[Path], out: Path, until: int | None = None) -> list[Path]:
     """As :func:`collect_runs`, beside the rows of the other runs; those of these are replaced."""
     names = {path.resolve().name for path in paths}
     with tempfile.TemporaryDirectory() as temporary:
-        fresh = {path.stem: read_csv(path) for path in collect_runs(paths, Path(temporary))}
+        collected = collect_runs(paths, Path(temporary), until)
+        fresh = {path.stem: read_csv(path) for path in collected}
     written = []
     for name in _TABLES:
         path = out / f"{name}.csv"
@@ -247,6 +261,12 @@ def main(arguments: list[str] | None = None) -> int:
         help="more run folders",
     )
     parser.add_argument("--out", type=Path, default=None, help="where to write, default: source")
+    parser.add_argument(
+        "--until",
+        type=int,
+        metavar="STEPS",
+        help="collect or add only what runs had logged until then: methods at equal steps",
+    )
     parser.add_argument("--check", action="store_true", help="compare with what is there")
     options = parser.parse_args(arguments)
     source = options.source or _DEFAULT
@@ -254,9 +274,11 @@ def main(arguments: list[str] | None = None) -> int:
         paths = options.collect or options.add
         if options.check and options.out and not paths:
             raise ValueError("--check compares within one folder: expected no --out beside it")
+        if options.until is not None and not paths:
+            raise ValueError("--until cuts runs: expected --collect or --add RUN… beside it")
         if paths:
             source = options.out or source
-            for path in (add_runs if options.add else collect_runs)(paths, source):
+            for path in (add_runs if options.add else collect_runs)(paths, source, options.until):
                 print(path)
         if not (source / "runs.csv").exists():
             raise ValueError(

@@ -413,6 +413,55 @@ def test_runs_are_added_to_a_collection_whose_folders_are_gone(
     assert times == {first.name: "250000", last.name: "250000", other.name: "240000"}
 
 
+@pytest.mark.usefixtures("few_figures")
+def test_runs_of_different_lengths_are_compared_at_equal_steps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A long run cut at 600,000 steps is one that was trained for as many and logged the same."""
+    made = [made_up(tmp_path / "made", GRID, "rl2", 0, 20.0)]
+    made.append(made_up(tmp_path / "made", GRID, "rl2", 0, 20.0, total_timesteps=600_000))
+    long, short = tmp_path / "long" / "run", tmp_path / "short" / "run"
+    for source, run in zip(made, (long, short), strict=True):
+        shutil.copytree(source, run)
+    rows = read_csv(long / "evaluations.csv")
+    # evaluated every 250,000 steps, it ends with the evaluation at which 600,000 are passed
+    write_csv(short / "evaluations.csv", [r for r in rows if int(r["timesteps"]) <= 750_000])
+    metrics = "timesteps,eval/test_reward_error\n250000,0.5\n750000,0.25\n"
+    (short / "metrics.csv").write_text(metrics)
+    (long / "metrics.csv").write_text(metrics + "1000000,0.1\n")
+    (long / "policy.safetensors").write_bytes(b"of its end")
+    a, b = tmp_path / "a", tmp_path / "b"
+    for run, out in ((long, a), (short, b)):
+        assert main(["--collect", str(run), "--until", "600000", "--out", str(out)]) == 0
+    assert "warning" not in capsys.readouterr().err
+    for name in ("runs", "curves", "tasks", "summary", "beliefs"):
+        assert (a / f"{name}.csv").read_text() == (b / f"{name}.csv").read_text()
+    (row,) = read_csv(a / "runs.csv")
+    assert row["overrides"] == "total_timesteps=600000"
+    assert row["evaluated_timesteps"] == "750000"
+    assert read_csv(long / "evaluations.csv") == rows
+
+
+def test_a_run_that_cannot_be_cut_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rl2, ldm = (made_up(tmp_path, GRID, method, 0, 20.0) for method in ("rl2", "ldm"))
+
+    def refused(*arguments: str) -> str:
+        with pytest.raises(SystemExit):
+            main([*arguments, "--out", str(tmp_path / "out")])
+        return capsys.readouterr().err
+
+    said = refused("--collect", str(rl2), "--until", "2000000")
+    assert "until step 1,500,000, expected 2,000,000" in said and "--resume" in said
+    said = refused("--collect", str(ldm), "--until", "600000")
+    assert "learning rate falls from 0.5 of its 10,000,000" in said
+    assert "--total-timesteps 600000" in said
+    assert "at least 1, got 0" in refused("--add", str(rl2), "--until", "0")
+    assert "expected --collect or --add" in refused("--until", "600000")
+    assert not (tmp_path / "out").exists()
+
+
 def test_results_are_compact(made: dict[str, Any]) -> None:
     """30 kB a run at most, of 50 evaluations each: the 92 runs of the sweep stay under 3 MB."""
     size = sum((made["out"] / f"{n}.csv").stat().st_size for n in ("runs", "curves", "tasks"))
