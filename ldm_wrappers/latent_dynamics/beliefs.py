@@ -61,9 +61,10 @@ class BeliefFilter:
             next_observations: float32 (T, n, observation_size).
             last: Index of each trajectory's last transition, 0 to T − 1, (n,).
         """
-        states = self.model.encoder.states(actions, rewards, next_observations)
+        lengths = torch.from_numpy(last + 1).to(rewards.device)
+        states = self.model.encoder.states_at(lengths, actions, rewards, next_observations)
         self.hidden = self.hidden.clone()
-        self.hidden[workers] = states[last + 1, np.arange(len(workers))]
+        self.hidden[workers] = states
 
     def state_dict(self) -> dict[str, Any]:
         """The recurrent state."""

@@ -100,6 +100,24 @@ class Encoder(nn.Module):
         outputs, _ = self.gru(self.embed(actions, rewards, next_observations), hidden)
         return torch.cat([hidden, outputs])
 
+    def states_at(
+        self,
+        lengths: torch.Tensor,
+        actions: torch.Tensor,
+        rewards: torch.Tensor,
+        next_observations: torch.Tensor,
+    ) -> torch.Tensor:
+        """States for one encoded length per trajectory, float32 (batch, hidden_size).
+
+        Args:
+            lengths: int64 (batch,), 0 to T.
+            actions: As for :meth:`states`, and so are the other two.
+            rewards: float32 (T, batch).
+            next_observations: float32 (T, batch, observation_size).
+        """
+        workers = torch.arange(len(lengths), device=lengths.device)
+        return self.states(actions, rewards, next_observations)[lengths, workers]
+
     def forward(
         self, actions: torch.Tensor, rewards: torch.Tensor, next_observations: torch.Tensor
     ) -> Posterior:

@@ -182,6 +182,16 @@ class MomentEncoder(nn.Module):
         start = self.initial_hidden(rewards.shape[1]).unsqueeze(0)
         return torch.cat([start, rows.cumsum(0)])
 
+    def states_at(
+        self,
+        lengths: torch.Tensor,
+        actions: torch.Tensor,
+        rewards: torch.Tensor,
+        next_observations: torch.Tensor,
+    ) -> torch.Tensor:
+        """Sums and counts for one encoded length per trajectory, as :meth:`Encoder.states_at`."""
+        return self._sums(lengths[None], self._rows(actions, rewards, next_observations))[0]
+
     def forward(
         self, actions: torch.Tensor, rewards: torch.Tensor, next_observations: torch.Tensor
     ) -> Posterior:
