@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,20 @@ def check_integer(name: str, value: Any, least: int | None = 1) -> int:
     if least is not None and number < least:
         raise ValueError(f"{name} must be at least {least}, got {value!r}")
     return number
+
+
+def check_number(name: str, value: Any, expected: str, fits: Callable[[float], bool]) -> None:
+    """Raise a ``ValueError`` unless ``value`` is a finite number, no boolean, and ``fits``.
+
+    Args:
+        name: What the message calls it.
+        value: Any object.
+        expected: What the message says after "must", such as ``be positive``.
+        fits: Asked for a finite number only.
+    """
+    number = isinstance(value, (int, float, np.integer, np.floating))
+    if isinstance(value, bool) or not number or not math.isfinite(value) or not fits(float(value)):
+        raise ValueError(f"{name} must {expected}, got {value!r}")
 
 
 def check_seed(seed: Any) -> int:

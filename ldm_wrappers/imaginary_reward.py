@@ -21,7 +21,7 @@ from ldm_wrappers.infos import set_aside, true_next_observation
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.transition import FloatArray
 from ldm_wrappers.live_arguments import RecordLiveArguments
-from ldm_wrappers.wrapper_order import refuse_imaginary_rewards
+from ldm_wrappers.wrapper_order import refuse_imaginary_rewards, refuse_joined_columns
 
 FEW = 3  # beliefs that a task mixes by default where many are saved
 
@@ -51,7 +51,8 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
 
     Raises:
         ValueError: The environment's spaces or the beliefs do not fit the model, or a threshold
-            meets a Gaussian likelihood, or the environment's rewards are imaginary already.
+            meets a Gaussian likelihood, or the environment's rewards are imaginary already, or the
+            observation has columns that are not of the state.
     """
 
     lasts_a_task = True
@@ -77,6 +78,7 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         )
         super().__init__(env)
         refuse_imaginary_rewards(env, "ImaginaryRewardWrapper")
+        refuse_joined_columns(env, "ImaginaryRewardWrapper")
         latent_dynamics.check_spaces(env.observation_space, env.action_space)
         if isinstance(beliefs, SavedBeliefs):
             few = DirichletMixture(n_components=min(FEW, beliefs.n_beliefs))
@@ -175,7 +177,8 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
 
     Raises:
         ValueError: ``index`` is not a row of the pool, or the spaces do not fit the model, or the
-            environment's rewards are imaginary.
+            environment's rewards are imaginary, or the observation has columns that are not of the
+            state.
     """
 
     lasts_a_task = True
@@ -194,6 +197,7 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         )
         super().__init__(env)
         refuse_imaginary_rewards(env, "BeliefPublisherWrapper")
+        refuse_joined_columns(env, "BeliefPublisherWrapper")
         latent_dynamics.check_spaces(env.observation_space, env.action_space)
         self.latent_dynamics = latent_dynamics
         self.pool = pool

@@ -59,6 +59,25 @@ def refuse_twice(env: Any, wrapper: Any) -> None:
             )
 
 
+def refuse_joined_columns(env: Any, name: str) -> None:
+    """Raise a ``ValueError`` if columns have joined the observation that a VAE is to read.
+
+    It would take a previous reward, a belief or the task for a part of the state, and the reward
+    shown there would not be the one that the wrapper pays.
+
+    Args:
+        env: What a wrapper with a VAE is put around; a ``SyncVectorEnv`` is looked into.
+        name: What the message calls that wrapper.
+    """
+    for layer in _layers(env):
+        if joins := getattr(type(layer), "joins", ""):
+            found = type(layer).__name__
+            raise ValueError(
+                f"{name} got {found} inside, whose observation has {joins} in it, which the VAE "
+                f"would take for a part of the state; expected {found} around {name}"
+            )
+
+
 def _layers(env: Any) -> Iterator[Any]:
     layer = env
     while isinstance(layer, (gym.Wrapper, VectorWrapper)):

@@ -157,7 +157,8 @@ def _parts(path: Path, column: str) -> list[tuple[str, list[dict[str, str]]]]:
 def _suffix(env_id: str) -> str:
     if env_id == _MAIN_ENV:
         return ""
-    return "_" + env_id.removeprefix("LDM-").removesuffix("-v0")
+    name = env_id.removeprefix("LDM-").removesuffix("-v0")
+    return "_" + name.replace(":", "-").replace("/", "-")  # as folders of runs
 
 
 def _on_grid(env_id: str) -> bool:
@@ -260,7 +261,12 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="RUN",
         help="more run folders",
     )
-    parser.add_argument("--out", type=Path, default=None, help="where to write, default: source")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=None,
+        help="where to write; figures alone go to the source by default",
+    )
     parser.add_argument(
         "--until",
         type=int,
@@ -277,7 +283,12 @@ def main(arguments: list[str] | None = None) -> int:
         if options.until is not None and not paths:
             raise ValueError("--until cuts runs: expected --collect or --add RUN… beside it")
         if paths:
-            source = options.out or source
+            if options.out is None:
+                raise ValueError(
+                    "--collect and --add write CSV files and figures: expected --out FOLDER beside "
+                    "them, results/mine for example"
+                )
+            source = options.out
             for path in (add_runs if options.add else collect_runs)(paths, source, options.until):
                 print(path)
         if not (source / "runs.csv").exists():

@@ -7,7 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
-from ldm_wrappers.imagination.saved_scheme import SavedScheme
+from ldm_wrappers.arguments import check_number
+from ldm_wrappers.imagination.saved_scheme import SavedScheme, check_integers
 from ldm_wrappers.latent_dynamics.transition import FloatArray
 
 
@@ -42,10 +43,9 @@ class DirichletMixture(SavedScheme):
     per_dimension: bool = False
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.beta) and self.beta > 0.0):
-            raise ValueError(f"beta must be positive and finite, got {self.beta}")
-        if self.n_components is not None and self.n_components < 1:
-            raise ValueError(f"n_components must be at least 1 or None, got {self.n_components}")
+        check_number("beta", self.beta, "be positive and finite", lambda beta: beta > 0.0)
+        if self.n_components is not None:
+            check_integers(self, {"n_components": 1})
 
     def __str__(self) -> str:
         of = "all" if self.n_components is None else f"{self.n_components} random"

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ldm_wrappers.arguments import check_number
 from ldm_wrappers.imagination.candidates import keep_rare
 from ldm_wrappers.imagination.mixture import MixtureScheme
 from ldm_wrappers.imagination.saved_scheme import SavedScheme, check_integers
@@ -54,8 +55,7 @@ class PlausibleTasks(SavedScheme):
     n_dropout_masks: int = 1
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.threshold < 1.0:
-            raise ValueError(f"threshold must lie in (0, 1), got {self.threshold}")
+        check_number("threshold", self.threshold, "lie in (0, 1)", lambda value: 0.0 < value < 1.0)
         check_integers(
             self, {"n_remembered_transitions": 1, "n_candidates": 1, "n_dropout_masks": 0}
         )

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from math import inf
 from typing import Any, Literal, TypeVar
 
+from ldm_wrappers.arguments import check_integer, check_number
+
 DecoderInput = Literal["observation", "action", "next_observation"]
 Likelihood = Literal["bernoulli", "gaussian"]
 EncoderKind = Literal["gru", "moments"]
@@ -80,8 +82,8 @@ class LatentDynamicsConfig:
         if self.encoder not in ("gru", "moments"):
             raise ValueError(f"encoder must be 'gru' or 'moments', got {self.encoder!r}")
         std = self.initial_posterior_std
-        if std is not None and not (math.isfinite(std) and std > 0.0):
-            raise ValueError(f"initial_posterior_std must be positive or None, got {std}")
+        if std is not None:
+            check_number("initial_posterior_std", std, "be positive or None", lambda x: x > 0.0)
         for name in (
             "latent_dim",
             "encoder_features",
@@ -89,8 +91,7 @@ class LatentDynamicsConfig:
             "encoder_hidden_size",
             "decoder_heads",
         ):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+            check_integer(name, getattr(self, name))
         encoder = (
             self.encoder_observation_size,
             self.encoder_action_size,
@@ -131,10 +132,8 @@ class LatentDynamicsConfig:
                 f"{self.reward_high}"
             )
         check_reward_scale(self.reward_scale, self.likelihood)
-        if not 0.0 <= self.p_drop < 1.0:
-            raise ValueError(f"p_drop must lie in [0, 1), got {self.p_drop}")
-        if not self.kl_weight >= 0.0:
-            raise ValueError(f"kl_weight must not be negative, got {self.kl_weight}")
+        check_number("p_drop", self.p_drop, "lie in [0, 1)", lambda rate: 0.0 <= rate < 1.0)
+        check_number("kl_weight", self.kl_weight, "not be negative", lambda weight: weight >= 0.0)
 
     @classmethod
     def grid(cls, **changes: Any) -> LatentDynamicsConfig:

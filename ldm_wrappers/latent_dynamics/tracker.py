@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,7 @@ class BeliefTracker(ProcessBound):
         longest = _LONGEST if buffer is None else buffer.max_length
         self._recorder = TrajectoryRecorder(model.spec, n_workers, longest)
         self._steps = np.zeros(n_workers, np.int64)  # of each running task
+        self._warned = False
         self._parameters = tuple(model.encoder.parameters())
         self._encoded_with = self._weights()
 
@@ -128,6 +130,20 @@ class BeliefTracker(ProcessBound):
         )
         self._recorder.append(observations, actions, values, next_observations)
         self._steps += 1
+        self._warn_of_lost_transitions()
+
+    def _warn_of_lost_transitions(self) -> None:
+        """Say once that tasks outlast the buffer's trajectories, whose ends nothing learns from."""
+        if self.buffer is None or self._warned or self._steps.max() <= self.buffer.max_length:
+            return
+        self._warned = True
+        warnings.warn(
+            f"a task has more than the {self.buffer.max_length} steps that the buffer keeps of a "
+            "trajectory (max_length): later ones are left out, and a task that never ends is not "
+            "learned from at all. Expected max_length of at least N episodes of H steps; put "
+            "gymnasium.wrappers.TimeLimit around environments without a limit",
+            stacklevel=4,
+        )
 
     def end(self, ended: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
         """The tasks of the workers in ``ended`` are over: store them, return to the prior."""

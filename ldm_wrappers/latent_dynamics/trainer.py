@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ldm_wrappers.arguments import check_integer, check_seed
+from ldm_wrappers.arguments import check_integer, check_number, check_seed
 from ldm_wrappers.latent_dynamics.buffer import TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.elbo import ElboTerms, TrajectoryBatch, elbo
 from ldm_wrappers.latent_dynamics.generator_state import check_generator_state
@@ -53,8 +53,7 @@ class LatentDynamicsTrainer:
         seed: int = 0,
     ) -> None:
         batch_trajectories = check_integer("batch_trajectories", batch_trajectories)
-        if learning_rate <= 0.0:
-            raise ValueError(f"learning_rate must be positive, got {learning_rate}")
+        check_number("learning_rate", learning_rate, "be positive", lambda rate: rate > 0.0)
         if model.spec != buffer.spec:
             raise ValueError(
                 f"the buffer stores {buffer.spec}, the latent dynamics model reads {model.spec}"
@@ -62,15 +61,13 @@ class LatentDynamicsTrainer:
         for name, size in (
             ("n_encoded_lengths", n_encoded_lengths),
             ("n_decoded_steps", n_decoded_steps),
+            ("decay_updates", decay_updates),
         ):
-            if size is not None and size < 1:
-                raise ValueError(f"{name} must be at least 1 or None, got {size}")
-        if max_grad_norm is not None and not max_grad_norm > 0.0:
-            raise ValueError(f"max_grad_norm must be positive or None, got {max_grad_norm}")
-        if decay_updates is not None and decay_updates < 1:
-            raise ValueError(f"decay_updates must be at least 1 or None, got {decay_updates}")
-        if not 0.0 <= averaging < 1.0:
-            raise ValueError(f"averaging must lie in [0, 1), got {averaging}")
+            if size is not None:
+                check_integer(name, size)
+        if max_grad_norm is not None:
+            check_number("max_grad_norm", max_grad_norm, "be positive or None", lambda n: n > 0.0)
+        check_number("averaging", averaging, "lie in [0, 1)", lambda share: 0.0 <= share < 1.0)
         self.model = model
         self.buffer = buffer
         self.batch_trajectories = batch_trajectories

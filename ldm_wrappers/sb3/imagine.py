@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
-from ldm_wrappers.arguments import check_optional_seed
+from ldm_wrappers.arguments import check_integer, check_optional_seed
 from ldm_wrappers.imagination import ImaginationScheme, MixtureScheme
 from ldm_wrappers.latent_dynamics import (
     LatentDynamics,
@@ -58,7 +58,8 @@ def imagine(
         n_episodes: Episodes N of one task in a meta-episode.
         n_mixture: Mixture workers among the environments.
         num_envs: Number of environments, where ``env`` is an id or a function.
-        max_episode_steps: Most steps H of an episode; ``None`` asks the environment.
+        max_episode_steps: Most steps H of an episode; ``None`` asks the environment. Environments
+            made here are cut there; a vector environment must end its episodes by itself.
         config: Sizes and choices of the model; the default sizes with ``reward_scale="running"``
             if ``None``.
         mixture: Mixture scheme, Eq. 1 with β = 1 if ``None``.
@@ -77,7 +78,9 @@ def imagine(
             range.
         TypeError: Spaces that no network here reads.
     """
-    batch = _vector_env(env, num_envs)
+    if max_episode_steps is not None:
+        max_episode_steps = check_integer("max_episode_steps", max_episode_steps)
+    batch = _vector_env(env, num_envs, max_episode_steps)
     horizon = max_episode_steps or _max_episode_steps(batch)
     entropy = np.random.SeedSequence(check_optional_seed(seed))
     seeds = [int(word) for word in entropy.generate_state(4)]
@@ -109,7 +112,7 @@ def imagine(
     return vec_env, LatentDynamicsCallback(vae_trainer, n_updates=n_updates)
 
 
-def _vector_env(env: Any, num_envs: int) -> VectorEnv[Any, Any, Any]:
+def _vector_env(env: Any, num_envs: int, limit: int | None) -> VectorEnv[Any, Any, Any]:
     if isinstance(env, VectorEnv):
         return env
     if isinstance(env, gym.Env) or not (isinstance(env, str) or callable(env)):
@@ -117,7 +120,11 @@ def _vector_env(env: Any, num_envs: int) -> VectorEnv[Any, Any, Any]:
             "env must be a vector environment, an id or a function that makes one environment, "
             f"got {env!r}"
         )
-    make = (lambda: gym.make(env)) if isinstance(env, str) else env
+
+    def make() -> gym.Env[Any, Any]:
+        made: gym.Env[Any, Any] = gym.make(env) if isinstance(env, str) else env()
+        return made if limit is None else gym.wrappers.TimeLimit(made, limit)
+
     return SyncVectorEnv([make] * num_envs, autoreset_mode=AutoresetMode.DISABLED)
 
 
@@ -136,7 +143,7 @@ def _max_episode_steps(env: VectorEnv[Any, Any, Any]) -> int:
     if not known:
         raise ValueError(
             f"{env} declares no max_episode_steps, so meta-episodes have no bound: pass "
-            "max_episode_steps, and put gymnasium.wrappers.TimeLimit around each environment if "
-            "its episodes do not end by themselves"
+            "max_episode_steps, and put gymnasium.wrappers.TimeLimit around each environment of a "
+            "vector environment whose episodes do not end by themselves"
         )
     return int(min(known))

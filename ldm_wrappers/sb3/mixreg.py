@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from sb3_contrib.common.recurrent.type_aliases import RecurrentRolloutBufferSamples, RNNStates
 
+from ldm_wrappers.arguments import check_number
 from ldm_wrappers.sb3.recurrent_ppo import SequenceRecurrentPPO
 from ldm_wrappers.sb3.rollout_buffer import SequenceRolloutBuffer
 
@@ -56,8 +57,7 @@ class MixregRolloutBuffer(SequenceRolloutBuffer):
         old_log_prob: LogProbability | None = None,
         **kwargs: Any,
     ) -> None:
-        if not (np.isfinite(alpha) and alpha > 0.0):
-            raise ValueError(f"alpha must be positive, got {alpha}")
+        check_number("alpha", alpha, "be positive", lambda value: value > 0.0)
         self.alpha = alpha
         self.old_log_prob = old_log_prob
         super().__init__(*args, **kwargs)

@@ -156,7 +156,7 @@ class SequenceRolloutBuffer(RecurrentRolloutBuffer):
         begin_an_episode[:, 0] = self.episode_starts[begins, workers[rows]]
         return RecurrentRolloutBufferSamples(
             observations=take(self.observations),
-            actions=take(self.actions),
+            actions=take(self.actions).float(),  # as SB3 does: a Bernoulli takes no integers
             old_values=take(self.values),
             old_log_prob=take(self.log_probs),
             advantages=take(self.advantages),

@@ -18,7 +18,7 @@ from ldm_wrappers.vector.infos import (
     true_next_observations,
 )
 from ldm_wrappers.vector.saved_state import load_all_or_nothing, saved_observations
-from ldm_wrappers.wrapper_order import refuse_twice
+from ldm_wrappers.wrapper_order import refuse_joined_columns, refuse_twice
 
 
 class BeliefObservationWrapper(VectorWrapper):
@@ -50,6 +50,7 @@ class BeliefObservationWrapper(VectorWrapper):
         super().__init__(env)
         require_autoreset_mode(env, AutoresetMode.SAME_STEP, "BeliefObservationWrapper")
         refuse_twice(env, type(self))
+        refuse_joined_columns(env, "BeliefObservationWrapper")
         latent_dynamics.check_spaces(env.single_observation_space, env.single_action_space)
         self.latent_dynamics = latent_dynamics
         self.tracker = BeliefTracker(latent_dynamics, self.num_envs, buffer)

@@ -19,7 +19,7 @@ from ldm_wrappers.vector.infos import (
     true_next_observations,
 )
 from ldm_wrappers.vector.saved_state import load_all_or_nothing, saved_observations
-from ldm_wrappers.wrapper_order import refuse_imaginary_rewards
+from ldm_wrappers.wrapper_order import refuse_imaginary_rewards, refuse_joined_columns
 
 
 class ImaginaryRewardWrapper(VectorWrapper):
@@ -48,7 +48,8 @@ class ImaginaryRewardWrapper(VectorWrapper):
 
     Raises:
         ValueError: ``n_mixture`` is out of range, the spaces do not fit the model, or a threshold
-            meets a Gaussian likelihood, or rewards are imaginary already.
+            meets a Gaussian likelihood, or rewards are imaginary already, or the observation has
+            columns that are not of the state.
     """
 
     imagines_rewards = True
@@ -68,6 +69,7 @@ class ImaginaryRewardWrapper(VectorWrapper):
         n_mixture = check_integer("n_mixture", n_mixture, least=None)
         require_autoreset_mode(env, AutoresetMode.SAME_STEP, "ImaginaryRewardWrapper")
         refuse_imaginary_rewards(env, "ImaginaryRewardWrapper")
+        refuse_joined_columns(env, "ImaginaryRewardWrapper")
         if not 1 <= n_mixture < self.num_envs:
             raise ValueError(
                 f"n_mixture must be at least 1 and leave at least one normal worker of "

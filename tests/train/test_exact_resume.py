@@ -138,10 +138,24 @@ def test_a_signal_writes_a_checkpoint_and_says_how_to_go_on(
         assert signal.getsignal(number) is before
     assert stopped.value.code == 130
     last = capsys.readouterr().err.strip().splitlines()[-1]
-    assert last == f"stopped by {signal.Signals(number).name}: continue with --resume {run}"
+    said = f"stopped by {signal.Signals(number).name}: continue with "
+    assert last == f"{said}python -m train.recurrent_ppo --resume {run}"
     assert last_state(run)["learner"]["algorithm"]["num_timesteps"] == 1200
     assert main(["--resume", str(run)]) == 0
     assert_same_run(run, whole_ldm)
+
+
+def test_iterations_longer_than_what_was_asked_for_are_noticed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train(tmp_path / "run", [*GRID, "--method", "rl2", "--eval-interval", "200"], 500)
+    said = " ".join(capsys.readouterr().err.split())
+    steps = RunFolder.open(run).config.n_steps * RunFolder.open(run).config.n_workers
+    assert steps == 600
+    for name, asked in (("total_timesteps", 500), ("eval_interval", 200)):
+        assert f"the first iteration had 600 steps, more than {name}, {asked}" in said
+    train(tmp_path / "other", [*GRID, "--method", "rl2", "--eval-interval", "600"], 600)
+    assert "iteration had" not in capsys.readouterr().err
 
 
 def test_a_finished_run_can_go_further(tmp_path: Path) -> None:

@@ -481,6 +481,8 @@ def test_bad_sources_are_refused(
         "--collect", str(tmp_path), "--out", str(tmp_path / "out")
     )
     first = str(made["paths"][0])
+    for flag in ("--collect", "--add"):  # not into the committed results
+        assert "expected --out FOLDER" in refused(flag, first)
     assert "two runs are called" in refused("--collect", first, first, "--out", str(tmp_path / "o"))
     shutil.copytree(made["out"], tmp_path / "bad")
     text = (tmp_path / "bad" / "curves.csv").read_text()

@@ -108,6 +108,9 @@ BAD: list[tuple[str, Any, str]] = [
     ("p_drop", np.nan, "nan"),
     ("kl_weight", -1.0, "-1.0"),
     ("kl_weight", np.nan, "nan"),
+    ("kl_weight", np.inf, "inf"),
+    ("p_drop", "half", "p_drop must lie in .*'half'"),
+    ("latent_dim", 2.5, "latent_dim must be an integer, got 2.5"),
 ]
 
 
@@ -205,6 +208,7 @@ def test_a_threshold_needs_a_likelihood_with_two_outcomes() -> None:
         (PlausibleTasks, {"threshold": 0.0}, "0.0"),
         (PlausibleTasks, {"threshold": 1.0}, "1.0"),
         (PlausibleTasks, {"threshold": np.nan}, "nan"),
+        (PlausibleTasks, {"threshold": "x"}, "threshold must lie in .*'x'"),
         (PlausibleTasks, {"n_remembered_transitions": -1}, "at least 1, got -1"),
         (PlausibleTasks, {"n_remembered_transitions": 0}, "at least 1, got 0"),
     ],
@@ -281,10 +285,14 @@ def test_every_argument_of_the_trainer_has_an_effect(changes: dict[str, Any]) ->
         ("batch_trajectories", 0),
         ("n_encoded_lengths", 0),
         ("n_decoded_steps", -1),
+        ("n_encoded_lengths", 1.5),
+        ("learning_rate", "fast"),
+        ("max_grad_norm", "x"),
+        ("averaging", None),
     ],
 )
 def test_bad_arguments_of_the_trainer_are_refused(name: str, value: Any) -> None:
-    with pytest.raises(ValueError, match=rf"{name}.*got {value}"):
+    with pytest.raises(ValueError, match=rf"{name}.*got {value!r}"):
         losses(**{name: value})
 
 

@@ -154,6 +154,20 @@ def test_binary_actions_are_binary() -> None:
     assert actions.dtype == space.dtype and space.contains(actions[0])
 
 
+@pytest.mark.parametrize("space", [spaces.MultiBinary(3), spaces.MultiDiscrete([3, 2])])
+def test_recurrent_policies_learn_actions_of_several_parts(space: spaces.Space[Any]) -> None:
+    """A Bernoulli's log-probability takes no int8, which is how binary actions are stored."""
+    env = Recorder(space)
+    adapter = VectorEnvAdapter(chain(env)[0])
+    agent = SequenceRecurrentPPO(
+        WholeSequenceLstmPolicy, adapter, n_steps=9, batch_size=None, seed=0
+    )
+    before = agent.policy.action_net.weight.detach().clone()
+    agent.learn(27)
+    assert not torch.equal(agent.policy.action_net.weight, before)
+    assert len(env.got) == 27 and all(space.contains(action) for action in env.got)
+
+
 class FixedPolicy:
     def predict(self, observations: Any, state: Any, starts: Any, deterministic: bool) -> Any:
         return np.array([0, 2]), state

@@ -39,6 +39,40 @@ def test_what_it_returns_trains(env: Any) -> None:
     assert callback.trainer.model.config.reward_scale == "running"
 
 
+@pytest.mark.filterwarnings("ignore::ldm_wrappers.TaskProtocolWarning")
+@pytest.mark.parametrize("by_id", [False, True])
+def test_environments_without_a_limit_get_the_one_that_is_given(by_id: bool) -> None:
+    """Without it no episode would end, and the VAE would never see a trajectory."""
+    gym.register("Endless-v0", lambda: pendulum().unwrapped)
+    try:
+        env: Any = "Endless-v0" if by_id else lambda: pendulum().unwrapped
+        vec_env, callback = imagine(
+            env, num_envs=4, n_mixture=1, max_episode_steps=15, n_updates=1, batch_trajectories=3
+        )
+    finally:
+        gym.registry.pop("Endless-v0")
+    agent = SequenceRecurrentPPO(
+        WholeSequenceLstmPolicy, vec_env, n_steps=30, batch_size=None, n_epochs=1, seed=0
+    )
+    agent.learn(240, callback=callback)
+    assert len(callback.trainer.buffer) == 6 and callback.trainer.n_updates == 2
+
+
+@pytest.mark.filterwarnings("ignore::ldm_wrappers.TaskProtocolWarning")
+def test_a_batch_whose_episodes_do_not_end_is_noticed() -> None:
+    endless = [lambda: pendulum().unwrapped] * 3
+    batch = SyncVectorEnv(endless, autoreset_mode=AutoresetMode.DISABLED)
+    vec_env, _ = imagine(batch, n_mixture=1, max_episode_steps=15)
+    vec_env.reset()
+    actions = np.zeros((3, 1), np.float32)
+    for _ in range(30):
+        vec_env.step(actions)
+    with pytest.warns(UserWarning, match=r"more than the 30 steps.*TimeLimit"):
+        vec_env.step(actions)
+    with pytest.raises(ValueError, match="max_episode_steps must be at least 1, got 0"):
+        imagine(pendulum, max_episode_steps=0)
+
+
 def test_it_is_deterministic_in_its_seed() -> None:
     def weights(seed: int) -> np.ndarray[Any, Any]:
         _, callback = imagine("LDM-GridNavi-v0", n_episodes=2, seed=seed)

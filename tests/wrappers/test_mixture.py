@@ -64,15 +64,18 @@ def test_the_generator_decides() -> None:
     assert (draw(1, 7) != draw(2, 7)).any()
 
 
-@pytest.mark.parametrize("beta", [0.0, -1.0, np.nan, np.inf])
-def test_bad_beta_is_refused(beta: float) -> None:
-    with pytest.raises(ValueError, match=f"got {beta}"):
+@pytest.mark.parametrize("beta", [0.0, -1.0, np.nan, np.inf, "x", None, True])
+def test_bad_beta_is_refused(beta: Any) -> None:
+    with pytest.raises(ValueError, match=f"got {beta!r}"):
         DirichletMixture(beta=beta)
 
 
 def test_bad_component_numbers_are_refused() -> None:
     with pytest.raises(ValueError, match="got 0"):
         DirichletMixture(n_components=0)
+    for bad in (2.5, True, "3"):
+        with pytest.raises(ValueError, match=f"n_components must be an integer, got {bad!r}"):
+            DirichletMixture(n_components=bad)  # type: ignore[arg-type]
 
 
 class Fixed:

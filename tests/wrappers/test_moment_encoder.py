@@ -241,7 +241,7 @@ def test_the_learning_rate_falls_with_the_root_of_updates() -> None:
     resumed.load_state_dict(trainer.state_dict())
     resumed.update(1)
     assert resumed.optimizer.param_groups[0]["lr"] == pytest.approx(0.02 / math.sqrt(1 + 10 / 3))
-    with pytest.raises(ValueError, match="decay_updates must be at least 1 or None, got 0"):
+    with pytest.raises(ValueError, match="decay_updates must be at least 1, got 0"):
         trained(make(), 0, decay_updates=0)
 
 

@@ -134,8 +134,10 @@ def test_long_meta_episodes_keep_their_first_steps() -> None:
     buffer = TrajectoryBuffer(model.spec, capacity=5, max_length=7)
     env = BeliefObservationWrapper(meta, model, buffer=buffer)
     env.reset(seed=0)
-    for _ in range(15):
-        env.step(0)
+    with pytest.warns(UserWarning, match=r"more than the 7 steps.*max_length") as said:
+        for _ in range(15):
+            env.step(0)
+    assert len(said) == 1
     steps = buffer.get(np.array([0])).next_observations[:, 0, 2]
     assert steps.tolist() == [1, 2, 3, 4, 5, 1, 2]
 

@@ -102,6 +102,35 @@ def test_columns_join_an_observation_once(kind: str) -> None:
         columns_of(kind, singles, batched)
 
 
+@pytest.mark.parametrize("kind", ["RL2", "Belief", "Task"])
+def test_a_vae_reads_states_only(kind: str) -> None:
+    """Around joined columns it would read the real reward that a mixture worker is not paid."""
+    same, name = AutoresetMode.SAME_STEP, f"{kind}ObservationWrapper"
+    inside = MultiEpisodeWrapper(ScriptedEnv((3,)), 2)
+    batch: Any = SyncVectorEnv([lambda: inside] * 3, autoreset_mode=same)
+    match = rf"got {name} inside.*part of the state.*expected {name} around"
+    if kind == "Task":
+        joined = vector.TaskObservationWrapper(batch, 1)
+    else:
+        joined = columns_of(kind, batch, getattr(vector, name))
+    model = LatentDynamics(joined.single_observation_space, ENV.action_space)
+    wraps: list[Callable[[], Any]] = [
+        lambda: vector.ImaginaryRewardWrapper(joined, model, n_mixture=1)
+    ]
+    if kind != "Belief":  # twice, which is another message
+        wraps.append(lambda: vector.BeliefObservationWrapper(joined, model))
+    if kind != "Task":  # there is none for single environments
+        scalar = {"RL2": RL2ObservationWrapper, "Belief": BeliefObservationWrapper}[kind]
+        one = columns_of(kind, inside, scalar)
+        wraps.append(lambda: ImaginaryRewardWrapper(one, model, BELIEFS))
+        wraps.append(lambda: BeliefPublisherWrapper(one, model, BeliefPool(1, SIZE), 0))
+    if kind == "RL2":
+        wraps.append(lambda: BeliefObservationWrapper(one, model))
+    for wrap in wraps:
+        with pytest.raises(ValueError, match=match):
+            wrap()
+
+
 def test_columns_of_several_kinds_are_joined() -> None:
     belief = BeliefObservationWrapper(ScriptedEnv((3,)), MODEL)
     assert RL2ObservationWrapper(belief).observation_space.shape[0] > 2 * SIZE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from typing import Any
 
@@ -144,6 +145,28 @@ class MetricsLog:
         self._count_from(state["seconds"])
 
 
+class IterationSize:
+    """Says where a whole iteration is more than what was asked for."""
+
+    def __init__(self, learner: Learner) -> None:
+        self.learner = learner
+        self.before: int | None = learner.num_timesteps
+
+    def __call__(self, iteration: int) -> None:
+        if self.before is None:
+            return
+        steps, self.before = self.learner.num_timesteps - self.before, None
+        config = self.learner.config
+        for name in ("total_timesteps", "eval_interval"):
+            if steps > getattr(config, name):
+                print(
+                    f"\nwarning: the first iteration had {steps:,} steps, more than {name}, "
+                    f"{getattr(config, name):,}: training stops, and evaluates, after whole "
+                    "iterations only",
+                    file=sys.stderr,
+                )
+
+
 class Progress:
     """A progress bar with ETA and the latest greedy returns at the last episode."""
 
@@ -164,7 +187,7 @@ class Progress:
     def __call__(self, iteration: int) -> None:
         latest = self.evaluation.latest
         shown = {
-            name.removesuffix("_return"): f"{value:.1f}"
+            name.removesuffix("_return"): f"{value:.1f}" if abs(value) >= 1.0 else f"{value:.3g}"
             for name, value in latest.items()
             if name.endswith("_return")
         }

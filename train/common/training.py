@@ -28,12 +28,12 @@ from train.common.command_line import (
 )
 from train.common.envs import evaluation_batches
 from train.common.evaluation import Evaluator
-from train.common.hooks import FiniteCheck, MetricsLog, PeriodicEvaluation, Progress
+from train.common.hooks import FiniteCheck, IterationSize, MetricsLog, PeriodicEvaluation, Progress
 from train.common.learner import Learner
 from train.config.settings import RunSettings
 from train.persistence.checkpoint import Checkpoints, Stateful
 from train.persistence.files import CsvFile
-from train.persistence.run_folder import RunFolder, trust
+from train.persistence.run_folder import RunFolder, resume_command, trust
 
 Build = Callable[[Any], Learner]
 
@@ -102,13 +102,13 @@ def _train(learner: Learner, folder: RunFolder, resumed: bool) -> None:
     def stop_if_asked(iteration: int) -> None:
         if stop.signal is not None:
             checkpoints.save()
-            raise TrainingStopped(
-                f"{stop.signal}: continue with {trust(config)}--resume {folder.path}"
-            )
+            command = resume_command(config, folder.path)
+            raise TrainingStopped(f"{stop.signal}: continue with {command}")
 
     finite = FiniteCheck(learner, logger)
     hooks: list[Callable[[int], None]] = [
         finite,
+        IterationSize(learner),
         evaluation,
         metrics,
         progress,

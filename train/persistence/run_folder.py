@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from ldm_wrappers.atomic_file import stale_temporaries
 from ldm_wrappers.state_file import StateFileError
-from train.config.methods import settings_class
+from train.config.methods import get_method, settings_class
 from train.config.settings import RunSettings
 from train.persistence.files import write_json
 
@@ -90,8 +91,8 @@ class RunFolder:
             )
         if not self.config.overwrite:
             raise FileExistsError(
-                f"run folder {self.path} exists; continue with {trust(self.config)}--resume "
-                f"{self.path}, or start over with --overwrite"
+                f"run folder {self.path} exists; continue with "
+                f"{resume_command(self.config, self.path)}, or start over with --overwrite"
             )
         with self.lock():
             # what makes it a run folder goes last, so that a kill in between can be repaired
@@ -197,6 +198,12 @@ def trust(config: RunSettings) -> str:
     named = [env_id.rpartition(":")[0] for env_id in (config.env_id, config.eval_env_id)]
     modules = [module for module in dict.fromkeys(named) if module not in ("", "ldm_envs")]
     return f"LDM_TRUST_MODULES={','.join(modules)} " if modules else ""
+
+
+def resume_command(config: RunSettings, path: Path) -> str:
+    """What continues the run in ``path``, for a shell in the repository."""
+    script = get_method(config.method).script
+    return f"{trust(config)}python -m {script} --resume {shlex.quote(str(path))}"
 
 
 def versions() -> dict[str, str]:
