@@ -45,7 +45,8 @@ class BeliefObservationWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgume
         buffer: Where finished trajectories go; ``None`` keeps none.
 
     Raises:
-        ValueError: The environment's spaces do not fit the model, or its observation has a belief.
+        ValueError: The environment's spaces do not fit the model, or its observation has columns
+            that are not of the state, a belief among them.
     """
 
     lasts_a_task = True

@@ -36,7 +36,7 @@ from train.common.command_line import report_errors
 from train.common.env_source import EnvSource
 from train.common.places import Places
 from train.config.old_runs import with_present_names
-from train.persistence.files import read_csv, require_columns
+from train.persistence.files import file_name, read_csv, require_columns
 from train.persistence.run_folder import RunFolder
 from train.plots.belief_curves import plot_belief_curves, plot_decoded_goals
 from train.plots.figure7 import plot_figure7
@@ -157,8 +157,7 @@ def _parts(path: Path, column: str) -> list[tuple[str, list[dict[str, str]]]]:
 def _suffix(env_id: str) -> str:
     if env_id == _MAIN_ENV:
         return ""
-    name = env_id.removeprefix("LDM-").removesuffix("-v0")
-    return "_" + name.replace(":", "-").replace("/", "-")  # as folders of runs
+    return "_" + file_name(env_id.removeprefix("LDM-").removesuffix("-v0"))
 
 
 def _on_grid(env_id: str) -> bool:

@@ -7,8 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
-from ldm_wrappers.arguments import check_number
-from ldm_wrappers.imagination.saved_scheme import SavedScheme, check_integers
+from ldm_wrappers.arguments import check_integer, check_number
+from ldm_wrappers.imagination.saved_scheme import SavedScheme
 from ldm_wrappers.latent_dynamics.transition import FloatArray
 
 
@@ -45,7 +45,7 @@ class DirichletMixture(SavedScheme):
     def __post_init__(self) -> None:
         check_number("beta", self.beta, "be positive and finite", lambda beta: beta > 0.0)
         if self.n_components is not None:
-            check_integers(self, {"n_components": 1})
+            check_integer("n_components", self.n_components)
 
     def __str__(self) -> str:
         of = "all" if self.n_components is None else f"{self.n_components} random"

@@ -35,7 +35,7 @@ class BeliefObservationWrapper(VectorWrapper):
 
     Raises:
         ValueError: The spaces do not fit the model, or the autoreset mode is another one, or the
-            observation has a belief already.
+            observation has columns already that are not of the state, a belief among them.
     """
 
     joins = "the VAE's belief"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from train.analysis.condense import evaluations
 from train.analysis.tables import write_csv
-from train.persistence.files import read_csv, write_json
-from train.persistence.run_folder import FORMAT, RunFolder
+from train.persistence.files import read_csv
+from train.persistence.run_folder import RunFolder
 
 
 def cut_run(folder: RunFolder, until: int, out: Path) -> RunFolder:
@@ -20,10 +20,10 @@ def cut_run(folder: RunFolder, until: int, out: Path) -> RunFolder:
     Args:
         folder: The run.
         until: Environment steps.
-        out: The new folder, which gets the run's ``config.json`` with that budget.
+        out: The new folder.
 
     Returns:
-        The run in ``out``, or ``folder`` itself if its budget is ``until``.
+        The run in ``out`` with that budget, or ``folder`` itself if it has it already.
 
     Raises:
         ValueError: The run has not been evaluated at ``until`` steps, or its learning rate falls
@@ -50,11 +50,8 @@ def cut_run(folder: RunFolder, until: int, out: Path) -> RunFolder:
             f"with --total-timesteps {until}"
         )
     cut = RunFolder(out, dataclasses.replace(config, total_timesteps=until))
-    write_json(out / "config.json", {"format": FORMAT, "config": cut.config.to_dict()})
-    names = [path.name for path in (folder.evaluations, folder.metrics, folder.decoded_goals)]
-    for name in names:
-        source = folder.path / name
+    for source in (folder.evaluations, folder.metrics, folder.decoded_goals):
         rows = read_csv(source) if source.exists() else []
         if kept := [row for row in rows if int(row["timesteps"]) <= last]:
-            write_csv(out / name, kept)
+            write_csv(out / source.name, kept)
     return cut

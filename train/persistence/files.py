@@ -14,6 +14,11 @@ from ldm_wrappers.atomic_file import atomic_path
 from ldm_wrappers.state_file import StateFileError
 
 
+def file_name(text: str) -> str:
+    """``text``, an ``env_id`` for example, as a part of a file's name on any system."""
+    return text.replace(":", "-").replace("/", "-")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
     with atomic_path(path) as temporary:

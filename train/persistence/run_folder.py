@@ -20,7 +20,7 @@ from ldm_wrappers.atomic_file import stale_temporaries
 from ldm_wrappers.state_file import StateFileError
 from train.config.methods import get_method, settings_class
 from train.config.settings import RunSettings
-from train.persistence.files import write_json
+from train.persistence.files import file_name, write_json
 
 FORMAT = "ldm-run-1"
 LOCK = "run.lock"
@@ -63,7 +63,7 @@ class RunFolder:
             FileExistsError: It exists and ``config.overwrite`` is false, or it is in use, or what
                 would be overwritten is not a run.
         """
-        env_name = config.env_id.replace(":", "-").replace("/", "-")
+        env_name = file_name(config.env_id)
         path = Path(config.run_dir or f"runs/{env_name}-{config.method}-seed{config.seed}")
         folder = cls(path, config)
         fresh = not path.exists()

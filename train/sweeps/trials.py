@@ -14,6 +14,7 @@ from train.config.methods import METHODS, settings_class
 from train.config.old_runs import present_name
 from train.config.presets import resolve
 from train.config.settings import RunSettings, known_settings
+from train.persistence.files import file_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +153,7 @@ def _name(config: RunSettings) -> str:
     """A file name of everything that tells a trial apart."""
     preset = "" if config.preset == "default" else config.preset
     differing = override_text(config, WHERE_NOT_WHAT | {"seed"} | unused_settings(config))
-    parts = [config.env_id.replace(":", "-"), config.method, preset, differing.replace(" ", "-")]
+    parts = [file_name(config.env_id), config.method, preset, differing.replace(" ", "-")]
     return "-".join([*filter(None, parts), f"seed{config.seed}"]).replace("/", "-")
 
 
