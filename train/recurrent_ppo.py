@@ -21,6 +21,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from ldm_wrappers.latent_dynamics import LatentDynamics, TrajectoryBuffer, TransitionSpec
 from ldm_wrappers.sb3 import (
+    EncoderPolicy,
     MixregRecurrentPPO,
     SequenceRecurrentPPO,
     WholeSequenceLstmPolicy,
@@ -87,12 +88,21 @@ def recurrent_ppo(config: Settings, vec_env: VecEnv, device: str) -> SequenceRec
         "value_trains_lstm": config.value_trains_lstm,
         "observation_to_heads": config.observation_to_heads,
     }
+    policy: type[WholeSequenceLstmPolicy] = WholeSequenceLstmPolicy
+    if config.policy_memory == "encoder":
+        policy = EncoderPolicy
+        arguments["policy_kwargs"] |= {
+            "observation_width": config.encoder_observation_size,
+            "action_width": config.encoder_action_size,
+            "reward_width": config.encoder_reward_size,
+            "latent_dim": config.latent_dim,
+        }
     arguments["cut_at_time_limits"] = config.cut_at_time_limits
     algorithm: type[SequenceRecurrentPPO] = SequenceRecurrentPPO
     if get_method(config.method).mixreg:
         algorithm = MixregRecurrentPPO
         arguments["mixreg_alpha"] = config.mixreg_alpha
-    return algorithm(WholeSequenceLstmPolicy, vec_env, **arguments)
+    return algorithm(policy, vec_env, **arguments)
 
 
 def check_steps(config: Settings) -> None:

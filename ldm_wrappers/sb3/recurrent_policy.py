@@ -10,7 +10,9 @@ from sb3_contrib.common.recurrent.type_aliases import RNNStates
 from torch import nn
 
 
-def _is_plain(lstm: nn.LSTM) -> bool:
+def _is_plain(lstm: nn.Module) -> bool:
+    if not isinstance(lstm, nn.LSTM):  # a subclass has another memory in its place
+        return False
     return lstm.num_layers == 1 and lstm.bias and not (lstm.bidirectional or lstm.proj_size)
 
 

@@ -61,7 +61,7 @@ OTHER: dict[str, str] = {
     "reward_scale": "running",
     "encoder": "moments", "initial_posterior_std": "0.125", "vae_max_grad_norm": "3.0",
     "vae_decay_updates": "7", "vae_buffer_keeps": "oldest", "clip_range_vf": "0.25",
-    "vae_ema_decay": "0.5",
+    "vae_ema_decay": "0.5", "policy_memory": "encoder",
 }  # fmt: skip
 
 
@@ -243,7 +243,7 @@ IN_THE_LEARNER: dict[str, Any] = {
     "initial_posterior_std": 0.5, "scale_observations": True, "vae_max_grad_norm": 3.0,
     "vae_decay_updates": 3, "vae_ema_decay": 0.5, "vae_buffer_keeps": "oldest",
     "clip_range_vf": 0.3, "cut_at_time_limits": True, "stagger_workers": True,
-    "observation_to_heads": True, "imagination.belief_samples": True,
+    "observation_to_heads": True, "policy_memory": "encoder", "imagination.belief_samples": True,
 }  # fmt: skip
 
 

@@ -89,13 +89,15 @@ def test_every_ablation_of_a_sweep_has_a_figure() -> None:
 def test_the_published_tasks_are_those_of_the_authors_code() -> None:
     first, *_, last = plan(SWEEPS["paper-tasks"])
     code = resolve(GRID, "ldm", "authors-code")
-    published, learner = (
-        resolve(GRID, "ldm", f"published-{what}") for what in ("tasks", "learner")
+    published, network, learner = (
+        resolve(GRID, "ldm", f"published-{what}") for what in ("tasks", "network", "learner")
     )
-    for config in (published, learner):
+    for config in (published, network, learner):
         assert config.imagination == code.imagination and config.mixture.per_dimension
         assert (config.kl_weight, config.vae_buffer_keeps) == (120.0, "oldest")
     assert first.config.imagination.belief_samples is False
+    assert network.policy_memory == "encoder" and network.encoder_action_size == 0
+    assert not network.normalize_observation and network.imagination == published.imagination
     assert last.config.total_timesteps == 100_000_000
     # the same share of the run that the authors' buffer holds
     per_trajectory = 120 * published.n_workers / (published.n_workers - published.n_mixture_workers)
@@ -160,6 +162,15 @@ def test_settings_that_a_method_does_not_use_make_no_group() -> None:
     assert group_text(resolve(GRID, "mixreg", **changes)) == (
         "gamma=0.9 lstm_hidden_size=64 mixreg_alpha=0.5"
     )
+
+
+def test_the_encoder_of_a_policy_has_settings_of_the_vae() -> None:
+    changes: dict[str, Any] = {"latent_dim": 4, "encoder_reward_size": 3, "encoder_hidden_size": 9}
+    assert group_text(resolve(GRID, "rl2", policy_memory="encoder", **changes)) == (
+        "policy_memory=encoder latent_dim=4 encoder_reward_size=3"
+    )
+    assert group_text(resolve(GRID, "rl2", **changes)) == ""
+    assert group_text(resolve(GRID, "varibad", policy_memory="encoder")) == ""
 
 
 def test_another_kind_of_imaginary_tasks_is_named_with_what_differs_from_its_defaults() -> None:

@@ -22,6 +22,10 @@ IGNORED_IN_GROUPS = WHERE_NOT_WHAT | {
 _OF_RELABELLING = frozenset(
     {"adapt_from", "relabel_batch_size", "real_share", "test_context_steps", "test_model_updates"}
 )
+# settings of the VAE's encoder that a policy's encoder has too
+_OF_THE_POLICY_ENCODER = frozenset(
+    {"encoder_observation_size", "encoder_action_size", "encoder_reward_size", "latent_dim"}
+)
 # settings that may change between two sittings of a run
 CHANGEABLE_ON_RESUME = WHERE_NOT_WHAT | {"total_timesteps"}
 
@@ -58,9 +62,11 @@ def unused_settings(config: RunSettings) -> frozenset[str]:
     if not chosen.has_latent_dynamics:
         unused |= set(LatentDynamicsConfig.__dataclass_fields__)
         unused |= {name for name in names if name.startswith("vae_")}
+        if getattr(config, "policy_memory", "lstm") == "encoder":
+            unused -= _OF_THE_POLICY_ENCODER
     if chosen.observation == "belief":
         unused |= {"lstm_hidden_size", "value_trains_lstm", "truncate_backpropagation"}
-        unused |= {"observation_to_heads"}
+        unused |= {"observation_to_heads", "policy_memory"}
     return frozenset(unused)
 
 

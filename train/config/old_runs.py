@@ -22,7 +22,7 @@ DEFAULTS_FOR_OLD_ON_POLICY_RUNS: dict[str, Any] = {
     "initial_posterior_std": None, "scale_observations": False, "vae_decay_updates": None,
     "vae_ema_decay": 0.0, "vae_max_grad_norm": None, "vae_buffer_keeps": "newest",
     "clip_range_vf": None, "cut_at_time_limits": False, "stagger_workers": False,
-    "observation_to_heads": False,
+    "observation_to_heads": False, "policy_memory": "lstm",
 }  # fmt: skip
 
 

@@ -83,8 +83,11 @@ class PolicySettings(RunSettings):
     """Largest norm of the policy gradient."""
     normalize_advantage: bool = False
     """Normalise advantages per minibatch."""
+    policy_memory: Literal["lstm", "encoder"] = "lstm"
+    """What the policy remembers by: an LSTM, or an encoder of its own with the embeddings and the
+    latent_dim of the VAE's, as in the authors' code (recurrent methods)."""
     lstm_hidden_size: int = 128
-    """Width of the policy's LSTM (recurrent methods)."""
+    """Width of the policy's LSTM, or of its encoder's GRU (recurrent methods)."""
     net_arch: tuple[int, ...] = (32,)
     """Hidden layers of the policy and of the value head, tanh."""
     log_std_init: float = 0.0

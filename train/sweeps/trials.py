@@ -77,6 +77,7 @@ SWEEPS: dict[str, tuple[TrialGrid, ...]] = {
     "paper-tasks": (
         TrialGrid(_GRID, ("ldm",), 8, preset="present-beliefs"),
         TrialGrid(_GRID, ("ldm",), 8, preset="published-tasks"),
+        TrialGrid(_GRID, ("ldm",), 8, preset="published-network"),
         TrialGrid(_GRID, ("ldm",), 2, preset="published-learner"),
     ),
     # Figure 4 and appendix E, then Figure 6, with the paper's own imaginary tasks

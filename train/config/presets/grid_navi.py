@@ -106,6 +106,13 @@ _GRID_PUBLISHED_TASKS: dict[str, Any] = {
     "vae_buffer_trajectories": 5_000,
     "kl_weight": 120.0,
 }
+# those with the network of the authors' policy: embeddings of raw observations and rewards, a GRU
+# and a linear layer before the heads; the previous action is not shown
+_GRID_PUBLISHED_NETWORK: dict[str, Any] = {
+    **_GRID_PUBLISHED_TASKS,
+    "policy_memory": "encoder",
+    "normalize_observation": False,
+}
 # such tasks with the paper's policy learner, A2C
 _GRID_A2C: dict[str, Any] = {
     **_GRID,
@@ -159,6 +166,7 @@ def _grid_presets(authors_p_drop: float) -> dict[str, Preset]:
         "default": Preset(_GRID_PPO, {"ldm": _GRID_LONG, **_GRID_PPO_METHODS}),
         "present-beliefs": Preset(_GRID_PRESENT_BELIEFS, _GRID_PPO_METHODS),
         "published-tasks": Preset(_GRID_PUBLISHED_TASKS, _GRID_PPO_METHODS),
+        "published-network": Preset(_GRID_PUBLISHED_NETWORK, _GRID_PPO_METHODS),
         "published-learner": Preset({**_GRID_PUBLISHED_LEARNER, **rate}, _GRID_METHODS),
         "a2c": Preset({**_GRID_A2C, **rate}, _GRID_METHODS),
         "paper": Preset({**_GRID_PAPER, **rate}, _GRID_PAPER_METHODS),

@@ -1,0 +1,128 @@
+"""A recurrent policy whose memory is built like the VAE's encoder, as in the authors' code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from ldm_wrappers.arguments import check_integer
+from ldm_wrappers.latent_dynamics.gru import GRU
+from ldm_wrappers.latent_dynamics.transition import TransitionSpec
+from ldm_wrappers.sb3.recurrent_policy import WholeSequenceLstmPolicy
+
+States = tuple[torch.Tensor, torch.Tensor]
+
+
+class EncoderMemory(nn.Module):
+    """Separate ReLU embeddings ▸ GRU ▸ linear mean and log-variance, in an LSTM's place.
+
+    Reads the columns of :class:`~ldm_wrappers.vector.RL2ObservationWrapper`. Of the pair of states
+    that sb3-contrib keeps, the GRU uses the first; the second is passed on as it is.
+
+    Args:
+        sizes: Columns of the observation, of the encoded action and of the reward.
+        widths: Widths of their embeddings; 0: not shown. The start flag never is, as in the
+            authors' code.
+        hidden_size: Columns of the GRU's state.
+        latent_dim: Columns of the mean, and of the log-variance. Nothing is sampled.
+    """
+
+    def __init__(
+        self,
+        sizes: tuple[int, int, int],
+        widths: tuple[int, int, int],
+        hidden_size: int,
+        latent_dim: int,
+    ) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.input_size = sum(sizes) + 1
+        self.hidden_size, self.num_layers = hidden_size, 1
+        names = ("observation", "action", "reward")
+        self.embeddings = nn.ModuleDict(
+            {n: nn.Linear(s, w) for n, s, w in zip(names, sizes, widths, strict=True) if w}
+        )
+        self.gru = GRU(sum(widths), hidden_size)
+        for name, parameter in self.gru.named_parameters():
+            (nn.init.zeros_ if "bias" in name else nn.init.orthogonal_)(parameter)
+        self.posterior = nn.Linear(hidden_size, 2 * latent_dim)
+
+    def forward(self, inputs: torch.Tensor, states: States) -> tuple[torch.Tensor, States]:
+        """Outputs (T, batch, 2 · latent_dim) of inputs (T, batch, columns), and the next states."""
+        observations, actions, rewards, _ = inputs.split([*self.sizes, 1], -1)
+        columns = {"observation": observations, "action": actions, "reward": rewards}
+        shown = [layer(columns[name]) for name, layer in self.embeddings.items()]
+        outputs, last = self.gru(torch.relu(torch.cat(shown, dim=-1)), states[0])
+        return self.posterior(outputs), (last, states[1])
+
+
+class EncoderPolicy(WholeSequenceLstmPolicy):
+    """:class:`WholeSequenceLstmPolicy` with :class:`EncoderMemory` in the LSTM's place.
+
+    The network of the authors' policies (Encoder-p of paper section 3.2, whose architecture is that
+    of Encoder-v), on observations of :class:`~ldm_wrappers.vector.RL2ObservationWrapper`. Actor and
+    critic share the memory.
+
+    Args:
+        args: As :class:`WholeSequenceLstmPolicy`.
+        observation_width: Columns of the observation's embedding; 0: not shown.
+        action_width: Columns of the previous action's embedding; 0: not shown.
+        reward_width: Columns of the previous reward's embedding; 0: not shown.
+        latent_dim: Half of the columns that the heads read.
+        kwargs: As :class:`WholeSequenceLstmPolicy`; ``lstm_hidden_size`` is the GRU's.
+
+    Raises:
+        ValueError: Nothing is shown, a separate memory is asked of the critic, more than one layer,
+            or the observation does not end with the columns of ``RL2ObservationWrapper``.
+    """
+
+    lstm_actor: Any
+
+    def __init__(
+        self,
+        *args: Any,
+        observation_width: int = 32,
+        action_width: int = 0,
+        reward_width: int = 8,
+        latent_dim: int = 32,
+        **kwargs: Any,
+    ) -> None:
+        self.latent_dim = check_integer("latent_dim", latent_dim)  # the parent builds the heads
+        super().__init__(*args, **{"shared_lstm": True, "enable_critic_lstm": False, **kwargs})
+        if not self.shared_lstm or self.lstm_actor.num_layers != 1 or self.lstm_kwargs:
+            raise ValueError(
+                "the encoder is one GRU layer that actor and critic share, expected "
+                "shared_lstm=True, n_lstm_layers=1 and no lstm_kwargs, got "
+                f"shared_lstm={self.shared_lstm}, n_lstm_layers={self.lstm_actor.num_layers}, "
+                f"lstm_kwargs={self.lstm_kwargs}"
+            )
+        self.widths = (
+            check_integer("observation_width", observation_width, least=0),
+            check_integer("action_width", action_width, least=0),
+            check_integer("reward_width", reward_width, least=0),
+        )
+        if not sum(self.widths):
+            raise ValueError("one of the widths must be positive, got 0 for all")
+        actions = TransitionSpec.from_spaces(self.observation_space, self.action_space).action_size
+        sizes = (self.features_dim - actions - 2, actions, 1)
+        if sizes[0] < 1:
+            raise ValueError(
+                f"observations of {self.features_dim} columns hold no previous action "
+                f"({actions} columns), reward and start flag beside the environment's: expected "
+                "those of RL2ObservationWrapper"
+            )
+        hidden_size = self.lstm_actor.hidden_size
+        self.lstm_actor = EncoderMemory(sizes, self.widths, hidden_size, self.latent_dim)
+        settings = {**self.optimizer_kwargs, "lr": self.optimizer.param_groups[0]["lr"]}
+        self.optimizer = self.optimizer_class(self.parameters(), **settings)
+
+    def _build_mlp_extractor(self) -> None:
+        self.lstm_output_dim = 2 * self.latent_dim
+        super()._build_mlp_extractor()
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        names = ("observation_width", "action_width", "reward_width")
+        own = {**dict(zip(names, self.widths, strict=True)), "latent_dim": self.latent_dim}
+        return {**super()._get_constructor_parameters(), **own}
