@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -107,11 +108,13 @@ class EncoderPolicy(WholeSequenceLstmPolicy):
             raise ValueError("one of the widths must be positive, got 0 for all")
         actions = TransitionSpec.from_spaces(self.observation_space, self.action_space).action_size
         sizes = (self.features_dim - actions - 2, actions, 1)
-        if sizes[0] < 1:
+        space: Any = self.observation_space
+        # an unbounded reward and a flag come last
+        last = sizes[0] > 0 and [*space.low[-2:], *space.high[-2:]]
+        if last != [-np.inf, 0.0, np.inf, 1.0]:
             raise ValueError(
-                f"observations of {self.features_dim} columns hold no previous action "
-                f"({actions} columns), reward and start flag beside the environment's: expected "
-                "those of RL2ObservationWrapper"
+                f"observations of {space} do not end with previous action ({actions} columns), "
+                "reward and start flag: expected those of RL2ObservationWrapper"
             )
         hidden_size = self.lstm_actor.hidden_size
         self.lstm_actor = EncoderMemory(sizes, self.widths, hidden_size, self.latent_dim)

@@ -87,6 +87,7 @@ TRAINING = {
     "--learning-rate nan": "got nan",
     "--learning-rate -1e-3": "got -0.001",
     "--optimizer sgd": "'sgd'",
+    "--policy-memory gru": "'gru'",
     "--optimizer-eps 0": "got 0.0",
     "--gamma 1.5": "got 1.5",
     "--imagination.n-remembered-transitions 0": "must be at least 1, got 0",

@@ -21,7 +21,9 @@ from ldm_wrappers.vector import MultiEpisodeWrapper, RL2ObservationWrapper
 
 # observations of 2 columns, 3 actions, reward, start flag
 N, T, COLUMNS = 3, 5, 2 + 3 + 2
-BOX, ACTIONS = spaces.Box(-10.0, 10.0, (COLUMNS,), np.float32), spaces.Discrete(3)
+ACTIONS = spaces.Discrete(3)
+BOUND = np.float32([9, 9, 1, 1, 1, np.inf])
+BOX = spaces.Box(np.append(-BOUND, np.float32(0)), np.append(BOUND, np.float32(1)))
 
 
 def policy(**kwargs: Any) -> EncoderPolicy:
@@ -140,6 +142,7 @@ def test_what_it_refuses(kwargs: dict[str, Any], message: str) -> None:
 
 
 def test_observations_without_previous_action() -> None:
-    narrow = spaces.Box(-1.0, 1.0, (4,), np.float32)
-    with pytest.raises(ValueError, match=r"4 columns hold no previous action \(3 columns"):
-        EncoderPolicy(narrow, ACTIONS, lambda _: 1e-3)
+    for columns in (4, 9):
+        plain = spaces.Box(-1.0, 1.0, (columns,), np.float32)
+        with pytest.raises(ValueError, match=r"do not end with previous action \(3 columns"):
+            EncoderPolicy(plain, ACTIONS, lambda _: 1e-3)
