@@ -32,6 +32,12 @@ class GRU(nn.GRU):
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)
 
+    def orthogonal_(self) -> GRU:
+        """Make the weights orthogonal and the biases 0, as in the authors' encoders."""
+        for name, parameter in self.named_parameters():
+            (nn.init.zeros_ if "bias" in name else nn.init.orthogonal_)(parameter)
+        return self
+
     def step(self, inputs: Tensor, hidden: Tensor) -> Tensor:
         """The next state (batch, hidden_size) of an input (batch, input_size) and a state.
 

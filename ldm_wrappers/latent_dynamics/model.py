@@ -20,6 +20,7 @@ from ldm_wrappers.latent_dynamics.moment_encoder import MomentEncoder
 from ldm_wrappers.latent_dynamics.observation_scale import ObservationScale
 from ldm_wrappers.latent_dynamics.process import ProcessBound
 from ldm_wrappers.latent_dynamics.reward_scale import RewardScale
+from ldm_wrappers.latent_dynamics.trajectory_encoder import TrajectoryEncoder
 from ldm_wrappers.latent_dynamics.transition import FloatArray, TransitionSpec
 from ldm_wrappers.saved_state import check_like, load_weights
 from ldm_wrappers.state_file import load_object, save_object
@@ -78,9 +79,7 @@ class LatentDynamics(ProcessBound, nn.Module):
             )
             parts = (self.spec, self.config, self.reward_scale, self.observation_scale)
             moments = self.config.encoder == "moments"
-            self.encoder: Encoder | MomentEncoder = (
-                MomentEncoder(*parts) if moments else Encoder(*parts)
-            )
+            self.encoder: TrajectoryEncoder = MomentEncoder(*parts) if moments else Encoder(*parts)
             self.decoder = RewardDecoder(*parts)
         self.to(device)
 

@@ -10,8 +10,9 @@ from torch import nn
 
 from ldm_wrappers.latent_dynamics.config import LatentDynamicsConfig
 from ldm_wrappers.latent_dynamics.observation_scale import ObservationScale
-from ldm_wrappers.latent_dynamics.posterior import Posterior, initialize_std
+from ldm_wrappers.latent_dynamics.posterior import Posterior
 from ldm_wrappers.latent_dynamics.reward_scale import RewardScale
+from ldm_wrappers.latent_dynamics.trajectory_encoder import TrajectoryEncoder
 from ldm_wrappers.latent_dynamics.transition import TransitionSpec
 
 _RELATIVE_RIDGE = 1e-5  # of the mean squared regressor: what float32 can factorise
@@ -26,7 +27,7 @@ class _Rows(NamedTuple):
     residual: torch.Tensor
 
 
-class MomentEncoder(nn.Module):
+class MomentEncoder(TrajectoryEncoder):
     """Regresses rewards on what was seen, and reads the posterior off the coefficients.
 
     A task is a reward function of (s, a, s'), so what identifies it is how rewards vary with
@@ -64,10 +65,7 @@ class MomentEncoder(nn.Module):
         reward_scale: RewardScale,
         observation_scale: ObservationScale,
     ) -> None:
-        super().__init__()
-        self.spec = spec
-        # in a tuple: modules of the model's own, and saved once
-        self._scales = (reward_scale, observation_scale)
+        super().__init__(spec, reward_scale, observation_scale)
         seen = spec.observation_size + spec.action_size
         n_features, n_regressors = config.encoder_features, config.encoder_projections + 1
         # a symmetric matrix is kept as its upper triangle
@@ -87,13 +85,7 @@ class MomentEncoder(nn.Module):
             nn.Linear(width, width),
             nn.ReLU(),
         )
-        self.mean = nn.Linear(width, config.latent_dim)
-        self.logvar = nn.Linear(width, config.latent_dim)
-        initialize_std(self.logvar, config.initial_posterior_std)
-
-    def initial_hidden(self, batch_size: int) -> torch.Tensor:
-        """No sums and a count of 0, float32 (batch_size, hidden_size)."""
-        return self.mean.weight.new_zeros(batch_size, self.hidden_size)
+        self._make_heads(width, config)
 
     def posterior(self, hidden: torch.Tensor) -> Posterior:
         """Read the posterior off sums and counts (…, hidden_size)."""
@@ -177,7 +169,7 @@ class MomentEncoder(nn.Module):
     def states(
         self, actions: torch.Tensor, rewards: torch.Tensor, next_observations: torch.Tensor
     ) -> torch.Tensor:
-        """Sums and counts for every encoded length 0…T, as :meth:`Encoder.states`."""
+        """Sums and counts for every encoded length 0…T."""
         rows = self.embed(actions, rewards, next_observations)
         start = self.initial_hidden(rewards.shape[1]).unsqueeze(0)
         return torch.cat([start, rows.cumsum(0)])
@@ -189,14 +181,8 @@ class MomentEncoder(nn.Module):
         rewards: torch.Tensor,
         next_observations: torch.Tensor,
     ) -> torch.Tensor:
-        """Sums and counts for one encoded length per trajectory, as :meth:`Encoder.states_at`."""
+        """Sums and counts for one encoded length per trajectory."""
         return self._sums(lengths[None], self._rows(actions, rewards, next_observations))[0]
-
-    def forward(
-        self, actions: torch.Tensor, rewards: torch.Tensor, next_observations: torch.Tensor
-    ) -> Posterior:
-        """Posteriors for every encoded length 0…T, as :meth:`Encoder.forward`."""
-        return self.posterior(self.states(actions, rewards, next_observations))
 
     def at(
         self,

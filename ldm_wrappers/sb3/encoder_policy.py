@@ -45,9 +45,7 @@ class EncoderMemory(nn.Module):
         self.embeddings = nn.ModuleDict(
             {n: nn.Linear(s, w) for n, s, w in zip(names, sizes, widths, strict=True) if w}
         )
-        self.gru = GRU(sum(widths), hidden_size)
-        for name, parameter in self.gru.named_parameters():
-            (nn.init.zeros_ if "bias" in name else nn.init.orthogonal_)(parameter)
+        self.gru = GRU(sum(widths), hidden_size).orthogonal_()
         self.posterior = nn.Linear(hidden_size, 2 * latent_dim)
 
     def forward(self, inputs: torch.Tensor, states: States) -> tuple[torch.Tensor, States]:

@@ -1,0 +1,103 @@
+"""What every encoder of trajectories is to the latent dynamics model."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ldm_wrappers.latent_dynamics.config import LatentDynamicsConfig
+from ldm_wrappers.latent_dynamics.observation_scale import ObservationScale
+from ldm_wrappers.latent_dynamics.posterior import Posterior, initialize_std
+from ldm_wrappers.latent_dynamics.reward_scale import RewardScale
+from ldm_wrappers.latent_dynamics.transition import TransitionSpec
+
+
+class TrajectoryEncoder(nn.Module):
+    """Filters transitions into a state, off which the posterior q(m | trajectory so far) is read.
+
+    A subclass has ``hidden_size``, and says what a transition does to the state and how the
+    posterior is read.
+
+    Args:
+        spec: Sizes of observations and actions.
+        reward_scale: Unit of rewards.
+        observation_scale: Unit of observations.
+    """
+
+    hidden_size: int
+    mean: nn.Linear
+    logvar: nn.Linear
+
+    def __init__(
+        self, spec: TransitionSpec, reward_scale: RewardScale, observation_scale: ObservationScale
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        # in a tuple: modules of the model's own, and saved once
+        self._scales = (reward_scale, observation_scale)
+
+    def _make_heads(self, width: int, config: LatentDynamicsConfig) -> None:
+        """Make ``mean`` and ``logvar``, which read ``width`` columns."""
+        self.mean = nn.Linear(width, config.latent_dim)
+        self.logvar = nn.Linear(width, config.latent_dim)
+        initialize_std(self.logvar, config.initial_posterior_std)
+
+    def initial_hidden(self, batch_size: int) -> torch.Tensor:
+        """The state before the first transition, zeros, float32 (batch_size, hidden_size)."""
+        return self.mean.weight.new_zeros(batch_size, self.hidden_size)
+
+    def posterior(self, hidden: torch.Tensor) -> Posterior:
+        """Read the posterior off states (…, hidden_size)."""
+        raise NotImplementedError
+
+    def step(
+        self,
+        hidden: torch.Tensor,
+        actions: torch.Tensor,
+        rewards: torch.Tensor,
+        next_observations: torch.Tensor,
+    ) -> torch.Tensor:
+        """Filter one transition per worker: hidden (batch, hidden_size) to the next one."""
+        raise NotImplementedError
+
+    def states(
+        self, actions: torch.Tensor, rewards: torch.Tensor, next_observations: torch.Tensor
+    ) -> torch.Tensor:
+        """States for every encoded length 0…T of whole trajectories, time first.
+
+        Args:
+            actions: float32 (T, batch, action_columns).
+            rewards: float32 (T, batch).
+            next_observations: float32 (T, batch, observation_size).
+
+        Returns:
+            float32 (T + 1, batch, hidden_size); index t has seen the first t transitions.
+        """
+        raise NotImplementedError
+
+    def states_at(
+        self,
+        lengths: torch.Tensor,
+        actions: torch.Tensor,
+        rewards: torch.Tensor,
+        next_observations: torch.Tensor,
+    ) -> torch.Tensor:
+        """States for one encoded length per trajectory, float32 (batch, hidden_size).
+
+        Args:
+            lengths: int64 (batch,), 0 to T.
+            actions: As for :meth:`states`, and so are the other two.
+            rewards: float32 (T, batch).
+            next_observations: float32 (T, batch, observation_size).
+        """
+        workers = torch.arange(len(lengths), device=lengths.device)
+        return self.states(actions, rewards, next_observations)[lengths, workers]
+
+    def forward(
+        self, actions: torch.Tensor, rewards: torch.Tensor, next_observations: torch.Tensor
+    ) -> Posterior:
+        """Posteriors for every encoded length, arrays (T + 1, batch, latent_dim).
+
+        Arguments as :meth:`states`.
+        """
+        return self.posterior(self.states(actions, rewards, next_observations))
