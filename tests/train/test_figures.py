@@ -16,7 +16,6 @@ from matplotlib.image import imread
 from packaging.version import Version
 from tiny_runs import build
 
-from train import figures
 from train.analysis.aggregate import estimates, final_scores, group_curve, groups, read_runs
 from train.analysis.tables import write_csv
 from train.common.artifacts import save_artifacts
@@ -27,6 +26,7 @@ from train.config.presets import resolve
 from train.figures import main
 from train.persistence.files import CsvFile, read_csv, write_json
 from train.persistence.run_folder import RunFolder
+from train.plots import results_folder
 from train.plots.optimal_returns import standing_returns
 from train.plots.paper_maps import collect_mixtures
 from train.plots.style import group_colours
@@ -109,7 +109,7 @@ def test_every_figure_is_drawn(made: dict[str, Any]) -> None:
 @pytest.fixture
 def few_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Curves of methods take long to draw, and other tests are about them."""
-    monkeypatch.setattr(figures, "plot_paper_curves", lambda *_, **__: [])
+    monkeypatch.setattr(results_folder, "plot_paper_curves", lambda *_, **__: [])
 
 
 @pytest.mark.usefixtures("few_figures")
@@ -153,8 +153,10 @@ def test_figure_4_of_every_scheme_is_collected(
         assert maps.shape == (50, 49) and np.isfinite(maps).all()
     text = [{k: str(v) for k, v in row.items()} for row in rows]
     write_csv(tmp_path / "mixtures.csv", text)
-    monkeypatch.setattr(figures, "plot_paper_maps", lambda _, path: path)  # slow, drawn elsewhere
-    names = [path.name for path in figures._draw_tables(tmp_path, tmp_path)]
+    monkeypatch.setattr(
+        results_folder, "plot_paper_maps", lambda _, path: path
+    )  # slow, drawn elsewhere
+    names = [path.name for path in results_folder._draw_tables(tmp_path, tmp_path)]
     assert names == ["figure4.png", "figure4_present-beliefs.png", "figure4_published-tasks.png"]
 
 

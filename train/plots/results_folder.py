@@ -1,0 +1,140 @@
+"""Every figure that the CSV files of a results folder hold."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from train.analysis.ablations import ABLATIONS, ablated, ablations
+from train.analysis.aggregate import Run, groups, read_runs, summary_rows
+from train.analysis.condense import read_table
+from train.analysis.tables import write_csv
+from train.common.env_source import EnvSource
+from train.common.places import Places
+from train.persistence.files import file_name, read_csv, require_columns
+from train.plots.belief_curves import plot_belief_curves, plot_decoded_goals
+from train.plots.figure7 import plot_figure7
+from train.plots.grid import Grid
+from train.plots.optimal_returns import standing_returns
+from train.plots.paper_curves import plot_paper_curves
+from train.plots.paper_maps import plot_paper_maps
+from train.plots.paper_paths import plot_paper_paths
+from train.plots.paper_tasks import plot_paper_tasks
+
+_COLUMNS = {
+    "mixtures": "run p_drop scheme kind mixture values cells",
+    "decoded_goals": "env_id run p_drop timesteps split task dropout x y distance rewards",
+    "paths": "run env_id group split task return seconds x y",
+}
+_MAIN_ENV = "LDM-GridNavi-v0"
+
+
+def plot_results_folder(source: Path, out: Path) -> list[Path]:
+    """Every figure that the CSV files of ``source`` hold; returns what was written to ``out``."""
+    runs = read_runs(source)
+    tasks = read_table(source / "tasks.csv")
+    require_columns(source / "tasks.csv", tasks, "run split task episode return reached")
+    written = [write_csv(out / "summary.csv", summary_rows(runs))]
+    beliefs = source / "beliefs.csv"
+    errors = pd.read_csv(beliefs) if beliefs.exists() else None
+    if errors is not None:
+        require_columns(beliefs, errors, "run timesteps split quantity value")
+    families: dict[str, dict[str, list[Run]]] = {}
+    for env_id in dict.fromkeys(run.row["env_id"] for run in runs):
+        own = [run for run in runs if run.row["env_id"] == env_id]
+        suffix = _suffix(env_id)
+        compared = {name: r for name, r in groups(own).items() if not ablated(r[0])}
+        values = {setting: ablations(own, setting) for setting in ABLATIONS}
+        if not compared and not any(values.values()):  # but one value of an ablation
+            compared = groups(own)
+        if len(compared) > 1 or not any(values.values()):
+            path = out / f"figure3{suffix}.png"
+            title = "Figure 3: the methods"
+            written += plot_paper_curves(compared, path, title)
+            path = out / f"first_episode{suffix}.png"
+            title = "First episode (appendix F)"
+            written += plot_paper_curves(compared, path, title, first_episode=True)
+        for setting, by_preset in values.items():
+            for preset, by_value in by_preset.items():
+                end = suffix + ("" if preset == "default" else f"_{preset}")
+                written += _draw_ablation(setting, by_value, tasks, out, env_id, end)
+        if errors is not None:
+            path, title = out / f"reward_error{suffix}.png", f"Beliefs (appendix B, {env_id})"
+            written += plot_belief_curves(groups(own), errors, path, title)
+        if compared and standing_returns(env_id, np.zeros((1, 2))) is not None:
+            families[env_id] = compared
+    if len(families) > 1:
+        written += plot_figure7(families, out / "figure7.png")
+    return written + _draw_tables(source, out)
+
+
+def _draw_ablation(
+    setting: str,
+    values: dict[str, list[Run]],
+    tasks: pd.DataFrame,
+    out: Path,
+    env_id: str,
+    end: str,
+) -> list[Path]:
+    name, title = ABLATIONS[setting]
+    preset = next(iter(values.values()))[0].row["preset"]
+    note = "" if preset == "default" else f", preset {preset}"
+    written = plot_paper_curves(values, out / f"{name}{end}.png", title + note)
+    if _on_grid(env_id):
+        path, title = out / f"{name}{end}_tasks.png", f"Return per task: {title}{note}"
+        if setting == "beta" and "Extrapolation" in env_id:
+            path = out / f"figure6{end.removeprefix(_suffix(env_id))}.png"
+            title = f"Figure 6: return per task{note}"
+        written += plot_paper_tasks(values, tasks, path, title)
+    return written
+
+
+def _draw_tables(source: Path, out: Path) -> list[Path]:
+    """Figures of what runs were asked when they were collected: mixtures, goals, paths."""
+    written = []
+    for preset, rows in _parts(source / "mixtures.csv", "preset"):
+        end = "" if preset in ("", "default") else f"_{preset}"
+        written.append(plot_paper_maps(rows, out / f"figure4{end}.png"))
+    for env_id, rows in _parts(source / "decoded_goals.csv", "env_id"):
+        if Places.of(EnvSource(env_id)) is None:  # former runs took more families for grids
+            print(
+                f"warning: decoded goals of {env_id} are left out: its tasks are not goals at "
+                "places of its observation",
+                file=sys.stderr,
+            )
+            continue
+        written.append(plot_decoded_goals(rows, out / f"decoded_goals{_suffix(env_id)}.png"))
+    for env_id, rows in _parts(source / "paths.csv", "env_id"):
+        splits = list(dict.fromkeys(row["split"] for row in rows))
+        held_out = next((s for s in ("eval", "test") if s in splits), splits[-1])
+        for name, split, figure in (
+            ("figure8", held_out, "Figure 8"),
+            ("paths_train", "train", "Appendix F"),
+        ):
+            path, title = out / f"{name}{_suffix(env_id)}.png", f"{figure}: {split} tasks"
+            own = [row for row in rows if row["split"] == split]
+            written.append(plot_paper_paths(own, path, f"{title} of {env_id}, last episode"))
+    return written
+
+
+def _parts(path: Path, column: str) -> list[tuple[str, list[dict[str, str]]]]:
+    """Rows of a file, if it is there, by a column."""
+    rows = read_csv(path) if path.exists() else []
+    for row in rows[:1]:
+        require_columns(path, row, _COLUMNS[path.stem])
+    values = dict.fromkeys(row.get(column, "") for row in rows)
+    return [(value, [row for row in rows if row.get(column, "") == value]) for value in values]
+
+
+def _suffix(env_id: str) -> str:
+    if env_id == _MAIN_ENV:
+        return ""
+    return "_" + file_name(env_id.removeprefix("LDM-").removesuffix("-v0"))
+
+
+def _on_grid(env_id: str) -> bool:
+    """Whether the tasks are cells of a grid."""
+    return Grid.of(EnvSource(env_id)) is not None
