@@ -1,11 +1,18 @@
-"""Tasks that are objects: Meta-World's ML1, with its 50 train and 50 test goals."""
+"""Tasks that are objects: Meta-World's ML1, with its 50 train and 50 test goals.
+
+Needs ``pip install metaworld``.
+"""
 
 import argparse
 import functools
 from typing import Any
 
 import gymnasium as gym
-import metaworld
+
+try:
+    import metaworld
+except ModuleNotFoundError as error:
+    raise SystemExit(f"{error}: pip install metaworld") from None
 
 from ldm_envs import TaskMethodWrapper
 from ldm_wrappers.sb3 import SequenceRecurrentPPO, WholeSequenceLstmPolicy, imagine

@@ -1,10 +1,17 @@
-"""Tasks that are seeds: MiniGrid's four rooms, with goals that the agent has never seen."""
+"""Tasks that are seeds: MiniGrid's four rooms, with goals that the agent has never seen.
+
+Needs ``pip install minigrid``.
+"""
 
 import argparse
 from typing import Any
 
 import gymnasium as gym
-from minigrid.wrappers import ImgObsWrapper
+
+try:
+    from minigrid.wrappers import ImgObsWrapper
+except ModuleNotFoundError as error:
+    raise SystemExit(f"{error}: pip install minigrid") from None
 
 from ldm_envs import TaskSeedWrapper
 from ldm_wrappers.sb3 import SequenceRecurrentPPO, WholeSequenceLstmPolicy, imagine

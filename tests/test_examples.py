@@ -42,6 +42,15 @@ def test_example_runs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runpy.run_path(str(path), run_name="__main__")
 
 
+@pytest.mark.parametrize("name", NEEDS)
+def test_an_example_says_what_it_needs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, NEEDS[name], None)  # as if it were not installed
+    for module in [m for m in sys.modules if m.startswith(f"{NEEDS[name]}.")]:
+        monkeypatch.delitem(sys.modules, module)
+    with pytest.raises(SystemExit, match=f"pip install {NEEDS[name]}$"):
+        runpy.run_path(str(EXAMPLES / f"{name}.py"))
+
+
 class Spy(gym.Wrapper[Any, Any, Any, Any]):
     """Keeps its own record of all that an environment is asked and answers."""
 

@@ -20,7 +20,7 @@ from ldm_wrappers.imaginary_reward import FEW
 from ldm_wrappers.imagination import SavedBeliefs
 from ldm_wrappers.latent_dynamics.model import LatentDynamics, drops
 from train.analysis.tables import write_csv
-from train.common.artifacts import RunContents
+from train.common.artifacts import RunContents, artifact_state
 from train.common.command_line import report_errors
 from train.common.env_source import EnvSource
 from train.common.parts import saved_mixture
@@ -52,6 +52,12 @@ def measure(
         mixture = saved_mixture(folder.config, n_beliefs)
     sizes = {"n_mixtures": n_mixtures, "samples": samples if drops(model) else 0}
     return goal_maps(model, beliefs, mixture, places, betas, **sizes)
+
+
+def steps_of_beliefs(folder: RunFolder) -> int:
+    """How long the run had trained when it saved its beliefs: what few steps taught says little."""
+    steps = artifact_state(folder, "beliefs").get("timesteps")
+    return steps if isinstance(steps, int) else folder.config.total_timesteps  # of older versions
 
 
 def run_names(folders: list[RunFolder]) -> list[str]:
@@ -103,7 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
         betas = list(dict.fromkeys(given.betas))
         for name, folder in zip(run_names(folders), folders, strict=True):
             runs[name] = measure(folder, places, betas, given.mixtures, given.masks)
-            print(f"{folder.path}:")
+            print(f"{folder.path}, after {steps_of_beliefs(folder):,} steps:")
             for found in runs[name]:
                 rows += [{"run": name, **row} for row in found.rows(places, splits)]
                 print(f"  {found.describe(places, splits)}")

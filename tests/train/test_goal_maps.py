@@ -152,7 +152,9 @@ def test_the_command_writes_table_and_picture(
     image = imread(out / "imaginary_goals.png")
     last = read_csv(run / "decoded_goals.csv")[-1]
     assert (last["timesteps"], last["split"]) == ("960", "test")
-    assert image[..., :3].std() > 0.03 and "median distance" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert image[..., :3].std() > 0.03 and "median distance" in printed
+    assert f"{run}, after 960 steps:" in printed
     (tmp_path / "other").mkdir()
     copy = shutil.copytree(run, tmp_path / "other" / "run")
     assert (
