@@ -12,7 +12,11 @@ from ldm_wrappers.infos import true_next_observation
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.transition import FloatArray
 from ldm_wrappers.live_arguments import RecordLiveArguments
-from ldm_wrappers.wrapper_order import refuse_joined_columns, refuse_twice
+from ldm_wrappers.wrapper_order import (
+    refuse_joined_columns,
+    refuse_second_record,
+    refuse_twice,
+)
 
 
 def with_unbounded_columns(observation_space: spaces.Space[Any], columns: int) -> spaces.Box:
@@ -46,7 +50,8 @@ class BeliefObservationWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgume
 
     Raises:
         ValueError: The environment's spaces do not fit the model, or its observation has columns
-            that are not of the state, a belief among them.
+            that are not of the state, a belief among them, or ``buffer`` would hold trajectories
+            twice.
     """
 
     lasts_a_task = True
@@ -63,6 +68,7 @@ class BeliefObservationWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgume
         super().__init__(env)
         refuse_twice(env, type(self))
         refuse_joined_columns(env, "BeliefObservationWrapper")
+        refuse_second_record(env, buffer, "BeliefObservationWrapper")
         latent_dynamics.check_spaces(env.observation_space, env.action_space)
         self.latent_dynamics = latent_dynamics
         self.tracker = BeliefTracker(latent_dynamics, 1, buffer)

@@ -21,7 +21,11 @@ from ldm_wrappers.infos import set_aside, true_next_observation
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.transition import FloatArray
 from ldm_wrappers.live_arguments import RecordLiveArguments
-from ldm_wrappers.wrapper_order import refuse_imaginary_rewards, refuse_joined_columns
+from ldm_wrappers.wrapper_order import (
+    refuse_imaginary_rewards,
+    refuse_joined_columns,
+    refuse_second_record,
+)
 
 FEW = 3  # beliefs that a task mixes by default where many are saved
 
@@ -178,7 +182,7 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
     Raises:
         ValueError: ``index`` is not a row of the pool, or the spaces do not fit the model, or the
             environment's rewards are imaginary, or the observation has columns that are not of the
-            state.
+            state, or a wrapper inside keeps its trajectories in this buffer.
     """
 
     lasts_a_task = True
@@ -197,6 +201,7 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         )
         super().__init__(env)
         refuse_imaginary_rewards(env, "BeliefPublisherWrapper")
+        refuse_second_record(env, buffer, "BeliefPublisherWrapper")
         refuse_joined_columns(env, "BeliefPublisherWrapper")
         latent_dynamics.check_spaces(env.observation_space, env.action_space)
         self.latent_dynamics = latent_dynamics

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import gymnasium as gym
-from gymnasium.vector import VectorWrapper
+from gymnasium.vector import AsyncVectorEnv, VectorWrapper
+
+from ldm_wrappers.latent_dynamics.buffer import TrajectoryBuffer
 
 
 def refuse_task_wrappers(env: Any, name: str) -> None:
@@ -16,30 +18,50 @@ def refuse_task_wrappers(env: Any, name: str) -> None:
     begin another imaginary task, another belief or another trajectory.
 
     Args:
-        env: What the meta-episodes are of; a ``SyncVectorEnv`` is looked into.
+        env: What the meta-episodes are of, sub-environments of a vector environment included.
         name: What the message calls the wrapper around it.
     """
-    for layer in _layers(env):
-        if getattr(type(layer), "lasts_a_task", False):
-            found = type(layer).__name__
-            raise ValueError(
-                f"{name} got {found} inside, which begins anew at every reset, so at every inner "
-                f"episode; expected {found} around {name}, and each of them once"
-            )
+    for found, _ in _marked(env, "lasts_a_task"):
+        raise ValueError(
+            f"{name} got {found} inside, which begins anew at every reset, so at every inner "
+            f"episode; expected {found} around {name}, and each of them once"
+        )
 
 
 def refuse_imaginary_rewards(env: Any, name: str) -> None:
     """Raise a ``ValueError`` if rewards are imaginary already, which no belief may be made of.
 
     Args:
-        env: What a wrapper is put around; a ``SyncVectorEnv`` is looked into.
+        env: What a wrapper is put around, sub-environments included.
         name: What the message calls that wrapper.
     """
+    for found, _ in _marked(env, "imagines_rewards"):
+        raise ValueError(
+            f"{name} got {found} inside, expected rewards of the environment's "
+            "own: they are imaginary once, and normal workers' beliefs are of true ones"
+        )
+
+
+def refuse_second_record(env: Any, buffer: TrajectoryBuffer | None, name: str) -> None:
+    """Raise a ``ValueError`` if a buffer would hold trajectories twice, or imaginary ones.
+
+    Args:
+        env: What the wrapper is put around; sub-environments of a ``SyncVectorEnv`` are seen too.
+        buffer: What the wrapper keeps trajectories in.
+        name: What the message calls it.
+    """
+    if buffer is None:
+        return
+    for found, _ in _marked(env, "imagines_rewards"):
+        raise ValueError(
+            f"{name} got a buffer around {found}, whose mixture workers' rewards are imaginary: "
+            f"the VAE would learn from them; expected buffer=None here, and the buffer at {found}"
+        )
     for layer in _layers(env):
-        if getattr(type(layer), "imagines_rewards", False):
+        if getattr(getattr(layer, "tracker", None), "buffer", None) is buffer:
             raise ValueError(
-                f"{name} got {type(layer).__name__} inside, expected rewards of the environment's "
-                "own: they are imaginary once, and normal workers' beliefs are of true ones"
+                f"{name} got the buffer of {type(layer).__name__} inside, so that it would hold "
+                "each trajectory twice; expected buffer=None for one of them"
             )
 
 
@@ -47,15 +69,15 @@ def refuse_twice(env: Any, wrapper: Any) -> None:
     """Raise a ``ValueError`` if the observation already has what a wrapper joins to it.
 
     Args:
-        env: What the wrapper is put around; a ``SyncVectorEnv`` is looked into.
+        env: What the wrapper is put around, sub-environments included.
         wrapper: The wrapper's class. Its attribute ``joins`` says what joins the observation, and
             is the same for scalar and vector environments.
     """
-    for layer in _layers(env):
-        if getattr(type(layer), "joins", None) == wrapper.joins:
+    for found, joins in _marked(env, "joins"):
+        if joins == wrapper.joins:
             raise ValueError(
                 f"{wrapper.__name__} got {env}, whose observation already has {wrapper.joins} from "
-                f"{type(layer).__name__}; expected an environment without it: leave one of them out"
+                f"{found}; expected an environment without it: leave one of them out"
             )
 
 
@@ -66,22 +88,35 @@ def refuse_joined_columns(env: Any, name: str) -> None:
     shown there would not be the one that the wrapper pays.
 
     Args:
-        env: What a wrapper with a VAE is put around; a ``SyncVectorEnv`` is looked into.
+        env: What a wrapper with a VAE is put around, sub-environments included.
         name: What the message calls that wrapper.
     """
-    for layer in _layers(env):
-        if joins := getattr(type(layer), "joins", ""):
-            found = type(layer).__name__
-            raise ValueError(
-                f"{name} got {found} inside, whose observation has {joins} in it, which the VAE "
-                f"would take for a part of the state; expected {found} around {name}"
-            )
+    for found, joins in _marked(env, "joins"):
+        raise ValueError(
+            f"{name} got {found} inside, whose observation has {joins} in it, which the VAE "
+            f"would take for a part of the state; expected {found} around {name}"
+        )
 
 
 def _layers(env: Any) -> Iterator[Any]:
+    """Wrappers from the outside in, those of a ``SyncVectorEnv``'s environments included."""
     layer = env
     while isinstance(layer, (gym.Wrapper, VectorWrapper)):
         yield layer
         layer = layer.env
-    for single in getattr(layer, "envs", ()):  # of a SyncVectorEnv
+    for single in getattr(layer, "envs", ()):
         yield from _layers(single)
+
+
+def _marked(env: Any, mark: str) -> Iterator[tuple[str, Any]]:
+    """Names of the layers whose class has an attribute, from the outside in, and its values.
+
+    Of the processes of an ``AsyncVectorEnv`` the outermost such layer is seen.
+    """
+    for layer in _layers(env):
+        if value := getattr(type(layer), mark, None):
+            yield type(layer).__name__, value
+    # asked first: an attribute that is missing ends the processes
+    single: Any = env.unwrapped
+    if isinstance(single, AsyncVectorEnv) and single.call("has_wrapper_attr", mark)[0]:
+        yield "a wrapper of each worker process", single.get_attr(mark)[0]

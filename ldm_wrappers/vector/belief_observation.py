@@ -18,7 +18,11 @@ from ldm_wrappers.vector.infos import (
     true_next_observations,
 )
 from ldm_wrappers.vector.saved_state import load_all_or_nothing, saved_observations
-from ldm_wrappers.wrapper_order import refuse_joined_columns, refuse_twice
+from ldm_wrappers.wrapper_order import (
+    refuse_joined_columns,
+    refuse_second_record,
+    refuse_twice,
+)
 
 
 class BeliefObservationWrapper(VectorWrapper):
@@ -35,7 +39,8 @@ class BeliefObservationWrapper(VectorWrapper):
 
     Raises:
         ValueError: The spaces do not fit the model, or the autoreset mode is another one, or the
-            observation has columns already that are not of the state, a belief among them.
+            observation has columns already that are not of the state, a belief among them, or
+            ``buffer`` would hold trajectories twice, or imaginary ones.
     """
 
     joins = "the VAE's belief"
@@ -51,6 +56,7 @@ class BeliefObservationWrapper(VectorWrapper):
         require_autoreset_mode(env, AutoresetMode.SAME_STEP, "BeliefObservationWrapper")
         refuse_twice(env, type(self))
         refuse_joined_columns(env, "BeliefObservationWrapper")
+        refuse_second_record(env, buffer, "BeliefObservationWrapper")
         latent_dynamics.check_spaces(env.single_observation_space, env.single_action_space)
         self.latent_dynamics = latent_dynamics
         self.tracker = BeliefTracker(latent_dynamics, self.num_envs, buffer)

@@ -19,7 +19,11 @@ from ldm_wrappers.vector.infos import (
     true_next_observations,
 )
 from ldm_wrappers.vector.saved_state import load_all_or_nothing, saved_observations
-from ldm_wrappers.wrapper_order import refuse_imaginary_rewards, refuse_joined_columns
+from ldm_wrappers.wrapper_order import (
+    refuse_imaginary_rewards,
+    refuse_joined_columns,
+    refuse_second_record,
+)
 
 
 class ImaginaryRewardWrapper(VectorWrapper):
@@ -49,7 +53,8 @@ class ImaginaryRewardWrapper(VectorWrapper):
     Raises:
         ValueError: ``n_mixture`` is out of range, the spaces do not fit the model, or a threshold
             meets a Gaussian likelihood, or rewards are imaginary already, or the observation has
-            columns that are not of the state.
+            columns that are not of the state, or a wrapper inside keeps its trajectories in
+            ``buffer``.
     """
 
     imagines_rewards = True
@@ -70,6 +75,7 @@ class ImaginaryRewardWrapper(VectorWrapper):
         require_autoreset_mode(env, AutoresetMode.SAME_STEP, "ImaginaryRewardWrapper")
         refuse_imaginary_rewards(env, "ImaginaryRewardWrapper")
         refuse_joined_columns(env, "ImaginaryRewardWrapper")
+        refuse_second_record(env, buffer, "ImaginaryRewardWrapper")
         if not 1 <= n_mixture < self.num_envs:
             raise ValueError(
                 f"n_mixture must be at least 1 and leave at least one normal worker of "

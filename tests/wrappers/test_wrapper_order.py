@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from wrapper_stubs import ScriptedEnv
 
 from ldm_wrappers import (
@@ -20,6 +20,7 @@ from ldm_wrappers import (
     MultiEpisodeWrapper,
     RL2ObservationWrapper,
     SavedBeliefs,
+    TrajectoryBuffer,
     vector,
 )
 
@@ -71,6 +72,62 @@ def test_rewards_are_imaginary_once() -> None:
     one = SyncVectorEnv([lambda: inside] * 3, autoreset_mode=AutoresetMode.SAME_STEP)
     with pytest.raises(ValueError, match="imaginary once"):
         batched(one)
+
+
+def test_a_buffer_holds_each_trajectory_once() -> None:
+    inside = MultiEpisodeWrapper(ScriptedEnv((3,)), 2)
+    pool, spare = BeliefPool(1, SIZE), TrajectoryBuffer(MODEL.spec, capacity=4, max_length=6)
+    buffer = TrajectoryBuffer(MODEL.spec, capacity=4, max_length=6)
+    kept = BeliefPublisherWrapper(inside, MODEL, pool, 0, buffer=buffer)
+    with pytest.raises(ValueError, match=r"buffer of BeliefPublisherWrapper inside.*twice"):
+        BeliefPublisherWrapper(kept, MODEL, pool, 0, buffer=buffer)
+    with pytest.raises(ValueError, match="each trajectory twice"):
+        BeliefObservationWrapper(kept, MODEL, buffer=buffer)
+    batch = SyncVectorEnv([lambda: kept] * 3, autoreset_mode=AutoresetMode.SAME_STEP)
+    for wrap in (vector.BeliefObservationWrapper, vector.ImaginaryRewardWrapper):
+        more = {"n_mixture": 1} if wrap is vector.ImaginaryRewardWrapper else {}
+        with pytest.raises(ValueError, match="each trajectory twice"):
+            wrap(batch, MODEL, buffer=buffer, **more)
+        wrap(batch, MODEL, **more)
+    BeliefObservationWrapper(kept, MODEL, buffer=spare)
+
+
+def test_no_buffer_holds_imaginary_trajectories() -> None:
+    """LDM on variBAD by hand: the mixture workers' rewards would train the VAE."""
+    batch = SyncVectorEnv([lambda: ScriptedEnv((3,))] * 3, autoreset_mode=AutoresetMode.DISABLED)
+    meta, buffer = (
+        vector.MultiEpisodeWrapper(batch, 2),
+        TrajectoryBuffer(MODEL.spec, capacity=4, max_length=6),
+    )
+    imagined = vector.ImaginaryRewardWrapper(meta, MODEL, n_mixture=1, buffer=buffer)
+    for second in (buffer, TrajectoryBuffer(MODEL.spec, capacity=4, max_length=6)):
+        with pytest.raises(ValueError, match=r"around ImaginaryRewardWrapper.*buffer=None here"):
+            vector.BeliefObservationWrapper(imagined, MODEL, buffer=second)
+    vector.BeliefObservationWrapper(imagined, MODEL)
+
+
+def test_layers_in_other_processes_are_seen() -> None:
+    """And processes without such a layer go on."""
+    once = [lambda: RL2ObservationWrapper(MultiEpisodeWrapper(ScriptedEnv((3,)), 2))] * 2
+    env: Any = AsyncVectorEnv(once, autoreset_mode=AutoresetMode.SAME_STEP)
+    with pytest.raises(
+        ValueError, match=r"has the previous action.* from a wrapper of each worker"
+    ):
+        vector.RL2ObservationWrapper(env)
+    model = LatentDynamics(env.single_observation_space, ENV.action_space)
+    with pytest.raises(ValueError, match=r"got a wrapper of each worker process inside"):
+        vector.BeliefObservationWrapper(env, model)
+    env.close()
+    lasting = [lambda: RL2ObservationWrapper(ScriptedEnv((3,)))] * 2
+    env = AsyncVectorEnv(lasting, autoreset_mode=AutoresetMode.DISABLED)
+    with pytest.raises(ValueError, match="begins anew at every reset"):
+        vector.MultiEpisodeWrapper(env, 2)
+    env.close()
+    plain = [lambda: ScriptedEnv((3,))] * 2
+    env = AsyncVectorEnv(plain, autoreset_mode=AutoresetMode.DISABLED)
+    whole = vector.RL2ObservationWrapper(vector.MultiEpisodeWrapper(env, 2))
+    assert whole.reset(seed=0)[0].shape == whole.observation_space.shape
+    whole.close()
 
 
 def columns_of(kind: str, env: Any, inside: type[Any]) -> Any:
