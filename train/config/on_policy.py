@@ -16,7 +16,11 @@ from ldm_wrappers.imagination.schemes import (
 )
 from ldm_wrappers.latent_dynamics import LatentDynamicsConfig
 from train.config.methods import get_method
-from train.config.old_runs import DEFAULTS_FOR_OLD_ON_POLICY_RUNS, DEFAULTS_FOR_OLD_RUNS
+from train.config.old_runs import (
+    DEFAULTS_FOR_OLD_ON_POLICY_RUNS,
+    DEFAULTS_FOR_OLD_RUNS,
+    with_present_preset,
+)
 from train.config.settings import RunSettings
 
 _MIXTURE, _IMAGINATION = DirichletMixture(), ExpectedReward()  # the paper's
@@ -206,7 +210,8 @@ class OnPolicySettings(LatentDynamicsConfig, PolicySettings):
             )
         schemes = {"mixture": mixture_from_dict, "imagination": imagination_from_dict}
         read = {name: read(values[name]) for name, read in schemes.items() if name in values}
-        return super(LatentDynamicsConfig, cls).from_dict({**values, **read})
+        values = with_present_preset({**values, **read})
+        return super(LatentDynamicsConfig, cls).from_dict(values)
 
     @classmethod
     def _defaults_for_old_runs(cls) -> dict[str, Any]:

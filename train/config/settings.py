@@ -62,7 +62,9 @@ class RunSettings:
     """Preset of the environment: ``default`` is made for minutes, ``paper`` is the paper's
     text with the authors' sizes, ``authors-code`` what their code does where the two differ;
     the grids also have ``present-beliefs`` (the paper's imaginary tasks), ``published-tasks`` (as
-    the authors' code makes them), ``published-network``, ``a2c`` and ``published-learner``."""
+    the authors' code makes them), ``published-network``, ``a2c`` and ``published-learner``, the
+    MuJoCo families ``moments`` (a VAE that knows the task sooner; on the Ants the default of
+    varibad and ldm-varibad), the Ants ``recurrent`` (the paper's encoder for all methods)."""
     seed: int = 0
     """Seed of everything random."""
     total_timesteps: int = 1_000_000
