@@ -48,9 +48,9 @@ _ANT_64: dict[str, Any] = {
 _MIXREG: dict[str, dict[str, Any]] = {"mixreg": {"target_kl": None}}
 _RECURRENT_METHODS = {**_MIXREG, "varibad": VARIBAD}
 # A policy that reads the belief learns late from one that comes late: on AntDir variBAD with the
-# recurrent encoder earns less than half as much on train headings after three million steps as with the
-# moment encoder (results/ant_dir/three_million). On HalfCheetahVel its train returns are alike, and
-# LDM's policy does not read the belief: both keep the paper's encoder.
+# recurrent encoder earns less than half as much on train headings after three million steps as with
+# the moment encoder (results/ant_dir/three_million). On HalfCheetahVel its train returns are alike,
+# and LDM's policy does not read the belief: both keep the paper's encoder.
 _ANT_METHODS = {**_MIXREG, "varibad": {**VARIBAD, **MOMENTS}, "ldm-varibad": MOMENTS}
 _ANT_MOMENTS: dict[str, Any] = {**_ANT_64, **MOMENTS}
 _GOAL_MIXTURE = DirichletMixture(beta=2.0, n_components=14)
