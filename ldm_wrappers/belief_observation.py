@@ -51,7 +51,7 @@ class BeliefObservationWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgume
     Raises:
         ValueError: The environment's spaces do not fit the model, or its observation has columns
             that are not of the state, a belief among them, or ``buffer`` would hold trajectories
-            twice.
+            twice, or imaginary ones.
     """
 
     lasts_a_task = True

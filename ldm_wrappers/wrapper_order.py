@@ -10,6 +10,8 @@ from gymnasium.vector import AsyncVectorEnv, VectorWrapper
 
 from ldm_wrappers.latent_dynamics.buffer import TrajectoryBuffer
 
+_ELSEWHERE = "a wrapper in the worker processes (ldm_wrappers.vector has it for all workers)"
+
 
 def refuse_task_wrappers(env: Any, name: str) -> None:
     """Raise a ``ValueError`` if something inside meta-episodes is made to last a whole one.
@@ -46,7 +48,8 @@ def refuse_second_record(env: Any, buffer: TrajectoryBuffer | None, name: str) -
     """Raise a ``ValueError`` if a buffer would hold trajectories twice, or imaginary ones.
 
     Args:
-        env: What the wrapper is put around; sub-environments of a ``SyncVectorEnv`` are seen too.
+        env: What the wrapper is put around, sub-environments included; a buffer cannot be shared
+            with those in other processes.
         buffer: What the wrapper keeps trajectories in.
         name: What the message calls it.
     """
@@ -55,7 +58,9 @@ def refuse_second_record(env: Any, buffer: TrajectoryBuffer | None, name: str) -
     for found, _ in _marked(env, "imagines_rewards"):
         raise ValueError(
             f"{name} got a buffer around {found}, whose mixture workers' rewards are imaginary: "
-            f"the VAE would learn from them; expected buffer=None here, and the buffer at {found}"
+            "the VAE would learn from them; expected buffer=None here, and the buffer where "
+            "rewards are true: vector.ImaginaryRewardWrapper(…, buffer=…) keeps the normal "
+            "workers' trajectories, BeliefPublisherWrapper(…, buffer=…) those of one environment"
         )
     for layer in _layers(env):
         if getattr(getattr(layer, "tracker", None), "buffer", None) is buffer:
@@ -116,7 +121,10 @@ def _marked(env: Any, mark: str) -> Iterator[tuple[str, Any]]:
     for layer in _layers(env):
         if value := getattr(type(layer), mark, None):
             yield type(layer).__name__, value
-    # asked first: an attribute that is missing ends the processes
     single: Any = env.unwrapped
-    if isinstance(single, AsyncVectorEnv) and single.call("has_wrapper_attr", mark)[0]:
-        yield "a wrapper of each worker process", single.get_attr(mark)[0]
+    if isinstance(single, AsyncVectorEnv):
+        # asked first: an attribute that is missing in one of them ends the processes
+        present = single.call("has_wrapper_attr", mark)
+        if any(present):
+            value = single.get_attr(mark)[0] if all(present) else True
+            yield _ELSEWHERE, value

@@ -54,10 +54,10 @@ def measure(
     return goal_maps(model, beliefs, mixture, places, betas, **sizes)
 
 
-def steps_of_beliefs(folder: RunFolder) -> int:
-    """How long the run had trained when it saved its beliefs: what few steps taught says little."""
+def after_steps(folder: RunFolder) -> str:
+    """How long the run had trained when it saved its beliefs: early ones say little about it."""
     steps = artifact_state(folder, "beliefs").get("timesteps")
-    return steps if isinstance(steps, int) else folder.config.total_timesteps  # of older versions
+    return f", after {steps:,} steps" if isinstance(steps, int) else ""  # older files do not say it
 
 
 def run_names(folders: list[RunFolder]) -> list[str]:
@@ -109,7 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
         betas = list(dict.fromkeys(given.betas))
         for name, folder in zip(run_names(folders), folders, strict=True):
             runs[name] = measure(folder, places, betas, given.mixtures, given.masks)
-            print(f"{folder.path}, after {steps_of_beliefs(folder):,} steps:")
+            print(f"{folder.path}{after_steps(folder)}:")
             for found in runs[name]:
                 rows += [{"run": name, **row} for row in found.rows(places, splits)]
                 print(f"  {found.describe(places, splits)}")

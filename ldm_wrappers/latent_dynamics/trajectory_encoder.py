@@ -1,4 +1,4 @@
-"""What every encoder of trajectories is to the latent dynamics model."""
+"""Base class of the trajectory encoders."""
 
 from __future__ import annotations
 

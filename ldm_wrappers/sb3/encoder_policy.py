@@ -4,16 +4,47 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
+from gymnasium import spaces
+from stable_baselines3.common.torch_layers import FlattenExtractor
 from torch import nn
 
 from ldm_wrappers.arguments import check_integer
 from ldm_wrappers.latent_dynamics.gru import GRU
 from ldm_wrappers.latent_dynamics.transition import TransitionSpec
+from ldm_wrappers.rl2_observation import rl2_observation_space
 from ldm_wrappers.sb3.recurrent_policy import WholeSequenceLstmPolicy
 
 States = tuple[torch.Tensor, torch.Tensor]
+# what the parent can do with an LSTM and this memory cannot
+_FIXED: dict[str, Any] = {
+    "shared_lstm": True,
+    "enable_critic_lstm": False,
+    "n_lstm_layers": 1,
+    "lstm_kwargs": None,
+    "features_extractor_class": FlattenExtractor,
+    "share_features_extractor": True,
+}
+
+
+def column_sizes(observation_space: Any, action_space: Any) -> tuple[int, int, int]:
+    """Columns of the observation, of the encoded previous action and of its reward.
+
+    Raises:
+        ValueError: The observation is not one of ``RL2ObservationWrapper``.
+    """
+    spec = TransitionSpec.from_spaces(observation_space, action_space)
+    n = spec.observation_size - spec.action_size - 2
+    if n > 0 and len(observation_space.shape) == 1:
+        own = spaces.Box(observation_space.low[:n], observation_space.high[:n])
+        if observation_space == rl2_observation_space(own, spec):
+            return n, spec.action_size, 1
+    raise ValueError(
+        f"observations of {observation_space} do not end with previous action "
+        f"({spec.action_size} columns), reward and start flag: expected those of "
+        "RL2ObservationWrapper, without a wrapper around it that changes observations or actions "
+        "(VecNormalize keeps the columns)"
+    )
 
 
 class EncoderMemory(nn.Module):
@@ -73,8 +104,9 @@ class EncoderPolicy(WholeSequenceLstmPolicy):
         kwargs: As :class:`WholeSequenceLstmPolicy`; ``lstm_hidden_size`` is the GRU's.
 
     Raises:
-        ValueError: Nothing is shown, a separate memory is asked of the critic, more than one layer,
-            or the observation does not end with the columns of ``RL2ObservationWrapper``.
+        ValueError: Nothing is shown, the critic is given its own memory or none, there is more than
+            one layer or another features extractor, or the observation is not one of
+            ``RL2ObservationWrapper``.
     """
 
     lstm_actor: Any
@@ -88,15 +120,14 @@ class EncoderPolicy(WholeSequenceLstmPolicy):
         latent_dim: int = 32,
         **kwargs: Any,
     ) -> None:
+        for name, value in _FIXED.items():
+            if (given := kwargs.get(name, value)) != value and (given or value):
+                raise ValueError(
+                    "the encoder is one GRU layer that actor and critic share, on flat "
+                    f"observations: expected {name}={value!r}, got {given!r}"
+                )
         self.latent_dim = check_integer("latent_dim", latent_dim)  # the parent builds the heads
-        super().__init__(*args, **{"shared_lstm": True, "enable_critic_lstm": False, **kwargs})
-        if not self.shared_lstm or self.lstm_actor.num_layers != 1 or self.lstm_kwargs:
-            raise ValueError(
-                "the encoder is one GRU layer that actor and critic share, expected "
-                "shared_lstm=True, n_lstm_layers=1 and no lstm_kwargs, got "
-                f"shared_lstm={self.shared_lstm}, n_lstm_layers={self.lstm_actor.num_layers}, "
-                f"lstm_kwargs={self.lstm_kwargs}"
-            )
+        super().__init__(*args, **{**kwargs, **_FIXED})
         self.widths = (
             check_integer("observation_width", observation_width, least=0),
             check_integer("action_width", action_width, least=0),
@@ -104,16 +135,7 @@ class EncoderPolicy(WholeSequenceLstmPolicy):
         )
         if not sum(self.widths):
             raise ValueError("one of the widths must be positive, got 0 for all")
-        actions = TransitionSpec.from_spaces(self.observation_space, self.action_space).action_size
-        sizes = (self.features_dim - actions - 2, actions, 1)
-        space: Any = self.observation_space
-        # an unbounded reward and a flag come last
-        last = sizes[0] > 0 and [*space.low[-2:], *space.high[-2:]]
-        if last != [-np.inf, 0.0, np.inf, 1.0]:
-            raise ValueError(
-                f"observations of {space} do not end with previous action ({actions} columns), "
-                "reward and start flag: expected those of RL2ObservationWrapper"
-            )
+        sizes = column_sizes(self.observation_space, self.action_space)
         hidden_size = self.lstm_actor.hidden_size
         self.lstm_actor = EncoderMemory(sizes, self.widths, hidden_size, self.latent_dim)
         settings = {**self.optimizer_kwargs, "lr": self.optimizer.param_groups[0]["lr"]}

@@ -11,10 +11,13 @@ import pytest
 import torch
 from gymnasium import spaces
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
 import ldm_envs  # noqa: F401
+from ldm_wrappers.latent_dynamics import TransitionSpec
+from ldm_wrappers.rl2_observation import rl2_observation_space
 from ldm_wrappers.sb3 import EncoderPolicy, MixregRecurrentPPO, SequenceRecurrentPPO
 from ldm_wrappers.sb3.vec_env import VectorEnvAdapter
 from ldm_wrappers.vector import MultiEpisodeWrapper, RL2ObservationWrapper
@@ -22,8 +25,8 @@ from ldm_wrappers.vector import MultiEpisodeWrapper, RL2ObservationWrapper
 # observations of 2 columns, 3 actions, reward, start flag
 N, T, COLUMNS = 3, 5, 2 + 3 + 2
 ACTIONS = spaces.Discrete(3)
-BOUND = np.float32([9, 9, 1, 1, 1, np.inf])
-BOX = spaces.Box(np.append(-BOUND, np.float32(0)), np.append(BOUND, np.float32(1)))
+STATES = spaces.Box(-9.0, 9.0, (2,), np.float32)
+BOX = rl2_observation_space(STATES, TransitionSpec.from_spaces(STATES, ACTIONS))
 
 
 def policy(**kwargs: Any) -> EncoderPolicy:
@@ -32,7 +35,7 @@ def policy(**kwargs: Any) -> EncoderPolicy:
     return EncoderPolicy(BOX, ACTIONS, lambda _: 1e-3, net_arch=[8], **{**sizes, **kwargs})
 
 
-def batch(made: EncoderPolicy) -> tuple[torch.Tensor, torch.Tensor, RNNStates, torch.Tensor]:
+def batch() -> tuple[torch.Tensor, torch.Tensor, RNNStates, torch.Tensor]:
     """N sequences of T steps, sequence by sequence; the second one begins an episode."""
     generator = torch.Generator().manual_seed(1)
     observations = torch.randn(N * T, COLUMNS, generator=generator)
@@ -64,7 +67,7 @@ def by_hand(made: EncoderPolicy, observations: torch.Tensor, states: RNNStates) 
 @pytest.mark.parametrize("action_width", [0, 5])
 def test_values_and_probabilities_of_whole_sequences(action_width: int) -> None:
     made = policy(action_width=action_width, value_trains_lstm=True)
-    observations, actions, states, starts = batch(made)
+    observations, actions, states, starts = batch()
     values, log_probs, _ = made.evaluate_actions(observations, actions, states, starts)
     latent = by_hand(made, observations, states)
     heads = made.mlp_extractor
@@ -75,7 +78,7 @@ def test_values_and_probabilities_of_whole_sequences(action_width: int) -> None:
 
 def test_columns_that_are_not_shown() -> None:
     made = policy()
-    observations, actions, states, starts = batch(made)
+    observations, actions, states, starts = batch()
 
     def values(changed: list[int]) -> torch.Tensor:
         other = observations.clone()
@@ -91,7 +94,7 @@ def test_columns_that_are_not_shown() -> None:
 
 def test_steps_are_sequences_and_loading_is_exact(tmp_path: Path) -> None:
     made = policy(value_trains_lstm=True, observation_to_heads=True)
-    observations, actions, states, starts = batch(made)
+    observations, actions, states, starts = batch()
     whole = made.evaluate_actions(observations, actions, states, starts)[0].reshape(N, T)
     state: Any = states
     for t in range(T):
@@ -132,8 +135,10 @@ def test_it_trains(algorithm: type[SequenceRecurrentPPO]) -> None:
         ({"observation_width": 0, "reward_width": 0}, "one of the widths must be positive"),
         ({"action_width": -1}, "action_width must be at least 0, got -1"),
         ({"latent_dim": 0}, "latent_dim must be at least 1, got 0"),
-        ({"n_lstm_layers": 2}, r"n_lstm_layers=1 and no lstm_kwargs, got .*n_lstm_layers=2"),
-        ({"shared_lstm": False}, "expected shared_lstm=True"),
+        ({"n_lstm_layers": 2}, "expected n_lstm_layers=1, got 2"),
+        ({"shared_lstm": False}, "expected shared_lstm=True, got False"),
+        ({"enable_critic_lstm": True}, "expected enable_critic_lstm=False, got True"),
+        ({"features_extractor_class": BaseFeaturesExtractor}, "expected features_extractor_class"),
     ],
 )
 def test_what_it_refuses(kwargs: dict[str, Any], message: str) -> None:
@@ -142,7 +147,12 @@ def test_what_it_refuses(kwargs: dict[str, Any], message: str) -> None:
 
 
 def test_observations_without_previous_action() -> None:
-    for columns in (4, 9):
-        plain = spaces.Box(-1.0, 1.0, (columns,), np.float32)
+    shifted = spaces.Box(np.append(BOX.low[1:], -1).astype(np.float32), np.ones(7, np.float32))
+    discretized = spaces.Discrete(4)
+    stacked = spaces.Box(np.stack([BOX.low] * 2), np.stack([BOX.high] * 2))
+    plain = [spaces.Box(-1.0, 1.0, (columns,), np.float32) for columns in (4, 9)]
+    for space in (*plain, shifted, stacked):
         with pytest.raises(ValueError, match=r"do not end with previous action \(3 columns"):
-            EncoderPolicy(plain, ACTIONS, lambda _: 1e-3)
+            EncoderPolicy(space, ACTIONS, lambda _: 1e-3)
+    with pytest.raises(ValueError, match=r"do not end with previous action \(4 columns"):
+        EncoderPolicy(BOX, discretized, lambda _: 1e-3)

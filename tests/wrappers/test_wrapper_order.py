@@ -111,13 +111,25 @@ def test_layers_in_other_processes_are_seen() -> None:
     once = [lambda: RL2ObservationWrapper(MultiEpisodeWrapper(ScriptedEnv((3,)), 2))] * 2
     env: Any = AsyncVectorEnv(once, autoreset_mode=AutoresetMode.SAME_STEP)
     with pytest.raises(
-        ValueError, match=r"has the previous action.* from a wrapper of each worker"
+        ValueError, match=r"has the previous action.* from a wrapper in the worker processes"
     ):
         vector.RL2ObservationWrapper(env)
     model = LatentDynamics(env.single_observation_space, ENV.action_space)
-    with pytest.raises(ValueError, match=r"got a wrapper of each worker process inside"):
+    with pytest.raises(ValueError, match=r"got a wrapper in the worker processes .* inside"):
         vector.BeliefObservationWrapper(env, model)
     env.close()
+    single: list[Callable[[], Any]] = [
+        lambda: ScriptedEnv((3,)),
+        lambda: imaginary(ScriptedEnv((3,))),
+    ]
+    for makers in (single, single[::-1]):  # in some processes only
+        env = AsyncVectorEnv(makers, autoreset_mode=AutoresetMode.SAME_STEP)
+        buffer = TrajectoryBuffer(MODEL.spec, capacity=4, max_length=6)
+        with pytest.raises(ValueError, match="imaginary once"):
+            batched(env)
+        with pytest.raises(ValueError, match="rewards are imaginary"):
+            vector.BeliefObservationWrapper(env, MODEL, buffer=buffer)
+        env.close()
     lasting = [lambda: RL2ObservationWrapper(ScriptedEnv((3,)))] * 2
     env = AsyncVectorEnv(lasting, autoreset_mode=AutoresetMode.DISABLED)
     with pytest.raises(ValueError, match="begins anew at every reset"):

@@ -26,20 +26,6 @@ DEFAULTS_FOR_OLD_ON_POLICY_RUNS: dict[str, Any] = {
 }  # fmt: skip
 
 
-# until November 2026 the Ants' default preset of methods that read the belief had the recurrent one
-_DEFAULT_WAS_RECURRENT = {"LDM-AntDir-v0", "LDM-AntGoal-v0"}
-_BELIEF_METHODS = {"varibad", "ldm-varibad", "oracle-varibad"}
-
-
-def with_present_preset(values: dict[str, Any]) -> dict[str, Any]:
-    """Settings of a stored run with the name that its preset has today."""
-    chosen = (values.get("preset"), values.get("encoder", "gru"), values.get("vae_ema_decay", 0.0))
-    former = values.get("env_id") in _DEFAULT_WAS_RECURRENT and chosen == ("default", "gru", 0.0)
-    if former and values.get("method") in _BELIEF_METHODS:
-        return {**values, "preset": "recurrent"}
-    return values
-
-
 def present_name(name: str) -> str:
     """What a setting is called today."""
     return FORMER_NAMES.get(name, name)

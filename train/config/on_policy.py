@@ -16,11 +16,7 @@ from ldm_wrappers.imagination.schemes import (
 )
 from ldm_wrappers.latent_dynamics import LatentDynamicsConfig
 from train.config.methods import get_method
-from train.config.old_runs import (
-    DEFAULTS_FOR_OLD_ON_POLICY_RUNS,
-    DEFAULTS_FOR_OLD_RUNS,
-    with_present_preset,
-)
+from train.config.old_runs import DEFAULTS_FOR_OLD_ON_POLICY_RUNS, DEFAULTS_FOR_OLD_RUNS
 from train.config.settings import RunSettings
 
 _MIXTURE, _IMAGINATION = DirichletMixture(), ExpectedReward()  # the paper's
@@ -88,8 +84,8 @@ class PolicySettings(RunSettings):
     normalize_advantage: bool = False
     """Normalise advantages per minibatch."""
     policy_memory: Literal["lstm", "encoder"] = "lstm"
-    """What the policy remembers by: an LSTM, or an encoder of its own with the embeddings and the
-    latent_dim of the VAE's, as in the authors' code (recurrent methods)."""
+    """What the policy remembers by: an LSTM, or an encoder of its own as in the authors' code, with
+    the sizes encoder_…_size and latent_dim of the VAE's encoder (recurrent methods)."""
     lstm_hidden_size: int = 128
     """Width of the policy's LSTM, or of its encoder's GRU (recurrent methods)."""
     net_arch: tuple[int, ...] = (32,)
@@ -97,7 +93,8 @@ class PolicySettings(RunSettings):
     log_std_init: float = 0.0
     """Logarithm of the actions' standard deviation at the start (continuous actions)."""
     observation_to_heads: bool = False
-    """Show the heads the observation beside the LSTM's output (recurrent methods)."""
+    """Show the heads the observation, previous action and reward included, beside what the memory
+    says (recurrent methods)."""
     value_trains_lstm: bool = True
     """Let the value loss train the shared LSTM, as RL² does."""
     normalize_observation: bool = False
@@ -210,8 +207,7 @@ class OnPolicySettings(LatentDynamicsConfig, PolicySettings):
             )
         schemes = {"mixture": mixture_from_dict, "imagination": imagination_from_dict}
         read = {name: read(values[name]) for name, read in schemes.items() if name in values}
-        values = with_present_preset({**values, **read})
-        return super(LatentDynamicsConfig, cls).from_dict(values)
+        return super(LatentDynamicsConfig, cls).from_dict({**values, **read})
 
     @classmethod
     def _defaults_for_old_runs(cls) -> dict[str, Any]:

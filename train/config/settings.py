@@ -64,7 +64,7 @@ class RunSettings:
     the grids also have ``present-beliefs`` (the paper's imaginary tasks), ``published-tasks`` (as
     the authors' code makes them), ``published-network``, ``a2c`` and ``published-learner``, the
     MuJoCo families ``moments`` (a VAE that knows the task sooner; on the Ants the default of
-    varibad and ldm-varibad), the Ants ``recurrent`` (the paper's encoder for all methods)."""
+    methods whose policy reads the belief), the Ants ``recurrent`` (the paper's encoder)."""
     seed: int = 0
     """Seed of everything random."""
     total_timesteps: int = 1_000_000
