@@ -60,20 +60,8 @@ class Encoder(TrajectoryEncoder):
             parts.append(self.embeddings["reward"](scaled.unsqueeze(-1)))
         return torch.relu(torch.cat(parts, dim=-1))
 
-    def step(
-        self,
-        hidden: torch.Tensor,
-        actions: torch.Tensor,
-        rewards: torch.Tensor,
-        next_observations: torch.Tensor,
-    ) -> torch.Tensor:
-        """Filter one transition per worker: hidden (batch, hidden_size) to the next one."""
-        return self.gru.step(self.embed(actions, rewards, next_observations), hidden)
+    def _advance(self, hidden: torch.Tensor, embedded: torch.Tensor) -> torch.Tensor:
+        return self.gru.step(embedded, hidden)
 
-    def states(
-        self, actions: torch.Tensor, rewards: torch.Tensor, next_observations: torch.Tensor
-    ) -> torch.Tensor:
-        """GRU states for every encoded length 0…T."""
-        hidden = self.initial_hidden(rewards.shape[1]).unsqueeze(0)
-        outputs, _ = self.gru(self.embed(actions, rewards, next_observations), hidden)
-        return torch.cat([hidden, outputs])
+    def _scan(self, start: torch.Tensor, embedded: torch.Tensor) -> torch.Tensor:
+        return self.gru(embedded, start)[0]

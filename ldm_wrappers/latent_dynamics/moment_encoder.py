@@ -156,23 +156,11 @@ class MomentEncoder(TrajectoryEncoder):
         """
         return self._added(self._rows(actions, rewards, next_observations))
 
-    def step(
-        self,
-        hidden: torch.Tensor,
-        actions: torch.Tensor,
-        rewards: torch.Tensor,
-        next_observations: torch.Tensor,
-    ) -> torch.Tensor:
-        """Filter one transition per worker: hidden (batch, hidden_size) to the next one."""
-        return hidden + self.embed(actions, rewards, next_observations)
+    def _advance(self, hidden: torch.Tensor, embedded: torch.Tensor) -> torch.Tensor:
+        return hidden + embedded
 
-    def states(
-        self, actions: torch.Tensor, rewards: torch.Tensor, next_observations: torch.Tensor
-    ) -> torch.Tensor:
-        """Sums and counts for every encoded length 0…T."""
-        rows = self.embed(actions, rewards, next_observations)
-        start = self.initial_hidden(rewards.shape[1]).unsqueeze(0)
-        return torch.cat([start, rows.cumsum(0)])
+    def _scan(self, start: torch.Tensor, embedded: torch.Tensor) -> torch.Tensor:
+        return embedded.cumsum(0)
 
     def states_at(
         self,

@@ -15,8 +15,8 @@ from ldm_wrappers.latent_dynamics.transition import TransitionSpec
 class TrajectoryEncoder(nn.Module):
     """Filters transitions into a state, off which the posterior q(m | trajectory so far) is read.
 
-    A subclass has ``hidden_size``, and says what a transition does to the state and how the
-    posterior is read.
+    A subclass has ``hidden_size``, and says how transitions are embedded, what an embedded one does
+    to the state, and how the posterior is read.
 
     Args:
         spec: Sizes of observations and actions.
@@ -50,6 +50,20 @@ class TrajectoryEncoder(nn.Module):
         """Read the posterior off states (…, hidden_size)."""
         raise NotImplementedError
 
+    def embed(
+        self, actions: torch.Tensor, rewards: torch.Tensor, next_observations: torch.Tensor
+    ) -> torch.Tensor:
+        """Embed transitions: (…, action_columns), (…), (…, observation_size) to (…, width)."""
+        raise NotImplementedError
+
+    def _advance(self, hidden: torch.Tensor, embedded: torch.Tensor) -> torch.Tensor:
+        """The state (batch, hidden_size) after an embedded transition (batch, width)."""
+        raise NotImplementedError
+
+    def _scan(self, start: torch.Tensor, embedded: torch.Tensor) -> torch.Tensor:
+        """States (T, batch, hidden_size) after each of T, from a state (1, batch, hidden_size)."""
+        raise NotImplementedError
+
     def step(
         self,
         hidden: torch.Tensor,
@@ -58,7 +72,7 @@ class TrajectoryEncoder(nn.Module):
         next_observations: torch.Tensor,
     ) -> torch.Tensor:
         """Filter one transition per worker: hidden (batch, hidden_size) to the next one."""
-        raise NotImplementedError
+        return self._advance(hidden, self.embed(actions, rewards, next_observations))
 
     def states(
         self, actions: torch.Tensor, rewards: torch.Tensor, next_observations: torch.Tensor
@@ -73,7 +87,9 @@ class TrajectoryEncoder(nn.Module):
         Returns:
             float32 (T + 1, batch, hidden_size); index t has seen the first t transitions.
         """
-        raise NotImplementedError
+        start = self.initial_hidden(rewards.shape[1]).unsqueeze(0)
+        embedded = self.embed(actions, rewards, next_observations)
+        return torch.cat([start, self._scan(start, embedded)])
 
     def states_at(
         self,

@@ -153,9 +153,8 @@ def test_figure_4_of_every_scheme_is_collected(
         assert maps.shape == (50, 49) and np.isfinite(maps).all()
     text = [{k: str(v) for k, v in row.items()} for row in rows]
     write_csv(tmp_path / "mixtures.csv", text)
-    monkeypatch.setattr(
-        results_folder, "plot_paper_maps", lambda _, path: path
-    )  # slow, drawn elsewhere
+    # slow, drawn elsewhere
+    monkeypatch.setattr(results_folder, "plot_paper_maps", lambda _, path: path)
     names = [path.name for path in results_folder._draw_tables(tmp_path, tmp_path)]
     assert names == ["figure4.png", "figure4_present-beliefs.png", "figure4_published-tasks.png"]
 

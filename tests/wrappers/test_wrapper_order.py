@@ -74,10 +74,14 @@ def test_rewards_are_imaginary_once() -> None:
         batched(one)
 
 
+def small_buffer() -> TrajectoryBuffer:
+    return TrajectoryBuffer(MODEL.spec, capacity=4, max_length=6)
+
+
 def test_a_buffer_holds_each_trajectory_once() -> None:
     inside = MultiEpisodeWrapper(ScriptedEnv((3,)), 2)
-    pool, spare = BeliefPool(1, SIZE), TrajectoryBuffer(MODEL.spec, capacity=4, max_length=6)
-    buffer = TrajectoryBuffer(MODEL.spec, capacity=4, max_length=6)
+    pool, spare = BeliefPool(1, SIZE), small_buffer()
+    buffer = small_buffer()
     kept = BeliefPublisherWrapper(inside, MODEL, pool, 0, buffer=buffer)
     with pytest.raises(ValueError, match=r"buffer of BeliefPublisherWrapper inside.*twice"):
         BeliefPublisherWrapper(kept, MODEL, pool, 0, buffer=buffer)
@@ -95,12 +99,9 @@ def test_a_buffer_holds_each_trajectory_once() -> None:
 def test_no_buffer_holds_imaginary_trajectories() -> None:
     """LDM on variBAD by hand: the mixture workers' rewards would train the VAE."""
     batch = SyncVectorEnv([lambda: ScriptedEnv((3,))] * 3, autoreset_mode=AutoresetMode.DISABLED)
-    meta, buffer = (
-        vector.MultiEpisodeWrapper(batch, 2),
-        TrajectoryBuffer(MODEL.spec, capacity=4, max_length=6),
-    )
+    meta, buffer = vector.MultiEpisodeWrapper(batch, 2), small_buffer()
     imagined = vector.ImaginaryRewardWrapper(meta, MODEL, n_mixture=1, buffer=buffer)
-    for second in (buffer, TrajectoryBuffer(MODEL.spec, capacity=4, max_length=6)):
+    for second in (buffer, small_buffer()):
         with pytest.raises(ValueError, match=r"around ImaginaryRewardWrapper.*buffer=None here"):
             vector.BeliefObservationWrapper(imagined, MODEL, buffer=second)
     vector.BeliefObservationWrapper(imagined, MODEL)
@@ -124,7 +125,7 @@ def test_layers_in_other_processes_are_seen() -> None:
     ]
     for makers in (single, single[::-1]):  # in some processes only
         env = AsyncVectorEnv(makers, autoreset_mode=AutoresetMode.SAME_STEP)
-        buffer = TrajectoryBuffer(MODEL.spec, capacity=4, max_length=6)
+        buffer = small_buffer()
         with pytest.raises(ValueError, match="imaginary once"):
             batched(env)
         with pytest.raises(ValueError, match="rewards are imaginary"):
