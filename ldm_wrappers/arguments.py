@@ -29,18 +29,39 @@ def check_integer(name: str, value: Any, least: int | None = 1) -> int:
     return number
 
 
-def check_number(name: str, value: Any, expected: str, fits: Callable[[float], bool]) -> None:
-    """Raise a ``ValueError`` unless ``value`` is a finite number, no boolean, and ``fits``.
+def check_number(name: str, value: Any, expected: str, fits: Callable[[float], bool]) -> float:
+    """``value`` as a ``float``, if it is a finite number, no boolean, and ``fits``.
 
     Args:
         name: What the message calls it.
         value: Any object.
         expected: What the message says after "must", such as ``be positive``.
         fits: Asked for a finite number only.
+
+    Raises:
+        ValueError: It is not such a number; the message shows it.
     """
     number = isinstance(value, (int, float, np.integer, np.floating))
     if isinstance(value, bool) or not number or not math.isfinite(value) or not fits(float(value)):
         raise ValueError(f"{name} must {expected}, got {value!r}")
+    return float(value)
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """``value`` as a ``bool``; numbers and words are refused, NumPy booleans are not.
+
+    Raises:
+        ValueError: It is not a boolean; the message shows it.
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def keep(settings: Any, **values: Any) -> None:
+    """Store checked values in a frozen dataclass: plain numbers for NumPy's, which JSON needs."""
+    for name, value in values.items():
+        object.__setattr__(settings, name, value)
 
 
 def check_seed(seed: Any) -> int:

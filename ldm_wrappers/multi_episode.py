@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec, WrapperSpec
 
-from ldm_wrappers.arguments import check_integer
+from ldm_wrappers.arguments import check_flag, check_integer
 from ldm_wrappers.infos import MARK, MULTI_EPISODE_INFOS, set_aside
 from ldm_wrappers.latent_dynamics.space_checks import way_out
 from ldm_wrappers.task_protocol import TaskWatch, check_pinned, env_name, told_task
@@ -92,6 +92,8 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
         check_tasks: bool = True,
     ) -> None:
         n_episodes = check_integer("n_episodes", n_episodes)
+        finite_horizon = check_flag("finite_horizon", finite_horizon)
+        check_tasks = check_flag("check_tasks", check_tasks)
         refuse_task_wrappers(env, "MultiEpisodeWrapper")
         require_array_observations(env.observation_space)
         gym.utils.RecordConstructorArgs.__init__(

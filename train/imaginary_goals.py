@@ -20,7 +20,7 @@ from ldm_wrappers.imaginary_reward import FEW
 from ldm_wrappers.imagination import SavedBeliefs
 from ldm_wrappers.latent_dynamics.model import LatentDynamics, drops
 from train.analysis.tables import write_csv
-from train.common.artifacts import RunContents, artifact_state
+from train.common.artifacts import RunContents
 from train.common.command_line import report_errors
 from train.common.env_source import EnvSource
 from train.common.parts import saved_mixture
@@ -32,10 +32,14 @@ from train.plots.goal_maps import GoalMap, goal_maps, plot_goal_maps
 
 def measure(
     folder: RunFolder, places: Places, betas: list[float], n_mixtures: int, samples: int
-) -> list[GoalMap]:
+) -> tuple[list[GoalMap], int | None]:
     """The maps of a run with its own mixture scheme, its β replaced by each of ``betas``.
 
     A run that imagines nothing has no scheme; a few of its beliefs are mixed.
+
+    Returns:
+        A map per β, and the steps after which the run saved its beliefs: early ones say little
+        about it. ``None``: its files are of an older version and do not say.
 
     Raises:
         StateFileError: It left no latent dynamics model or no beliefs, or they are damaged, or of
@@ -51,13 +55,7 @@ def measure(
     if get_method(folder.config.method).imaginary:
         mixture = saved_mixture(folder.config, n_beliefs)
     sizes = {"n_mixtures": n_mixtures, "samples": samples if drops(model) else 0}
-    return goal_maps(model, beliefs, mixture, places, betas, **sizes)
-
-
-def after_steps(folder: RunFolder) -> str:
-    """How long the run had trained when it saved its beliefs: early ones say little about it."""
-    steps = artifact_state(folder, "beliefs").get("timesteps")
-    return f", after {steps:,} steps" if isinstance(steps, int) else ""  # older files do not say it
+    return goal_maps(model, beliefs, mixture, places, betas, **sizes), contents.timesteps
 
 
 def run_names(folders: list[RunFolder]) -> list[str]:
@@ -108,8 +106,8 @@ def main(arguments: list[str] | None = None) -> int:
         runs, rows = {}, []
         betas = list(dict.fromkeys(given.betas))
         for name, folder in zip(run_names(folders), folders, strict=True):
-            runs[name] = measure(folder, places, betas, given.mixtures, given.masks)
-            print(f"{folder.path}{after_steps(folder)}:")
+            runs[name], steps = measure(folder, places, betas, given.mixtures, given.masks)
+            print(f"{folder.path}:" if steps is None else f"{folder.path}, after {steps:,} steps:")
             for found in runs[name]:
                 rows += [{"run": name, **row} for row in found.rows(places, splits)]
                 print(f"  {found.describe(places, splits)}")

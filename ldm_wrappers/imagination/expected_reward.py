@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ldm_wrappers.imagination.mixture import MixtureScheme
-from ldm_wrappers.imagination.saved_scheme import SavedScheme, check_integers
+from ldm_wrappers.imagination.saved_scheme import SavedScheme, keep_flags, keep_integers
 from ldm_wrappers.imagination.tasks import MixedTasks
 from ldm_wrappers.latent_dynamics.config import LatentDynamicsConfig
 from ldm_wrappers.latent_dynamics.model import LatentDynamics
@@ -39,7 +39,8 @@ class ExpectedReward(SavedScheme):
     belief_samples: bool = False
 
     def __post_init__(self) -> None:
-        check_integers(self, {"n_dropout_masks": 0})
+        keep_integers(self, {"n_dropout_masks": 0})
+        keep_flags(self, "keep_dropout_masks", "final_beliefs", "belief_samples")
         if self.belief_samples and self.final_beliefs:
             raise ValueError(
                 "belief_samples=True needs present beliefs, expected final_beliefs=False: of "

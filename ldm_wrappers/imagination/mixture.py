@@ -7,8 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
-from ldm_wrappers.arguments import check_integer, check_number
-from ldm_wrappers.imagination.saved_scheme import SavedScheme
+from ldm_wrappers.arguments import check_number, keep
+from ldm_wrappers.imagination.saved_scheme import SavedScheme, keep_flags, keep_integers
 from ldm_wrappers.latent_dynamics.transition import FloatArray
 
 
@@ -43,9 +43,11 @@ class DirichletMixture(SavedScheme):
     per_dimension: bool = False
 
     def __post_init__(self) -> None:
-        check_number("beta", self.beta, "be positive and finite", lambda beta: beta > 0.0)
+        beta = check_number("beta", self.beta, "be positive and finite", lambda beta: beta > 0.0)
+        keep(self, beta=beta)
         if self.n_components is not None:
-            check_integer("n_components", self.n_components)
+            keep_integers(self, {"n_components": 1})
+        keep_flags(self, "per_dimension")
 
     def __str__(self) -> str:
         of = "all" if self.n_components is None else f"{self.n_components} random"

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ldm_wrappers.arguments import check_number
+from ldm_wrappers.arguments import check_number, keep
 from ldm_wrappers.imagination.candidates import keep_rare
 from ldm_wrappers.imagination.mixture import MixtureScheme
-from ldm_wrappers.imagination.saved_scheme import SavedScheme, check_integers
+from ldm_wrappers.imagination.saved_scheme import SavedScheme, keep_flags, keep_integers
 from ldm_wrappers.imagination.tasks import MixedTasks
 from ldm_wrappers.imagination.transition_memory import TransitionMemory
 from ldm_wrappers.latent_dynamics.config import LatentDynamicsConfig
@@ -55,10 +55,11 @@ class PlausibleTasks(SavedScheme):
     n_dropout_masks: int = 1
 
     def __post_init__(self) -> None:
-        check_number("threshold", self.threshold, "lie in (0, 1)", lambda value: 0.0 < value < 1.0)
-        check_integers(
-            self, {"n_remembered_transitions": 1, "n_candidates": 1, "n_dropout_masks": 0}
-        )
+        share = check_number("threshold", self.threshold, "lie in (0, 1)", lambda x: 0.0 < x < 1.0)
+        keep(self, threshold=share)
+        least = {"n_remembered_transitions": 1, "n_candidates": 1, "n_dropout_masks": 0}
+        keep_integers(self, least)
+        keep_flags(self, "relative")
 
     def check_model(self, config: LatentDynamicsConfig) -> None:
         """Refuse a decoder that has no two rewards to choose from."""

@@ -6,7 +6,7 @@ import dataclasses
 import re
 from typing import Any
 
-from ldm_wrappers.arguments import check_integer
+from ldm_wrappers.arguments import check_flag, check_integer, keep
 
 
 class SavedScheme:
@@ -22,7 +22,13 @@ class SavedScheme:
         return {"kind": self.kind(), **dataclasses.asdict(self)}  # type: ignore[call-overload]
 
 
-def check_integers(settings: Any, least_values: dict[str, int]) -> None:
-    """Raise a ``ValueError`` that shows the first setting that is below its least value."""
+def keep_integers(settings: Any, least_values: dict[str, int]) -> None:
+    """Keep settings as ``int``; a ``ValueError`` shows the first below its least value."""
     for name, least in least_values.items():
-        check_integer(name, getattr(settings, name), least)
+        keep(settings, **{name: check_integer(name, getattr(settings, name), least)})
+
+
+def keep_flags(settings: Any, *names: str) -> None:
+    """Keep settings as ``bool``; a ``ValueError`` shows the first that is something else."""
+    for name in names:
+        keep(settings, **{name: check_flag(name, getattr(settings, name))})

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
-from math import inf
 from typing import Any, Literal, TypeVar
 
-from ldm_wrappers.arguments import check_integer, check_number
+from ldm_wrappers.arguments import check_flag, check_integer, check_number, keep
 
 DecoderInput = Literal["observation", "action", "next_observation"]
 Likelihood = Literal["bernoulli", "gaussian"]
 EncoderKind = Literal["gru", "moments"]
 Scale = float | Literal["running"]
 Config = TypeVar("Config", bound="LatentDynamicsConfig")
+_SIZES = (
+    "latent_dim",
+    "encoder_features",
+    "encoder_projections",
+    "encoder_hidden_size",
+    "decoder_observation_size",
+    "decoder_action_size",
+    "decoder_heads",
+)
+_WIDTHS_OR_0 = ("encoder_observation_size", "encoder_action_size", "encoder_reward_size")
 
 
 @dataclass(frozen=True)
@@ -83,25 +91,16 @@ class LatentDynamicsConfig:
             raise ValueError(f"encoder must be 'gru' or 'moments', got {self.encoder!r}")
         std = self.initial_posterior_std
         if std is not None:
-            check_number("initial_posterior_std", std, "be positive or None", lambda x: x > 0.0)
-        for name in (
-            "latent_dim",
-            "encoder_features",
-            "encoder_projections",
-            "encoder_hidden_size",
-            "decoder_heads",
-        ):
-            check_integer(name, getattr(self, name))
-        encoder = (
-            self.encoder_observation_size,
-            self.encoder_action_size,
-            self.encoder_reward_size,
-        )
-        if min(encoder) < 0 or max(encoder) == 0:
-            raise ValueError(
-                "encoder_observation_size, encoder_action_size and encoder_reward_size must not be "
-                f"negative and not all be 0, got {encoder}"
-            )
+            std = check_number("initial_posterior_std", std, "be positive or None", lambda x: x > 0)
+        keep(self, initial_posterior_std=std)
+        keep(self, **{name: check_integer(name, getattr(self, name)) for name in _SIZES})
+        widths = {name: check_integer(name, getattr(self, name), least=0) for name in _WIDTHS_OR_0}
+        if not any(widths.values()):
+            raise ValueError(f"one of {', '.join(widths)} must be positive, got 0 for all")
+        keep(self, **widths, decoder_hidden_sizes=_hidden_sizes(self.decoder_hidden_sizes))
+        keep(self, scale_observations=check_flag("scale_observations", self.scale_observations))
+        if isinstance(self.decoder_inputs, list):
+            keep(self, decoder_inputs=tuple(self.decoder_inputs))
         known = ("observation", "action", "next_observation")
         unknown = [name for name in self.decoder_inputs if name not in known]
         if (
@@ -112,28 +111,18 @@ class LatentDynamicsConfig:
             raise ValueError(
                 f"decoder_inputs must be distinct names out of {known}, got {self.decoder_inputs}"
             )
-        if not self.decoder_hidden_sizes or min(self.decoder_hidden_sizes) < 1:
-            raise ValueError(
-                "decoder_hidden_sizes needs at least one positive width, "
-                f"got {self.decoder_hidden_sizes}"
-            )
-        if min(self.decoder_observation_size, self.decoder_action_size) < 1:
-            raise ValueError(
-                "decoder embeddings need a positive width, got decoder_observation_size="
-                f"{self.decoder_observation_size}, decoder_action_size={self.decoder_action_size}"
-            )
         if self.likelihood not in ("bernoulli", "gaussian"):
             raise ValueError(
                 f"likelihood must be 'bernoulli' or 'gaussian', got {self.likelihood!r}"
             )
-        if not -inf < self.reward_low < self.reward_high < inf:
-            raise ValueError(
-                f"reward_low must be finite and below reward_high, got {self.reward_low} and "
-                f"{self.reward_high}"
-            )
-        check_reward_scale(self.reward_scale, self.likelihood)
-        check_number("p_drop", self.p_drop, "lie in [0, 1)", lambda rate: 0.0 <= rate < 1.0)
-        check_number("kl_weight", self.kl_weight, "not be negative", lambda weight: weight >= 0.0)
+        low = check_number("reward_low", self.reward_low, "be finite", lambda reward: True)
+        high = check_number("reward_high", self.reward_high, "be finite", lambda reward: True)
+        if not low < high:
+            raise ValueError(f"reward_low must be below reward_high, got {low} and {high}")
+        drop = check_number("p_drop", self.p_drop, "lie in [0, 1)", lambda rate: 0.0 <= rate < 1.0)
+        weight = check_number("kl_weight", self.kl_weight, "not be negative", lambda w: w >= 0.0)
+        keep(self, reward_low=low, reward_high=high, p_drop=drop, kl_weight=weight)
+        keep(self, reward_scale=check_reward_scale(self.reward_scale, self.likelihood))
 
     @classmethod
     def grid(cls, **changes: Any) -> LatentDynamicsConfig:
@@ -168,13 +157,24 @@ class LatentDynamicsConfig:
         return cls(**fixed)
 
 
-def check_reward_scale(scale: Scale, likelihood: str) -> None:
-    """Raise a ``ValueError`` unless ``scale`` is 1, or a scale of the Gaussian likelihood."""
-    number = isinstance(scale, (int, float)) and not isinstance(scale, bool)
-    if scale != "running" and not (number and math.isfinite(scale) and scale > 0):
-        raise ValueError(f"reward_scale must be positive or 'running', got {scale!r}")
+def _hidden_sizes(sizes: Any) -> tuple[int, ...]:
+    """Widths of hidden layers as a tuple of ``int``; ValueError for anything else."""
+    if not isinstance(sizes, (tuple, list)) or not sizes:
+        raise ValueError(
+            f"decoder_hidden_sizes must be a tuple of at least one width, got {sizes!r}"
+        )
+    return tuple(check_integer(f"decoder_hidden_sizes[{i}]", s) for i, s in enumerate(sizes))
+
+
+def check_reward_scale(scale: Scale, likelihood: str) -> Scale:
+    """``scale``, if it is 1 or a scale of the Gaussian likelihood; a ``ValueError`` if not."""
+    if scale != "running":
+        scale = check_number(
+            "reward_scale", scale, "be positive or 'running'", lambda unit: unit > 0.0
+        )
     if scale != 1.0 and likelihood != "gaussian":
         raise ValueError(
             f"reward_scale={scale!r} needs likelihood='gaussian': the Bernoulli one has its unit "
             "in reward_low and reward_high; expected reward_scale=1"
         )
+    return scale

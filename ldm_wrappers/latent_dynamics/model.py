@@ -33,7 +33,8 @@ class LatentDynamics(ProcessBound, nn.Module):
 
     Args:
         observation_space: Single (not batched) ``Box`` observation space.
-        action_space: Single ``Box`` or ``Discrete`` action space.
+        action_space: Single action space: ``Box``, ``Discrete``, ``MultiDiscrete`` or
+            ``MultiBinary``.
         config: Sizes and choices; defaults to the MuJoCo sizes.
         seed: Seed of the weights' initialisation.
         device: Where the weights live.

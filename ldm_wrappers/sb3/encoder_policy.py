@@ -21,7 +21,6 @@ _FIXED: dict[str, Any] = {
     "shared_lstm": True,
     "enable_critic_lstm": False,
     "n_lstm_layers": 1,
-    "lstm_kwargs": None,
     "features_extractor_class": FlattenExtractor,
     "share_features_extractor": True,
 }
@@ -121,11 +120,13 @@ class EncoderPolicy(WholeSequenceLstmPolicy):
         **kwargs: Any,
     ) -> None:
         for name, value in _FIXED.items():
-            if (given := kwargs.get(name, value)) != value and (given or value):
+            if (given := kwargs.get(name, value)) != value:
                 raise ValueError(
                     "the encoder is one GRU layer that actor and critic share, on flat "
                     f"observations: expected {name}={value!r}, got {given!r}"
                 )
+        if kwargs.get("lstm_kwargs"):
+            raise ValueError(f"the encoder has no LSTM, got lstm_kwargs={kwargs['lstm_kwargs']!r}")
         self.latent_dim = check_integer("latent_dim", latent_dim)  # the parent builds the heads
         super().__init__(*args, **{**kwargs, **_FIXED})
         self.widths = (

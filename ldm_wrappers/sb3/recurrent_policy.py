@@ -9,6 +9,8 @@ from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
 from torch import nn
 
+from ldm_wrappers.arguments import check_flag
+
 
 def _is_plain(lstm: nn.Module) -> bool:
     if not isinstance(lstm, nn.LSTM):  # a subclass has another memory in its place
@@ -34,7 +36,8 @@ class WholeSequenceLstmPolicy(RecurrentActorCriticPolicy):
         kwargs: As sb3-contrib's ``RecurrentActorCriticPolicy``.
 
     Raises:
-        ValueError: ``value_trains_lstm`` or ``observation_to_heads`` without ``shared_lstm``.
+        ValueError: ``value_trains_lstm`` or ``observation_to_heads`` without ``shared_lstm``, or
+            no boolean.
     """
 
     def __init__(
@@ -44,6 +47,8 @@ class WholeSequenceLstmPolicy(RecurrentActorCriticPolicy):
         observation_to_heads: bool = False,
         **kwargs: Any,
     ) -> None:
+        check_flag("value_trains_lstm", value_trains_lstm)
+        check_flag("observation_to_heads", observation_to_heads)
         self.observation_to_heads = observation_to_heads  # the heads are built by the parent
         super().__init__(*args, **kwargs)
         for name in ("value_trains_lstm", "observation_to_heads"):

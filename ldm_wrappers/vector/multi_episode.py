@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
-from ldm_wrappers.arguments import check_integer, worker_seeds
+from ldm_wrappers.arguments import check_flag, check_integer, worker_seeds
 from ldm_wrappers.infos import MARK, MULTI_EPISODE_INFOS, set_aside
 from ldm_wrappers.multi_episode import meta_episode_spec, require_array_observations
 from ldm_wrappers.task_protocol import TaskWatch, check_pinned_rows, env_name, told_tasks
@@ -83,6 +83,11 @@ class MultiEpisodeWrapper(VectorWrapper):
         check_tasks: bool = True,
     ) -> None:
         n_episodes = check_integer("n_episodes", n_episodes)
+        finite_horizon = check_flag("finite_horizon", finite_horizon)
+        stagger, check_tasks = (
+            check_flag("stagger", stagger),
+            check_flag("check_tasks", check_tasks),
+        )
         super().__init__(env)
         require_autoreset_mode(env, AutoresetMode.DISABLED, "MultiEpisodeWrapper")
         require_array_observations(env.single_observation_space)

@@ -183,7 +183,8 @@ def test_a_mixture_of_all_workers_is_not_one_of_all_saved_beliefs(tmp_path: Path
     assert folder.config.mixture.n_components is None
     grid = Places.of(EnvSource("LDM-GridNavi-v0"))
     assert grid is not None
-    found = measure(folder, grid, [1.0], 40, 0)[1].fields
+    maps, _ = measure(folder, grid, [1.0], 40, 0)
+    found = maps[1].fields
     model = LatentDynamics.load(run / "latent_dynamics.safetensors")
     same = goal_maps(model, beliefs, DirichletMixture(n_components=3), grid, [1.0], n_mixtures=40)
     np.testing.assert_array_equal(found, same[1].fields)

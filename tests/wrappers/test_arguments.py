@@ -19,6 +19,7 @@ from ldm_wrappers import (
     BeliefPublisherWrapper,
     DirichletMixture,
     ExpectedReward,
+    LatentDynamics,
     LatentDynamicsConfig,
     PlausibleTasks,
     TrajectoryBuffer,
@@ -97,12 +98,17 @@ BAD: list[tuple[str, Any, str]] = [
     ("decoder_inputs", ("state",), "'state'"),
     ("decoder_inputs", ("action", "action"), r"'action', 'action'"),
     ("decoder_hidden_sizes", (), r"\(\)"),
-    ("decoder_hidden_sizes", (4, 0), r"\(4, 0\)"),
-    ("decoder_observation_size", 0, "decoder_observation_size=0"),
-    ("decoder_action_size", 0, "decoder_action_size=0"),
+    ("decoder_hidden_sizes", (4, 0), r"decoder_hidden_sizes\[1\] must be at least 1, got 0"),
+    ("decoder_hidden_sizes", 8, "must be a tuple of at least one width, got 8"),
+    ("decoder_hidden_sizes", (8.5,), r"\[0\] must be an integer, got 8.5"),
+    ("decoder_observation_size", 0, "decoder_observation_size must be at least 1, got 0"),
+    ("decoder_action_size", 0, "decoder_action_size must be at least 1, got 0"),
+    ("encoder_reward_size", 2.5, "encoder_reward_size must be an integer, got 2.5"),
+    ("scale_observations", "no", "scale_observations must be True or False, got 'no'"),
     ("likelihood", "poisson", "'poisson'"),
     ("reward_low", 1.0, "1.0 and 1.0"),
     ("reward_high", np.nan, "nan"),
+    ("reward_low", "0", "reward_low must be finite, got '0'"),
     ("p_drop", 1.0, "1.0"),
     ("p_drop", -0.1, "-0.1"),
     ("p_drop", np.nan, "nan"),
@@ -122,12 +128,54 @@ def test_bad_settings_of_the_model_are_refused(name: str, value: Any, shown: str
 
 def test_an_encoder_must_see_something_and_keys_must_be_known() -> None:
     blind = {f"encoder_{name}_size": 0 for name in ("observation", "action", "reward")}
-    with pytest.raises(ValueError, match=r"\(0, 0, 0\)"):
+    with pytest.raises(ValueError, match="must be positive, got 0 for all"):
         LatentDynamicsConfig(**blind)
     with pytest.raises(ValueError, match=r"\['beta'\]"):
         LatentDynamicsConfig.from_dict({"beta": 1.0})
     grid = LatentDynamicsConfig.grid(latent_dim=7)
     assert (grid.latent_dim, grid.likelihood, grid.p_drop) == (7, "bernoulli", 0.7)
+
+
+NUMPY = [
+    (LatentDynamicsConfig, {"latent_dim": np.int64(5), "encoder_hidden_size": np.int32(8)}),
+    (LatentDynamicsConfig, {"p_drop": np.float32(0.5), "scale_observations": np.bool_(True)}),
+    (LatentDynamicsConfig, {"reward_scale": np.float32(2), "reward_low": np.float64(-1)}),
+    (LatentDynamicsConfig, {"decoder_hidden_sizes": [np.int64(8)], "decoder_inputs": ["action"]}),
+    (DirichletMixture, {"beta": np.float32(2), "n_components": np.int64(3)}),
+    (DirichletMixture, {"per_dimension": np.bool_(True)}),
+    (PlausibleTasks, {"threshold": np.float32(0.5), "n_candidates": np.int64(3)}),
+    (ExpectedReward, {"n_dropout_masks": np.int16(2), "final_beliefs": np.bool_(True)}),
+]
+
+
+@pytest.mark.parametrize(("kind", "values"), NUMPY)
+def test_numpy_numbers_become_plain_ones_that_json_takes(kind: Any, values: Any) -> None:
+    settings = kind(**values)
+    written = json.loads(json.dumps(settings.to_dict()))
+    for name, value in values.items():
+        assert written[name] == (value if isinstance(value, list) else value.item())
+    plain = {n: v if isinstance(v, list) else v.item() for n, v in values.items()}
+    assert settings == kind(**plain) and hash(settings) == hash(kind(**plain))
+    if kind is LatentDynamicsConfig:
+        assert LatentDynamicsConfig.from_dict(written) == settings
+        box = spaces.Box(-1.0, 1.0, (2,))
+        LatentDynamics(box, box, settings)  # torch takes no NumPy integer for a layer's size
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (DirichletMixture, "per_dimension"),
+        (PlausibleTasks, "relative"),
+        (ExpectedReward, "keep_dropout_masks"),
+        (ExpectedReward, "final_beliefs"),
+        (ExpectedReward, "belief_samples"),
+    ],
+)
+@pytest.mark.parametrize("value", ["no", 0, None])
+def test_switches_are_booleans(kind: Any, name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be True or False, got {value!r}"):
+        kind(**{name: value})
 
 
 def rewards(n_steps: int = 20, **kwargs: Any) -> Any:

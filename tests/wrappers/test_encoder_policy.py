@@ -137,6 +137,7 @@ def test_it_trains(algorithm: type[SequenceRecurrentPPO]) -> None:
         ({"latent_dim": 0}, "latent_dim must be at least 1, got 0"),
         ({"n_lstm_layers": 2}, "expected n_lstm_layers=1, got 2"),
         ({"shared_lstm": False}, "expected shared_lstm=True, got False"),
+        ({"lstm_kwargs": {"dropout": 0.1}}, "no LSTM, got lstm_kwargs={'dropout': 0.1}"),
         ({"enable_critic_lstm": True}, "expected enable_critic_lstm=False, got True"),
         ({"features_extractor_class": BaseFeaturesExtractor}, "expected features_extractor_class"),
     ],

@@ -202,6 +202,15 @@ def test_bad_numbers_of_episodes_are_refused(n_episodes: Any) -> None:
             make()
 
 
+@pytest.mark.parametrize("name", ["finite_horizon", "check_tasks", "stagger"])
+def test_switches_are_booleans(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be True or False, got 'no'"):
+        vector.MultiEpisodeWrapper(scripted_vector((2,)), 2, **{name: "no"})
+    if name != "stagger":
+        with pytest.raises(ValueError, match=f"{name} must be True or False, got 1"):
+            MultiEpisodeWrapper(ScriptedEnv(), 2, **{name: 1})
+
+
 @pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP])
 def test_environments_that_reset_themselves_are_refused(mode: AutoresetMode) -> None:
     env = SyncVectorEnv([ScriptedEnv], autoreset_mode=mode)

@@ -68,6 +68,11 @@ class RunContents(Mapping[str, Any]):
                 )
         return state["content"]
 
+    @property
+    def timesteps(self) -> int | None:
+        """Steps after which what has been read was written; files of older versions do not say."""
+        return None if self._first is None else self._first[1]
+
     def __iter__(self) -> Iterator[str]:
         return (path.stem for path in sorted(self._folder.path.glob("*.safetensors")))
 
