@@ -25,7 +25,7 @@ Success = str | Callable[[dict[str, Any]], Any]
 
 
 class TaskWrapper(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
-    """Base of the adapters: everything about hidden tasks but how the environment is told.
+    """Base of the adapters: all of the task protocol except how a task is set.
 
     `reset(seed=...)` seeds the choice of tasks as well as the environment, from streams that do
     not overlap. `reset(options=...)` takes, beside options of the environment's own:
@@ -128,7 +128,7 @@ class TaskWrapper(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
 
 
 class TaskMethodWrapper(TaskWrapper):
-    """A family out of an environment that is told its task by a method.
+    """Makes a family of an environment whose task is set by calling a method.
 
     `TaskMethodWrapper(env, {"train": tasks[:50], "test": tasks[50:]}, "set_task")` serves
     environments with `set_task(task)` or `reset_task(task)` (garage, Meta-World, variBAD). The

@@ -27,10 +27,11 @@ class FamilyError(ValueError):
 def check_family(make: str | Make, *, n_steps: int = 100, seed: int = 0) -> None:
     """Test that an environment is a family of hidden tasks as `ldm_wrappers` and `train` use it.
 
-    Made with each split; tasks are drawn from the split, pinned, kept and refused; `info["task"]`
-    is told at reset and step; rewards of fixed actions agree within a task and differ between
-    tasks. What is legal but unusual is a warning: rewards that never differ, tasks that the first
-    observation shows, a success under another key, no step limit.
+    The environment is made with each split and must draw tasks of that split. It must let a task
+    be pinned and kept, refuse an invalid one, and report `info["task"]` at reset and step. Equal
+    seeds and actions must earn equal rewards in a task. What is legal but unusual is a warning:
+    rewards that never differ between tasks, tasks that the first observation shows, a success
+    under another key, no step limit.
 
     Args:
         make: An id for `gymnasium.make`, or a function that is called with `split="train"` and

@@ -46,9 +46,9 @@ class UnionTaskSet(TaskSet):
 class TaskTable:
     """The splits of a family whose tasks may be anything, and what stands for each task.
 
-    Numbers, and equally long lists or arrays of numbers, travel as themselves. Tasks of any other
-    kind, and numbers that float32 cannot tell apart, travel as their index, float32 (1,), in order
-    of first appearance.
+    Numbers, and equally long lists or arrays of numbers, become vectors of these numbers. Tasks of
+    any other kind, and numbers that float32 cannot tell apart, become their index in order of
+    first appearance, float32 (1,).
 
     Args:
         splits: Split name -> its tasks: a list (any iterable) or a `TaskSet`. A set "all" is added

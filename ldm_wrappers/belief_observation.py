@@ -49,9 +49,9 @@ class BeliefObservationWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgume
         buffer: Where finished trajectories go; ``None`` keeps none.
 
     Raises:
-        ValueError: The environment's spaces do not fit the model, or its observation has columns
-            that are not of the state, a belief among them, or ``buffer`` would hold trajectories
-            twice, or imaginary ones.
+        ValueError: The environment's spaces do not fit the model, another wrapper has added
+            columns to its observation (a previous reward, a belief or the task), or ``buffer``
+            would get trajectories twice, or imaginary ones.
     """
 
     lasts_a_task = True

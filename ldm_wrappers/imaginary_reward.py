@@ -45,18 +45,19 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
             ``MultiEpisodeWrapper``, so that an imaginary task lasts a whole task.
         latent_dynamics: The model; training it between steps takes effect at once.
         beliefs: Source of the beliefs to mix.
-        mixture: Mixture scheme. By default that of the run that saved the beliefs; Eq. 1 with β = 1
-            over ``FEW`` random ones of saved beliefs of no run, since a mixture of hundreds is
-            close to their mean; Eq. 1 with β = 1 over a whole pool. The scheme of a former run may
-            not say how many it mixed, which is a warning.
-        imagination: What an imaginary task is beside its mixture; by default that of the run that
-            saved the beliefs, else the paper's, ``ExpectedReward()``.
+        mixture: Mixture scheme. By default, saved beliefs are mixed with the scheme that was saved
+            with them. Where none was, ``FEW`` random ones are mixed by Eq. 1 with β = 1, since a
+            mixture of hundreds is close to their mean. A pool is mixed as a whole, by Eq. 1 with
+            β = 1. Files of older runs may not say how many beliefs were mixed; then it warns.
+        imagination: How an imaginary task rewards its mixture. By default as in the run that saved
+            the beliefs, else as in the paper, ``ExpectedReward()``.
         seed: Seed of mixture weights and dropout masks; ``reset(seed=…)`` seeds them as well.
 
     Raises:
-        ValueError: The environment's spaces or the beliefs do not fit the model, or a threshold
-            meets a Gaussian likelihood, or the environment's rewards are imaginary already, or the
-            observation has columns that are not of the state.
+        ValueError: The environment's spaces or the beliefs do not fit the model, ``imagination``
+            needs another likelihood or samples of beliefs, the environment's rewards are imaginary
+            already, or another wrapper has added columns to the observation (a previous reward, a
+            belief or the task).
     """
 
     lasts_a_task = True

@@ -45,11 +45,12 @@ def _time_limit(max_episode_steps: int) -> WrapperSpec:
 
 
 class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
-    """``n_episodes`` episodes of one task are shown as one; H⁺ = N · H steps.
+    """``n_episodes`` episodes of one task are shown as one meta-episode.
 
-    Inside a meta-episode the environment is restarted by ``reset(options={"keep_task": True})``;
-    the new start state is shown and no end is reported. The end of the last episode is reported
-    as the environment reported it. Infos, at every step and reset:
+    With at most H steps per episode it has at most H⁺ = N · H steps. Inside it the environment is
+    restarted by ``reset(options={"keep_task": True})``; the new start state is shown and no end is
+    reported. The end of the last episode is reported as the environment reported it. Infos, at
+    every step and reset:
 
     * ``episode_start`` (bool): the observation begins an inner episode;
     * ``episode_index`` (int): inner episode of the observation, from 0;
@@ -70,8 +71,8 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
         n_episodes: N, at least 1.
         finite_horizon: Report the end of a meta-episode as terminated, never truncated: the
             horizon H⁺ then belongs to the problem, as in the authors' gridworld runs.
-        check_tasks: Compare ``info["task"]`` at the ends and starts of inner episodes, and warn
-            once where infos tell none or where all meta-episodes have the same task.
+        check_tasks: Check that ``info["task"]`` stays the same within a meta-episode, and warn
+            once if infos report no task or if all meta-episodes have the same one.
 
     Raises:
         ValueError: ``n_episodes`` is not an integer of at least 1, or a wrapper inside is made to

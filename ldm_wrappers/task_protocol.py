@@ -25,11 +25,11 @@ class TaskChangedError(RuntimeError):
 
 
 class TaskIgnoredError(ValueError):
-    """An environment tells another task than ``reset(options={"task": …})`` gave it."""
+    """An environment reports another task than ``reset(options={"task": …})`` gave it."""
 
 
 class TaskProtocolWarning(UserWarning):
-    """Whether an environment keeps and redraws its hidden task cannot be told, or it does not."""
+    """An environment reports no task, or the same one in all meta-episodes."""
 
 
 class TaskWatch:

@@ -30,15 +30,16 @@ class PlausibleTasks(SavedScheme):
     its last. It gives the high reward where that is likely enough, else the low one.
 
     Attributes:
-        threshold: From which probability on the high reward is given. Relative: where its odds
-            come to this share of those of the most likely one among the remembered transitions,
-            taken at a task's first transition. Then every task gives it somewhere, and for few
-            transitions.
+        threshold: The high reward is given where its probability exceeds this value; or, if
+            ``relative``, where its odds exceed this share of the largest odds among the remembered
+            transitions (taken once, at the task's first transition). A relative threshold makes
+            every task give the high reward somewhere, but for few transitions only.
         relative: Whether the threshold is relative.
-        n_remembered_transitions: How many transitions of all mixture workers together relative
-            thresholds and candidates are computed from; the last rollout is a good choice.
-        n_candidates: Draw this many mixtures for each imaginary task, and keep those with high
-            rewards where few others have them
+        n_remembered_transitions: Number of recent transitions, of all mixture workers together,
+            from which relative thresholds and candidates are computed; the length of a rollout is
+            a good choice.
+        n_candidates: Draw this many mixtures for each imaginary task, and prefer those that give
+            the high reward where few others do
             (:func:`~ldm_wrappers.imagination.candidates.keep_rare`), so that tasks differ. 1
             keeps what is drawn.
         n_dropout_masks: Dropout masks of a task, which its rewards are averaged over; 0 switches

@@ -126,7 +126,7 @@ class LatentDynamicsConfig:
 
     @classmethod
     def grid(cls, **changes: Any) -> LatentDynamicsConfig:
-        """The authors' gridworld sizes (FACTS of the published configuration), with ``changes``."""
+        """The gridworld sizes of the authors' published configuration, with ``changes``."""
         values: dict[str, Any] = {
             "latent_dim": 32,
             "encoder_action_size": 0,

@@ -32,20 +32,21 @@ class MomentEncoder(TrajectoryEncoder):
 
     A task is a reward function of (s, a, s'), so what identifies it is how rewards vary with
     states and actions, not in which order they came (Rakelly et al., 2019, "PEARL", section 4.1).
-    The encoder learns what a task's rewards are a sum of: regressors g(s', a), the first of
-    which is 1, and what is paid in every task, b(s', a), a control cost for example. From the
-    transitions so far it keeps sums of
+    The encoder describes a task's reward as b(s', a) plus a linear combination of regressors
+    g(s', a), the first of which is 1. Both b and g are learned; b is what every task pays, such as
+    a control cost. From the transitions so far the encoder keeps sums of
 
     * ReLU features of (s', a, r),
     * products of two regressors, and of a regressor with the residual reward e = r - b(s', a),
     * e².
 
-    The network that reads the posterior sees means of all of them but the products of two
-    regressors, and a Bayesian linear regression of e on g with prior N(0, I) and noise of variance
-    1: the mean (I + Σ g gᵀ)⁻¹ Σ g e of its coefficients, their variances, and the residual
-    variance that is left. How sure the regression is of the task after a few steps is learned as
-    the size of g. A network on plain features has to discover products of reward and position
-    before it can tell in which direction a reward grows, and spends most of its training on that.
+    The network that reads the posterior sees the number of transitions, the means of the
+    features, of g and of the products g e, and a Bayesian linear regression of e on g with prior
+    N(0, I) and noise of variance 1: the mean (I + Σ g gᵀ)⁻¹ Σ g e of its coefficients, their
+    variances, and the variance of e that the regression leaves unexplained. The size of g decides
+    how sure the regression is of the task after a few steps; it is learned. A network on plain
+    features would have to discover products of reward and position before it could tell in which
+    direction a reward grows, and would spend most of its training on that.
 
     Sums and their count are the recurrent state, so that beliefs are filtered as with the GRU.
 

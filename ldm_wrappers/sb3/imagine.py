@@ -46,11 +46,13 @@ def imagine(
     VectorEnvAdapter, and the callback that trains the latent dynamics beside the policy::
 
         vec_env, callback = imagine("Pendulum-v1", n_episodes=2, n_mixture=2)
-        agent = SequenceRecurrentPPO(WholeSequenceLstmPolicy, vec_env, n_steps=400)
+        agent = SequenceRecurrentPPO(
+            WholeSequenceLstmPolicy, vec_env, n_steps=400, batch_size=None
+        )
         agent.learn(100_000, callback=callback)
 
-    ``callback.trainer`` holds model and buffer. Rollouts of whole meta-episodes, that is
-    ``n_steps`` a multiple of ``n_episodes`` · H, keep beliefs whole.
+    ``callback.trainer`` holds model and buffer. Make ``n_steps`` a multiple of ``n_episodes`` · H:
+    a rollout that splits a meta-episode cuts the gradients of a recurrent policy there.
 
     Args:
         env: A vector environment with ``AutoresetMode.DISABLED``; or an id, or a function that
@@ -63,13 +65,13 @@ def imagine(
         config: Sizes and choices of the model; the default sizes with ``reward_scale="running"``
             if ``None``.
         mixture: Mixture scheme, Eq. 1 with β = 1 if ``None``.
-        imagination: What an imaginary task is beside its mixture; the paper's tasks if ``None``.
+        imagination: How an imaginary task rewards its mixture; as in the paper if ``None``.
         n_updates: Gradient steps of the latent dynamics per rollout.
         capacity: Trajectories that the buffer holds.
         finite_horizon: See ``MultiEpisodeWrapper``.
         check_tasks: See ``MultiEpisodeWrapper``.
-        seed: Seed of model, buffer, mixtures and trainer. The policy learner's seed is that of
-            the environments.
+        seed: Seed of model, buffer, mixtures and trainer. The environments are seeded by the
+            policy learner, with its own ``seed``.
         device: Where the model lives.
         trainer: Further arguments of ``LatentDynamicsTrainer``.
 

@@ -32,8 +32,8 @@ def inner_time_limits(vec_env: VecEnv) -> TimeLimits:
 def cut_advantages(buffer: RolloutBuffer, limits: np.ndarray[Any, Any]) -> None:
     """Take out of the advantages of a full rollout what flowed back across the steps of a mask.
 
-    Such a step keeps its own value as return; what came before it sees the value there and nothing
-    beyond. So GAE treats time limits in the authors' MuJoCo runs.
+    The return of such a step is its own value estimate; earlier steps see that value and nothing
+    beyond. This is how GAE treats time limits in the authors' MuJoCo runs.
 
     Args:
         buffer: A rollout whose advantages are those of plain GAE.

@@ -38,9 +38,9 @@ class BeliefObservationWrapper(VectorWrapper):
         buffer: Where finished trajectories go; ``None`` keeps none.
 
     Raises:
-        ValueError: The spaces do not fit the model, or the autoreset mode is another one, or the
-            observation has columns already that are not of the state, a belief among them, or
-            ``buffer`` would hold trajectories twice, or imaginary ones.
+        ValueError: The spaces do not fit the model, the autoreset mode is another one, another
+            wrapper has added columns to the observation (a previous reward, a belief or the task),
+            or ``buffer`` would get trajectories twice, or imaginary ones.
     """
 
     joins = "the VAE's belief"

@@ -45,16 +45,16 @@ class ImaginaryRewardWrapper(VectorWrapper):
         n_mixture: Number n̂ of mixture workers, 1 to ``num_envs − 1``.
         mixture: Mixture scheme, Eq. 1 with β = 1 by default.
         buffer: Where trajectories of the normal workers go; ``None`` keeps none.
-        imagination: What an imaginary task is beside its mixture; the paper's by default,
+        imagination: How an imaginary task rewards its mixture; by default as in the paper,
             ``ExpectedReward()``.
         seed: Seed of mixture weights and dropout masks. ``reset(seed=…)`` seeds the environments
-            only: its seeds may be one per environment, and none of them is of all mixtures.
+            only: it may give one seed per environment, and none of these belongs to all mixtures.
 
     Raises:
-        ValueError: ``n_mixture`` is out of range, the spaces do not fit the model, or a threshold
-            meets a Gaussian likelihood, or rewards are imaginary already, or the observation has
-            columns that are not of the state, or a wrapper inside keeps its trajectories in
-            ``buffer``.
+        ValueError: ``n_mixture`` is out of range, the spaces do not fit the model, ``imagination``
+            needs another likelihood, rewards are imaginary already, another wrapper has added
+            columns to the observation (a previous reward, a belief or the task), or a wrapper
+            inside stores its trajectories in ``buffer``.
     """
 
     imagines_rewards = True

@@ -56,21 +56,21 @@ class MultiEpisodeWrapper(VectorWrapper):
         finite_horizon: Report the end of a meta-episode as terminated, never truncated: the
             horizon H⁺ then belongs to the problem, as in the authors' gridworld runs, and a
             learner does not bootstrap beyond it.
-        stagger: Let the first meta-episode of each worker but the last end sooner than N · H, each
-            at another step, as a truncation, so that later ones begin at different times and a
-            short rollout holds all phases of a meta-episode. Episodes that it does not reach have
-            length 0 in ``final_info``.
-        check_tasks: Compare ``infos["task"]`` at the ends and starts of inner episodes, and warn
-            once where infos tell none or where all meta-episodes have the same task.
+        stagger: Truncate the first meta-episode of every worker but the last, each at another step
+            before N · H. Workers are then in different phases of their meta-episodes, so that a
+            short rollout holds all phases. Inner episodes that a shortened meta-episode does not
+            reach have length 0 in ``final_info``.
+        check_tasks: Check that ``infos["task"]`` stays the same within a meta-episode, and warn
+            once if infos report no task or if all meta-episodes have the same one.
 
     Raises:
-        ValueError: ``n_episodes`` is below 1, the environment resets by itself, ``stagger`` meets
-            an environment that declares no ``max_episode_steps``, or a vector wrapper inside keeps
-            state that a reset of some environments spoils, or one is made to last a whole
-            meta-episode.
+        ValueError: ``n_episodes`` is below 1, the environment resets by itself, ``stagger`` is used
+            with an environment that declares no ``max_episode_steps``, a vector wrapper inside
+            keeps state that resetting only some environments would spoil, or a wrapper inside
+            belongs around meta-episodes.
         TypeError: Observations are not arrays (``Dict``, ``Tuple``, …).
-        TaskChangedError: At a step, where the task changed inside a meta-episode.
-        TaskIgnoredError: At a reset with ``options["task"]``, where infos tell another task.
+        TaskChangedError: At a step, if the task changed inside a meta-episode.
+        TaskIgnoredError: At a reset with ``options["task"]``, if infos report another task.
     """
 
     def __init__(

@@ -21,9 +21,9 @@ from ldm_wrappers.wrapper_order import refuse_twice
 
 
 class TaskObservationWrapper(VectorWrapper):
-    """Observation ``[s, task]``, float32: what a policy learner can do that has nothing to infer.
+    """Observation ``[s, task]``, float32: the task is shown, so that nothing is left to infer.
 
-    A diagnostic, not a baseline: a hidden task is shown. ``infos["next_obs"]`` stays without it.
+    A diagnostic of the policy learner, not a baseline. ``infos["next_obs"]`` stays without it.
 
     Args:
         env: Vector environment with ``AutoresetMode.SAME_STEP`` and Box observations whose infos

@@ -124,7 +124,7 @@ _GRID_A2C: dict[str, Any] = {
     "vae_encoded_lengths": 8,
     "total_timesteps": 16_000_000,
 }
-# that learner, the published tasks and the published budget: two days on one core
+# that learner, the published tasks and the published budget: about three hours on one core
 _GRID_PUBLISHED_LEARNER: dict[str, Any] = {
     **_GRID_A2C,
     "imagination": ExpectedReward(n_dropout_masks=1, belief_samples=True),
