@@ -92,8 +92,9 @@ class TaskWrapper(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         others = {key: value for key, value in (options or {}).items() if key not in _OPTIONS}
         request = parse_scalar_reset(own, self.task_distribution)
         if seed is not None or self._rng is None:
-            # a child of the seed: the environment's own generator starts from the seed itself
-            self._rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
+            # a key of its own: the environment's own generator starts from the seed itself, and
+            # imaginary tasks of that seed from its first children
+            self._rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0x7A5C,)))
         if request.task is not None:
             self._task = request.task
         elif not request.keep_task or self._task is None:

@@ -6,6 +6,7 @@ whatever a foreign environment takes (numbers, arrays, strings, objects) to such
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -30,6 +31,12 @@ class UnionTaskSet(TaskSet):
             raise ValueError(f"Expected task sets of one task_dim, got {sorted(dims)}")
         self._sets = tuple(sets)
         self.task_dim = dims.pop()
+
+    @property
+    def tasks(self) -> FloatArray | None:
+        rows = [one.tasks for one in self._sets]
+        finite = [array for array in rows if array is not None]
+        return np.unique(np.concatenate(finite), axis=0) if len(finite) == len(rows) else None
 
     def sample(self, rng: np.random.Generator, n: int) -> FloatArray:
         which = rng.integers(len(self._sets), size=n)
@@ -92,7 +99,7 @@ class TaskTable:
             if len(np.unique(rounded, axis=0)) == len(order):
                 vectors, names = rounded, [f"task[{i}]" for i in range(matrix.shape[1])]
         for vector, task in zip(vectors, every, strict=True):
-            self._objects.setdefault(vector.tobytes(), task)
+            self._objects.setdefault(vector.tobytes(), _copied(task))
         sets: dict[str, TaskSet] = {}
         begin = 0
         for name, tasks in lists.items():
@@ -104,12 +111,19 @@ class TaskTable:
     def task(self, vector: FloatArray) -> Any:
         """What the environment is given for a task vector of the set "all".
 
-        Listed tasks are returned as they were listed. A task of a `TaskSet` is a float where
+        Listed tasks are returned as they were listed: arrays, lists and dicts as copies, since
+        an environment may change what it is given. A task of a `TaskSet` is a float where
         `task_dim` is 1, else a float32 array (task_dim,).
         """
         if self._objects:
-            return self._objects[(np.asarray(vector, np.float32) + np.float32(0.0)).tobytes()]
+            key = (np.asarray(vector, np.float32) + np.float32(0.0)).tobytes()
+            return _copied(self._objects[key])
         return float(vector[0]) if len(vector) == 1 else np.array(vector, np.float32)
+
+
+def _copied(task: Any) -> Any:
+    """A copy of a task that can be changed in place, else the task itself."""
+    return copy.deepcopy(task) if isinstance(task, (np.ndarray, list, dict, set)) else task
 
 
 def _listed(name: str, tasks: Any) -> list[Any]:
@@ -134,7 +148,7 @@ def _as_set(name: str, tasks: Any) -> TaskSet:
 
 
 def _numbers(tasks: list[Any]) -> NDArray[np.float64] | None:
-    """Tasks as a float64 matrix (n_tasks, task_dim); None where they are not finite numbers."""
+    """Tasks as a float64 matrix (n_tasks, task_dim); None where it cannot hold them exactly."""
     try:
         array = np.asarray(tasks)
     except (TypeError, ValueError):  # lists of different lengths
@@ -142,6 +156,11 @@ def _numbers(tasks: list[Any]) -> NDArray[np.float64] | None:
     if array.dtype.kind not in "biuf" or array.ndim not in (1, 2) or array.size == 0:
         return None
     matrix = array.astype(np.float64).reshape(len(tasks), -1)
+    rounded = any(isinstance(task, int) and int(float(task)) != task for task in tasks)
+    if array.dtype.kind in "iu":
+        rounded |= bool((matrix.astype(array.dtype) != array.reshape(matrix.shape)).any())
+    if rounded:  # integers that float64 cannot hold
+        return None
     return matrix if np.isfinite(matrix).all() else None
 
 
@@ -158,8 +177,9 @@ def _keys(tasks: list[Any]) -> list[Any]:
 
 
 def _union(sets: list[TaskSet]) -> TaskSet:
-    rows = [one.tasks for one in sets]
-    finite = [array for array in rows if array is not None]
-    if len(finite) == len(sets) and len({array.shape[1] for array in finite}) == 1:
-        return FiniteTaskSet(np.unique(np.concatenate(finite), axis=0))
+    finite = [one for one in sets if isinstance(one, FiniteTaskSet)]
+    if len(finite) == len(sets) and len({one.sameness for one in finite}) == 1:
+        period, tolerance = finite[0].sameness
+        rows = np.unique(np.concatenate([one.tasks for one in finite]), axis=0)
+        return FiniteTaskSet(rows, period, tolerance)
     return UnionTaskSet(sets)

@@ -76,6 +76,12 @@ class FiniteTaskSet(TaskSet):
         tasks: (n_tasks, task_dim).
         period: Per component, the period it is compared modulo (2*pi for an angle), or None.
         tolerance: Largest difference per component that still counts as the same task.
+
+    Attributes:
+        sameness: Period and tolerance.
+
+    Raises:
+        ValueError: For an argument of another kind; the message shows it.
     """
 
     def __init__(
@@ -84,6 +90,8 @@ class FiniteTaskSet(TaskSet):
         period: Sequence[float | None] | None = None,
         tolerance: float = FINITE_SET_TOLERANCE,
     ) -> None:
+        if not 0.0 <= tolerance < np.inf:
+            raise ValueError(f"Expected a tolerance of at least 0, got {tolerance!r}")
         self._tolerance = tolerance
         self._tasks = np.array(tasks, dtype=np.float32)
         if self._tasks.ndim != 2 or len(self._tasks) == 0:
@@ -92,6 +100,7 @@ class FiniteTaskSet(TaskSet):
         periods = period if period is not None else [None] * self.task_dim
         if len(periods) != self.task_dim:
             raise ValueError(f"Expected {self.task_dim} periods, got {period!r}")
+        self.sameness = tuple(periods), tolerance
         self._period = np.array([np.inf if p is None else p for p in periods])
 
     @property
@@ -164,6 +173,8 @@ class AnnulusTaskSet(TaskSet):
 
     def __init__(self, intervals: Sequence[tuple[float, float]]) -> None:
         self._low, self._high = _bounds(intervals)
+        if self._low.min() < 0:
+            raise ValueError(f"Expected radii of at least 0, got {intervals!r}")
         self._edges = _cumulative(self._high**2 - self._low**2)
 
     def sample(self, rng: np.random.Generator, n: int) -> FloatArray:

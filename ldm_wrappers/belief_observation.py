@@ -43,7 +43,7 @@ class BeliefObservationWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgume
     paper section 2.
 
     Args:
-        env: Environment with Box observations and Box or Discrete actions, usually a
+        env: Environment with Box observations and actions that ``TransitionSpec`` knows, usually a
             ``MultiEpisodeWrapper``.
         latent_dynamics: The model; training it between steps takes effect at once.
         buffer: Where finished trajectories go; ``None`` keeps none.

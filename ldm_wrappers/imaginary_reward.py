@@ -41,7 +41,7 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
     Info: ``environment_reward`` (float), the environment's own reward.
 
     Args:
-        env: Environment with Box observations and Box or Discrete actions, usually a
+        env: Environment with Box observations and actions that ``TransitionSpec`` knows, usually a
             ``MultiEpisodeWrapper``, so that an imaginary task lasts a whole task.
         latent_dynamics: The model; training it between steps takes effect at once.
         beliefs: Source of the beliefs to mix.
@@ -173,7 +173,7 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
     """A normal worker: publishes its belief to a pool and its trajectories to a buffer.
 
     Args:
-        env: Environment with Box observations and Box or Discrete actions, usually a
+        env: Environment with Box observations and actions that ``TransitionSpec`` knows, usually a
             ``MultiEpisodeWrapper``.
         latent_dynamics: The model that filters the beliefs.
         pool: Pool to publish to, at every reset and step.

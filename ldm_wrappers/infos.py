@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 MARK = "ldm_wrappers.MultiEpisodeWrapper"
 """Info (True) of every reset and step of a ``MultiEpisodeWrapper``, scalar or vector."""
 
@@ -42,8 +44,35 @@ def set_aside(info: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def true_next_observation(info: dict[str, Any], observation: Any) -> Any:
-    """The true next state of a step, where ``observation`` may show a restart instead."""
-    return info["next_obs"] if MARK in info and "next_obs" in info else observation
+    """The true next state of a step, where ``observation`` may show a restart instead.
+
+    Raises:
+        ValueError: Another wrapper has changed what is shown.
+    """
+    if MARK not in info or "next_obs" not in info:
+        return observation
+    if not begins_episode(info):
+        check_unchanged(observation, info["next_obs"])
+    return info["next_obs"]
+
+
+def check_unchanged(shown: Any, true_next: Any) -> None:
+    """Raise a ``ValueError`` unless what is shown after a step is its true next observation.
+
+    Where they differ, a wrapper around ``MultiEpisodeWrapper`` changes observations: s would be
+    scaled, say, and s' would not.
+    """
+    shown, true_next = np.asarray(shown), np.asarray(true_next)
+    same = shown.size == true_next.size
+    if same and not np.array_equal(shown, true_next):  # flattened, or in another dtype
+        expected = true_next.reshape(shown.shape).astype(shown.dtype)
+        same = bool(((shown == expected) | (shown != shown)).all())  # NaN is refused elsewhere
+    if not same:
+        raise ValueError(
+            f"the observation {shown!r:.200} is not the infos' next_obs {true_next!r:.200}: a "
+            "wrapper around MultiEpisodeWrapper changes observations, of which next_obs knows "
+            "nothing; put it around the environment, inside MultiEpisodeWrapper"
+        )
 
 
 def begins_episode(info: dict[str, Any]) -> bool:

@@ -34,7 +34,7 @@ class RL2ObservationWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCon
     of the previous episode. Source: RL², paper section 3.1.
 
     Args:
-        env: Environment with Box observations and Box or Discrete actions.
+        env: Environment with Box observations and actions of a kind that ``TransitionSpec`` knows.
 
     Raises:
         TypeError: Spaces of another kind.

@@ -45,6 +45,7 @@ class BeliefPool(ProcessBound):
     Raises:
         RuntimeError: A method is called in another process than the pool was made in, whose copy
             nobody publishes to.
+        ValueError: Beliefs are asked for while nobody has published to a row.
     """
 
     def __init__(self, n_beliefs: int, latent_dim: int) -> None:
@@ -53,6 +54,7 @@ class BeliefPool(ProcessBound):
         self._means = np.zeros((n_beliefs, latent_dim), np.float32)
         self._final_means = self._means.copy()
         self._finished = np.zeros((n_beliefs, 1), bool)
+        self._published = np.zeros(n_beliefs, bool)
 
     @property
     def n_beliefs(self) -> int:
@@ -67,15 +69,16 @@ class BeliefPool(ProcessBound):
     def publish(self, index: int, mean: FloatArray) -> None:
         """Replace the belief of environment ``index`` by ``mean``, (latent_dim,)."""
         self._means[index] = self._checked(index, mean)
+        self._published[index] = True
 
     def publish_final(self, index: int, mean: FloatArray) -> None:
         """Say what environment ``index`` believed at the end of a task, (latent_dim,)."""
         self._final_means[index] = self._checked(index, mean)
-        self._finished[index] = True
+        self._finished[index] = self._published[index] = True
 
     def _checked(self, index: int, mean: FloatArray) -> FloatArray:
         self.check_process()
-        if not 0 <= index < self.n_beliefs:
+        if check_integer("index", index, least=None) not in range(self.n_beliefs):
             raise ValueError(f"index must lie in [0, {self.n_beliefs}), got {index}")
         mean = np.asarray(mean, np.float32)
         if mean.shape != self._means.shape[1:]:
@@ -86,13 +89,24 @@ class BeliefPool(ProcessBound):
 
     def means(self, step: int) -> FloatArray:
         """The published beliefs as they are now, whatever the step."""
-        self.check_process()
+        self._check_published()
         return self._means.copy()
 
     def final_means(self) -> FloatArray:
         """Beliefs at the end of each environment's latest finished task, else its current one."""
-        self.check_process()
+        self._check_published()
         return np.where(self._finished, self._final_means, self._means)
+
+    def _check_published(self) -> None:
+        """Refuse to mix rows that nobody has published to: their zeros are nobody's belief."""
+        self.check_process()
+        if not self._published.all():
+            missing = np.flatnonzero(~self._published).tolist()
+            raise ValueError(
+                f"nobody has published to rows {missing} of {self.n_beliefs} of the belief pool: "
+                "expected a BeliefPublisherWrapper with index=… for each, or BeliefPool("
+                f"n_beliefs={self.n_beliefs - len(missing)}, …)"
+            )
 
 
 class SavedBeliefs:

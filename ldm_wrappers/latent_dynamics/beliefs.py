@@ -33,8 +33,8 @@ class BeliefFilter:
         if workers is None:
             self.hidden = torch.zeros_like(self.hidden)
         else:
-            keep = torch.from_numpy(~workers).to(self.hidden.device, self.hidden.dtype)
-            self.hidden = self.hidden * keep.unsqueeze(-1)
+            rows = torch.from_numpy(workers).to(self.hidden.device)
+            self.hidden = self.hidden.masked_fill(rows.unsqueeze(-1), 0.0)
 
     @torch.no_grad()
     def update(

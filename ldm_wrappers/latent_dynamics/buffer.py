@@ -63,10 +63,11 @@ class TrajectoryBuffer(ProcessBound):
 
     def reward_moments(self) -> tuple[float, float]:
         """Mean and standard deviation of all rewards; 0 and 0 while the buffer is empty."""
-        rewards = self._data["rewards"][: self._size]  # zero past the end of a trajectory
+        # an older, longer trajectory may have left its end in a slot
+        inside = np.arange(self.max_length) < self._lengths[: self._size, None]
+        rewards = self._data["rewards"][: self._size] * inside
         count = max(1, int(self._lengths[: self._size].sum()))
         mean = float(rewards.sum(dtype=np.float64)) / count
-        inside = np.arange(self.max_length) < self._lengths[: self._size, None]
         return mean, math.sqrt(float(np.square((rewards - mean) * inside).sum()) / count)
 
     def add(self, trajectories: dict[str, FloatArray], lengths: np.ndarray[Any, Any]) -> None:

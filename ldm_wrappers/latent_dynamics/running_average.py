@@ -34,7 +34,13 @@ class RunningAverage:
 
     @contextlib.contextmanager
     def single_weights(self) -> Iterator[None]:
-        """Inside, the model holds the weights that are trained; an exception keeps the average."""
+        """Inside, the model holds the weights that are trained; an exception keeps the average.
+
+        Weights that were loaded into the model since the last time are trained from then on.
+        """
+        shown = self._copies()
+        if any(not torch.equal(shown[name], old) for name, old in self._average.items()):
+            self._single = shown
         self._average = self._copies()
         self._show(self._single)
         try:
@@ -55,6 +61,7 @@ class RunningAverage:
         return {name: value.clone() for name, value in self._single.items()}
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        """Inverse of :meth:`state_dict`."""
+        """Inverse of :meth:`state_dict`, once the model has the average."""
+        self._average = self._copies()
         for name, value in self._single.items():
             value.copy_(state[name])

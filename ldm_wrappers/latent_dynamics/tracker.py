@@ -50,24 +50,28 @@ class BeliefTracker(ProcessBound):
         self._steps = np.zeros(n_workers, np.int64)  # of each running task
         self._warned = False
         self._parameters = tuple(model.encoder.parameters())
-        self._encoded_with = self._weights()
+        self._encoded_with: tuple[int, ...] | None = self._weights()  # None: former weights
 
     def posterior(self) -> Posterior:
         """Current beliefs, float32 (n_workers, latent_dim), on the model's device."""
         self.encode_again()
         return self._filter.posterior()
 
-    def _weights(self) -> int:
-        """A number that every change of the encoder's weights makes larger."""
-        return sum(parameter._version for parameter in self._parameters)
+    def _weights(self) -> tuple[int, ...]:
+        """What every change of the encoder's weights changes, but one in place of their data."""
+        places = (parameter.data_ptr() for parameter in self._parameters)
+        return sum(parameter._version for parameter in self._parameters), *places
 
-    def encode_again(self) -> None:
+    def encode_again(self, *, changed: bool = False) -> None:
         """Encode running tasks with the weights of now, if these have changed.
 
         This happens by itself when it is due; call it where there is time to spare.
+
+        Args:
+            changed: They have, in a way that torch does not count: ``parameter.data.mul_(…)``.
         """
         now = self._weights()
-        if now == self._encoded_with:
+        if now == self._encoded_with and not changed:
             return
         self._encoded_with = now
         lengths = self._recorder.lengths
@@ -110,12 +114,13 @@ class BeliefTracker(ProcessBound):
         """Take in one true transition per worker, columns as :class:`TransitionSpec` has them.
 
         Raises:
-            FloatingPointError: A reward or next observation is not finite.
+            FloatingPointError: An action, reward or next observation is not finite.
             RuntimeError: Tracker or model were made in another process.
         """
         self.check_process()
         values = np.asarray(rewards, np.float32)
-        for name, array in (("reward", values), ("observation", next_observations)):
+        given = {"action": actions, "reward": values, "observation": next_observations}
+        for name, array in given.items():
             if not np.isfinite(array).all():
                 rows = ~np.isfinite(array.reshape(self.n_workers, -1)).all(axis=1)
                 worker = int(np.flatnonzero(rows)[0])
@@ -183,7 +188,7 @@ class BeliefTracker(ProcessBound):
         self._finished.copy_(finished)
         self._recorder.load_state_dict(state["recorder"])
         self._steps[...] = state["steps"]
-        self._encoded_with = self._weights() - int(state["stale"])
+        self._encoded_with = None if state["stale"] else self._weights()
 
 
 def _fitting(name: str, state: dict[str, Any], own: torch.Tensor) -> torch.Tensor:

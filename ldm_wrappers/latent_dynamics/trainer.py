@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import warnings
 from typing import Any
 
 import torch
@@ -103,6 +104,8 @@ class LatentDynamicsTrainer:
 
     def _step(self) -> torch.Tensor:
         batch = self.buffer.sample(self.batch_trajectories, self.model.device)
+        if not self.n_updates:
+            self._warn_of_other_rewards(batch)
         self.model.observation_scale.observe(batch.next_observations, batch.lengths)
         terms = self.evaluate(batch, dropout=True)
         scale = 1.0 / (batch.rewards.shape[0] + 1)
@@ -130,6 +133,20 @@ class LatentDynamicsTrainer:
         values = [terms.elbo.mean(), terms.reconstruction.mean(), terms.kl.mean()]
         return torch.stack([loss.detach(), *[v.detach() * scale for v in values]])
 
+    def _warn_of_other_rewards(self, batch: TrajectoryBatch) -> None:
+        """Warn where a Bernoulli decoder learns rewards that are neither of its two."""
+        low, high = self.model.config.reward_low, self.model.config.reward_high
+        inside = torch.arange(len(batch.rewards), device=batch.lengths.device)
+        seen = batch.rewards[inside.unsqueeze(1) < batch.lengths]
+        other = seen[torch.minimum((seen - low).abs(), (seen - high).abs()) > 0.01 * (high - low)]
+        if self.model.config.likelihood == "bernoulli" and len(other):
+            warnings.warn(
+                f"rewards such as {other[0].item():g} are neither reward_low={low:g} nor "
+                f"reward_high={high:g}, the only two that likelihood='bernoulli' imagines: each is "
+                "taken for the nearer one. Expected likelihood='gaussian'",
+                stacklevel=4,
+            )
+
     def evaluate(self, batch: TrajectoryBatch, *, dropout: bool = False) -> ElboTerms:
         """ELBO of given trajectories with this trainer's subsets and generator."""
         return elbo(
@@ -153,7 +170,7 @@ class LatentDynamicsTrainer:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Inverse of :meth:`state_dict`.
+        """Inverse of :meth:`state_dict`; the model's own weights are loaded before.
 
         Raises:
             ValueError: The generator is one of another kind of device; nothing has changed then.

@@ -28,7 +28,7 @@ class TransitionSpec:
     Attributes:
         observation_size: Number of columns of a flattened observation.
         action_columns: Number of columns in which an action is stored.
-        n_actions: Number of discrete actions, or 0 for a ``Box`` action space.
+        n_actions: Number of discrete actions of a ``Discrete`` action space, else 0.
         action_start: Smallest discrete action (``Discrete.start``), 0 for a ``Box``.
         column_sizes: Number of choices in each column of a ``MultiDiscrete`` action, else empty.
         integer_actions: Whether a ``Box`` action space holds integers.
@@ -109,8 +109,8 @@ class TransitionSpec:
         """Columns of a batch of actions: (batch, …) to float32 (batch, action_columns).
 
         Raises:
-            ValueError: An action is not one of the action space that this was read off: its size
-                is another, a discrete one is out of range, or a whole number is needed.
+            ValueError: An action has another size, a discrete one is out of range, or a whole
+                number is needed. The bounds of a ``Box`` are the environment's to check.
         """
         array = np.asarray(actions)
         if array.ndim == 0 or array.size != len(array) * self.action_columns:
@@ -119,10 +119,16 @@ class TransitionSpec:
                 f"{actions!r} of shape {array.shape}"
             )
         array = array.reshape(len(array), self.action_columns)
-        if (self.n_actions or self.integer_actions) and array.dtype.kind not in "iub":
+        whole = self.n_actions or self.column_sizes or self.integer_actions
+        if whole and array.dtype.kind not in "iub":
             raise ValueError(
                 f"expected actions that are integers, got {actions!r} of dtype {array.dtype}; "
                 "round them first"
+            )
+        if self.column_sizes and ((array < 0) | (array >= np.array(self.column_sizes))).any():
+            raise ValueError(
+                f"expected discrete actions from 0 to below {list(self.column_sizes)}, got "
+                f"{array.tolist()}"
             )
         if not self.n_actions:
             return array.astype(np.float32)

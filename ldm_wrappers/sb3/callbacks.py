@@ -9,7 +9,13 @@ from typing import Any, ClassVar
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import (
+    VecCheckNan,
+    VecEnv,
+    VecEnvWrapper,
+    VecMonitor,
+    VecNormalize,
+)
 
 from ldm_wrappers.arguments import check_integer
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamicsTrainer
@@ -86,6 +92,7 @@ class LatentDynamicsCallback(SingleThreadedRollouts):
     def _on_training_start(self) -> None:
         super()._on_training_start()
         warn_of_imaginary_statistics(self.training_env)
+        warn_of_idle_training(self.training_env, self.trainer)
 
     def _on_rollout_start(self) -> None:
         self._finish()
@@ -120,14 +127,38 @@ class LatentDynamicsCallback(SingleThreadedRollouts):
 
 def belief_trackers(vec_env: VecEnv) -> list[BeliefTracker]:
     """The trackers of the wrappers in a chain of vector environments."""
-    layer: Any = vec_env.unwrapped
-    found = []
+    return _trackers(vec_env.unwrapped)
+
+
+def _trackers(env: Any) -> list[BeliefTracker]:
+    layer, found = env, []
     while layer is not None:
         tracker = vars(layer).get("tracker")
         if isinstance(tracker, BeliefTracker):
             found.append(tracker)
         layer = vars(layer).get("env")
     return found
+
+
+def warn_of_idle_training(vec_env: VecEnv, trainer: LatentDynamicsTrainer) -> None:
+    """Warn where no worker feeds the trainer's buffer, or none uses the model that it trains."""
+    inner = getattr(vec_env.unwrapped, "envs", [])
+    trackers = [*belief_trackers(vec_env), *(t for env in inner for t in _trackers(env))]
+    if not trackers:  # workers in processes of their own, or no wrapper of this package
+        return
+    if not len(trainer.buffer) and all(one.buffer is not trainer.buffer for one in trackers):
+        warnings.warn(
+            "no wrapper of the environment stores trajectories in the trainer's buffer, which is "
+            "empty: the latent dynamics will not be trained. Pass buffer=trainer.buffer to "
+            "ImaginaryRewardWrapper, BeliefObservationWrapper or BeliefPublisherWrapper",
+            stacklevel=2,
+        )
+    if all(one.model is not trainer.model for one in trackers):
+        warnings.warn(
+            "the environment's wrappers use another latent dynamics model than the one that is "
+            "trained: beliefs and imaginary rewards will not change. Expected trainer.model",
+            stacklevel=2,
+        )
 
 
 def warn_of_imaginary_statistics(vec_env: VecEnv) -> None:
@@ -158,15 +189,27 @@ def _normal_workers(vec_env: VecEnv) -> int:
 def show_newest_beliefs(algorithm: BaseAlgorithm) -> None:
     """Bring the observation that a rollout begins with up to date, once the VAE has been trained.
 
-    stable-baselines3 keeps it from the end of the last rollout, with a belief of older weights.
+    stable-baselines3 keeps it from the end of the last rollout, with a belief of older weights. A
+    ``VecEnvWrapper`` that keeps more than statistics, such as ``VecFrameStack``, is a warning.
     """
-    vec_env = algorithm.get_env()
-    adapter = vec_env.venv if isinstance(vec_env, VecNormalize) else vec_env
-    if not isinstance(adapter, VectorEnvAdapter):
+    layer: Any = algorithm.get_env()
+    layers: list[VecEnvWrapper] = []
+    while isinstance(layer, VecEnvWrapper):
+        layers.append(layer)
+        layer = layer.venv
+    if not isinstance(layer, VectorEnvAdapter):
         return
-    if not isinstance(adapter.env, BeliefObservationWrapper):
+    if not isinstance(layer.env, BeliefObservationWrapper):
         return
-    shown: Any = adapter.env.current_observations()
-    if isinstance(vec_env, VecNormalize):
-        shown = vec_env.normalize_obs(shown)
+    shown: Any = layer.env.current_observations()
+    for outer in reversed(layers):
+        if isinstance(outer, VecNormalize):
+            shown = outer.normalize_obs(shown)
+        elif not isinstance(outer, (VecMonitor, VecCheckNan)):
+            warnings.warn(
+                f"{type(outer).__name__} shows a belief of former weights at the start of each "
+                "rollout: VecNormalize, VecMonitor and VecCheckNan do not",
+                stacklevel=2,
+            )
+            return
     algorithm._last_obs = shown

@@ -84,7 +84,8 @@ def imagine(
         max_episode_steps = check_integer("max_episode_steps", max_episode_steps)
     batch = _vector_env(env, num_envs, max_episode_steps)
     horizon = max_episode_steps or _max_episode_steps(batch)
-    entropy = np.random.SeedSequence(check_optional_seed(seed))
+    # a key of its own: the words of a bare seed are what workers of that seed start from
+    entropy = np.random.SeedSequence(check_optional_seed(seed), spawn_key=(0x1DA,))
     seeds = [int(word) for word in entropy.generate_state(4)]
     batch = MultiEpisodeWrapper(
         batch, n_episodes, finite_horizon=finite_horizon, check_tasks=check_tasks

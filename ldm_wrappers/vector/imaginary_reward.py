@@ -156,7 +156,7 @@ class ImaginaryRewardWrapper(VectorWrapper):
             truncations,
             {
                 **set_aside(infos, ("environment_reward",)),
-                "environment_reward": rewards,
+                "environment_reward": np.array(rewards),
             },
         )
 

@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
 from ldm_wrappers.arguments import worker_seeds
-from ldm_wrappers.infos import MARK
+from ldm_wrappers.infos import MARK, check_unchanged
 
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 Infos = dict[str, Any]
@@ -151,8 +151,17 @@ def true_next_observations(
         observations: What is shown, (n, …).
         infos: Infos of the step.
         ended: Environments that ended with it, bool (n,).
+
+    Raises:
+        ValueError: Another wrapper has changed what is shown.
     """
     kept = meta_episode_rows(infos, "next_obs", len(observations))
+    unchanged = kept & ~episode_starts(infos, ended) & ~ended
+    if unchanged.any():
+        true_next = infos["next_obs"]
+        if not unchanged.all():
+            true_next = np.stack(list(infos["next_obs"][unchanged]))
+        check_unchanged(observations if unchanged.all() else observations[unchanged], true_next)
     if kept.all():
         return np.asarray(infos["next_obs"])
     result = observations.copy()

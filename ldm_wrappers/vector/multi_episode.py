@@ -131,6 +131,7 @@ class MultiEpisodeWrapper(VectorWrapper):
         seeds = worker_seeds(seed, self.num_envs)
         observations, infos = reset_rows(self.env, seeds, options)
         self._begin(mask)
+        self._remaining[mask] = 0  # only a reset of all staggers again
         if mask.all():
             self._remaining = self._first_lengths.copy()
         self._watch_begin(mask, infos, drawn)
@@ -140,7 +141,9 @@ class MultiEpisodeWrapper(VectorWrapper):
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Step all environments, restart ended inner episodes, report ended meta-episodes."""
-        observations, rewards, terminations, truncations, infos = self.env.step(actions)
+        observations, *outcome, infos = self.env.step(actions)
+        # copies: an environment may reuse its arrays, when it is reset below
+        rewards, terminations, truncations = (np.array(values) for values in outcome)
         self._returns[self._rows, self._episode] += rewards
         self._lengths[self._rows, self._episode] += 1
         next_obs = observations.copy()  # what is shown is the caller's, who may scale it in place
@@ -160,12 +163,12 @@ class MultiEpisodeWrapper(VectorWrapper):
         self._inner_limits = inner & truncations & ~terminations
         self._watch_inside(ended, infos)
         self._episode[inner] += 1
-        shown = observations
+        shown = next_obs
         if inner.any():
             options = {"reset_mask": inner.copy(), "keep_task": True}
             shown, reset_infos = self.env.reset(options=options)
             self._watch_inside(inner, reset_infos)
-            shown = np.where(_column(inner, shown), shown, observations)
+            shown = np.where(_column(inner, shown), shown, next_obs)
             reset_infos = set_aside(reset_infos, _OWN_INFOS)
             infos = {**merge_rows(infos, reset_infos, inner), "next_obs": next_obs}
         if last.any():
@@ -182,7 +185,7 @@ class MultiEpisodeWrapper(VectorWrapper):
             infos = merge_rows(clear_rows(infos, last), reset_infos, last)
             infos |= {
                 "next_obs": next_obs,
-                "final_obs": to_object_array(observations, last),
+                "final_obs": to_object_array(next_obs, last),
                 "_final_obs": last,
                 "final_info": final_info,
                 "_final_info": last,

@@ -32,7 +32,7 @@ class RL2ObservationWrapper(VectorWrapper):
         env: Vector environment with ``AutoresetMode.SAME_STEP`` and Box observations.
 
     Raises:
-        TypeError: Observations are no Box, or actions neither Box nor Discrete.
+        TypeError: Observations are no Box, or actions of a kind that no wrapper here encodes.
         ValueError: The environment's autoreset mode is another one, or the observation has these
             columns already.
     """

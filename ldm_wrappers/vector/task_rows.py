@@ -54,7 +54,9 @@ def reset_rows(
     others = {key: value for key, value in options.items() if key not in _ROW_OPTIONS}
     mask = others.pop("reset_mask", None)
     observations, infos = None, {}
-    for group, values in _groups(rows, mask, env.num_envs):
+    groups = _groups(rows, mask, env.num_envs)
+    groups.sort(key=lambda group: not group[1].get("keep_task", False))
+    for group, values in groups:  # a reset of all environments must not lose a task that is kept
         first_of_all = mask is None and observations is None
         where = {} if first_of_all else {"reset_mask": group.copy()}
         new, new_infos = env.reset(seed=seeds, options={**others, **values, **where})

@@ -257,3 +257,69 @@ def test_families_run_in_vector_environments(vector: Any) -> None:
 def test_what_an_adapter_makes_is_a_family(make: Any) -> None:
     assert isinstance(make("train"), TaskWrapper)
     check_family(make, n_steps=20)
+
+
+class Pushed(gym.Env[Any, Any]):
+    """Its goal is what it was given, and moves in place."""
+
+    observation_space = spaces.Box(-9.0, 9.0, (1,), np.float32)
+    action_space = spaces.Discrete(2)
+
+    def set_task(self, goal: Any) -> None:
+        self.goal = goal
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.goal += 1.0
+        return np.zeros(1, np.float32), float(np.sum(self.goal)), False, True, {}
+
+
+def test_an_environment_that_moves_its_goal_does_not_move_the_task() -> None:
+    goals = [np.array([1.0, 0.0]), np.array([0.0, 2.0])]
+    env = TaskMethodWrapper(Pushed(), {"train": goals})
+    for _ in range(3):
+        env.reset(options={"task": [1.0, 0.0]})
+        assert env.step(0)[1] == 3.0
+        np.testing.assert_array_equal(env.task, [1.0, 0.0])
+    goals[0] += 5.0  # nor does its owner
+    env.reset(options={"task": [1.0, 0.0]})
+    assert env.step(0)[1] == 3.0
+
+
+def test_listed_tasks_are_met_exactly_in_every_split() -> None:
+    env = TaskMethodWrapper(Pushed(), {"train": [1.0, 2.0], "test": [3.0]})
+    env.reset(options={"task": [2.0]})
+    with pytest.raises(ValueError, match='outside the set "all"'):
+        env.reset(options={"task": [1.00001]})
+    assert env.reset(options={"keep_task": True})[1]["task"] == 2.0
+
+
+def test_integers_that_no_float_holds_stay_apart() -> None:
+    large = [2**60 + i for i in range(5)]
+    for tasks in (large, np.array(large), [np.int64(n) for n in large]):
+        table = TaskTable({"train": tasks, "test": [2**60 + 9]})
+        train, test = (table.distribution[name].tasks for name in ("train", "test"))
+        assert train is not None and test is not None
+        assert [table.task(row) for row in train] == large
+        assert [table.task(row) for row in test] == [2**60 + 9]
+
+
+def test_all_keeps_periods_and_tolerances_of_the_splits() -> None:
+    angles = [FiniteTaskSet([[a]], period=[2 * np.pi]) for a in (0.0, 1.0)]
+    table = TaskTable({"train": angles[0], "test": angles[1]})
+    assert table.distribution["all"].contains([2 * np.pi])
+    coarse = TaskTable({"train": angles[0], "test": FiniteTaskSet([[3.0]], tolerance=0.5)})
+    every = coarse.distribution["all"]
+    assert every.contains([2 * np.pi]) and every.contains([3.4]) and not every.contains([1.0])
+    np.testing.assert_array_equal(every.tasks, [[0.0], [3.0]])
+
+
+def test_the_choice_of_tasks_shares_no_stream_with_imaginary_tasks() -> None:
+    env = TaskMethodWrapper(Pushed(), {"train": [float(n) for n in range(1000)]})
+    tasks = [env.reset(seed=5)[1]["task"][0], *(env.reset()[1]["task"][0] for _ in range(4))]
+    for child in np.random.SeedSequence(5).spawn(3):
+        rng = np.random.default_rng(child)
+        assert [float(rng.integers(1000)) for _ in range(5)] != tasks

@@ -223,6 +223,13 @@ def test_weights_that_are_no_probabilities_of_the_intervals(weights):
         IntervalTaskSet([(0.0, 1.0), (2.0, 3.0)], weights=weights)
 
 
+def test_radii_and_tolerances_are_not_negative():
+    with pytest.raises(ValueError, match="radii of at least 0"):
+        AnnulusTaskSet([(-1.0, 2.0)])
+    with pytest.raises(ValueError, match="tolerance of at least 0, got -1"):
+        FiniteTaskSet([[1.0]], tolerance=-1)
+
+
 @pytest.mark.parametrize("kind", [IntervalTaskSet, AnnulusTaskSet])
 @pytest.mark.parametrize(
     "intervals",

@@ -16,7 +16,7 @@ import ldm_envs  # noqa: F401
 from ldm_envs.options import parse_seeds
 from ldm_wrappers import vector
 from ldm_wrappers.arguments import worker_seeds
-from ldm_wrappers.sb3 import VectorEnvAdapter
+from ldm_wrappers.sb3 import VectorEnvAdapter, imagine
 
 
 def batch(kind: str, n: int) -> Any:
@@ -91,6 +91,20 @@ def test_rows_of_tasks_have_streams_too(options: Any) -> None:
     infos = env.reset(seed=4, options=options)[1]
     for i, seed in enumerate(seeds_of(4, 3)):
         assert infos["task"][i] == ScriptedEnv().reset(seed=seed)[1]["task"]
+
+
+def test_the_seed_of_imagine_may_be_that_of_the_agent() -> None:
+    callback = imagine(
+        lambda: ScriptedEnv((3,)),
+        n_episodes=1,
+        n_mixture=1,
+        num_envs=4,
+        max_episode_steps=3,
+        seed=7,
+    )[1]
+    own = callback.trainer.buffer.state_dict()["rng"]["state"]
+    for seed in worker_seeds(7, 100):
+        assert np.random.default_rng(seed).bit_generator.state["state"] != own
 
 
 def test_without_a_seed_runs_differ() -> None:
