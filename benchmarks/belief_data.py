@@ -19,7 +19,7 @@ from ldm_envs.half_cheetah import HALF_CHEETAH_VEL
 from ldm_envs.mujoco_family import MujocoFamily, Physics, Transition
 from ldm_envs.tasks import TaskSet
 from ldm_wrappers.latent_dynamics import TrajectoryBuffer, TransitionSpec
-from train.common.envs import task_distribution
+from train.common.env_source import EnvSource
 
 Array = NDArray[np.float32]
 FAMILIES: dict[str, MujocoFamily] = {
@@ -62,7 +62,7 @@ class Trajectories:
 
     def task_set(self) -> TaskSet:
         """The tasks of their split."""
-        distribution: Any = task_distribution(self.env_id)
+        distribution: Any = EnvSource(self.env_id).facts().distribution
         task_set: TaskSet = distribution[self.split]
         return task_set
 

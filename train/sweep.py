@@ -118,7 +118,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "grids of a named sweep that vary this very setting do not take them",
     )
     add("--preset", default="default")
-    add("--out", type=Path, required=True, help="folder of the sweep; an existing one is resumed")
+    add(
+        "--out",
+        type=Path,
+        help="folder of the sweep, by default runs/ and the name of a named "
+        "one; an existing one is resumed",
+    )
     add("--address", help="Ray cluster; without it Ray runs on this machine")
     add("--num-cpus", type=int, help="cores that a local Ray may use, default all")
     add("--cpus-per-trial", type=float, default=1.0)
@@ -129,6 +134,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--dry-run", action="store_true", help="list the trials and their states, and end")
     options = parser.parse_args(arguments)
     options.device = options.device or ("cuda" if options.gpus_per_trial else "cpu")
+    if options.out is None:
+        if options.sweep is None:
+            parser.error("--out is needed where no named sweep is run")
+        options.out = Path("runs", options.sweep)
     options.out = options.out.resolve()  # Ray's processes have a working directory of their own
     return options
 

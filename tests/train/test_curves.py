@@ -10,6 +10,7 @@ import pytest
 
 import ldm_envs
 from train.analysis.tables import group_runs
+from train.common.env_source import EnvSource
 from train.common.envs import evaluation_tasks
 from train.config.presets import resolve
 from train.persistence.files import CsvFile
@@ -20,22 +21,22 @@ from train.plots.optimal_returns import optimal_returns
 
 def test_ceilings_follow_from_tasks_and_rewards() -> None:
     tasks = evaluation_tasks(resolve("LDM-GridNavi-v0", "rl2"))
-    train = optimal_returns("LDM-GridNavi-v0", tasks["train"])
-    test = optimal_returns("LDM-GridNavi-v0", tasks["test"])
+    train = optimal_returns(EnvSource("LDM-GridNavi-v0"), tasks["train"])
+    test = optimal_returns(EnvSource("LDM-GridNavi-v0"), tasks["test"])
     assert train is not None and train.mean() == pytest.approx(23.28, abs=5e-3)
     assert test is not None and test.mean() == pytest.approx(24.50, abs=5e-3)
     env = gym.make("LDM-GridNavi-v0")
     env.reset(options={"task": [3, 5]})
     walk = [2] * 3 + [1] * 5 + [0] * 22
     played = sum(float(env.step(np.int64(action))[1]) for action in walk)
-    best = optimal_returns("LDM-GridNavi-v0", np.array([[3, 5]]))
+    best = optimal_returns(EnvSource("LDM-GridNavi-v0"), np.array([[3, 5]]))
     assert best is not None and best[0] == pytest.approx(played)
     env.close()
 
 
 @pytest.mark.parametrize("env_id", [i for i in ldm_envs.ENV_IDS if "GridNavi" not in i])
 def test_families_without_a_formula_have_no_ceiling(env_id: str) -> None:
-    assert optimal_returns(env_id, np.zeros((1, 2))) is None
+    assert optimal_returns(EnvSource(env_id), np.zeros((1, 2))) is None
 
 
 def test_curves_are_means_over_tasks(tmp_path: Path) -> None:

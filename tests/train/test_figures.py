@@ -19,7 +19,7 @@ from tiny_runs import build
 from train.analysis.aggregate import estimates, final_scores, group_curve, groups, read_runs
 from train.analysis.tables import write_csv
 from train.common.artifacts import save_artifacts
-from train.common.envs import task_distribution
+from train.common.env_source import EnvSource
 from train.config.grouping import override_text
 from train.config.methods import METHODS
 from train.config.presets import resolve
@@ -53,7 +53,7 @@ def made_up(
     path = folder / "-".join(filter(None, name))
     write_json(path / "config.json", {"format": "ldm-run-1", "config": config.to_dict()})
     rng = np.random.default_rng([seed, len(str(path.name))])
-    distribution = task_distribution(env_id)
+    distribution = EnvSource(env_id).facts().distribution
     splits = {k: distribution[k].tasks for k in distribution.splits if k not in ("all", "eval")}
     if env_id not in (GRID, OUTER):  # continuous tasks
         rest = {"eval": distribution["eval"].tasks}
@@ -155,7 +155,7 @@ def test_figure_4_of_every_scheme_is_collected(
     write_csv(tmp_path / "mixtures.csv", text)
     # slow, drawn elsewhere
     monkeypatch.setattr(results_folder, "plot_paper_maps", lambda _, path: path)
-    names = [path.name for path in results_folder._draw_tables(tmp_path, tmp_path)]
+    names = [path.name for path in results_folder._draw_tables(tmp_path, tmp_path, {})]
     assert names == ["figure4.png", "figure4_present-beliefs.png", "figure4_published-tasks.png"]
 
 
@@ -226,18 +226,18 @@ def test_figure_7_puts_the_families_side_by_side(tmp_path: Path) -> None:
 def test_standing_still_earns_what_the_environment_pays() -> None:
     for env_id in ("LDM-AntGoal-v0", "LDM-AntDir-v0", "LDM-HalfCheetahVel-v0"):
         env = gym.make(env_id)
-        task = task_distribution(env_id)["eval"].tasks[1]
+        task = EnvSource(env_id).facts().distribution["eval"].tasks[1]
         env.reset(seed=0, options={"task": task})
         total, done = 0.0, False
         while not done:
             _, reward, terminated, truncated, _ = env.step(np.zeros(env.action_space.shape))
             total, done = total + float(reward), terminated or truncated
-        found = standing_returns(env_id, task[None])
+        found = standing_returns(EnvSource(env_id), task[None])
         # It settles first; before MuJoCo 3.14 the Ant does so up to half a metre from its start.
         settled = Version(mujoco.__version__) >= Version("3.14")
         assert found is not None
         assert found[0] == pytest.approx(total, abs=12.0 if settled else 100.0)
-    assert standing_returns(GRID, np.zeros((1, 2))) is None
+    assert standing_returns(EnvSource(GRID), np.zeros((1, 2))) is None
 
 
 def own_values(path: Path, split: str, episode: int) -> np.ndarray:

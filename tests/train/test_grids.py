@@ -32,7 +32,7 @@ def test_our_grids_are_the_only_grids_of_our_families(env_id: str) -> None:
 
 def test_a_grid_of_the_users_says_so_and_shows_its_cells() -> None:
     assert Grid.of(EnvSource("foreign_envs:cells")) == Grid((0, 0), (3, 3))
-    assert results_folder._on_grid("foreign_envs:cells")  # has figures of returns per task
+    assert results_folder._on_grid(EnvSource("foreign_envs:cells"))  # figures of returns per task
 
 
 @pytest.mark.parametrize("name", ["counts", "beyond", "plane", "flat"])
@@ -40,7 +40,7 @@ def test_whole_numbers_do_not_make_a_grid(name: str) -> None:
     """Tasks of another meaning or outside, positions between cells, other units."""
     source = EnvSource(f"foreign_envs:{name}")
     assert Grid.of(source) is None and Places.of(source) is None
-    assert not results_folder._on_grid(source.env_id)
+    assert not results_folder._on_grid(source)
 
 
 @pytest.mark.parametrize("name", ["cells", "counts"])
@@ -85,5 +85,5 @@ def test_decoded_goals_of_former_runs_of_no_grid_are_left_out(
     ]
     row = {"env_id": "foreign_envs:counts", **dict.fromkeys(names, "0")}
     write_csv(tmp_path / "decoded_goals.csv", [row])
-    assert results_folder._draw_tables(tmp_path, tmp_path) == []
+    assert results_folder._draw_tables(tmp_path, tmp_path, {}) == []
     assert "decoded goals of foreign_envs:counts are left out" in capsys.readouterr().err

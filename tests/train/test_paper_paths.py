@@ -10,6 +10,7 @@ import pytest
 from tiny_runs import build
 
 from train.common.artifacts import load_artifacts, save_artifacts
+from train.common.env_source import EnvSource
 from train.common.envs import evaluation_tasks
 from train.config.presets import resolve
 from train.persistence.run_folder import RunFolder
@@ -48,7 +49,7 @@ def test_walkers_of_two_runs_share_a_figure(panels: list[Any], tmp_path: Path) -
         row("one", ant, "1.75 0", "0 1 1.75", "0 0 0.25"),
         row("two", ant, "1.75 0", "0 -1", "0 -2"),
     ]
-    plot_paper_paths(rows, tmp_path / "figure8.png", "Figure 8")
+    plot_paper_paths(rows, tmp_path / "figure8.png", "Figure 8", EnvSource(rows[0]["env_id"]))
     assert [axes.get_title().split("\n")[0] for axes in panels] == [
         "method of one",
         "method of two",
@@ -63,7 +64,7 @@ def test_walkers_of_two_runs_share_a_figure(panels: list[Any], tmp_path: Path) -
 def test_runners_are_shown_over_time_with_their_targets(panels: list[Any], tmp_path: Path) -> None:
     cheetah = "LDM-HalfCheetahVel-v0"
     rows = [row("one", cheetah, "1.5", "0 1 2"), row("two", cheetah, "2.5", "0 3 2.5")]
-    plot_paper_paths(rows, tmp_path / "figure8.png", "Figure 8")
+    plot_paper_paths(rows, tmp_path / "figure8.png", "Figure 8", EnvSource(rows[0]["env_id"]))
     assert has(panels[0], [[0, 0.2, 0.4], [0, 1, 2]]) and has(panels[0], [[0, 1], [1.5, 1.5]])
     assert has(panels[1], [[0, 0.2, 0.4], [0, 3, 2.5]]) and has(panels[1], [[0, 1], [2.5, 2.5]])
 

@@ -20,7 +20,8 @@ from tiny_runs import build
 from ldm_wrappers import DirichletMixture, ExpectedReward, PlausibleTasks
 from ldm_wrappers.imagination import ImaginationScheme
 from ldm_wrappers.latent_dynamics import LatentDynamics, LatentDynamicsConfig
-from train.common.envs import evaluation_tasks, task_distribution
+from train.common.env_source import EnvSource
+from train.common.envs import evaluation_tasks
 from train.common.on_policy import OnPolicyLearner as Learner
 from train.config.presets import resolve
 from train.plots.grid import Grid, reward_maps
@@ -250,7 +251,7 @@ def test_walkers_and_runners_are_drawn(env_id: str, tmp_path: Path) -> None:
     built = build(config)
     tasks = evaluation_tasks(config)
     rollout = record(built, tasks.get("eval", tasks["test"]))
-    components = task_distribution(env_id).components  # type: ignore[union-attr]
+    components = EnvSource(env_id).facts().distribution.components
     path = tmp_path / "picture.png"
     if "HalfCheetah" in env_id:
         assert step_seconds(resolve(env_id, "rl2")) == pytest.approx(0.05)

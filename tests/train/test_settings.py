@@ -15,8 +15,9 @@ from ldm_wrappers import PlausibleTasks
 from train.common.command_line import parse, unused_flags
 from train.common.envs import evaluation_tasks
 from train.common.parts import LinearDecay
+from train.config.grouping import override_text
 from train.config.on_policy import OnPolicySettings
-from train.config.presets import resolve
+from train.config.presets import PRESETS, resolve
 from train.config.settings import flattened, known_settings, nested_kinds
 from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
@@ -359,6 +360,11 @@ def test_environments_that_are_not_ours(env_id: str, flags: list[str], tmp_path:
          "--n-mixture-workers --mixture.beta --vae-learning-rate"),
         (SCRIPT, "--method ldm --n-mixture-workers 3 --mixture.beta 2 --seed 1", ""),
         (SCRIPT, "--method rl2 --imagination plausible-tasks", "--imagination"),
+        (SCRIPT, "--method ldm --encoder-features 9 --encoder-reward-size 9",
+         "--encoder-features"),
+        (SCRIPT, "--method ldm --encoder moments --encoder-features 9 --encoder-reward-size 9",
+         "--encoder-reward-size"),
+        (SCRIPT, "--method ldm --preset published-network --encoder-reward-size 9", ""),
         ("train.varibad", "--method varibad --observation-to-heads --no-value-trains-lstm",
          "--observation-to-heads --no-value-trains-lstm"),
         ("train.mier", "--env-id Pendulum-v1 --test-context-steps 9", "--test-context-steps"),
@@ -369,3 +375,25 @@ def test_flags_without_an_effect_are_named(program: str, text: str, expected: st
     said = unused_flags(parse(program, text.split())[0], text.split())
     assert said.rpartition("these settings: ")[2] == expected
     assert bool(said) == bool(expected)
+
+
+def test_another_kind_of_imaginary_tasks_may_come_with_the_likelihood_that_it_needs() -> None:
+    flags = "--env-id LDM-HalfCheetahVel-v0 --imagination plausible-tasks --reward-low -5"
+    config = parse(SCRIPT, [*flags.split(), "--likelihood", "bernoulli", "--reward-high", "0"])[0]
+    assert config.imagination == PlausibleTasks() and config.likelihood == "bernoulli"
+    assert override_text(config) == (
+        "imagination=plausible-tasks likelihood=bernoulli reward_low=-5 reward_high=0"
+    )
+    with pytest.raises(ValueError, match="plausible-tasks needs likelihood bernoulli"):
+        parse(SCRIPT, flags.split())
+
+
+@pytest.mark.parametrize("env_id", list(PRESETS))
+def test_known_task_is_rl2_but_for_what_it_sees(env_id: str) -> None:
+    for preset in PRESETS[env_id]:
+        try:
+            rl2 = resolve(env_id, "rl2", preset)
+        except ValueError:
+            continue  # of other methods only
+        known = resolve(env_id, "known-task", preset)
+        assert dataclasses.replace(known, method="rl2") == rl2, preset

@@ -431,3 +431,22 @@ def test_c5_sigkill_loses_no_trial_and_repeats_none(tmp_path: Path, victim: str)
     interrupted = max(trials, key=lambda trial: len(read_state(out, trial.name).attempts))
     assert run_trial(interrupted, tmp_path / "whole", "cpu") == "finished"
     assert metrics(out, interrupted) == metrics(tmp_path / "whole", interrupted)
+
+
+def test_a_named_sweep_has_a_folder_by_default(capsys: Any) -> None:
+    assert train.sweep.parse(["gridworld"]).out == Path("runs", "gridworld").resolve()
+    with pytest.raises(SystemExit):
+        train.sweep.parse(["--methods", "rl2"])
+    assert "--out is needed" in capsys.readouterr().err
+
+
+def test_a_trial_goes_on_when_settings_that_it_does_not_use_have_changed(tmp_path: Path) -> None:
+    trial = tiny(("rl2",))[0]
+    config = trial.with_run_dir(tmp_path, device="cpu", num_threads=1)
+    train.recurrent_ppo.train(dataclasses.replace(config, total_timesteps=240))
+    folder = train.sweeps.worker.RunFolder.open(config.run_dir)
+    folder.update(config)
+    mixture = dataclasses.replace(config.mixture, beta=2.0)
+    other = dataclasses.replace(trial, config=dataclasses.replace(trial.config, mixture=mixture))
+    assert run_trial(other, tmp_path, "cpu") == "finished"
+    assert read_state(tmp_path, trial.name).error == ""

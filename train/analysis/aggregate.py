@@ -2,13 +2,15 @@
 
 ``runs.csv`` has a row per run, ``curves.csv`` one per run, evaluation, split and episode, and
 ``tasks.csv`` one per run, split, task and episode (first and last), a mean of the last five
-evaluations. :func:`collect` writes them from run folders; everything else reads only them.
+evaluations (of those with adaptation, where only the last ones have it). :func:`collect` writes
+them from run folders; everything else reads only them.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import math
 import sys
 from collections.abc import Iterable
@@ -21,9 +23,10 @@ from numpy.typing import NDArray
 
 from ldm_wrappers.state_file import StateFileError
 from train.analysis.condense import (
-    LAST,
+    adapted_from,
     curve_table,
     evaluations,
+    final_steps,
     format_number,
     read_table,
     run_row,
@@ -38,9 +41,10 @@ from train.analysis.statistics import (
     sample_deviation,
 )
 from train.analysis.tables import write_csv
+from train.common.env_source import EnvSource
 from train.config.old_runs import present_name, with_present_names
 from train.persistence.files import read_csv, require_columns
-from train.persistence.run_folder import RunFolder
+from train.persistence.run_folder import RunFolder, check_module
 
 BUDGET = "total_timesteps"
 _CURVE_COLUMNS = "run timesteps split episode tasks return reached"
@@ -75,6 +79,19 @@ class Run:
         """What the run shares with the other seeds of its group."""
         preset = "" if self.row["preset"] == "default" else self.row["preset"]
         return " ".join(filter(None, [self.row["method"], preset, self.row["overrides"]]))
+
+    @functools.cached_property
+    def source(self) -> EnvSource:
+        """Where its environments come from."""
+        changed: dict[str, Any] = json.loads(self.row.get("environment") or "{}")
+        for name in {"env_kwargs", "observation_keys"} & changed.keys():
+            changed[name] = tuple(changed[name])  # JSON knows lists only
+        return EnvSource(**{"env_id": self.row["env_id"], **changed})
+
+    @property
+    def adapted_from(self) -> int:
+        """Steps from which its evaluations adapt to their tasks; 0: all do, or none."""
+        return int(self.row.get("adapted_from") or 0)
 
     @property
     def last_episode(self) -> int:
@@ -152,7 +169,8 @@ def collect(runs: Iterable[tuple[str, RunFolder]], out: Path) -> list[Path]:
             )
         tables["runs"].append({"run": name, **row})
         tables["curves"] += [{"run": name, **row} for row in text_rows(curve_table(table))]
-        tables["tasks"] += [{"run": name, **row} for row in text_rows(task_table(table))]
+        final = task_table(table, adapted_from(folder.config))
+        tables["tasks"] += [{"run": name, **row} for row in text_rows(final)]
     if not tables["runs"]:
         raise ValueError("none of the runs has been evaluated yet")
     return [write_csv(out / f"{name}.csv", rows) for name, rows in tables.items()]
@@ -171,7 +189,11 @@ def read_runs(folder: Path) -> list[Run]:
         rows = [_with_present_names(row) for row in read_csv(folder / "runs.csv")]
         for row in rows[:1]:
             require_columns(folder / "runs.csv", row, _RUN_COLUMNS)
+        for row in rows:
+            check_module(row["env_id"])
         return [Run(row, tables[row["run"]]) for row in rows]
+    except ValueError as error:
+        raise StateFileError(f"{folder / 'runs.csv'}: {error}") from None
     except (KeyError, TypeError) as error:
         raise StateFileError(f"the results of {folder} are damaged: {error!r}") from None
 
@@ -180,6 +202,12 @@ def _with_present_names(row: dict[str, str]) -> dict[str, str]:
     pairs = (pair.partition("=") for pair in row["overrides"].split())
     overrides = " ".join(f"{present_name(name)}{rest}{value}" for name, rest, value in pairs)
     return {**with_present_names(row), "overrides": overrides}
+
+
+def common_source(runs: Iterable[Run]) -> EnvSource | None:
+    """Where the environments of all runs come from; ``None`` if it is not one place."""
+    sources = {run.source for run in runs}
+    return sources.pop() if len(sources) == 1 else None
 
 
 def groups(runs: Iterable[Run]) -> dict[str, list[Run]]:
@@ -234,9 +262,13 @@ def at_common_steps(curves: list[pd.Series[float]]) -> list[pd.Series[float]]:
 def final_scores(
     runs: list[Run], split: str, episode: int, *, missed: bool = False
 ) -> NDArray[np.float64]:
-    """Per run, the mean of its last five evaluations."""
-    curves = [run.curve(split, episode, missed=missed) for run in runs]
-    return np.array([curve.to_numpy()[-LAST:].mean() for curve in curves if len(curve)])
+    """Per run, the mean of its last five evaluations, of those where the method adapts."""
+    scores = []
+    for run in runs:
+        curve = run.curve(split, episode, missed=missed)
+        if len(curve):
+            scores.append(curve[final_steps(curve.index, run.adapted_from)].mean())
+    return np.array(scores)
 
 
 def summary_rows(runs: list[Run]) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from train.analysis.condense import format_number
+from train.analysis.condense import evaluations, format_number
 from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
 
@@ -22,14 +22,18 @@ def belief_rows(name: str, folder: RunFolder) -> list[dict[str, Any]]:
     dropout in the decoder. No rows for methods without a VAE.
     """
     found: list[tuple[int, str, str, float]] = []
+    table = evaluations(folder)
+    steps = sorted(table["timesteps"].unique().tolist()) if len(table) else []
     for row in read_csv(folder.metrics) if folder.metrics.exists() else []:
+        logged = int(row["timesteps"])  # some iterations after the evaluation, in older runs
+        evaluated = max((step for step in steps if step <= logged), default=logged)
         for column, value in row.items():
             split, middle, rest = column.removeprefix("eval/").partition("_reward_error")
             if column.startswith("eval/") and middle and value:
-                found.append((int(row["timesteps"]), split, middle[1:] + rest, float(value)))
+                found.append((evaluated, split, middle[1:] + rest, float(value)))
     if folder.decoded_goals.exists() and folder.decoded_goals.stat().st_size:
-        table = pd.read_csv(folder.decoded_goals, dtype={"task": str, "rewards": str})
-        means = table.groupby(["timesteps", "split", "dropout"], sort=False)["distance"].mean()
+        goals = pd.read_csv(folder.decoded_goals, dtype={"task": str, "rewards": str})
+        means = goals.groupby(["timesteps", "split", "dropout"], sort=False)["distance"].mean()
         found += [
             (int(step), str(split), "goal_distance" + _WITH * int(dropout), float(value))
             for (step, split, dropout), value in means.items()

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from ldm_wrappers.state_file import StateFileError
+from train.common.env_source import EnvSource
 from train.config.grouping import group_text
+from train.config.settings import RunSettings
 from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
 
@@ -62,9 +67,31 @@ def curve_table(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({**columns, "reached": reached.round()}).reset_index()
 
 
-def task_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Per split and task, at the first and the last episode, means of the last evaluations."""
-    steps = sorted(table["timesteps"].unique())[-LAST:]
+def adapted_from(config: RunSettings) -> int:
+    """Steps from which evaluations adapt to their tasks as the method does; 0: all do.
+
+    MQL and MIER take gradient steps on each test task, which is slow, and may do so near the end
+    of a run only (``adapt_from``).
+    """
+    if not getattr(config, "relabel_updates", 1):
+        return 0
+    return math.ceil(getattr(config, "adapt_from", 0.0) * config.total_timesteps)
+
+
+def final_steps(steps: Iterable[int], adapts_from: int) -> list[int]:
+    """The last five evaluations; those before the method adapts are left out, if others are there.
+
+    Args:
+        steps: Steps of all evaluations of a run.
+        adapts_from: See :func:`adapted_from`.
+    """
+    ordered = sorted(set(steps))
+    return [step for step in ordered if step >= adapts_from][-LAST:] or ordered[-LAST:]
+
+
+def task_table(table: pd.DataFrame, adapts_from: int = 0) -> pd.DataFrame:
+    """Per split and task, at the first and the last episode, means of the final evaluations."""
+    steps = final_steps(table["timesteps"].tolist(), adapts_from)
     shown = table["timesteps"].isin(steps) & table["episode"].isin([1, table["episode"].max()])
     groups = table[shown].groupby(["split", "task", "episode"], sort=False)
     means = {name: groups[name].agg(_known_mean) for name in ("return", "reached")}
@@ -97,7 +124,17 @@ def run_row(folder: RunFolder, table: pd.DataFrame) -> dict[str, Any]:
         "n_episodes": config.n_episodes,
         "total_timesteps": config.total_timesteps,
         "evaluated_timesteps": int(table["timesteps"].max()),
+        "adapted_from": adapted_from(config) or "",
+        "environment": environment_text(config),
     }
+
+
+def environment_text(config: RunSettings) -> str:
+    """What a run's environments have beside their id, as JSON; empty if nothing."""
+    own = dataclasses.asdict(EnvSource.of(config))
+    usual = dataclasses.asdict(EnvSource(config.env_id))
+    changed = {name: value for name, value in own.items() if value != usual[name]}
+    return json.dumps(changed) if changed else ""
 
 
 def format_number(value: float) -> str:

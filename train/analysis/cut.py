@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from train.analysis.condense import evaluations
+from train.analysis.condense import adapted_from, evaluations
 from train.analysis.tables import write_csv
 from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
@@ -27,7 +27,8 @@ def cut_run(folder: RunFolder, until: int, out: Path) -> RunFolder:
 
     Raises:
         ValueError: The run has not been evaluated at ``until`` steps, or its learning rate falls
-            with its budget, so that a shorter run would have been another one.
+            with its budget, or it adapts to test tasks near its end only, so that a shorter run
+            would have been another one.
     """
     config = folder.config
     if until < 1:
@@ -48,6 +49,12 @@ def cut_run(folder: RunFolder, until: int, out: Path) -> RunFolder:
             f"{folder.path} cannot be cut at {until:,} steps: its learning rate falls from "
             f"{config.lr_decay_start:g} of its {config.total_timesteps:,} steps on; train it again "
             f"with --total-timesteps {until}"
+        )
+    if adapted_from(config) > 0:
+        raise ValueError(
+            f"{folder.path} cannot be cut at {until:,} steps: its evaluations adapt to the tasks "
+            f"from step {adapted_from(config):,} on only (adapt_from={config.adapt_from:g}); train "
+            f"it again with --total-timesteps {until}"
         )
     cut = RunFolder(out, dataclasses.replace(config, total_timesteps=until))
     for source in (folder.evaluations, folder.metrics, folder.decoded_goals):

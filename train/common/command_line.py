@@ -23,7 +23,7 @@ from train.common.guard import WorkerError
 from train.config.grouping import unused_settings
 from train.config.methods import get_method, methods_of, settings_class
 from train.config.old_runs import present_name
-from train.config.presets import PRESETS, resolve
+from train.config.presets import PRESETS, resolve_unchecked
 from train.config.settings import RunSettings, nested_kinds
 from train.persistence.run_folder import RunFolder
 
@@ -59,7 +59,7 @@ def parse(program: str, arguments: list[str] | None = None) -> tuple[RunSettings
     _check_script(chosen.method, program, f"--method {chosen.method}")
     nested = nested_kinds(settings_class(chosen.method))
     kinds, arguments = _kinds(command, nested, arguments)
-    default = resolve(chosen.env_id, chosen.method, chosen.preset, **kinds)
+    default = resolve_unchecked(chosen.env_id, chosen.method, chosen.preset, **kinds)
     if "--method" not in arguments and not any(a.startswith("--method=") for a in arguments):
         arguments = ["--method", chosen.method, *arguments]
     said = io.StringIO()

@@ -17,11 +17,6 @@ from train.common.learner import AnyVectorEnv, Learner
 from train.config.settings import RunSettings
 
 
-def task_distribution(env_id: str) -> Any | None:
-    """The task distribution of an environment, or ``None`` if it has none."""
-    return EnvSource(env_id).facts().distribution
-
-
 def base_env(
     config: RunSettings, num_envs: int, split: str, vectorization: str | None = None
 ) -> AnyVectorEnv:

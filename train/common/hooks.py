@@ -16,7 +16,7 @@ from train.common.evaluation import Evaluator, evaluation_rows, summary
 from train.common.goal_decoder import GoalDecoder
 from train.common.learner import Learner
 from train.common.places import Places
-from train.persistence.files import CsvFile
+from train.persistence.files import CsvFile, read_csv
 
 
 class FiniteCheck:
@@ -65,12 +65,23 @@ class PeriodicEvaluation:
         self._decoder = None if model is None or places is None else GoalDecoder(model, places)
         self.next = learner.config.eval_interval
         self.latest: dict[str, float] = {}
+        self.evaluated_at: int | None = None  # steps, since this process began or resumed
+
+    @property
+    def end_is_missing(self) -> bool:
+        """Whether the learner is at its end, and was not evaluated there: a budget was lowered."""
+        timesteps = self.learner.num_timesteps
+        if timesteps < self.learner.config.total_timesteps:
+            return False
+        rows = read_csv(self.file.path) if self.file.path.exists() else []
+        return not rows or int(rows[-1]["timesteps"]) < timesteps
 
     def __call__(self, iteration: int) -> None:
         config, timesteps = self.learner.config, self.learner.num_timesteps
         if timesteps < min(self.next, config.total_timesteps):
             return
         self.next = (timesteps // config.eval_interval + 1) * config.eval_interval
+        self.evaluated_at = timesteps
         results = self.evaluator.evaluate(self.learner.actor())
         self.file.append(evaluation_rows(timesteps, results))
         if self._decoder is not None:
@@ -98,12 +109,19 @@ class PeriodicEvaluation:
 
 
 class MetricsLog:
-    """Writes a row of metrics.csv, and TensorBoard, every ``log_interval`` iterations."""
+    """Writes a row of metrics.csv, and TensorBoard, every ``log_interval`` iterations.
 
-    def __init__(self, learner: Learner, logger: Logger, file: CsvFile) -> None:
+    An evaluation has a row of its own, at its step.
+    """
+
+    def __init__(
+        self, learner: Learner, logger: Logger, file: CsvFile, evaluation: PeriodicEvaluation
+    ) -> None:
         self.learner = learner
+        self.evaluation = evaluation
         self.logger = logger
         self.file = file
+        self.iteration = 0
         self._count_from(0.0)
 
     def clear(self) -> None:
@@ -115,9 +133,11 @@ class MetricsLog:
         self._last = (seconds, self.learner.num_timesteps)
 
     def __call__(self, iteration: int) -> None:
-        if iteration % self.learner.config.log_interval:
-            return
+        self.iteration = iteration
         timesteps = self.learner.num_timesteps
+        due = iteration % self.learner.config.log_interval == 0
+        if not due and self.evaluation.evaluated_at != timesteps:
+            return
         self.learner.log_statistics()
         values = dict(self.logger.name_to_value)
         elapsed = time.monotonic() - self._start
@@ -134,7 +154,12 @@ class MetricsLog:
         """Values waiting for the next row, where the file ends, and seconds of training so far."""
         waiting = {name: float(value) for name, value in self.logger.name_to_value.items()}
         seconds = time.monotonic() - self._start
-        return {"waiting": waiting, "file": self.file.position(), "seconds": seconds}
+        return {
+            "iteration": self.iteration,
+            "waiting": waiting,
+            "file": self.file.position(),
+            "seconds": seconds,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`, once the learner has been restored."""
@@ -142,6 +167,7 @@ class MetricsLog:
         for name, value in state["waiting"].items():
             self.logger.record(name, value)
         self.file.truncate(*state["file"])
+        self.iteration = state.get("iteration", 0)  # newer than some checkpoints
         self._count_from(state["seconds"])
 
 

@@ -37,6 +37,7 @@ from ldm_wrappers.sb3.saved_state import (
     normalization_state,
 )
 from train.common.callbacks import AfterIteration, FiniteRollouts, MetaEpisodeStatistics
+from train.common.generators import adapt_generators
 from train.common.guard import FiniteCheckWrapper, check_weights
 from train.common.learner import AfterIterationHook, AnyVectorEnv, Learner, PolicyActor
 from train.common.parts import saved_mixture
@@ -261,17 +262,7 @@ class OnPolicyLearner(Learner):
             # imaginary tasks of one's own need not have a generator of PyTorch
             if isinstance(source, torch.Generator) and imagination and "generator" in imagination:
                 pairs.append((source, imagination))
-        changed = False
-        for generator, saved in pairs:
-            own = generator.get_state().cpu().numpy()
-            if np.shape(saved["generator"]) != own.shape:
-                saved["generator"], changed = own, True
-        if changed:
-            print(
-                "warning: the checkpoint was made on another kind of device; latents and dropout "
-                "masks are drawn from new generators",
-                file=sys.stderr,
-            )
+        adapt_generators(pairs)
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ After each whole iteration these run, and their order counts:
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -69,24 +70,28 @@ def train(
         TrainingStopped: Ctrl-C or SIGTERM came; a checkpoint has been written.
         FloatingPointError: Something was not finite; the message says what, where and when.
     """
-    evaluation_batches(config)  # an unknown eval_env_id is refused before there is a folder
+    evaluation_batches(config)  # what cannot be evaluated is refused before there is a folder
     learner = build(config)
-    folder = resume or RunFolder.create(config)
+    with contextlib.ExitStack() as unless_it_begins:
+        unless_it_begins.callback(learner.close)
+        evaluator = Evaluator(learner)
+        unless_it_begins.callback(evaluator.close)
+        folder = resume or RunFolder.create(config)
+        unless_it_begins.pop_all()
     with folder.lock():
         if notice:
             print(f"warning: {notice}", file=sys.stderr)
-        _train(learner, folder, resume is not None)
+        _train(learner, evaluator, folder, resume is not None)
     return folder
 
 
-def _train(learner: Learner, folder: RunFolder, resumed: bool) -> None:
+def _train(learner: Learner, evaluator: Evaluator, folder: RunFolder, resumed: bool) -> None:
     config = learner.config
     logger = Logger(str(folder.path), [TensorBoardOutputFormat(str(folder.tensorboard))])
     learner.set_logger(logger)
-    evaluator = Evaluator(learner)
     files = CsvFile(folder.evaluations), CsvFile(folder.decoded_goals)
     evaluation = PeriodicEvaluation(learner, evaluator, logger, *files)
-    metrics = MetricsLog(learner, logger, CsvFile(folder.metrics))
+    metrics = MetricsLog(learner, logger, CsvFile(folder.metrics), evaluation)
     logs: dict[str, Stateful] = {"evaluation": evaluation, "metrics": metrics}
     checkpoints = Checkpoints(folder, config, learner, logs)
     if resumed:
@@ -125,6 +130,10 @@ def _train(learner: Learner, folder: RunFolder, resumed: bool) -> None:
             with stop.listen():
                 learner.learn(config.total_timesteps, after_iteration)
             checkpoints.save()
+        elif evaluation.end_is_missing:
+            for hook in (evaluation, metrics):
+                hook(metrics.iteration)
+            checkpoints.save()
         save_artifacts(folder, learner)
     except FloatingPointError as error:
         raise FloatingPointError(f"{learner.position()}: {error}; {checkpoints.last()}") from error
@@ -141,6 +150,18 @@ def _check_new_total(config: RunSettings, folder: RunFolder, done: int) -> None:
         raise ValueError(
             f"{folder.path} has trained {done:,} steps already, expected --total-timesteps of "
             f"at least that, got {config.total_timesteps:,}"
+        )
+    adapt_from = getattr(config, "adapt_from", 0.0)
+    if (
+        adapt_from
+        and getattr(config, "relabel_updates", 1)
+        and config.total_timesteps > folder.config.total_timesteps
+    ):
+        print(
+            "warning: evaluations with adaptation stay on the learning curve where the run ended "
+            f"before; those after them have none until {adapt_from:.0%} of "
+            f"{config.total_timesteps:,} steps",
+            file=sys.stderr,
         )
     falls_from = getattr(config, "lr_decay_start", 1.0)
     if falls_from < 1.0:

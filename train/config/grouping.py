@@ -6,7 +6,7 @@ from typing import Any
 
 from ldm_wrappers.latent_dynamics import LatentDynamicsConfig
 from train.config.methods import get_method
-from train.config.presets import resolve
+from train.config.presets import resolve, resolve_unchecked
 from train.config.settings import RunSettings, flattened, nested_kinds
 
 # settings that say where and how a run is made, not what it is
@@ -35,7 +35,8 @@ def overrides(config: RunSettings, ignored: frozenset[str] = IGNORED_IN_GROUPS) 
     own, run = flattened(config.to_dict()), (config.env_id, config.method, config.preset)
     kinds = {name: own[name] for name in nested_kinds(type(config))}
     preset = flattened(resolve(*run).to_dict())
-    usual = {**flattened(resolve(*run, **kinds).to_dict()), **{k: preset[k] for k in kinds}}
+    same_kinds = flattened(resolve_unchecked(*run, **kinds).to_dict())
+    usual = {**same_kinds, **{k: preset[k] for k in kinds}}
     return {k: own[k] for k in own if k not in ignored and own[k] != usual[k]}
 
 
@@ -62,8 +63,12 @@ def unused_settings(config: RunSettings) -> frozenset[str]:
     if not chosen.has_latent_dynamics:
         unused |= set(LatentDynamicsConfig.__dataclass_fields__)
         unused |= {name for name in names if name.startswith("vae_")}
-        if getattr(config, "policy_memory", "lstm") == "encoder":
-            unused -= _OF_THE_POLICY_ENCODER
+    if getattr(config, "encoder", "gru") == "moments":
+        unused |= _OF_THE_POLICY_ENCODER - {"latent_dim"}
+    else:
+        unused |= {"encoder_features", "encoder_projections"}
+    if getattr(config, "policy_memory", "lstm") == "encoder":
+        unused -= _OF_THE_POLICY_ENCODER
     if chosen.observation == "belief":
         unused |= {"lstm_hidden_size", "value_trains_lstm", "truncate_backpropagation"}
         unused |= {"observation_to_heads", "policy_memory"}

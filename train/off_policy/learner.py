@@ -23,6 +23,7 @@ from ldm_wrappers.saved_state import (
 )
 from train.common.env_source import EnvSource
 from train.common.envs import base_env
+from train.common.generators import adapt_generators
 from train.common.guard import FiniteCheckWrapper, check_weights
 from train.common.learner import AfterIterationHook, AnyVectorEnv, Learner, chosen_device
 from train.config.methods import get_method
@@ -232,6 +233,8 @@ class OffPolicyLearner(Learner):
 
     def load_state_dict(self, state: dict[str, Any]) -> bool:
         """Inverse of :meth:`state_dict`; environments need no state."""
+        state_part(state, "generator")
+        adapt_generators([(self.generator, state)])
         self._check(state)
         for name, network in self.networks.items():
             load_weights(network, state["networks"][name], name)

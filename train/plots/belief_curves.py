@@ -81,14 +81,15 @@ def plot_belief_curves(
     return [save(drawing, path), write_csv(path.with_suffix(".csv"), table)]
 
 
-def plot_decoded_goals(rows: list[dict[str, str]], path: Path) -> Path:
+def plot_decoded_goals(rows: list[dict[str, str]], path: Path, source: EnvSource) -> Path:
     """A row per run and decoder, a column per evaluation: a field of rewards, and decoded goals.
 
     Args:
         rows: Rows of decoded_goals.csv, of one environment.
         path: PNG to write.
+        source: Where the environments come from.
     """
-    places = Places.of(EnvSource(rows[0]["env_id"]))
+    places = Places.of(source)
     assert places is not None
     blocks = list(dict.fromkeys((row["run"], row["p_drop"], row["dropout"]) for row in rows))
     most = max(len({r["timesteps"] for r in rows if r["run"] == block[0]}) for block in blocks)

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 
 from ldm_wrappers.state_file import StateFileError
 from train.analysis.condense import evaluations
+from train.common.env_source import EnvSource
 from train.common.envs import evaluation_tasks
 from train.persistence.run_folder import RunFolder
 from train.plots.optimal_returns import optimal_returns
@@ -117,8 +118,9 @@ def plot_missed(axes: Axes, lines: list[tuple[str, Curve, str, str]], unit: floa
 
 def mean_optimal_returns(folder: RunFolder) -> dict[str, float]:
     """Mean optimal return per split, where a formula exists."""
+    source = EnvSource.of(folder.config)
     found = {
-        split: optimal_returns(folder.config.env_id, tasks)
+        split: optimal_returns(source, tasks)
         for split, tasks in evaluation_tasks(folder.config).items()
     }
     return {split: float(best.mean()) for split, best in found.items() if best is not None}

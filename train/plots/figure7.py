@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from train.analysis.aggregate import Run, final_scores, group_curve
+from train.analysis.aggregate import Run, common_source, final_scores, group_curve
 from train.analysis.tables import write_csv
-from train.common.envs import task_distribution
+from train.common.env_source import EnvSource
 from train.plots.optimal_returns import standing_returns
 from train.plots.paper_curves import curve_rows
 from train.plots.style import figure, group_colours, plot_line, save, step_unit, tidy
@@ -46,7 +46,7 @@ def plot_figure7(families: dict[str, dict[str, list[Run]]], path: Path) -> list[
             for name, runs in groups.items():
                 panel_rows = _draw_group(panel, name, runs, split, unit, colours[name])
                 rows += [{"env_id": env_id, **row} for row in panel_rows]
-            still = _standing(env_id, split)
+            still = _standing(common_source(members), split)
             if still is not None:
                 panel.axhline(still, color="#444444", ls=":", lw=1.2)
             panel.set_title(f"{env_id}: {split}", fontsize=9)
@@ -79,10 +79,12 @@ def _draw_group(
     return curve_rows(name, split, episode, False, curve)
 
 
-def _standing(env_id: str, split: str) -> float | None:
-    distribution = task_distribution(env_id)
+def _standing(source: EnvSource | None, split: str) -> float | None:
+    if source is None:
+        return None
+    distribution = source.facts().distribution
     tasks = None if distribution is None else distribution[split].tasks
     if distribution is not None and tasks is None:
         tasks = distribution[split].sample(np.random.default_rng(0), 2000)
-    returns = standing_returns(env_id, tasks)
+    returns = standing_returns(source, tasks)
     return None if returns is None else float(returns.mean())

@@ -27,14 +27,13 @@ def straight_returns(distance: Array, horizon: int, goal: Any, step: Any) -> Arr
     return np.asarray(walking * step + (horizon - walking) * goal)
 
 
-def optimal_returns(env_id: str, tasks: Array | None) -> Array | None:
+def optimal_returns(source: EnvSource, tasks: Array | None) -> Array | None:
     """Best return of one episode per task when the task is known, ``None`` without a formula.
 
     Args:
-        env_id: An id or a function.
+        source: Where the environments come from.
         tasks: float32 (n_tasks, task_dim).
     """
-    source = EnvSource(env_id)
     env = source.make()
     known = isinstance(env.unwrapped, GridNaviEnv)
     horizon = source.facts().horizon
@@ -46,16 +45,15 @@ def optimal_returns(env_id: str, tasks: Array | None) -> Array | None:
     return straight_returns(distance, horizon, GOAL_REWARD, STEP_REWARD)
 
 
-def standing_returns(env_id: str, tasks: Array | None) -> Array | None:
+def standing_returns(source: EnvSource, tasks: Array | None) -> Array | None:
     """Return of one episode per task of a MuJoCo family for never moving, ``None`` for others.
 
     Without actions there are no control costs; an Ant that stands survives, 1 a step.
 
     Args:
-        env_id: An id or a function.
+        source: Where the environments come from.
         tasks: float32 (n_tasks, task_dim).
     """
-    source = EnvSource(env_id)
     env, horizon = source.make(), source.facts().horizon
     env.close()
     if tasks is None or horizon is None:

@@ -8,10 +8,10 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from train.analysis.aggregate import GroupCurve, Run, group_curve
+from train.analysis.aggregate import GroupCurve, Run, common_source, group_curve
 from train.analysis.condense import format_number
 from train.analysis.tables import write_csv
-from train.common.envs import task_distribution
+from train.common.env_source import EnvSource
 from train.plots.optimal_returns import optimal_returns
 from train.plots.style import figure, group_colours, save, step_unit, tidy
 
@@ -36,6 +36,7 @@ def plot_paper_curves(
     """
     example = next(iter(groups.values()))[0]
     env_id = example.row["env_id"]
+    source = common_source(run for runs in groups.values() for run in runs)
     lengths = {name: runs[0].last_episode for name, runs in groups.items()}
     panels: list[Panel] = [(split, False) for split in example.tasks]
     panels += [
@@ -63,7 +64,7 @@ def plot_paper_curves(
         what = "tasks missed" if missed else "return"
         n = example.tasks[split]
         axes[0, column].set_title(f"{split}: {what} ({n} tasks)", fontsize=9)
-        best = None if missed else _mean_optimal_return(env_id, split)
+        best = None if missed else _mean_optimal_return(source, split)
         for row, kind in enumerate(("mean ± standard deviation", "IQM, 95 % interval")):
             if best is not None:
                 axes[row, column].axhline(best, color="#444444", ls="--", lw=1)
@@ -108,10 +109,10 @@ def curve_rows(
     ]
 
 
-def _mean_optimal_return(env_id: str, split: str) -> float | None:
+def _mean_optimal_return(source: EnvSource | None, split: str) -> float | None:
     """Mean best return of a split's tasks when they are known, where a formula exists."""
-    distribution = task_distribution(env_id)
-    if distribution is None:
+    distribution = None if source is None else source.facts().distribution
+    if source is None or distribution is None:
         return None
-    best = optimal_returns(env_id, distribution[split].tasks)
+    best = optimal_returns(source, distribution[split].tasks)
     return None if best is None else float(best.mean())

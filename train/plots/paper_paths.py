@@ -10,7 +10,7 @@ import numpy as np
 
 from train.common.artifacts import load_artifacts
 from train.common.env_source import EnvSource
-from train.common.envs import evaluation_tasks, task_distribution
+from train.common.envs import evaluation_tasks
 from train.config.grouping import group_text
 from train.persistence.run_folder import RunFolder
 from train.plots.rollout import record
@@ -79,16 +79,17 @@ def _tracks(name: str, group: str, folder: RunFolder) -> list[dict[str, Any]]:
     return rows
 
 
-def plot_paper_paths(rows: list[dict[str, str]], path: Path, title: str) -> Path:
+def plot_paper_paths(rows: list[dict[str, str]], path: Path, title: str, source: EnvSource) -> Path:
     """A panel per run: paths and targets of walkers, velocities over time of runners.
 
     Args:
         rows: Rows of paths.csv of one environment and one split.
         path: PNG to write.
         title: Title of the figure.
+        source: Where the environments come from.
     """
     names = list(dict.fromkeys(row["run"] for row in rows))
-    distribution, across = task_distribution(rows[0]["env_id"]), min(_COLUMNS, len(names))
+    distribution, across = source.facts().distribution, min(_COLUMNS, len(names))
     assert distribution is not None
     components, walks = tuple(distribution.components), bool(rows[0]["y"])
     tracks = [np.array([row[k].split() for k in "xy" if row[k]], float) for row in rows]

@@ -10,8 +10,6 @@ import pandas as pd
 
 from train.analysis.aggregate import Run
 from train.analysis.tables import write_csv
-from train.common.env_source import EnvSource
-from train.common.envs import task_distribution
 from train.plots.grid import Grid, outline
 from train.plots.optimal_returns import optimal_returns
 from train.plots.style import figure, save, split_colour
@@ -47,12 +45,12 @@ def plot_paper_tasks(
             }
             for (split, task), row in means.iterrows()
         ]
-    distribution = task_distribution(env_id)
+    distribution = example.source.facts().distribution
     assert distribution is not None
     cells = np.asarray(distribution["all"].tasks)
-    grid = Grid.of(EnvSource(env_id))
+    grid = Grid.of(example.source)
     assert grid is not None
-    best = optimal_returns(env_id, cells)
+    best = optimal_returns(example.source, cells)
     returns = [float(row["return"]) for row in table]
     low, top = (min(returns), max(returns)) if best is None else (-3.0, float(best.max()))
     drawing = figure(3.0 * len(groups) + 1.2, 4.2)

@@ -64,11 +64,12 @@ def plot_results_folder(source: Path, out: Path) -> list[Path]:
         if errors is not None:
             path, title = out / f"reward_error{suffix}.png", f"Beliefs (appendix B, {env_id})"
             written += plot_belief_curves(groups(own), errors, path, title)
-        if compared and standing_returns(env_id, np.zeros((1, 2))) is not None:
+        if compared and standing_returns(own[0].source, np.zeros((1, 2))) is not None:
             families[env_id] = compared
     if len(families) > 1:
         written += plot_figure7(families, out / "figure7.png")
-    return written + _draw_tables(source, out)
+    sources = {run.row["env_id"]: run.source for run in reversed(runs)}
+    return written + _draw_tables(source, out, sources)
 
 
 def _draw_ablation(
@@ -83,7 +84,7 @@ def _draw_ablation(
     preset = next(iter(values.values()))[0].row["preset"]
     note = "" if preset == "default" else f", preset {preset}"
     written = plot_paper_curves(values, out / f"{name}{end}.png", title + note)
-    if _on_grid(env_id):
+    if _on_grid(next(iter(values.values()))[0].source):
         path, title = out / f"{name}{end}_tasks.png", f"Return per task: {title}{note}"
         if setting == "beta" and "Extrapolation" in env_id:
             path = out / f"figure6{end.removeprefix(_suffix(env_id))}.png"
@@ -92,21 +93,23 @@ def _draw_ablation(
     return written
 
 
-def _draw_tables(source: Path, out: Path) -> list[Path]:
+def _draw_tables(source: Path, out: Path, sources: dict[str, EnvSource]) -> list[Path]:
     """Figures of what runs were asked when they were collected: mixtures, goals, paths."""
     written = []
     for preset, rows in _parts(source / "mixtures.csv", "preset"):
         end = "" if preset in ("", "default") else f"_{preset}"
         written.append(plot_paper_maps(rows, out / f"figure4{end}.png"))
     for env_id, rows in _parts(source / "decoded_goals.csv", "env_id"):
-        if Places.of(EnvSource(env_id)) is None:  # former runs took more families for grids
+        env_source = sources.get(env_id, EnvSource(env_id))
+        if Places.of(env_source) is None:  # former runs took more families for grids
             print(
                 f"warning: decoded goals of {env_id} are left out: its tasks are not goals at "
                 "places of its observation",
                 file=sys.stderr,
             )
             continue
-        written.append(plot_decoded_goals(rows, out / f"decoded_goals{_suffix(env_id)}.png"))
+        path = out / f"decoded_goals{_suffix(env_id)}.png"
+        written.append(plot_decoded_goals(rows, path, env_source))
     for env_id, rows in _parts(source / "paths.csv", "env_id"):
         splits = list(dict.fromkeys(row["split"] for row in rows))
         held_out = next((s for s in ("eval", "test") if s in splits), splits[-1])
@@ -116,7 +119,9 @@ def _draw_tables(source: Path, out: Path) -> list[Path]:
         ):
             path, title = out / f"{name}{_suffix(env_id)}.png", f"{figure}: {split} tasks"
             own = [row for row in rows if row["split"] == split]
-            written.append(plot_paper_paths(own, path, f"{title} of {env_id}, last episode"))
+            title = f"{title} of {env_id}, last episode"
+            env_source = sources.get(env_id, EnvSource(env_id))
+            written.append(plot_paper_paths(own, path, title, env_source))
     return written
 
 
@@ -135,6 +140,6 @@ def _suffix(env_id: str) -> str:
     return "_" + file_name(env_id.removeprefix("LDM-").removesuffix("-v0"))
 
 
-def _on_grid(env_id: str) -> bool:
+def _on_grid(source: EnvSource) -> bool:
     """Whether the tasks are cells of a grid."""
-    return Grid.of(EnvSource(env_id)) is not None
+    return Grid.of(source) is not None

@@ -120,6 +120,12 @@ def run_so_far(config: RunSettings) -> RunFolder | None:
     return folder
 
 
+def _continued(config: RunSettings, begun: RunFolder) -> RunSettings:
+    """Settings of a run that was begun before: unused ones keep their values, as checkpoints do."""
+    where = {name: getattr(config, name) for name in WHERE_NOT_WHAT}
+    return dataclasses.replace(begun.config, **where)
+
+
 def run_trial(trial: Trial, out: Path, device: str = "auto", num_threads: int = 1) -> str:
     """Train a trial, from its last checkpoint if there is one; a finished one is left alone.
 
@@ -152,7 +158,8 @@ def run_trial(trial: Trial, out: Path, device: str = "auto", num_threads: int = 
             contextlib.redirect_stderr(log),
         ):
             try:
-                script.train(config, run_so_far(config))
+                begun = run_so_far(config)
+                script.train(config if begun is None else _continued(config, begun), begun)
                 state.finished = time.time()
             except TrainingStopped:
                 raise

@@ -14,6 +14,7 @@ from fault_runs import assert_same_run
 from line_env import Line
 from toy_runs import settings
 
+from ldm_wrappers.state_file import load_state, save_state
 from train import evaluate
 from train.common import hooks
 from train.common.artifacts import load_artifacts
@@ -165,3 +166,21 @@ def test_a_run_without_a_gradient_step_says_so(
         == 0
     )
     assert "gradient step" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_checkpoint_of_another_kind_of_device_goes_on_with_new_generators(
+    method: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = importlib.import_module(get_method(method).script)
+    config = settings(method, updates_per_step=0.1)
+    learner, other = script.build(config), script.build(config)
+    save_state(tmp_path / "state.safetensors", learner.state_dict())
+    state = load_state(tmp_path / "state.safetensors")
+    state["generator"] = np.zeros(16, np.uint8)  # the size of a CUDA generator's
+    own = other.generator.get_state().clone()
+    assert other.load_state_dict(state)
+    assert bool((other.generator.get_state() == own).all())
+    assert "another kind of device" in capsys.readouterr().err
+    learner.close()
+    other.close()

@@ -50,6 +50,32 @@ def resolve(env_id: str, method_name: str, preset: str = "default", **changes: A
     Raises:
         ValueError: Unknown method, preset or setting, or a value that does not fit.
     """
+    settings, values, _ = _resolved(env_id, method_name, preset, changes)
+    return settings(**values)
+
+
+def resolve_unchecked(
+    env_id: str, method_name: str, preset: str = "default", **changes: Any
+) -> Any:
+    """As :func:`resolve`, without looking whether the values fit each other.
+
+    For defaults that are changed further: plausible tasks with a preset's Gaussian likelihood, say,
+    which is about to become another one.
+
+    Raises:
+        ValueError: Unknown method, preset or setting.
+    """
+    settings, values, defaults = _resolved(env_id, method_name, preset, changes)
+    made = object.__new__(settings)
+    for name, value in {**defaults, **values}.items():
+        object.__setattr__(made, name, value)
+    return made
+
+
+def _resolved(
+    env_id: str, method_name: str, preset: str, changes: dict[str, Any]
+) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    """The class of settings, the values of a preset with changes, and the class's defaults."""
     settings = settings_class(method_name)
     values = {
         **_preset_values(env_id, get_method(method_name), preset),
@@ -71,7 +97,7 @@ def resolve(env_id: str, method_name: str, preset: str = "default", **changes: A
             values[outer] = _of_kind(settings, outer, changes[name], before)
         else:
             values[outer] = changes[name]
-    return settings(**values)
+    return settings, values, defaults
 
 
 def _preset_values(env_id: str, method: Method, name: str) -> dict[str, Any]:

@@ -63,7 +63,7 @@ MOMENTS: dict[str, Any] = {
     "vae_ema_decay": 0.98,
     "vae_max_grad_norm": 1.0,
 }
-_RL2_METHODS = ("ldm", "rl2", "mixreg", "oracle-rl2")
+_RL2_METHODS = ("ldm", "rl2", "known-task", "mixreg", "oracle-rl2")
 
 
 def paper_methods(varibad: dict[str, Any], **recurrent: Any) -> dict[str, dict[str, Any]]:
