@@ -6,7 +6,6 @@ whatever a foreign environment takes (numbers, arrays, strings, objects) to such
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,7 +18,9 @@ Tasks = Mapping[str, TaskSet | Iterable[Any]]
 
 
 class UnionTaskSet(TaskSet):
-    """The union of several task sets; each of them is equally likely to be sampled from.
+    """The union of several task sets.
+
+    Finite sets are sampled from uniformly over all tasks; otherwise each set is equally likely.
 
     Args:
         sets: At least one task set, all of one `task_dim`.
@@ -31,14 +32,17 @@ class UnionTaskSet(TaskSet):
             raise ValueError(f"Expected task sets of one task_dim, got {sorted(dims)}")
         self._sets = tuple(sets)
         self.task_dim = dims.pop()
+        rows = [one.tasks for one in sets]
+        finite = [array for array in rows if array is not None]
+        self._rows = np.unique(np.concatenate(finite), axis=0) if len(finite) == len(rows) else None
 
     @property
     def tasks(self) -> FloatArray | None:
-        rows = [one.tasks for one in self._sets]
-        finite = [array for array in rows if array is not None]
-        return np.unique(np.concatenate(finite), axis=0) if len(finite) == len(rows) else None
+        return None if self._rows is None else self._rows.copy()
 
     def sample(self, rng: np.random.Generator, n: int) -> FloatArray:
+        if self._rows is not None:
+            return self._rows[rng.integers(len(self._rows), size=n)]
         which = rng.integers(len(self._sets), size=n)
         rows = np.empty((n, self.task_dim), np.float32)
         for index, one in enumerate(self._sets):
@@ -112,7 +116,7 @@ class TaskTable:
         """What the environment is given for a task vector of the set "all".
 
         Listed tasks are returned as they were listed: arrays, lists and dicts as copies, since
-        an environment may change what it is given. A task of a `TaskSet` is a float where
+        an environment may change what it is given in place. A task of a `TaskSet` is a float where
         `task_dim` is 1, else a float32 array (task_dim,).
         """
         if self._objects:
@@ -122,8 +126,17 @@ class TaskTable:
 
 
 def _copied(task: Any) -> Any:
-    """A copy of a task that can be changed in place, else the task itself."""
-    return copy.deepcopy(task) if isinstance(task, (np.ndarray, list, dict, set)) else task
+    """A task with copies of its arrays, lists and dicts, which can be changed in place.
+
+    Other objects are handed on as they are: their owner knows what a copy of them means.
+    """
+    if isinstance(task, np.ndarray):
+        return task.copy()
+    if isinstance(task, dict):
+        return {name: _copied(value) for name, value in task.items()}
+    if type(task) in (list, tuple):
+        return type(task)(_copied(value) for value in task)
+    return task
 
 
 def _listed(name: str, tasks: Any) -> list[Any]:

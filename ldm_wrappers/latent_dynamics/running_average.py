@@ -22,7 +22,7 @@ class RunningAverage:
         self.rate = rate
         self._shown = dict(model.named_parameters())
         self._single = self._copies()
-        self._average = self._copies()
+        self._average: dict[str, torch.Tensor] | None = self._copies()  # None: what is shown next
 
     def _copies(self) -> dict[str, torch.Tensor]:
         return {name: value.detach().clone() for name, value in self._shown.items()}
@@ -38,10 +38,10 @@ class RunningAverage:
 
         Weights that were loaded into the model since the last time are trained from then on.
         """
-        shown = self._copies()
-        if any(not torch.equal(shown[name], old) for name, old in self._average.items()):
-            self._single = shown
-        self._average = self._copies()
+        shown, before = self._copies(), self._average
+        if before is not None and any(not torch.equal(shown[n], old) for n, old in before.items()):
+            self._single = self._copies()
+        self._average = shown
         self._show(self._single)
         try:
             yield
@@ -53,6 +53,7 @@ class RunningAverage:
     def add(self, n_updates: int) -> None:
         """Take in the model's weights, which ``n_updates`` updates have made."""
         rate = min(self.rate, (1 + n_updates) / (10 + n_updates))
+        assert self._average is not None  # inside single_weights
         for name, parameter in self._shown.items():
             self._average[name].lerp_(parameter, 1.0 - rate)
 
@@ -61,7 +62,7 @@ class RunningAverage:
         return {name: value.clone() for name, value in self._single.items()}
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        """Inverse of :meth:`state_dict`, once the model has the average."""
-        self._average = self._copies()
+        """Inverse of :meth:`state_dict`; the average is loaded into the model, before or after."""
+        self._average = None
         for name, value in self._single.items():
             value.copy_(state[name])

@@ -170,7 +170,7 @@ class LatentDynamicsTrainer:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Inverse of :meth:`state_dict`; the model's own weights are loaded before.
+        """Inverse of :meth:`state_dict`.
 
         Raises:
             ValueError: The generator is one of another kind of device; nothing has changed then.

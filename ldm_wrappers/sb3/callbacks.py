@@ -18,9 +18,11 @@ from stable_baselines3.common.vec_env import (
 )
 
 from ldm_wrappers.arguments import check_integer
+from ldm_wrappers.belief_observation import (
+    BeliefObservationWrapper as ScalarBeliefObservationWrapper,
+)
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamicsTrainer
 from ldm_wrappers.sb3.normalize import NormalizeWithRealReturns
-from ldm_wrappers.sb3.vec_env import VectorEnvAdapter
 from ldm_wrappers.vector import BeliefObservationWrapper, ImaginaryRewardWrapper
 
 
@@ -130,10 +132,13 @@ def belief_trackers(vec_env: VecEnv) -> list[BeliefTracker]:
     return _trackers(vec_env.unwrapped)
 
 
-def _trackers(env: Any) -> list[BeliefTracker]:
+def _trackers(env: Any, *, inside: bool = False) -> list[BeliefTracker]:
+    """Of a chain; with ``inside`` those around the single environments of a batch, too."""
     layer, found = env, []
     while layer is not None:
         tracker = vars(layer).get("tracker")
+        for one in vars(layer).get("envs", ()) if inside else ():
+            found += _trackers(one)
         if isinstance(tracker, BeliefTracker):
             found.append(tracker)
         layer = vars(layer).get("env")
@@ -142,8 +147,7 @@ def _trackers(env: Any) -> list[BeliefTracker]:
 
 def warn_of_idle_training(vec_env: VecEnv, trainer: LatentDynamicsTrainer) -> None:
     """Warn where no worker feeds the trainer's buffer, or none uses the model that it trains."""
-    inner = getattr(vec_env.unwrapped, "envs", [])
-    trackers = [*belief_trackers(vec_env), *(t for env in inner for t in _trackers(env))]
+    trackers = _trackers(vec_env.unwrapped, inside=True)
     if not trackers:  # workers in processes of their own, or no wrapper of this package
         return
     if not len(trainer.buffer) and all(one.buffer is not trainer.buffer for one in trackers):
@@ -189,27 +193,43 @@ def _normal_workers(vec_env: VecEnv) -> int:
 def show_newest_beliefs(algorithm: BaseAlgorithm) -> None:
     """Bring the observation that a rollout begins with up to date, once the VAE has been trained.
 
-    stable-baselines3 keeps it from the end of the last rollout, with a belief of older weights. A
-    ``VecEnvWrapper`` that keeps more than statistics, such as ``VecFrameStack``, is a warning.
+    stable-baselines3 keeps it from the end of the last rollout, with a belief of older weights.
+    Where a wrapper around ``BeliefObservationWrapper`` changes what is shown, it stays as it is,
+    with a warning; ``VecNormalize``, ``VecMonitor`` and ``VecCheckNan`` are known.
     """
     layer: Any = algorithm.get_env()
     layers: list[VecEnvWrapper] = []
     while isinstance(layer, VecEnvWrapper):
         layers.append(layer)
         layer = layer.venv
-    if not isinstance(layer, VectorEnvAdapter):
+    known = (VecNormalize, VecMonitor, VecCheckNan)
+    others = [type(outer).__name__ for outer in layers if not isinstance(outer, known)]
+    inner, belief = getattr(layer, "env", None), _belief_layer(layer)
+    if belief is None:
         return
-    if not isinstance(layer.env, BeliefObservationWrapper):
+    if belief is not inner:
+        others.append(type(layer if inner is None else inner).__name__)
+    if others or not isinstance(inner, BeliefObservationWrapper):
+        warnings.warn(
+            f"{others[0]} shows a belief of former weights at the start of each rollout. Expected "
+            "VectorEnvAdapter directly around the vector BeliefObservationWrapper, and nothing but "
+            "VecNormalize, VecMonitor and VecCheckNan around that",
+            stacklevel=2,
+        )
         return
-    shown: Any = layer.env.current_observations()
+    shown: Any = inner.current_observations()
     for outer in reversed(layers):
         if isinstance(outer, VecNormalize):
             shown = outer.normalize_obs(shown)
-        elif not isinstance(outer, (VecMonitor, VecCheckNan)):
-            warnings.warn(
-                f"{type(outer).__name__} shows a belief of former weights at the start of each "
-                "rollout: VecNormalize, VecMonitor and VecCheckNan do not",
-                stacklevel=2,
-            )
-            return
     algorithm._last_obs = shown
+
+
+def _belief_layer(layer: Any) -> Any:
+    """The wrapper of a chain that shows beliefs, also one around a single environment."""
+    while layer is not None:
+        if isinstance(layer, (BeliefObservationWrapper, ScalarBeliefObservationWrapper)):
+            return layer
+        for one in vars(layer).get("envs", ()):
+            return _belief_layer(one)
+        layer = vars(layer).get("env")
+    return None

@@ -15,6 +15,7 @@ from ldm_wrappers.task_protocol import TaskWatch, check_pinned_rows, env_name, t
 from ldm_wrappers.vector.infos import (
     BoolArray,
     clear_rows,
+    copied_arrays,
     merge_rows,
     require_autoreset_mode,
     to_object_array,
@@ -130,6 +131,7 @@ class MultiEpisodeWrapper(VectorWrapper):
         drawn = not options or not {"task", "keep_task"} & options.keys()
         seeds = worker_seeds(seed, self.num_envs)
         observations, infos = reset_rows(self.env, seeds, options)
+        observations = observations.copy()
         self._begin(mask)
         self._remaining[mask] = 0  # only a reset of all staggers again
         if mask.all():
@@ -153,6 +155,7 @@ class MultiEpisodeWrapper(VectorWrapper):
         ended = terminations | truncations | early
         self._inner_limits = np.zeros(self.num_envs, bool)
         if not ended.any():
+            observations = observations.copy()
             return observations, rewards, terminations, truncations, self._position(infos, ended)
 
         last = (terminations | truncations) & (self._episode == self.n_episodes - 1)
@@ -163,6 +166,7 @@ class MultiEpisodeWrapper(VectorWrapper):
         self._inner_limits = inner & truncations & ~terminations
         self._watch_inside(ended, infos)
         self._episode[inner] += 1
+        infos = copied_arrays(infos)
         shown = next_obs
         if inner.any():
             options = {"reset_mask": inner.copy(), "keep_task": True}

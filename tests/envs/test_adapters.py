@@ -289,6 +289,19 @@ def test_an_environment_that_moves_its_goal_does_not_move_the_task() -> None:
     assert env.step(0)[1] == 3.0
 
 
+def test_tasks_that_hold_arrays_are_copied_and_other_objects_are_not() -> None:
+    tasks = [{"goal": np.ones(2), "engine": np}, {"goal": np.zeros(2), "engine": np}]
+    table = TaskTable({"train": [*tasks, (np.ones(3), "right")]})
+    vectors = table.distribution["train"].tasks
+    assert vectors is not None
+    first, _, pair = (table.task(row) for row in vectors)
+    first["goal"] += 1.0
+    pair[0][:] = 5.0
+    np.testing.assert_array_equal(table.task(vectors[0])["goal"], 1.0)
+    np.testing.assert_array_equal(table.task(vectors[2])[0], 1.0)
+    assert table.task(vectors[0])["engine"] is np
+
+
 def test_listed_tasks_are_met_exactly_in_every_split() -> None:
     env = TaskMethodWrapper(Pushed(), {"train": [1.0, 2.0], "test": [3.0]})
     env.reset(options={"task": [2.0]})
@@ -315,6 +328,10 @@ def test_all_keeps_periods_and_tolerances_of_the_splits() -> None:
     every = coarse.distribution["all"]
     assert every.contains([2 * np.pi]) and every.contains([3.4]) and not every.contains([1.0])
     np.testing.assert_array_equal(every.tasks, [[0.0], [3.0]])
+    many = FiniteTaskSet(np.arange(50.0)[:, None])
+    table = TaskTable({"train": many, "test": FiniteTaskSet([[70.0], [71.0]], tolerance=0.5)})
+    drawn = table.distribution["all"].sample(np.random.default_rng(0), 2000)
+    assert 0.02 < (drawn >= 70).mean() < 0.06  # 2 of 52 tasks
 
 
 def test_the_choice_of_tasks_shares_no_stream_with_imaginary_tasks() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from train.common.env_source import EnvSource
 from train.config.presets import resolve
 from train.persistence.files import read_csv, write_json
 from train.persistence.run_folder import RunFolder
+from train.plots import results_folder
 from train.plots.paper_curves import _mean_optimal_return
 
 
@@ -67,7 +70,10 @@ def test_a_run_that_is_ended_early_is_evaluated_there_once(
     assert not (run / "evaluations.csv").exists()
     for _ in range(2):  # as the message says that refuses fewer steps
         assert main(["--resume", str(run), "--total-timesteps", "480"]) == 0
-        assert steps(run / "evaluations.csv") == [480] == steps(run / "metrics.csv")[-1:]
+        assert steps(run / "evaluations.csv") == [480]
+        assert [row["timesteps"] for row in read_csv(run / "metrics.csv")] == ["480"]
+        assert read_csv(run / "metrics.csv")[0].items() >= {"iteration": "1"}.items()
+        assert {"eval/train_return", "train/loss"} <= set(read_csv(run / "metrics.csv")[0])
         keys = [
             (row["split"], row["task"], row["episode"]) for row in read_csv(run / "evaluations.csv")
         ]
@@ -160,3 +166,28 @@ def test_tables_from_a_stranger_import_nothing(tmp_path: Path) -> None:
     write_csv(tmp_path / "runs.csv", [{**row, "env_id": "evil:make"} for row in rows])
     with pytest.raises(StateFileError, match="would import the module 'evil'"):
         read_runs(tmp_path)
+    named = {**rows[0], "environment": json.dumps({"env_id": "evil:make", "max_episode_steps": 9})}
+    write_csv(tmp_path / "runs.csv", [named])
+    assert read_runs(tmp_path)[0].source == EnvSource("LDM-GridNavi-v0", max_episode_steps=9)
+    for name, columns in results_folder._COLUMNS.items():
+        if "env_id" in columns:
+            write_csv(tmp_path / f"{name}.csv", [dict.fromkeys(columns.split(), "evil:make")])
+            with pytest.raises(ValueError, match="would import the module 'evil'"):
+                results_folder._draw_tables(tmp_path, tmp_path, {})
+            (tmp_path / f"{name}.csv").unlink()
+
+
+@pytest.mark.parametrize(("total", "expected"), [(500, ValueError), (700, None)])
+def test_another_total_of_a_run_that_adapts_late(
+    total: int, expected: type | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = stored(
+        tmp_path / "run", "LDM-AntDir-v0", "mier", RETURNS, total_timesteps=600, adapt_from=1.0
+    )
+    config = dataclasses.replace(folder.config, total_timesteps=total)
+    if expected is not None:
+        with pytest.raises(expected, match="adapts to its tasks from 600 of its 600 steps on"):
+            training._check_new_total(config, folder, 400)
+    else:
+        training._check_new_total(config, folder, 400)
+        assert "have none until step 700" in capsys.readouterr().err

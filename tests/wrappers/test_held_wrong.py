@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +16,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from reference_models import small_model
 from stable_baselines3 import PPO
-from stable_baselines3.common.vec_env import VecFrameStack, VecMonitor, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecMonitor, VecNormalize
 from wrapper_stubs import ScriptedEnv, scripted_vector
 
 from ldm_wrappers import (
@@ -84,22 +85,25 @@ class OwnArrays(VectorEnv[Any, Any, Any]):
         self.action_space = batch_space(self.single_action_space, 2)
         self.state, self.rewards = np.zeros((2, 1), np.float32), np.zeros(2)
         self.terminated, self.truncated = np.zeros(2, bool), np.zeros(2, bool)
+        self.infos = {"is_success": np.zeros(2, bool)}
 
     def reset(self, *, seed: Any = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         rows = (options or {}).get("reset_mask", np.ones(2, bool))
         self.state[rows], self.truncated[rows], self.rewards[rows] = 0.0, False, 0.0
-        return self.state, {}
+        self.infos["is_success"][rows] = False
+        return self.state, self.infos
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         self.state += 1.0
         self.rewards[:] = self.state[:, 0]
         self.truncated[:] = self.state[:, 0] >= 3.0
-        return self.state, self.rewards, self.terminated, self.truncated, {}
+        self.infos["is_success"][:] = self.truncated
+        return self.state, self.rewards, self.terminated, self.truncated, self.infos
 
 
 def test_an_environment_may_reuse_its_arrays_when_it_is_reset() -> None:
     env = vector.MultiEpisodeWrapper(OwnArrays(), 2, check_tasks=False)
-    env.reset()
+    shown = [(0, env.reset()[0])]
     for step in range(1, 7):
         observations, rewards, _, truncations, infos = env.step([0, 0])
         count = (step - 1) % 3 + 1
@@ -107,6 +111,10 @@ def test_an_environment_may_reuse_its_arrays_when_it_is_reset() -> None:
         np.testing.assert_array_equal(infos["next_obs"], count)
         np.testing.assert_array_equal(observations, 0 if count == 3 else count)
         assert truncations.all() == (step == 6)
+        shown.append((0 if count == 3 else count, observations))
+    for count, observations in shown:  # are the caller's, and stay
+        np.testing.assert_array_equal(observations, count)
+    assert infos["final_info"]["is_success"].all()
     np.testing.assert_array_equal(np.stack(list(infos["final_obs"])), 3.0)
     np.testing.assert_array_equal(infos["final_info"]["episode_returns"], 6.0)
 
@@ -188,6 +196,23 @@ def test_loaded_weights_are_trained_from_then_on() -> None:
         torch.testing.assert_close(value, good.get_parameter(name), atol=1e-3, rtol=0.0)
 
 
+@pytest.mark.parametrize("model_first", [True, False])
+def test_a_running_average_is_restored_in_any_order(model_first: bool) -> None:
+    model = small_model(ScriptedEnv((3,)), seed=1)
+    trainer = LatentDynamicsTrainer(model, filled(model), averaging=0.9, seed=3)
+    trainer.update(3)
+    other = small_model(ScriptedEnv((3,)), seed=2)
+    again = LatentDynamicsTrainer(other, filled(other), averaging=0.9, seed=3)
+    parts = copy.deepcopy([model.state_dict(), trainer.state_dict()])
+    pairs = list(zip((other, again), parts, strict=True))
+    for part, state in pairs if model_first else pairs[::-1]:
+        part.load_state_dict(state)
+    again.buffer.load_state_dict(trainer.buffer.state_dict())
+    assert trainer.update(2) == again.update(2)
+    for name, value in model.named_parameters():
+        assert torch.equal(value, other.get_parameter(name))
+
+
 def test_actions_that_no_space_has_are_refused() -> None:
     spec = TransitionSpec.from_spaces(BOX, spaces.MultiDiscrete([2, 3]))
     np.testing.assert_array_equal(spec.actions(np.array([[1, 2]])), [[1.0, 2.0]])
@@ -253,6 +278,26 @@ def test_a_wrapper_that_keeps_former_beliefs_is_told_of() -> None:
     adapter, _ = belief_chain()
     agent = PPO("MlpPolicy", VecFrameStack(adapter, 2), n_steps=4, batch_size=8, device="cpu")
     with pytest.warns(UserWarning, match="VecFrameStack shows a belief of former weights"):
+        show_newest_beliefs(agent)
+
+
+@pytest.mark.parametrize("kind", ["around", "single"])
+def test_beliefs_that_cannot_be_shown_anew_are_told_of(kind: str) -> None:
+    env = vector.MultiEpisodeWrapper(scripted_vector((4,), (4,)), 1)
+    model = small_model(env)
+    if kind == "around":
+        chain: Any = gym.wrappers.vector.RecordEpisodeStatistics(
+            vector.BeliefObservationWrapper(env, model)
+        )
+        vec_env: Any = VectorEnvAdapter(chain)
+    else:
+
+        def one() -> Any:
+            return BeliefObservationWrapper(MultiEpisodeWrapper(ScriptedEnv((4,)), 1), model)
+
+        vec_env = DummyVecEnv([one, one])
+    agent = PPO("MlpPolicy", vec_env, n_steps=4, batch_size=8, device="cpu")
+    with pytest.warns(UserWarning, match="shows a belief of former weights"):
         show_newest_beliefs(agent)
 
 

@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 from ldm_wrappers.state_file import StateFileError
 from train.analysis.condense import (
-    adapted_from,
     curve_table,
     evaluations,
     final_steps,
@@ -86,7 +85,7 @@ class Run:
         changed: dict[str, Any] = json.loads(self.row.get("environment") or "{}")
         for name in {"env_kwargs", "observation_keys"} & changed.keys():
             changed[name] = tuple(changed[name])  # JSON knows lists only
-        return EnvSource(**{"env_id": self.row["env_id"], **changed})
+        return EnvSource(**{**changed, "env_id": self.row["env_id"]})
 
     @property
     def adapted_from(self) -> int:
@@ -169,7 +168,7 @@ def collect(runs: Iterable[tuple[str, RunFolder]], out: Path) -> list[Path]:
             )
         tables["runs"].append({"run": name, **row})
         tables["curves"] += [{"run": name, **row} for row in text_rows(curve_table(table))]
-        final = task_table(table, adapted_from(folder.config))
+        final = task_table(table, folder.config.adapts_from)
         tables["tasks"] += [{"run": name, **row} for row in text_rows(final)]
     if not tables["runs"]:
         raise ValueError("none of the runs has been evaluated yet")
@@ -192,6 +191,8 @@ def read_runs(folder: Path) -> list[Run]:
         for row in rows:
             check_module(row["env_id"])
         return [Run(row, tables[row["run"]]) for row in rows]
+    except StateFileError:
+        raise
     except ValueError as error:
         raise StateFileError(f"{folder / 'runs.csv'}: {error}") from None
     except (KeyError, TypeError) as error:

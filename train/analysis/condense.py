@@ -67,23 +67,12 @@ def curve_table(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({**columns, "reached": reached.round()}).reset_index()
 
 
-def adapted_from(config: RunSettings) -> int:
-    """Steps from which evaluations adapt to their tasks as the method does; 0: all do.
-
-    MQL and MIER take gradient steps on each test task, which is slow, and may do so near the end
-    of a run only (``adapt_from``).
-    """
-    if not getattr(config, "relabel_updates", 1):
-        return 0
-    return math.ceil(getattr(config, "adapt_from", 0.0) * config.total_timesteps)
-
-
 def final_steps(steps: Iterable[int], adapts_from: int) -> list[int]:
     """The last five evaluations; those before the method adapts are left out, if others are there.
 
     Args:
         steps: Steps of all evaluations of a run.
-        adapts_from: See :func:`adapted_from`.
+        adapts_from: See :attr:`~train.config.settings.RunSettings.adapts_from`.
     """
     ordered = sorted(set(steps))
     return [step for step in ordered if step >= adapts_from][-LAST:] or ordered[-LAST:]
@@ -124,7 +113,7 @@ def run_row(folder: RunFolder, table: pd.DataFrame) -> dict[str, Any]:
         "n_episodes": config.n_episodes,
         "total_timesteps": config.total_timesteps,
         "evaluated_timesteps": int(table["timesteps"].max()),
-        "adapted_from": adapted_from(config) or "",
+        "adapted_from": config.adapts_from or "",
         "environment": environment_text(config),
     }
 

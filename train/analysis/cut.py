@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from train.analysis.condense import adapted_from, evaluations
+from train.analysis.condense import evaluations
 from train.analysis.tables import write_csv
 from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
@@ -50,11 +50,11 @@ def cut_run(folder: RunFolder, until: int, out: Path) -> RunFolder:
             f"{config.lr_decay_start:g} of its {config.total_timesteps:,} steps on; train it again "
             f"with --total-timesteps {until}"
         )
-    if adapted_from(config) > 0:
+    if config.adapts_from:
         raise ValueError(
             f"{folder.path} cannot be cut at {until:,} steps: its evaluations adapt to the tasks "
-            f"from step {adapted_from(config):,} on only (adapt_from={config.adapt_from:g}); train "
-            f"it again with --total-timesteps {until}"
+            f"from step {config.adapts_from:,} on only (adapt_from); train it again with "
+            f"--total-timesteps {until}"
         )
     cut = RunFolder(out, dataclasses.replace(config, total_timesteps=until))
     for source in (folder.evaluations, folder.metrics, folder.decoded_goals):

@@ -138,6 +138,20 @@ class MetricsLog:
         due = iteration % self.learner.config.log_interval == 0
         if not due and self.evaluation.evaluated_at != timesteps:
             return
+        self._write({"iteration": iteration, "timesteps": timesteps})
+
+    def complete(self) -> None:
+        """Add an evaluation to the row of this step, if the file ends with that, or write one."""
+        timesteps = self.learner.num_timesteps
+        rows = read_csv(self.file.path) if self.file.path.exists() else []
+        row: dict[str, Any] = {"iteration": self.iteration, "timesteps": timesteps}
+        if rows and int(rows[-1]["timesteps"]) == timesteps:
+            row = {name: value for name, value in rows[-1].items() if value}
+            self.file.truncate(self.file.columns, self.file.n_rows - 1)
+        self._write(row)
+
+    def _write(self, row: dict[str, Any]) -> None:
+        timesteps = self.learner.num_timesteps
         self.learner.log_statistics()
         values = dict(self.logger.name_to_value)
         elapsed = time.monotonic() - self._start
@@ -145,7 +159,6 @@ class MetricsLog:
         self._last = (elapsed, timesteps)
         self.logger.record("time/steps_per_second", rate)
         self.logger.dump(timesteps)
-        row: dict[str, Any] = {"iteration": iteration, "timesteps": timesteps}
         row |= {name: repr(float(value)) for name, value in values.items()}
         times = {"time/seconds": f"{elapsed:.1f}", "time/steps_per_second": f"{rate:.0f}"}
         self.file.append([{**row, **times}])

@@ -131,8 +131,8 @@ def _train(learner: Learner, evaluator: Evaluator, folder: RunFolder, resumed: b
                 learner.learn(config.total_timesteps, after_iteration)
             checkpoints.save()
         elif evaluation.end_is_missing:
-            for hook in (evaluation, metrics):
-                hook(metrics.iteration)
+            evaluation(metrics.iteration)
+            metrics.complete()
             checkpoints.save()
         save_artifacts(folder, learner)
     except FloatingPointError as error:
@@ -151,16 +151,17 @@ def _check_new_total(config: RunSettings, folder: RunFolder, done: int) -> None:
             f"{folder.path} has trained {done:,} steps already, expected --total-timesteps of "
             f"at least that, got {config.total_timesteps:,}"
         )
-    adapt_from = getattr(config, "adapt_from", 0.0)
-    if (
-        adapt_from
-        and getattr(config, "relabel_updates", 1)
-        and config.total_timesteps > folder.config.total_timesteps
-    ):
+    if config.adapts_from and config.total_timesteps < folder.config.total_timesteps:
+        raise ValueError(
+            f"{folder.path} adapts to its tasks from {folder.config.adapts_from:,} of its "
+            f"{folder.config.total_timesteps:,} steps on (adapt_from), and would count evaluations "
+            f"without that; expected at least as many steps, got {config.total_timesteps:,}: train "
+            "it again with fewer"
+        )
+    if config.adapts_from:
         print(
             "warning: evaluations with adaptation stay on the learning curve where the run ended "
-            f"before; those after them have none until {adapt_from:.0%} of "
-            f"{config.total_timesteps:,} steps",
+            f"before; those after them have none until step {config.adapts_from:,}",
             file=sys.stderr,
         )
     falls_from = getattr(config, "lr_decay_start", 1.0)

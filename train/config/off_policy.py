@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Literal
 
 from train.config.settings import RunSettings
@@ -145,6 +146,11 @@ class MqlSettings(OffPolicySettings):
     """Weight λ of the squared distance from the meta-trained weights; None: one minus the
     normalised effective sample size of each batch, as in the paper."""
 
+    @property
+    def adapts_from(self) -> int:
+        """See :attr:`RunSettings.adapts_from`."""
+        return math.ceil(self.adapt_from * self.total_timesteps)
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check(
@@ -203,6 +209,12 @@ class MierSettings(OffPolicySettings):
     """Gradient steps on φ before relabelling; those after context_steps have a rate of 0.001."""
     test_model_updates: int = 100
     """Gradient steps of the model on the test task's transitions before relabelling."""
+
+    @property
+    def adapts_from(self) -> int:
+        """See :attr:`RunSettings.adapts_from`."""
+        share = self.adapt_from if self.relabel_updates else 0.0
+        return math.ceil(share * self.total_timesteps)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -90,6 +90,15 @@ class RunSettings:
     checkpoint_interval: int = 1_000_000
     """Environment steps between checkpoints; one is always written at the end or on Ctrl-C."""
 
+    @property
+    def adapts_from(self) -> int:
+        """Steps from which evaluations adapt to their tasks as the method does; 0: all do, or none.
+
+        MQL and MIER take gradient steps on each test task, which is slow, and may do so near the
+        end of a run only (``adapt_from``).
+        """
+        return 0
+
     def __post_init__(self) -> None:
         get_method(self.method)
         check_types(self)

@@ -15,6 +15,7 @@ from train.analysis.tables import write_csv
 from train.common.env_source import EnvSource
 from train.common.places import Places
 from train.persistence.files import file_name, read_csv, require_columns
+from train.persistence.run_folder import check_module
 from train.plots.belief_curves import plot_belief_curves, plot_decoded_goals
 from train.plots.figure7 import plot_figure7
 from train.plots.grid import Grid
@@ -68,8 +69,7 @@ def plot_results_folder(source: Path, out: Path) -> list[Path]:
             families[env_id] = compared
     if len(families) > 1:
         written += plot_figure7(families, out / "figure7.png")
-    sources = {run.row["env_id"]: run.source for run in reversed(runs)}
-    return written + _draw_tables(source, out, sources)
+    return written + _draw_tables(source, out, {run.name: run.source for run in runs})
 
 
 def _draw_ablation(
@@ -100,7 +100,7 @@ def _draw_tables(source: Path, out: Path, sources: dict[str, EnvSource]) -> list
         end = "" if preset in ("", "default") else f"_{preset}"
         written.append(plot_paper_maps(rows, out / f"figure4{end}.png"))
     for env_id, rows in _parts(source / "decoded_goals.csv", "env_id"):
-        env_source = sources.get(env_id, EnvSource(env_id))
+        env_source = sources.get(rows[0]["run"], EnvSource(env_id))
         if Places.of(env_source) is None:  # former runs took more families for grids
             print(
                 f"warning: decoded goals of {env_id} are left out: its tasks are not goals at "
@@ -120,7 +120,7 @@ def _draw_tables(source: Path, out: Path, sources: dict[str, EnvSource]) -> list
             path, title = out / f"{name}{_suffix(env_id)}.png", f"{figure}: {split} tasks"
             own = [row for row in rows if row["split"] == split]
             title = f"{title} of {env_id}, last episode"
-            env_source = sources.get(env_id, EnvSource(env_id))
+            env_source = sources.get(rows[0]["run"], EnvSource(env_id))
             written.append(plot_paper_paths(own, path, title, env_source))
     return written
 
@@ -130,6 +130,8 @@ def _parts(path: Path, column: str) -> list[tuple[str, list[dict[str, str]]]]:
     rows = read_csv(path) if path.exists() else []
     for row in rows[:1]:
         require_columns(path, row, _COLUMNS[path.stem])
+    for env_id in dict.fromkeys(row.get("env_id", "") for row in rows):
+        check_module(env_id)
     values = dict.fromkeys(row.get(column, "") for row in rows)
     return [(value, [row for row in rows if row.get(column, "") == value]) for value in values]
 
