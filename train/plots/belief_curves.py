@@ -13,7 +13,17 @@ from train.analysis.tables import write_csv
 from train.common.env_source import EnvSource
 from train.common.places import Places
 from train.plots.goal_maps import draw_field
-from train.plots.style import GOAL, TEST, figure, group_colours, plot_line, save, step_unit, tidy
+from train.plots.style import (
+    GOAL,
+    TEST,
+    figure,
+    group_colours,
+    legend_beside,
+    plot_line,
+    save,
+    step_unit,
+    tidy,
+)
 
 _WITH = "_with_dropout"
 _KINDS = {
@@ -77,7 +87,7 @@ def plot_belief_curves(
             tidy(panel)
     drawing.supxlabel(f"{label}; solid: dropout off, dashed: with dropout", fontsize=8)
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    drawing.legend(handles, labels, fontsize=8, loc="outside right upper", title="seeds in ( )")
+    legend_beside(drawing, handles, labels, title="seeds in ( )")
     return [save(drawing, path), write_csv(path.with_suffix(".csv"), table)]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from train.analysis.tables import write_csv
 from train.common.env_source import EnvSource
 from train.plots.optimal_returns import standing_returns
 from train.plots.paper_curves import curve_rows
-from train.plots.style import figure, group_colours, plot_line, save, step_unit, tidy
+from train.plots.style import figure, group_colours, legend_beside, plot_line, save, step_unit, tidy
 
 # converged with other data, or told the task: a line at their final return instead of a curve
 _LINES = ("pearl", "mql", "mier", "known-task")
@@ -55,8 +54,7 @@ def plot_figure7(families: dict[str, dict[str, list[Run]]], path: Path) -> list[
     handles: dict[str, Any] = {}
     for panel in axes.flat:
         handles |= dict(zip(*panel.get_legend_handles_labels()[::-1], strict=True))
-    names = [textwrap.fill(name, 26) for name in handles]
-    drawing.legend(list(handles.values()), names, fontsize=8, loc="outside right upper")
+    legend_beside(drawing, list(handles.values()), list(handles))
     drawing.supxlabel("dashed: final return; dotted: standing still", fontsize=8)
     return [save(drawing, path), write_csv(path.with_suffix(".csv"), rows)]
 

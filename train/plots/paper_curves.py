@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,9 @@ from train.analysis.condense import format_number
 from train.analysis.tables import write_csv
 from train.common.env_source import EnvSource
 from train.plots.optimal_returns import optimal_returns
-from train.plots.style import figure, group_colours, save, step_unit, tidy
+from train.plots.style import figure, group_colours, legend_beside, save, step_unit, tidy
 
 Panel = tuple[str, bool]  # split, and whether it shows tasks missed
-_LABEL_WIDTH = 26
 
 
 def plot_paper_curves(
@@ -73,8 +71,7 @@ def plot_paper_curves(
             tidy(axes[row, column])
         axes[1, column].set_xlabel(label)
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    labels = [textwrap.fill(label, _LABEL_WIDTH) for label in labels]
-    drawing.legend(handles, labels, fontsize=8, loc="outside right upper", title="seeds in ( )")
+    legend_beside(drawing, handles, labels, title="seeds in ( )")
     return [save(drawing, path), write_csv(path.with_suffix(".csv"), rows)]
 
 

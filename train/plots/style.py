@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,14 @@ def group_colours(methods: list[str]) -> list[str]:
 def figure(width: float, height: float) -> Figure:
     """An empty figure of this size in inches; no display and no global state."""
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def legend_beside(
+    drawing: Figure, handles: list[Any], labels: list[str], title: str | None = None
+) -> None:
+    """A legend to the right of all panels; long labels are broken into lines."""
+    broken = [textwrap.fill(label, 26) for label in labels]
+    drawing.legend(handles, broken, fontsize=8, loc="outside right upper", title=title)
 
 
 def save(drawing: Figure, path: Path) -> Path:
