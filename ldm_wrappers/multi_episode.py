@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import Any
 
 import gymnasium as gym
@@ -28,12 +29,35 @@ def require_array_observations(space: spaces.Space[Any]) -> None:
         )
 
 
-def meta_episode_spec(spec: EnvSpec | None, n_episodes: int) -> EnvSpec | None:
-    """A copy of ``spec`` whose ``max_episode_steps`` is that of a meta-episode, N · H."""
+def meta_episode_spec(
+    spec: EnvSpec | None, n_episodes: int, limit: int | None = None
+) -> EnvSpec | None:
+    """A copy of ``spec`` whose ``max_episode_steps`` is that of a meta-episode, N · H.
+
+    Args:
+        spec: Specification of the environment.
+        n_episodes: N.
+        limit: H, where it is not that of ``spec``.
+    """
     spec = copy.deepcopy(spec)
-    if spec is not None and spec.max_episode_steps is not None:
-        spec.max_episode_steps = n_episodes * spec.max_episode_steps
+    if spec is not None and (limit or spec.max_episode_steps) is not None:
+        spec.max_episode_steps = n_episodes * (limit or spec.max_episode_steps or 0)
     return spec
+
+
+def _warn_of_monitor(env: gym.Env[Any, Any]) -> None:
+    """Warn where stable-baselines3's Monitor, or its like, reports inner episodes as whole ones."""
+    layer: Any = env
+    while isinstance(layer, gym.Wrapper):
+        if type(layer).__module__ == "stable_baselines3.common.monitor":
+            warnings.warn(
+                "Monitor inside MultiEpisodeWrapper reports inner episodes: evaluate_policy and "
+                "EvalCallback would take the last one for the whole meta-episode. Put it around: "
+                "Monitor(MultiEpisodeWrapper(env, …)), or VecMonitor around the VecEnv "
+                "(make_vec_env puts its own Monitor inside wrapper_class)",
+                stacklevel=3,
+            )
+        layer = layer.env
 
 
 def _time_limit(max_episode_steps: int) -> WrapperSpec:
@@ -101,6 +125,7 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
             self, n_episodes=n_episodes, finite_horizon=finite_horizon, check_tasks=check_tasks
         )
         super().__init__(env)
+        _warn_of_monitor(env)
         self.n_episodes = n_episodes
         self.finite_horizon = finite_horizon
         self._episode = 0

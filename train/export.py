@@ -18,6 +18,7 @@ if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ldm_wrappers.atomic_file import atomic_path
+from ldm_wrappers.sb3.time_limits import TimeLimitRolloutBuffer
 from train.common.artifacts import load_artifacts
 from train.common.command_line import report_errors
 from train.common.on_policy import OnPolicyLearner
@@ -46,6 +47,10 @@ def export(folder: RunFolder, target: Path) -> list[Path]:
         # a plain number: the schedule of a rate that falls is a class of ours
         learner.algorithm.learning_rate = folder.config.learning_rate
         learner.algorithm._setup_lr_schedule()
+        if isinstance(learner.algorithm.rollout_buffer, TimeLimitRolloutBuffer):
+            # asks the training environment, which would be saved with it
+            learner.algorithm.rollout_buffer_class = None
+            learner.algorithm.rollout_buffer_kwargs = {}
         with atomic_path(target) as temporary, temporary.open("wb") as stream:
             learner.algorithm.save(stream)
         if learner.normalizer is None:

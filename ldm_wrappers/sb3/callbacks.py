@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, ClassVar
 
 import torch
+from gymnasium.wrappers.vector import NormalizeReward
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import (
@@ -40,6 +41,7 @@ class SingleThreadedRollouts(BaseCallback):
 
     n_threads: int
     side_by_side = 1
+    _follows_rollouts = False
     # Outside and inside of the training that runs, or that an exception ended; of the process, as
     # PyTorch's number is.
     _numbers: ClassVar[tuple[int, int] | None] = None
@@ -50,9 +52,16 @@ class SingleThreadedRollouts(BaseCallback):
             self.n_threads = self._numbers[0]
 
     def _on_rollout_start(self) -> None:
+        self._follows_rollouts = True
         self._take(1)
 
     def _on_step(self) -> bool:
+        if not self._follows_rollouts:
+            raise RuntimeError(
+                f"{type(self).__name__} is not told when rollouts begin and end, so it would do "
+                "nothing: expected it to be given to learn() itself, alone or in a list, not "
+                "inside EveryNTimesteps, EvalCallback or another callback"
+            )
         return True
 
     def _on_rollout_end(self) -> None:
@@ -178,6 +187,15 @@ def warn_of_imaginary_statistics(vec_env: VecEnv) -> None:
                 stacklevel=2,
             )
         layer = vars(layer).get("venv")
+    layer = vec_env.unwrapped
+    while layer is not None and not isinstance(layer, ImaginaryRewardWrapper):
+        if isinstance(layer, NormalizeReward) and _normal_workers(vec_env):
+            warnings.warn(
+                "NormalizeReward divides real rewards by a scale that imaginary returns count in; "
+                "ldm_wrappers.sb3.NormalizeWithRealReturns around the VecEnv keeps them out",
+                stacklevel=2,
+            )
+        layer = vars(layer).get("env")
 
 
 def _normal_workers(vec_env: VecEnv) -> int:
@@ -186,8 +204,20 @@ def _normal_workers(vec_env: VecEnv) -> int:
     while layer is not None:
         if isinstance(layer, ImaginaryRewardWrapper):
             return layer.n_normal
+        singles = [_imagines(one) for one in vars(layer).get("envs", ())]
+        if any(singles):
+            return singles.count(False)
         layer = vars(layer).get("env")
     return 0
+
+
+def _imagines(env: Any) -> bool:
+    """Whether the rewards of a single environment are imaginary ones."""
+    while env is not None:
+        if getattr(type(env), "imagines_rewards", False):
+            return True
+        env = vars(env).get("env")
+    return False
 
 
 def show_newest_beliefs(algorithm: BaseAlgorithm) -> None:

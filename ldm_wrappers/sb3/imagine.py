@@ -19,6 +19,7 @@ from ldm_wrappers.latent_dynamics import (
 )
 from ldm_wrappers.sb3.callbacks import LatentDynamicsCallback
 from ldm_wrappers.sb3.vec_env import VectorEnvAdapter
+from ldm_wrappers.step_limit import step_limit
 from ldm_wrappers.vector import ImaginaryRewardWrapper, MultiEpisodeWrapper, RL2ObservationWrapper
 
 
@@ -132,21 +133,12 @@ def _vector_env(env: Any, num_envs: int, limit: int | None) -> VectorEnv[Any, An
 
 
 def _max_episode_steps(env: VectorEnv[Any, Any, Any]) -> int:
-    """H, as a batch of ldm_envs or the specification of its environments says it."""
-    inner: Any = env.unwrapped
-    limits = [getattr(inner, "max_episode_steps", None)]
-    for one in (inner, *getattr(inner, "envs", ())[:1]):
-        limits.append(None if one.spec is None else one.spec.max_episode_steps)
-    layer: Any = inner.envs[0] if hasattr(inner, "envs") else None
-    while isinstance(layer, gym.Wrapper):
-        if isinstance(layer, gym.wrappers.TimeLimit):
-            limits.append(layer._max_episode_steps)
-        layer = layer.env
-    known = [limit for limit in limits if limit]
-    if not known:
+    """H, or an error that says how to give it."""
+    limit = step_limit(env)
+    if limit is None:
         raise ValueError(
             f"{env} declares no max_episode_steps, so meta-episodes have no bound: pass "
             "max_episode_steps, and put gymnasium.wrappers.TimeLimit around each environment of a "
             "vector environment whose episodes do not end by themselves"
         )
-    return int(min(known))
+    return limit

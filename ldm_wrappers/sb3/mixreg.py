@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from sb3_contrib.common.recurrent.type_aliases import RecurrentRolloutBufferSamples, RNNStates
 
 from ldm_wrappers.arguments import check_number
@@ -173,10 +174,8 @@ class MixregRecurrentPPO(SequenceRecurrentPPO):
     def _log_prob(self, samples: RecurrentRolloutBufferSamples) -> torch.Tensor:
         """log π(ã | s̃) of the current policy, padding included."""
         actions = samples.actions
-        if not np.issubdtype(self.action_space.dtype, np.floating):
-            actions = actions.long()
-        if len(self.action_space.shape or ()) == 0:
-            actions = actions.flatten()
+        if isinstance(self.action_space, spaces.Discrete):
+            actions = actions.long().flatten()
         policy: Any = self.policy
         result: torch.Tensor = policy.evaluate_actions(
             samples.observations, actions, samples.lstm_states, samples.episode_starts

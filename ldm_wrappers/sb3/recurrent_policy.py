@@ -74,6 +74,7 @@ class WholeSequenceLstmPolicy(RecurrentActorCriticPolicy):
             "shared_lstm": self.shared_lstm,
             "enable_critic_lstm": self.enable_critic_lstm,
             "lstm_kwargs": self.lstm_kwargs,
+            "share_features_extractor": self.share_features_extractor,
             "value_trains_lstm": self.value_trains_lstm,
             "observation_to_heads": self.observation_to_heads,
         }

@@ -29,7 +29,8 @@ class SequenceRecurrentPPO(RecurrentPPO):
         kwargs: As ``RecurrentPPO``.
 
     Raises:
-        ValueError: ``batch_size`` splits a worker or leaves a smaller minibatch over.
+        ValueError: ``batch_size`` splits a worker or leaves a smaller minibatch over, or actions
+            are squashed.
         TypeError: Dict observations.
     """
 
@@ -60,10 +61,17 @@ class SequenceRecurrentPPO(RecurrentPPO):
         ):
             raise ValueError(
                 f"batch_size must be a multiple of n_steps={self.n_steps} that divides "
-                f"n_steps · n_envs = {total}, got {self.batch_size}"
+                f"n_steps · n_envs = {total}, got {self.batch_size}; batch_size=None takes "
+                "everything at once, also for load(…, env=env, batch_size=None) with another "
+                "number of environments"
             )
         self.seed = check_optional_seed(self.seed)  # Python's random takes no NumPy integers
         super()._setup_model()
+        if self.policy.squash_output:
+            raise ValueError(
+                "squash_output=True is not supported: sb3-contrib's rollouts hand squashed actions "
+                "to the environment unscaled, predict scales them; expected squash_output=False"
+            )
         self.rollout_buffer = self._whole_workers(self.rollout_buffer, SequenceRolloutBuffer)
 
     def _whole_workers(self, stock: Any, kind: type[Buffer], **more: Any) -> Buffer:

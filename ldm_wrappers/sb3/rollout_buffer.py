@@ -89,7 +89,7 @@ class SequenceRolloutBuffer(RecurrentRolloutBuffer):
         """Add one step of all workers, as sb3-contrib's ``collect_rollouts`` calls it."""
         if not self.pos:
             self._initial_states = lstm_states
-        self.observations[self.pos] = obs
+        self.observations[self.pos] = np.reshape(obs, self.observations.shape[1:])
         self.actions[self.pos] = action.reshape((self.n_envs, self.action_dim))
         self.rewards[self.pos] = reward
         self.episode_starts[self.pos] = episode_start

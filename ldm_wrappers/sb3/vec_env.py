@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from stable_baselines3.common.vec_env.base_vec_env import (
     VecEnv,
     VecEnvIndices,
@@ -123,45 +123,113 @@ class VectorEnvAdapter(VecEnv):
         self.env.close()
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """The attribute of the outermost wrapper that has it, once per index."""
-        value = getattr(self._layer_with(attr_name), attr_name)
-        return [value for _ in self._get_indices(indices)]
+        """An attribute of the vector wrappers, or else of each single environment.
+
+        That of the outermost vector wrapper that has it is shared by all workers.
+
+        Raises:
+            AttributeError: None of them has it.
+        """
+        workers = self._get_indices(indices)
+        layer = self._layer_with(attr_name)
+        if layer is not None:
+            return [getattr(layer, attr_name) for _ in workers]
+        values = self._batch(attr_name).get_attr(attr_name)
+        return [values[index] for index in workers]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Set the attribute where :meth:`get_attr` finds it; it is shared by all workers."""
-        if len(list(self._get_indices(indices))) != self.num_envs:
+        """Set an attribute where :meth:`get_attr` finds it.
+
+        A new one is set on the single environments, or on the outermost wrapper of a batch that
+        has none.
+
+        Raises:
+            ValueError: It is new or shared by all workers, and ``indices`` names some.
+        """
+        workers = list(self._get_indices(indices))
+        layer: Any = self._layer_with(attr_name)
+        batch: Any = self.env.unwrapped
+        of_singles = layer is None and isinstance(batch, (SyncVectorEnv, AsyncVectorEnv))
+        if of_singles and len(workers) < self.num_envs:
+            try:
+                values = list(batch.get_attr(attr_name))
+            except AttributeError:
+                raise ValueError(
+                    f"no environment has {attr_name!r} yet, so indices must be None, got "
+                    f"{indices!r}"
+                ) from None
+            for index in workers:
+                values[index] = value
+            batch.set_attr(attr_name, values)
+        elif of_singles:
+            batch.set_attr(attr_name, [value] * self.num_envs)
+        elif len(workers) < self.num_envs:
             raise ValueError(f"{attr_name} is shared by all workers, so indices must be None")
-        setattr(self._layer_with(attr_name, self.env), attr_name, value)
+        else:
+            setattr(self.env if layer is None else layer, attr_name, value)
 
     def env_method(
         self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any
     ) -> list[Any]:
-        """Call a method of the outermost wrapper that has it once, its result once per index."""
-        result = getattr(self._layer_with(method_name), method_name)(*args, **kwargs)
-        return [result for _ in self._get_indices(indices)]
+        """Call a method where :meth:`get_attr` finds it; that of a vector wrapper is called once.
 
-    def _layer_with(self, name: str, default: Any = None) -> Any:
-        """The outermost wrapper with an attribute; Gymnasium's vector wrappers forward none."""
+        Raises:
+            AttributeError: Nothing has it.
+            ValueError: ``indices`` names some of the environments of an ``AsyncVectorEnv``.
+        """
+        workers = list(self._get_indices(indices))
+        layer = self._layer_with(method_name)
+        if layer is not None:
+            result = getattr(layer, method_name)(*args, **kwargs)
+            return [result for _ in workers]
+        batch = self._batch(method_name)
+        if isinstance(batch, SyncVectorEnv):
+            methods = [batch.envs[index].get_wrapper_attr(method_name) for index in workers]
+            return [method(*args, **kwargs) for method in methods]
+        if len(workers) != self.num_envs:
+            raise ValueError(
+                "AsyncVectorEnv calls a method of all its environments, so indices must be None, "
+                f"got {indices!r}"
+            )
+        return list(batch.call(method_name, *args, **kwargs))
+
+    def _layer_with(self, name: str) -> Any:
+        """The outermost vector environment with an attribute; Gymnasium's wrappers forward none."""
         env: Any = self.env
-        while not hasattr(env, name):
-            if not hasattr(env, "env"):
-                if default is not None:
-                    return default
-                raise AttributeError(f"neither {self.env} nor an environment in it has {name!r}")
-            env = env.env
+        while env is not None and not hasattr(env, name):
+            env = getattr(env, "env", None)
         return env
 
+    def _batch(self, name: str) -> SyncVectorEnv | AsyncVectorEnv:
+        """The batch of single environments, where an attribute of these is asked for."""
+        batch = self.env.unwrapped
+        if not isinstance(batch, (SyncVectorEnv, AsyncVectorEnv)):
+            raise AttributeError(f"neither {self.env} nor an environment in it has {name!r}")
+        return batch
+
     def env_is_wrapped(self, wrapper_class: type, indices: VecEnvIndices = None) -> list[bool]:
-        """Whether one of the vector wrappers is a ``wrapper_class``."""
-        env: Any = self.env
-        while not isinstance(env, wrapper_class) and hasattr(env, "env"):
-            env = env.env
-        return [isinstance(env, wrapper_class) for _ in self._get_indices(indices)]
+        """Whether a vector wrapper, or one of the single environment, is a ``wrapper_class``.
+
+        The environments of an ``AsyncVectorEnv`` are in other processes and are not looked at.
+        """
+        workers = self._get_indices(indices)
+        if _is_wrapped(self.env, wrapper_class):
+            return [True for _ in workers]
+        batch = self.env.unwrapped
+        if not isinstance(batch, SyncVectorEnv):
+            return [False for _ in workers]
+        return [_is_wrapped(batch.envs[index], wrapper_class) for index in workers]
 
     def get_images(self) -> Sequence[np.ndarray[Any, Any] | None]:
         """One rendered frame per worker."""
         frames: Any = self.env.render()
         return [None] * self.num_envs if frames is None else list(frames)
+
+
+def _is_wrapped(env: Any, wrapper_class: type) -> bool:
+    while not isinstance(env, wrapper_class) and hasattr(env, "env"):
+        env = env.env
+    return isinstance(env, wrapper_class)
 
 
 def _same(options: dict[str, Any], others: dict[str, Any]) -> bool:

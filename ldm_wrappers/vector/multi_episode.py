@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from ldm_wrappers.arguments import check_flag, check_integer, worker_seeds
 from ldm_wrappers.infos import MARK, MULTI_EPISODE_INFOS, set_aside
 from ldm_wrappers.multi_episode import meta_episode_spec, require_array_observations
+from ldm_wrappers.step_limit import step_limit
 from ldm_wrappers.task_protocol import TaskWatch, check_pinned_rows, env_name, told_tasks
 from ldm_wrappers.vector.infos import (
     BoolArray,
@@ -105,14 +106,14 @@ class MultiEpisodeWrapper(VectorWrapper):
         # steps of each worker's first meta-episode; 0: nothing ends it early
         self._first_lengths = np.zeros(self.num_envs, np.int64)
         if stagger:
-            self._first_lengths = _staggered(self.num_envs, self.spec)
+            self._first_lengths = _staggered(self.num_envs, n_episodes, step_limit(env))
         self._remaining = self._first_lengths.copy()
         self._watch = TaskWatch(env_name(env), self.num_envs) if check_tasks else None
 
     @property
     def spec(self) -> EnvSpec | None:  # type: ignore[override]
         """The environments' specification, with ``max_episode_steps`` N · H."""
-        return meta_episode_spec(self.env.spec, self.n_episodes)
+        return meta_episode_spec(self.env.spec, self.n_episodes, step_limit(self.env))
 
     def reset(
         self,
@@ -246,14 +247,17 @@ class MultiEpisodeWrapper(VectorWrapper):
             self._watch.forget()
 
 
-def _staggered(num_envs: int, spec: EnvSpec | None) -> np.ndarray[Any, np.dtype[np.int64]]:
+def _staggered(
+    num_envs: int, n_episodes: int, limit: int | None
+) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Lengths of first meta-episodes, evenly spread; 0, the whole length, for the last worker."""
-    horizon = None if spec is None else spec.max_episode_steps
-    if horizon is None:
+    if limit is None:
         raise ValueError(
-            "stagger=True needs an environment that declares max_episode_steps; wrap it in "
-            "gymnasium.wrappers.TimeLimit or register it with a step limit"
+            "stagger=True needs environments that declare max_episode_steps; wrap each in "
+            "gymnasium.wrappers.TimeLimit, register it with a step limit, or set .spec of an "
+            "AsyncVectorEnv, which does not know those of its processes"
         )
+    horizon = n_episodes * limit
     lengths = np.maximum(1, horizon * np.arange(1, num_envs + 1) // num_envs)
     lengths[-1] = 0
     return lengths

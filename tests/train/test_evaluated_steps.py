@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from tiny_runs import main, train_tiny
 
+from ldm_wrappers import vector
 from ldm_wrappers.state_file import StateFileError
 from train import evaluate
 from train.analysis.aggregate import collect, common_source, final_scores, read_runs
@@ -19,6 +20,7 @@ from train.analysis.cut import cut_run
 from train.analysis.tables import write_csv
 from train.common import training
 from train.common.env_source import EnvSource
+from train.common.envs import base_env
 from train.config.presets import resolve
 from train.persistence.files import read_csv, write_json
 from train.persistence.run_folder import RunFolder
@@ -191,3 +193,20 @@ def test_another_total_of_a_run_that_adapts_late(
     else:
         training._check_new_total(config, folder, 400)
         assert "have none until step 700" in capsys.readouterr().err
+
+
+def test_a_split_of_the_users_is_refused_where_runs_choose_it() -> None:
+    source = EnvSource("LDM-GridNaviExtrapolation-v0", ("split=test1",))
+    with pytest.raises(ValueError, match="split='test1', which a run chooses"):
+        source.make("train")
+    config = resolve("LDM-GridNaviExtrapolation-v0", "rl2", env_kwargs=("split=test1",))
+    with pytest.raises(ValueError, match="split='test1', which a run chooses"):
+        base_env(config, 2, "train")
+
+
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+def test_the_step_limit_of_a_run_is_that_of_its_batch(vectorization: str) -> None:
+    config = resolve("Pendulum-v1", "rl2", max_episode_steps=7, vectorization=vectorization)
+    env = vector.MultiEpisodeWrapper(base_env(config, 2, "train"), 3, check_tasks=False)
+    assert env.spec is not None and env.spec.max_episode_steps == 21
+    env.close()

@@ -248,10 +248,14 @@ def test_the_export_acts_as_the_run(
     assert f"{target} exists" in capsys.readouterr().err
 
 
-def test_an_exported_feed_forward_policy_needs_stable_baselines3_only(tmp_path: Path) -> None:
-    run = train_tiny(tmp_path / "run", "varibad", "--lr-decay-start", "0.5")
+@pytest.mark.parametrize("flags", [(), ("--cut-at-time-limits",)])
+def test_an_exported_feed_forward_policy_needs_stable_baselines3_only(
+    flags: tuple[str, ...], tmp_path: Path
+) -> None:
+    run = train_tiny(tmp_path / "run", "varibad", "--lr-decay-start", "0.5", *flags)
     target = tmp_path / "policy.zip"
     assert export.main([str(run), str(target)]) == 0
+    assert target.stat().st_size < 1_000_000  # weights, and not the training environment
     program = f"""
 import sys
 sys.modules.update(train=None, ldm_wrappers=None, ldm_envs=None)  # as if not installed

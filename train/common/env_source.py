@@ -14,6 +14,7 @@ import gymnasium as gym
 from gymnasium import wrappers
 
 import ldm_envs  # noqa: F401  registers the LDM ids
+from ldm_wrappers.step_limit import step_limit
 from train.config.settings import RunSettings
 
 AnyEnv = gym.Env[Any, Any]
@@ -88,8 +89,17 @@ class EnvSource:
             ValueError: It cannot be made; the message is one line, whatever its constructor raised.
         """
         if split is not None and self.facts().takes_split:
+            self.refuse_own_split()
             arguments["split"] = split
         return self._make(**arguments)
+
+    def refuse_own_split(self) -> None:
+        """Raise a ``ValueError`` if ``env_kwargs`` has a split, where runs hand over their own."""
+        if "split" in self.arguments:
+            raise ValueError(
+                f"env_kwargs has split={self.arguments['split']!r}, which a run chooses by itself: "
+                "methods train on train tasks (oracles on all) and are evaluated on every split"
+            )
 
     def _make(self, **arguments: Any) -> AnyEnv:
         create = _find(self.env_id)
@@ -149,17 +159,6 @@ def parse_argument(text: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except ValueError:
         return name, value
-
-
-def step_limit(env: AnyEnv) -> int | None:
-    """Most steps of an episode, by its time limits or its registration."""
-    limits = [] if env.spec is None else [env.spec.max_episode_steps]
-    layer: Any = env
-    while isinstance(layer, gym.Wrapper):
-        if isinstance(layer, wrappers.TimeLimit):
-            limits.append(layer._max_episode_steps)
-        layer = layer.env
-    return min((limit for limit in limits if limit), default=None)
 
 
 @functools.cache

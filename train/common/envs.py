@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import inspect
@@ -45,7 +46,9 @@ def base_env(
     makers = [functools.partial(source.make, split)] * num_envs
     kind = AsyncVectorEnv if (vectorization or config.vectorization) == "async" else SyncVectorEnv
     env = kind(makers, autoreset_mode=AutoresetMode.DISABLED)
-    env.spec = source.spec()
+    env.spec = copy.deepcopy(source.spec())
+    if env.spec is not None and source.max_episode_steps is not None:
+        env.spec.max_episode_steps = source.max_episode_steps
     return env
 
 
@@ -64,6 +67,7 @@ def _own_batch(
         return None
     arguments = dict(source.arguments)
     if source.facts().takes_split:
+        source.refuse_own_split()
         arguments["split"] = split
     if num_threads is not None and "num_threads" in known:
         arguments["num_threads"] = num_threads

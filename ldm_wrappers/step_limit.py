@@ -1,0 +1,41 @@
+"""H, the most steps of an episode, as environments say it in several places."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+
+
+def step_limit(env: Any) -> int | None:
+    """Most steps of an episode of an environment, or of each environment of a batch.
+
+    A batch's own attribute ``max_episode_steps`` counts first, since its registration may have
+    been overridden when it was made; then what its first environment says by its time limits and
+    its specification; then the specification of the batch.
+    """
+    if isinstance(env, gym.Env):
+        return _scalar_limit(env)
+    inner: Any = env.unwrapped
+    own = getattr(inner, "max_episode_steps", None)
+    if isinstance(own, int):
+        return own
+    for one in getattr(inner, "envs", ())[:1]:
+        limit = _scalar_limit(one)
+        if limit is not None:
+            return limit
+    spec = inner.spec
+    if spec is None:
+        return None
+    limit = spec.kwargs.get("max_episode_steps") or spec.max_episode_steps
+    return None if limit is None else int(limit)
+
+
+def _scalar_limit(env: gym.Env[Any, Any]) -> int | None:
+    limits = [] if env.spec is None else [env.spec.max_episode_steps]
+    layer: Any = env
+    while isinstance(layer, gym.Wrapper):
+        if isinstance(layer, gym.wrappers.TimeLimit):
+            limits.append(layer._max_episode_steps)
+        layer = layer.env
+    return min((limit for limit in limits if limit), default=None)
