@@ -104,8 +104,8 @@ class BeliefPool(ProcessBound):
             missing = np.flatnonzero(~self._published).tolist()
             raise ValueError(
                 f"nobody has published to rows {missing} of {self.n_beliefs} of the belief pool: "
-                "expected a BeliefPublisherWrapper with index=… for each, or BeliefPool("
-                f"n_beliefs={self.n_beliefs - len(missing)}, …)"
+                "expected a BeliefPublisherWrapper for each, its row as index=…, or n_beliefs as "
+                "many as there are publishers"
             )
 
 

@@ -371,6 +371,8 @@ def test_publisher_arguments_have_an_effect() -> None:
     model = small_model(env)
     pool = BeliefPool(3, 3)
     buffer = TrajectoryBuffer(model.spec, capacity=3, max_length=9)
+    for index in (0, 2):
+        pool.publish(index, np.zeros(3, np.float32))
     publisher = BeliefPublisherWrapper(env, model, pool, 1, buffer=buffer)
     prior = pool.means(0)
     assert prior[1].any() and not prior[[0, 2]].any()

@@ -76,7 +76,10 @@ def wrap(name: str, env: Any, is_vector: bool) -> tuple[Any, Any]:
             env, model, n_mixture=1, buffer=buffer, seed=0
         )
         return imaginary, buffer
-    return ImaginaryRewardWrapper(env, model, BeliefPool(2, 3), seed=0), None
+    pool = BeliefPool(2, 3)
+    for index in range(2):
+        pool.publish(index, np.zeros(3, np.float32))
+    return ImaginaryRewardWrapper(env, model, pool, seed=0), None
 
 
 def results(env: Any, buffer: Any, is_vector: bool) -> list[Any]:
