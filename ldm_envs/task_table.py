@@ -88,7 +88,7 @@ class TaskTable:
                 {name: _listed(name, tasks) for name, tasks in splits.items()}
             )
         if "all" not in sets:
-            sets["all"] = _union(list(sets.values()))
+            sets["all"] = UnionTaskSet(list(sets.values()))
         self.distribution = TaskDistribution(sets, tuple(components or names))
 
     def _from_lists(self, lists: dict[str, list[Any]]) -> tuple[dict[str, TaskSet], list[str]]:
@@ -187,12 +187,3 @@ def _keys(tasks: list[Any]) -> list[Any]:
         except TypeError:
             keys.append(id(task))
     return keys
-
-
-def _union(sets: list[TaskSet]) -> TaskSet:
-    finite = [one for one in sets if isinstance(one, FiniteTaskSet)]
-    if len(finite) == len(sets) and len({one.sameness for one in finite}) == 1:
-        period, tolerance = finite[0].sameness
-        rows = np.unique(np.concatenate([one.tasks for one in finite]), axis=0)
-        return FiniteTaskSet(rows, period, tolerance)
-    return UnionTaskSet(sets)

@@ -77,9 +77,6 @@ class FiniteTaskSet(TaskSet):
         period: Per component, the period it is compared modulo (2*pi for an angle), or None.
         tolerance: Largest difference per component that still counts as the same task.
 
-    Attributes:
-        sameness: Period and tolerance.
-
     Raises:
         ValueError: For an argument of another kind; the message shows it.
     """
@@ -100,7 +97,6 @@ class FiniteTaskSet(TaskSet):
         periods = period if period is not None else [None] * self.task_dim
         if len(periods) != self.task_dim:
             raise ValueError(f"Expected {self.task_dim} periods, got {period!r}")
-        self.sameness = tuple(periods), tolerance
         self._period = np.array([np.inf if p is None else p for p in periods])
 
     @property

@@ -40,8 +40,9 @@ def meta_episode_spec(
         limit: H, where it is not that of ``spec``.
     """
     spec = copy.deepcopy(spec)
-    if spec is not None and (limit or spec.max_episode_steps) is not None:
-        spec.max_episode_steps = n_episodes * (limit or spec.max_episode_steps or 0)
+    if spec is not None:
+        limit = limit or spec.max_episode_steps
+        spec.max_episode_steps = None if limit is None else n_episodes * limit
     return spec
 
 

@@ -62,7 +62,7 @@ def refuse_second_record(env: Any, buffer: TrajectoryBuffer | None, name: str) -
             "rewards are true: vector.ImaginaryRewardWrapper(…, buffer=…) keeps the normal "
             "workers' trajectories, BeliefPublisherWrapper(…, buffer=…) those of one environment"
         )
-    for layer in _layers(env):
+    for layer in layers(env):
         if getattr(getattr(layer, "tracker", None), "buffer", None) is buffer:
             raise ValueError(
                 f"{name} got the buffer of {type(layer).__name__} inside, so that it would hold "
@@ -103,14 +103,14 @@ def refuse_joined_columns(env: Any, name: str) -> None:
         )
 
 
-def _layers(env: Any) -> Iterator[Any]:
+def layers(env: Any) -> Iterator[Any]:
     """Wrappers from the outside in, those of a ``SyncVectorEnv``'s environments included."""
     layer = env
     while isinstance(layer, (gym.Wrapper, VectorWrapper)):
         yield layer
         layer = layer.env
     for single in getattr(layer, "envs", ()):
-        yield from _layers(single)
+        yield from layers(single)
 
 
 def _marked(env: Any, mark: str) -> Iterator[tuple[str, Any]]:
@@ -118,7 +118,7 @@ def _marked(env: Any, mark: str) -> Iterator[tuple[str, Any]]:
 
     Of the processes of an ``AsyncVectorEnv`` the outermost such layer is seen.
     """
-    for layer in _layers(env):
+    for layer in layers(env):
         if value := getattr(type(layer), mark, None):
             yield type(layer).__name__, value
     single: Any = env.unwrapped

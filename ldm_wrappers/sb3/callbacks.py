@@ -25,6 +25,7 @@ from ldm_wrappers.belief_observation import (
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamicsTrainer
 from ldm_wrappers.sb3.normalize import NormalizeWithRealReturns
 from ldm_wrappers.vector import BeliefObservationWrapper, ImaginaryRewardWrapper
+from ldm_wrappers.wrapper_order import layers
 
 
 class SingleThreadedRollouts(BaseCallback):
@@ -136,27 +137,22 @@ class LatentDynamicsCallback(SingleThreadedRollouts):
         self.logger.record("latent_dynamics/n_trajectories", len(self.trainer.buffer))
 
 
+def wrappers(vec_env: VecEnv) -> list[Any]:
+    """Gymnasium's wrappers in a ``VecEnv``, from the outside in, those of single ones included."""
+    base: Any = vec_env.unwrapped
+    roots = [base.env] if hasattr(base, "env") else getattr(base, "envs", [])
+    return [layer for root in roots for layer in layers(root)]
+
+
 def belief_trackers(vec_env: VecEnv) -> list[BeliefTracker]:
-    """The trackers of the wrappers in a chain of vector environments."""
-    return _trackers(vec_env.unwrapped)
-
-
-def _trackers(env: Any, *, inside: bool = False) -> list[BeliefTracker]:
-    """Of a chain; with ``inside`` those around the single environments of a batch, too."""
-    layer, found = env, []
-    while layer is not None:
-        tracker = vars(layer).get("tracker")
-        for one in vars(layer).get("envs", ()) if inside else ():
-            found += _trackers(one)
-        if isinstance(tracker, BeliefTracker):
-            found.append(tracker)
-        layer = vars(layer).get("env")
-    return found
+    """The trackers of the wrappers around normal workers."""
+    found = (getattr(layer, "tracker", None) for layer in wrappers(vec_env))
+    return [tracker for tracker in found if isinstance(tracker, BeliefTracker)]
 
 
 def warn_of_idle_training(vec_env: VecEnv, trainer: LatentDynamicsTrainer) -> None:
     """Warn where no worker feeds the trainer's buffer, or none uses the model that it trains."""
-    trackers = _trackers(vec_env.unwrapped, inside=True)
+    trackers = belief_trackers(vec_env)
     if not trackers:  # workers in processes of their own, or no wrapper of this package
         return
     if not len(trainer.buffer) and all(one.buffer is not trainer.buffer for one in trackers):
@@ -187,37 +183,29 @@ def warn_of_imaginary_statistics(vec_env: VecEnv) -> None:
                 stacklevel=2,
             )
         layer = vars(layer).get("venv")
-    layer = vec_env.unwrapped
-    while layer is not None and not isinstance(layer, ImaginaryRewardWrapper):
-        if isinstance(layer, NormalizeReward) and _normal_workers(vec_env):
+    for inner in wrappers(vec_env):
+        if isinstance(inner, ImaginaryRewardWrapper):
+            break  # what is inside sees real rewards
+        if isinstance(inner, NormalizeReward) and _normal_workers(vec_env):
             warnings.warn(
                 "NormalizeReward divides real rewards by a scale that imaginary returns count in; "
                 "ldm_wrappers.sb3.NormalizeWithRealReturns around the VecEnv keeps them out",
                 stacklevel=2,
             )
-        layer = vars(layer).get("env")
 
 
 def _normal_workers(vec_env: VecEnv) -> int:
     """Workers with rewards of their own, where others have imaginary ones; else 0."""
-    layer: Any = vec_env.unwrapped
-    while layer is not None:
+    for layer in wrappers(vec_env):
         if isinstance(layer, ImaginaryRewardWrapper):
             return layer.n_normal
-        singles = [_imagines(one) for one in vars(layer).get("envs", ())]
-        if any(singles):
-            return singles.count(False)
-        layer = vars(layer).get("env")
-    return 0
-
-
-def _imagines(env: Any) -> bool:
-    """Whether the rewards of a single environment are imaginary ones."""
-    while env is not None:
-        if getattr(type(env), "imagines_rewards", False):
-            return True
-        env = vars(env).get("env")
-    return False
+    base: Any = vec_env.unwrapped
+    singles = getattr(base.env.unwrapped if hasattr(base, "env") else base, "envs", [])
+    imaginary = [
+        any(getattr(type(layer), "imagines_rewards", False) for layer in layers(single))
+        for single in singles
+    ]
+    return imaginary.count(False) if any(imaginary) else 0
 
 
 def show_newest_beliefs(algorithm: BaseAlgorithm) -> None:
@@ -227,16 +215,19 @@ def show_newest_beliefs(algorithm: BaseAlgorithm) -> None:
     Where a wrapper around ``BeliefObservationWrapper`` changes what is shown, it stays as it is,
     with a warning; ``VecNormalize``, ``VecMonitor`` and ``VecCheckNan`` are known.
     """
-    layer: Any = algorithm.get_env()
-    layers: list[VecEnvWrapper] = []
+    vec_env = layer = algorithm.get_env()
+    outside: list[VecEnvWrapper] = []
     while isinstance(layer, VecEnvWrapper):
-        layers.append(layer)
+        outside.append(layer)
         layer = layer.venv
     known = (VecNormalize, VecMonitor, VecCheckNan)
-    others = [type(outer).__name__ for outer in layers if not isinstance(outer, known)]
-    inner, belief = getattr(layer, "env", None), _belief_layer(layer)
+    others = [type(outer).__name__ for outer in outside if not isinstance(outer, known)]
+    kinds = (BeliefObservationWrapper, ScalarBeliefObservationWrapper)
+    chain = [] if vec_env is None else wrappers(vec_env)
+    belief = next((one for one in chain if isinstance(one, kinds)), None)
     if belief is None:
         return
+    inner = getattr(layer, "env", None)
     if belief is not inner:
         others.append(type(layer if inner is None else inner).__name__)
     if others or not isinstance(inner, BeliefObservationWrapper):
@@ -248,18 +239,7 @@ def show_newest_beliefs(algorithm: BaseAlgorithm) -> None:
         )
         return
     shown: Any = inner.current_observations()
-    for outer in reversed(layers):
+    for outer in reversed(outside):
         if isinstance(outer, VecNormalize):
             shown = outer.normalize_obs(shown)
     algorithm._last_obs = shown
-
-
-def _belief_layer(layer: Any) -> Any:
-    """The wrapper of a chain that shows beliefs, also one around a single environment."""
-    while layer is not None:
-        if isinstance(layer, (BeliefObservationWrapper, ScalarBeliefObservationWrapper)):
-            return layer
-        for one in vars(layer).get("envs", ()):
-            return _belief_layer(one)
-        layer = vars(layer).get("env")
-    return None

@@ -146,9 +146,8 @@ class MierLearner(OffPolicyLearner):
     @property
     def relabels(self) -> bool:
         """Whether evaluations relabel experience at this point of the training."""
-        config = self.config
-        reached = self.loaded or self._steps >= config.adapt_from * config.total_timesteps
-        return reached and config.relabel_updates > 0
+        reached = self.loaded or self._steps >= self.config.adapts_from
+        return reached and self.config.relabel_updates > 0
 
     def identify(
         self, episodes: list[Episode], model: ContextModel | None = None, n_steps: int | None = None

@@ -95,8 +95,7 @@ class MqlLearner(OffPolicyLearner):
     @property
     def adapts(self) -> bool:
         """Whether evaluations adapt weights at this point of the training."""
-        config = self.config
-        return self.loaded or self._steps >= config.adapt_from * config.total_timesteps
+        return self.loaded or self._steps >= self.config.adapts_from
 
     def adapt(self, episodes: list[Episode], row: int = 0) -> TD3:
         """A copy of the networks, adapted to the task of some episodes; nothing else changes.
