@@ -25,8 +25,8 @@ if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
 
 import numpy as np
 
-from train.analysis.aggregate import collect
 from train.analysis.beliefs import belief_rows, decoded_goal_rows
+from train.analysis.collect import collect
 from train.analysis.cut import cut_run
 from train.analysis.tables import write_csv
 from train.common.command_line import report_errors

@@ -14,8 +14,9 @@ from tiny_runs import main, train_tiny
 from ldm_wrappers import vector
 from ldm_wrappers.state_file import StateFileError
 from train import evaluate
-from train.analysis.aggregate import collect, common_source, final_scores, read_runs
+from train.analysis.aggregate import common_source, final_scores, read_runs
 from train.analysis.beliefs import belief_rows
+from train.analysis.collect import collect
 from train.analysis.cut import cut_run
 from train.analysis.tables import write_csv
 from train.common import training

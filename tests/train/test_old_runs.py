@@ -11,7 +11,8 @@ from fault_runs import GRID
 from tiny_runs import main, train_tiny
 
 from ldm_wrappers.state_file import load_state, save_state
-from train.analysis.aggregate import collect, groups, read_runs
+from train.analysis.aggregate import groups, read_runs
+from train.analysis.collect import collect
 from train.common.command_line import parse
 from train.config.grouping import group_text
 from train.config.methods import settings_class

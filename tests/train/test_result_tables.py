@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from ldm_wrappers.state_file import StateFileError
-from train.analysis.aggregate import Run, collect, group_curve, read_runs
+from train.analysis.aggregate import Run, group_curve, read_runs
+from train.analysis.collect import collect
 from train.analysis.tables import write_csv
 from train.config.presets import resolve
 from train.persistence.files import read_csv, write_json

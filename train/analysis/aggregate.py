@@ -1,9 +1,9 @@
-"""Results of many runs as committed CSV files, and the numbers that figures are drawn from.
+"""Results of many runs, read from committed CSV files, and the numbers that figures show.
 
 ``runs.csv`` has a row per run, ``curves.csv`` one per run, evaluation, split and episode, and
 ``tasks.csv`` one per run, split, task and episode (first and last), a mean of the last five
-evaluations (of those with adaptation, where only the last ones have it). :func:`collect` writes
-them from run folders; everything else reads only them.
+evaluations (of those with adaptation, where only the last ones have it).
+:mod:`train.analysis.collect` writes them from run folders; everything else reads only them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import dataclasses
 import functools
 import json
 import math
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -23,14 +22,9 @@ from numpy.typing import NDArray
 
 from ldm_wrappers.state_file import StateFileError
 from train.analysis.condense import (
-    curve_table,
-    evaluations,
     final_steps,
     format_number,
     read_table,
-    run_row,
-    task_table,
-    text_rows,
 )
 from train.analysis.statistics import (
     interquartile_mean,
@@ -39,11 +33,10 @@ from train.analysis.statistics import (
     moving_average,
     sample_deviation,
 )
-from train.analysis.tables import write_csv
 from train.common.env_source import EnvSource
 from train.config.old_runs import present_name, with_present_names
 from train.persistence.files import read_csv, require_columns
-from train.persistence.run_folder import RunFolder, check_module
+from train.persistence.run_folder import check_module
 
 BUDGET = "total_timesteps"
 _CURVE_COLUMNS = "run timesteps split episode tasks return reached"
@@ -136,43 +129,6 @@ class GroupCurve:
     iqm: NDArray[Any]
     low: NDArray[Any]
     high: NDArray[Any]
-
-
-def collect(runs: Iterable[tuple[str, RunFolder]], out: Path) -> list[Path]:
-    """Condense run folders into the three files; what they held before is replaced.
-
-    Args:
-        runs: Names and folders.
-        out: Where the files go.
-
-    Raises:
-        ValueError: Two runs of one name, or none that has been evaluated.
-    """
-    tables: dict[str, list[dict[str, Any]]] = {"runs": [], "curves": [], "tasks": []}
-    seen: set[str] = set()
-    for name, folder in runs:
-        if name in seen:
-            raise ValueError(f"two runs are called {name!r}")
-        seen.add(name)
-        table = evaluations(folder)
-        if table.empty:
-            print(f"warning: {folder.path} is left out: not evaluated yet", file=sys.stderr)
-            continue
-        row = run_row(folder, table)
-        if row["evaluated_timesteps"] < row[BUDGET]:
-            print(
-                f"warning: {folder.path} has been evaluated until step "
-                f"{row['evaluated_timesteps']:,} of {row[BUDGET]:,}; its last evaluations until "
-                "then are taken for its final ones",
-                file=sys.stderr,
-            )
-        tables["runs"].append({"run": name, **row})
-        tables["curves"] += [{"run": name, **row} for row in text_rows(curve_table(table))]
-        final = task_table(table, folder.config.adapts_from)
-        tables["tasks"] += [{"run": name, **row} for row in text_rows(final)]
-    if not tables["runs"]:
-        raise ValueError("none of the runs has been evaluated yet")
-    return [write_csv(out / f"{name}.csv", rows) for name, rows in tables.items()]
 
 
 def read_runs(folder: Path) -> list[Run]:

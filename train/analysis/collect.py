@@ -1,0 +1,49 @@
+"""Condenses run folders into the CSV files that results are committed as."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from train.analysis.condense import curve_table, evaluations, run_row, task_table, text_rows
+from train.analysis.tables import write_csv
+from train.persistence.run_folder import RunFolder
+
+
+def collect(runs: Iterable[tuple[str, RunFolder]], out: Path) -> list[Path]:
+    """Condense run folders into the three files; what they held before is replaced.
+
+    Args:
+        runs: Names and folders.
+        out: Where the files go.
+
+    Raises:
+        ValueError: Two runs of one name, or none that has been evaluated.
+    """
+    tables: dict[str, list[dict[str, Any]]] = {"runs": [], "curves": [], "tasks": []}
+    seen: set[str] = set()
+    for name, folder in runs:
+        if name in seen:
+            raise ValueError(f"two runs are called {name!r}")
+        seen.add(name)
+        table = evaluations(folder)
+        if table.empty:
+            print(f"warning: {folder.path} is left out: not evaluated yet", file=sys.stderr)
+            continue
+        row = run_row(folder, table)
+        if row["evaluated_timesteps"] < row["total_timesteps"]:
+            print(
+                f"warning: {folder.path} has been evaluated until step "
+                f"{row['evaluated_timesteps']:,} of {row['total_timesteps']:,}; its last evaluations "
+                "until then are taken for its final ones",
+                file=sys.stderr,
+            )
+        tables["runs"].append({"run": name, **row})
+        tables["curves"] += [{"run": name, **row} for row in text_rows(curve_table(table))]
+        final = task_table(table, folder.config.adapts_from)
+        tables["tasks"] += [{"run": name, **row} for row in text_rows(final)]
+    if not tables["runs"]:
+        raise ValueError("none of the runs has been evaluated yet")
+    return [write_csv(out / f"{name}.csv", rows) for name, rows in tables.items()]
