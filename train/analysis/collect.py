@@ -36,8 +36,8 @@ def collect(runs: Iterable[tuple[str, RunFolder]], out: Path) -> list[Path]:
         if row["evaluated_timesteps"] < row["total_timesteps"]:
             print(
                 f"warning: {folder.path} has been evaluated until step "
-                f"{row['evaluated_timesteps']:,} of {row['total_timesteps']:,}; its last evaluations "
-                "until then are taken for its final ones",
+                f"{row['evaluated_timesteps']:,} of {row['total_timesteps']:,}; its last "
+                "evaluations until then are taken for its final ones",
                 file=sys.stderr,
             )
         tables["runs"].append({"run": name, **row})
