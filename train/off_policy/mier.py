@@ -146,8 +146,9 @@ class MierLearner(OffPolicyLearner):
     @property
     def relabels(self) -> bool:
         """Whether evaluations relabel experience at this point of the training."""
-        reached = self.loaded or self._steps >= self.config.adapts_from
-        return reached and self.config.relabel_updates > 0
+        config = self.config
+        reached = self.loaded or self._steps >= config.adapt_from * config.total_timesteps
+        return reached and config.relabel_updates > 0
 
     def identify(
         self, episodes: list[Episode], model: ContextModel | None = None, n_steps: int | None = None

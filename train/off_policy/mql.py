@@ -95,7 +95,8 @@ class MqlLearner(OffPolicyLearner):
     @property
     def adapts(self) -> bool:
         """Whether evaluations adapt weights at this point of the training."""
-        return self.loaded or self._steps >= self.config.adapts_from
+        config = self.config
+        return self.loaded or self._steps >= config.adapt_from * config.total_timesteps
 
     def adapt(self, episodes: list[Episode], row: int = 0) -> TD3:
         """A copy of the networks, adapted to the task of some episodes; nothing else changes.
