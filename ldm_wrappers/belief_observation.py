@@ -8,10 +8,10 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from ldm_wrappers.infos import true_next_observation
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.transition import FloatArray
 from ldm_wrappers.live_arguments import RecordLiveArguments
+from ldm_wrappers.transition_reader import TransitionReader
 from ldm_wrappers.wrapper_order import (
     refuse_joined_columns,
     refuse_second_record,
@@ -52,6 +52,7 @@ class BeliefObservationWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgume
         ValueError: The environment's spaces do not fit the model, another wrapper has added
             columns to its observation (a previous reward, a belief or the task), or ``buffer``
             would get trajectories twice, or imaginary ones.
+        gymnasium.error.ResetNeeded: At a step before the first reset, or after the end of a task.
     """
 
     lasts_a_task = True
@@ -73,9 +74,7 @@ class BeliefObservationWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgume
         self.latent_dynamics = latent_dynamics
         self.tracker = BeliefTracker(latent_dynamics, 1, buffer)
         self.observation_space = belief_observation_space(env.observation_space, latent_dynamics)
-        self._observation: FloatArray = np.zeros(
-            (1, latent_dynamics.spec.observation_size), np.float32
-        )
+        self._reader = TransitionReader(latent_dynamics.spec, "BeliefObservationWrapper")
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -83,25 +82,24 @@ class BeliefObservationWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgume
         """Reset; the belief returns to the prior."""
         observation, info = self.env.reset(seed=seed, options=options)
         self.tracker.reset()
-        self._observation = self.latent_dynamics.spec.observation_row(observation)
-        return self._join(self._observation), info
+        self._reader.reset(observation)
+        return self._join(self._reader.state), info
 
     def step(self, action: Any) -> tuple[FloatArray, Any, bool, bool, dict[str, Any]]:
         """Step and show the new belief."""
-        actions = self.latent_dynamics.spec.action_row(action)
+        actions = self._reader.action(action)
         observation, reward, terminated, truncated, info = self.env.step(action)
-        true_next = true_next_observation(info, observation)
-        next_state = self.latent_dynamics.spec.observation_row(true_next)
-        self.tracker.update(self._observation, actions, np.array([reward]), next_state)
-        self._observation = self.latent_dynamics.spec.observation_row(observation)
-        joined = self._join(self._observation)
-        if terminated or truncated:
+        ended = bool(terminated or truncated)
+        state, next_state = self._reader.step(observation, info, ended=ended)
+        self.tracker.update(state, actions, np.array([reward]), next_state)
+        joined = self._join(self._reader.state)
+        if ended:
             self.tracker.end(np.ones(1, bool))
         return joined, reward, terminated, truncated, info
 
     def observe(self) -> FloatArray:
         """The observation of now, float32: the last state with the newest weights' belief."""
-        return self._join(self._observation)
+        return self._join(self._reader.state)
 
     def _join(self, state: FloatArray) -> FloatArray:
         posterior = self.tracker.posterior()

@@ -17,10 +17,10 @@ from ldm_wrappers.imagination import (
     MixtureScheme,
     SavedBeliefs,
 )
-from ldm_wrappers.infos import set_aside, true_next_observation
+from ldm_wrappers.infos import set_aside
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
-from ldm_wrappers.latent_dynamics.transition import FloatArray
 from ldm_wrappers.live_arguments import RecordLiveArguments
+from ldm_wrappers.transition_reader import TransitionReader
 from ldm_wrappers.wrapper_order import (
     refuse_imaginary_rewards,
     refuse_joined_columns,
@@ -58,6 +58,7 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
             needs another likelihood or samples of beliefs, the environment's rewards are imaginary
             already, or another wrapper has added columns to the observation (a previous reward, a
             belief or the task).
+        gymnasium.error.ResetNeeded: At a step before the first reset, or after the end of a task.
     """
 
     lasts_a_task = True
@@ -114,9 +115,7 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
                 "environments gives their means: expected belief_samples=False, or "
                 "ldm_wrappers.vector.ImaginaryRewardWrapper"
             )
-        self._observation: FloatArray = np.zeros(
-            (1, latent_dynamics.spec.observation_size), np.float32
-        )
+        self._reader = TransitionReader(latent_dynamics.spec, "ImaginaryRewardWrapper")
         self._step = 0
 
     def reset(
@@ -127,7 +126,7 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         if seed is not None:
             self.imagination.seed(seed)
         self.imagination.begin()
-        self._observation = self.latent_dynamics.spec.observation_row(observation)
+        self._reader.reset(observation)
         self._step = 0
         return observation, info
 
@@ -136,16 +135,12 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         # taken first: publishers that step later must not leak what this step has not seen
         final = self.imagination.final_beliefs
         means = self.beliefs.final_means() if final else self.beliefs.means(self._step)
-        spec, to_tensor = self.latent_dynamics.spec, self.latent_dynamics.to_tensor
-        columns = spec.action_row(action)
+        columns = self._reader.action(action)
         observation, reward, terminated, truncated, info = self.env.step(action)
-        imagined = self.imagination.rewards(
-            to_tensor(means),
-            to_tensor(self._observation),
-            to_tensor(columns),
-            to_tensor(spec.observation_row(true_next_observation(info, observation))),
-        )
-        self._observation = spec.observation_row(observation)
+        ended = bool(terminated or truncated)
+        state, next_state = self._reader.step(observation, info, ended=ended)
+        arrays = (means, state, columns, next_state)
+        imagined = self.imagination.rewards(*map(self.latent_dynamics.to_tensor, arrays))
         self._step += 1
         info = {**set_aside(info, ("environment_reward",)), "environment_reward": float(reward)}
         return observation, float(imagined[0]), terminated, truncated, info
@@ -184,6 +179,7 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         ValueError: ``index`` is not a row of the pool, or the spaces do not fit the model, or the
             environment's rewards are imaginary, or the observation has columns that are not of the
             state, or a wrapper inside keeps its trajectories in this buffer.
+        gymnasium.error.ResetNeeded: At a step before the first reset, or after the end of a task.
     """
 
     lasts_a_task = True
@@ -209,9 +205,7 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         self.pool = pool
         self.index = index
         self.tracker = BeliefTracker(latent_dynamics, 1, buffer)
-        self._observation: FloatArray = np.zeros(
-            (1, latent_dynamics.spec.observation_size), np.float32
-        )
+        self._reader = TransitionReader(latent_dynamics.spec, "BeliefPublisherWrapper")
         if pool.belongs_here:
             self._publish()
 
@@ -221,20 +215,19 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         """Reset; the belief returns to the prior."""
         observation, info = self.env.reset(seed=seed, options=options)
         self.tracker.reset()
-        self._observation = self.latent_dynamics.spec.observation_row(observation)
+        self._reader.reset(observation)
         self._publish()
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Step, update the belief and publish it."""
-        actions = self.latent_dynamics.spec.action_row(action)
+        actions = self._reader.action(action)
         observation, reward, terminated, truncated, info = self.env.step(action)
-        true_next = true_next_observation(info, observation)
-        next_state = self.latent_dynamics.spec.observation_row(true_next)
-        self.tracker.update(self._observation, actions, np.array([reward]), next_state)
-        self._observation = self.latent_dynamics.spec.observation_row(observation)
+        ended = bool(terminated or truncated)
+        state, next_state = self._reader.step(observation, info, ended=ended)
+        self.tracker.update(state, actions, np.array([reward]), next_state)
         self._publish()
-        if terminated or truncated:
+        if ended:
             self.tracker.end(np.ones(1, bool))
             self.pool.publish_final(self.index, self.tracker.final_means()[0].cpu().numpy())
         return observation, reward, terminated, truncated, info

@@ -14,6 +14,7 @@ from gymnasium.envs.registration import EnvSpec, WrapperSpec
 from ldm_wrappers.arguments import check_flag, check_integer
 from ldm_wrappers.infos import MARK, MULTI_EPISODE_INFOS, set_aside
 from ldm_wrappers.latent_dynamics.space_checks import way_out
+from ldm_wrappers.reset_guard import ResetGuard
 from ldm_wrappers.task_protocol import TaskWatch, check_pinned, env_name, told_task
 from ldm_wrappers.wrapper_order import refuse_task_wrappers
 
@@ -104,6 +105,8 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
             last a whole meta-episode.
         TaskChangedError: At a step, where the task changed inside a meta-episode.
         TaskIgnoredError: At a reset with ``options["task"]``, where infos tell another task.
+        gymnasium.error.ResetNeeded: At a step before the first reset, or after a meta-episode's
+            end.
         TypeError: Observations are not arrays (``Dict``, ``Tuple``, …).
     """
 
@@ -133,6 +136,7 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
         self._returns = np.zeros(n_episodes)
         self._lengths = np.zeros(n_episodes, np.int64)
         self._watch = TaskWatch(env_name(env), 1) if check_tasks else None
+        self._guard = ResetGuard("MultiEpisodeWrapper")
 
     @property
     def spec(self) -> EnvSpec | None:  # type: ignore[override]
@@ -160,10 +164,12 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
         self._episode = 0
         self._returns[:] = 0.0
         self._lengths[:] = 0
+        self._guard.begin()
         return observation, self._position(set_aside(info, MULTI_EPISODE_INFOS), True)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Step, and restart where an inner episode ended."""
+        self._guard.check()
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._returns[self._episode] += float(reward)
         self._lengths[self._episode] += 1
@@ -179,6 +185,7 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
             info = {**info, **set_aside(reset_info, MULTI_EPISODE_INFOS)}
             return observation, reward, False, False, self._position(info, True)
         if ended:
+            self._guard.end()
             info["episode_returns"] = self._returns.copy()
             info["episode_lengths"] = self._lengths.copy()
             if self.finite_horizon:
@@ -194,6 +201,7 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
             "episode": self._episode,
             "returns": self._returns.copy(),
             "lengths": self._lengths.copy(),
+            "running": self._guard.running,
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -201,5 +209,9 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
         self._episode = int(state["episode"])
         self._returns[...] = state["returns"]
         self._lengths[...] = state["lengths"]
+        if state.get("running", True):  # newer than some checkpoints
+            self._guard.begin()
+        else:
+            self._guard.end()
         if self._watch is not None:
             self._watch.forget()

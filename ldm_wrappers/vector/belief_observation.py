@@ -11,6 +11,7 @@ from gymnasium.vector.utils import batch_space
 from ldm_wrappers.belief_observation import belief_observation_space
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.transition import FloatArray
+from ldm_wrappers.reset_guard import ResetGuard
 from ldm_wrappers.vector.infos import (
     require_autoreset_mode,
     reset_all,
@@ -41,6 +42,7 @@ class BeliefObservationWrapper(VectorWrapper):
         ValueError: The spaces do not fit the model, the autoreset mode is another one, another
             wrapper has added columns to the observation (a previous reward, a belief or the task),
             or ``buffer`` would get trajectories twice, or imaginary ones.
+        gymnasium.error.ResetNeeded: At a step before the first reset.
     """
 
     joins = "the VAE's belief"
@@ -67,6 +69,7 @@ class BeliefObservationWrapper(VectorWrapper):
         self._observations: FloatArray = np.zeros(
             (self.num_envs, latent_dynamics.spec.observation_size), np.float32
         )
+        self._guard = ResetGuard("BeliefObservationWrapper")
 
     def reset(
         self,
@@ -78,10 +81,12 @@ class BeliefObservationWrapper(VectorWrapper):
         observations, infos = reset_all(self.env, seed, options, "BeliefObservationWrapper")
         self._observations = self.latent_dynamics.spec.observations(observations)
         self.tracker.reset()
+        self._guard.begin()
         return self._join(self._observations), infos
 
     def step(self, actions: Any) -> tuple[FloatArray, Any, Any, Any, dict[str, Any]]:
         """Step all environments and show each its new belief."""
+        self._guard.check()
         spec = self.latent_dynamics.spec
         columns = spec.actions(actions)
         observations, rewards, terminations, truncations, infos = self.env.step(actions)
@@ -119,3 +124,4 @@ class BeliefObservationWrapper(VectorWrapper):
     def _load(self, state: dict[str, Any]) -> None:
         self.tracker.load_state_dict(state["tracker"])
         self._observations = saved_observations(state, self._observations)
+        self._guard.begin()

@@ -13,6 +13,7 @@ from ldm_wrappers.imagination import ExpectedReward, ImaginationScheme, MixtureS
 from ldm_wrappers.infos import set_aside
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.transition import FloatArray
+from ldm_wrappers.reset_guard import ResetGuard
 from ldm_wrappers.vector.infos import (
     require_autoreset_mode,
     reset_all,
@@ -55,6 +56,7 @@ class ImaginaryRewardWrapper(VectorWrapper):
             needs another likelihood, rewards are imaginary already, another wrapper has added
             columns to the observation (a previous reward, a belief or the task), or a wrapper
             inside stores its trajectories in ``buffer``.
+        gymnasium.error.ResetNeeded: At a step before the first reset.
     """
 
     imagines_rewards = True
@@ -96,6 +98,7 @@ class ImaginaryRewardWrapper(VectorWrapper):
         self._observations: FloatArray = np.zeros(
             (self.num_envs, latent_dynamics.spec.observation_size), np.float32
         )
+        self._guard = ResetGuard("ImaginaryRewardWrapper")
 
     @property
     def belief_means(self) -> FloatArray:
@@ -124,11 +127,13 @@ class ImaginaryRewardWrapper(VectorWrapper):
         observations, infos = reset_all(self.env, seed, options, "ImaginaryRewardWrapper")
         self._observations = self.latent_dynamics.spec.observations(observations)
         self.tracker.reset()
+        self._guard.begin()
         self.imagination.begin()
         return observations, infos
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Step all environments; filter, record and imagine, each as one batch."""
+        self._guard.check()
         spec = self.latent_dynamics.spec
         columns = spec.actions(actions)
         observations, rewards, terminations, truncations, infos = self.env.step(actions)
@@ -181,3 +186,4 @@ class ImaginaryRewardWrapper(VectorWrapper):
         self.tracker.load_state_dict(state["tracker"])
         self.imagination.load_state_dict(state["imagination"])
         self._observations = saved_observations(state, self._observations)
+        self._guard.begin()

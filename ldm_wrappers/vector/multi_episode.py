@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from ldm_wrappers.arguments import check_flag, check_integer, worker_seeds
 from ldm_wrappers.infos import MARK, MULTI_EPISODE_INFOS, set_aside
 from ldm_wrappers.multi_episode import meta_episode_spec, require_array_observations
+from ldm_wrappers.reset_guard import ResetGuard
 from ldm_wrappers.step_limit import step_limit
 from ldm_wrappers.task_protocol import TaskWatch, check_pinned_rows, env_name, told_tasks
 from ldm_wrappers.vector.infos import (
@@ -73,6 +74,7 @@ class MultiEpisodeWrapper(VectorWrapper):
         TypeError: Observations are not arrays (``Dict``, ``Tuple``, …).
         TaskChangedError: At a step, if the task changed inside a meta-episode.
         TaskIgnoredError: At a reset with ``options["task"]``, if infos report another task.
+        gymnasium.error.ResetNeeded: At a step before the first reset.
     """
 
     def __init__(
@@ -109,6 +111,7 @@ class MultiEpisodeWrapper(VectorWrapper):
             self._first_lengths = _staggered(self.num_envs, n_episodes, step_limit(env))
         self._remaining = self._first_lengths.copy()
         self._watch = TaskWatch(env_name(env), self.num_envs) if check_tasks else None
+        self._guard = ResetGuard("MultiEpisodeWrapper")
 
     @property
     def spec(self) -> EnvSpec | None:  # type: ignore[override]
@@ -133,6 +136,7 @@ class MultiEpisodeWrapper(VectorWrapper):
         seeds = worker_seeds(seed, self.num_envs)
         observations, infos = reset_rows(self.env, seeds, options)
         observations = observations.copy()
+        self._guard.begin()
         self._begin(mask)
         self._remaining[mask] = 0  # only a reset of all staggers again
         if mask.all():
@@ -144,6 +148,7 @@ class MultiEpisodeWrapper(VectorWrapper):
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Step all environments, restart ended inner episodes, report ended meta-episodes."""
+        self._guard.check()
         observations, *outcome, infos = self.env.step(actions)
         # copies: an environment may reuse its arrays, when it is reset below
         rewards, terminations, truncations = (np.array(values) for values in outcome)
@@ -243,6 +248,7 @@ class MultiEpisodeWrapper(VectorWrapper):
         self._returns[...] = state["returns"]
         self._lengths[...] = state["lengths"]
         self._remaining[...] = state.get("remaining", 0)  # newer than some checkpoints
+        self._guard.begin()
         if self._watch is not None:
             self._watch.forget()
 

@@ -121,12 +121,14 @@ def test_both_are_kept_apart(key: str, is_vector: bool) -> None:
     _, info = env.reset(seed=0)
     assert "environment_" + key in info
     for _ in range(9):
-        *_, info = env.step(env.action_space.sample())
+        *_, terminated, truncated, info = env.step(env.action_space.sample())
         kept = info["environment_" + key]
         np.testing.assert_array_equal(kept[0] if is_vector else kept, OWN[key])
         if key in info:
             ours = info[key][0] if is_vector else info[key]
             assert not np.array_equal(ours, OWN[key])
+        if not is_vector and (terminated or truncated):
+            env.reset()
 
 
 @pytest.mark.parametrize("key", list(END))

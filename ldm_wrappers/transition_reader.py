@@ -1,0 +1,62 @@
+"""Reads what one environment goes through as rows that the latent dynamics model takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ldm_wrappers.infos import true_next_observation
+from ldm_wrappers.latent_dynamics.transition import FloatArray, TransitionSpec
+from ldm_wrappers.reset_guard import ResetGuard
+
+
+class TransitionReader:
+    """The transitions (s, a, s') of one environment, step by step.
+
+    Args:
+        spec: What observations and actions are.
+        name: What messages call the wrapper that reads.
+
+    Attributes:
+        state: Observation of now, float32 (1, observation_size).
+    """
+
+    state: FloatArray
+
+    def __init__(self, spec: TransitionSpec, name: str) -> None:
+        self._spec = spec
+        self._guard = ResetGuard(name)
+        self.state = np.zeros((1, spec.observation_size), np.float32)
+
+    def reset(self, observation: Any) -> None:
+        """A task begins with this observation."""
+        self.state = self._spec.observation_row(observation)
+        self._guard.begin()
+
+    def action(self, action: Any) -> FloatArray:
+        """Columns of an action that is about to be taken, (1, …) as ``TransitionSpec`` has them.
+
+        Raises:
+            gymnasium.error.ResetNeeded: No task is running.
+            ValueError: It is not one of the action space.
+        """
+        self._guard.check()
+        return self._spec.action_row(action)
+
+    def step(
+        self, observation: Any, info: dict[str, Any], *, ended: bool
+    ) -> tuple[FloatArray, FloatArray]:
+        """The states before and after a step, float32 (1, observation_size) each.
+
+        Args:
+            observation: What the step has shown, where a restart may be seen.
+            info: Its info, which then tells the true next state.
+            ended: The task ended with it.
+        """
+        before = self.state
+        after = self._spec.observation_row(true_next_observation(info, observation))
+        self.state = self._spec.observation_row(observation)
+        if ended:
+            self._guard.end()
+        return before, after

@@ -1,0 +1,134 @@
+"""Steps before the first reset and after an end, in environments that say nothing about them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+from gymnasium.error import ResetNeeded
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from reference_models import small_model
+
+from ldm_wrappers import (
+    BeliefObservationWrapper,
+    BeliefPool,
+    BeliefPublisherWrapper,
+    ImaginaryRewardWrapper,
+    MultiEpisodeWrapper,
+    TrajectoryBuffer,
+    vector,
+)
+
+
+class BareEnv(gym.Env[Any, Any]):
+    """Three steps of reward 1; goes on when it is stepped at a wrong time, as many do."""
+
+    observation_space = spaces.Box(-9.0, 9.0, (2,), np.float32)
+    action_space = spaces.Discrete(3)
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.steps = 0
+        return np.zeros(2, np.float32), {"task": 1.0}
+
+    def step(self, action: Any) -> Any:
+        self.steps += 1
+        observation = np.full(2, self.steps, np.float32)
+        return observation, 1.0, self.steps == 3, False, {"task": 1.0}
+
+
+MODEL = small_model(BareEnv())
+BUFFER = TrajectoryBuffer(MODEL.spec, capacity=8, max_length=8)
+
+
+def pool() -> BeliefPool:
+    beliefs = BeliefPool(1, MODEL.config.latent_dim)
+    beliefs.publish(0, np.zeros(MODEL.config.latent_dim))
+    return beliefs
+
+
+SCALAR: dict[str, Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]] = {
+    "MultiEpisodeWrapper": lambda env: MultiEpisodeWrapper(env, 1),
+    "BeliefObservationWrapper": lambda env: BeliefObservationWrapper(env, MODEL, buffer=BUFFER),
+    "BeliefPublisherWrapper": lambda env: BeliefPublisherWrapper(
+        env, MODEL, BeliefPool(1, MODEL.config.latent_dim), 0, buffer=BUFFER
+    ),
+    "ImaginaryRewardWrapper": lambda env: ImaginaryRewardWrapper(env, MODEL, pool()),
+}
+
+
+@pytest.mark.filterwarnings("ignore:all meta-episodes")
+@pytest.mark.parametrize("name", SCALAR)
+def test_scalar_wrappers_notice_steps_outside_a_task(name: str) -> None:
+    env = SCALAR[name](BareEnv())
+    with pytest.raises(ResetNeeded, match=rf"{name}.step\(\) was called before the first reset"):
+        env.step(0)
+    for _ in range(2):
+        env.reset()
+        stored = len(BUFFER)
+        assert [env.step(0)[2] for _ in range(3)] == [False, False, True]
+        with pytest.raises(ResetNeeded, match=rf"{name}.step\(\) was called after the end"):
+            env.step(0)
+        assert len(BUFFER) == min(stored + (name.startswith("Belief")), 8)
+
+
+def test_an_environment_that_resets_by_itself_is_noticed() -> None:
+    """Its first step of the next episode would be recorded as a transition of the last one."""
+    env = BeliefObservationWrapper(gym.wrappers.Autoreset(BareEnv()), MODEL, buffer=BUFFER)
+    env.reset()
+    for _ in range(3):
+        env.step(0)
+    with pytest.raises(ResetNeeded, match="after the end of a task"):
+        env.step(0)
+
+
+def batch(mode: AutoresetMode) -> VectorEnv[Any, Any, Any]:
+    return SyncVectorEnv([BareEnv] * 2, autoreset_mode=mode)
+
+
+VECTOR: dict[str, Callable[[], VectorEnv[Any, Any, Any]]] = {
+    "MultiEpisodeWrapper": lambda: vector.MultiEpisodeWrapper(batch(AutoresetMode.DISABLED), 1),
+    "BeliefObservationWrapper": lambda: vector.BeliefObservationWrapper(
+        batch(AutoresetMode.SAME_STEP), MODEL
+    ),
+    "ImaginaryRewardWrapper": lambda: vector.ImaginaryRewardWrapper(
+        batch(AutoresetMode.SAME_STEP), MODEL, n_mixture=1
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:all meta-episodes")
+@pytest.mark.parametrize("name", VECTOR)
+def test_vector_wrappers_notice_a_step_before_the_first_reset(name: str) -> None:
+    env = VECTOR[name]()
+    with pytest.raises(ResetNeeded, match=rf"{name}.step\(\) was called before the first reset"):
+        env.step(np.zeros(2, np.int64))
+    env.reset()
+    for _ in range(5):  # they reset ended environments themselves
+        env.step(np.zeros(2, np.int64))
+
+
+@pytest.mark.filterwarnings("ignore:all meta-episodes")
+def test_a_saved_meta_episode_goes_on_and_an_ended_one_does_not() -> None:
+    source = MultiEpisodeWrapper(BareEnv(), 2)
+    source.reset()
+    running = source.get_state()
+    for _ in range(6):
+        source.step(0)
+    ended = source.get_state()
+    fresh = MultiEpisodeWrapper(BareEnv(), 2)
+    fresh.set_state(running)
+    fresh.step(0)
+    fresh.set_state(ended)
+    with pytest.raises(ResetNeeded, match="after the end"):
+        fresh.step(0)
+    del running["running"]  # as former releases saved it
+    fresh.set_state(running)
+    fresh.step(0)
