@@ -17,6 +17,7 @@ from gymnasium.utils import RecordConstructorArgs
 
 from ldm_envs.arguments import whole_number
 from ldm_envs.options import parse_scalar_reset
+from ldm_envs.split import DrawsFromSplit
 from ldm_envs.task_table import Tasks, TaskTable
 from ldm_envs.tasks import FloatArray, TaskDistribution
 
@@ -24,7 +25,7 @@ AnyEnv = gym.Env[Any, Any]
 Success = str | Callable[[dict[str, Any]], Any]
 
 
-class TaskWrapper(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
+class TaskWrapper(DrawsFromSplit, gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """Base of the adapters: all of the task protocol except how a task is set.
 
     `reset(seed=...)` seeds the choice of tasks as well as the environment, from streams that do
@@ -64,8 +65,7 @@ class TaskWrapper(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         RecordConstructorArgs.__init__(self, _disable_deepcopy=True, **recorded, **common)
         super().__init__(env)
         self._table = TaskTable(tasks, components)
-        self._task_set = self._table.distribution[split]
-        self.split = split
+        self._choose_split(self._table.distribution, split)
         self._success = success
         self._rng: np.random.Generator | None = None
         self._task: FloatArray | None = None
@@ -203,7 +203,8 @@ class TaskAttributeWrapper(TaskWrapper):
 
     Raises:
         AttributeError: Neither `env` nor an environment in it has the attribute.
-        ValueError: See `TaskWrapper`; at reset, where names and components differ in number.
+        ValueError: See `TaskWrapper`; at reset, where names and components differ in number, or
+            where the environment's reset replaces the attribute (draws a goal of its own).
     """
 
     def __init__(
@@ -223,7 +224,17 @@ class TaskAttributeWrapper(TaskWrapper):
             raise ValueError(f"Expected a task with a value for each of {self._names}, got {task}")
         for name, value in zip(self._names, values, strict=True):
             self.env.set_wrapper_attr(name, value)
-        return self.env.reset(seed=seed, options=options)
+        started = self.env.reset(seed=seed, options=options)
+        for name, value in zip(self._names, values, strict=True):
+            found = self.env.get_wrapper_attr(name)
+            if not _same(found, value):
+                raise ValueError(
+                    f"reset() replaced the task: {name} was set to {value!r} before it and is "
+                    f"{found!r} after it. Expected an environment that keeps what it is given; "
+                    "set the task after the reset: TaskMethodWrapper(env, tasks, lambda env, task: "
+                    f"setattr(env.unwrapped, {name!r}, task), after_reset=True)"
+                )
+        return started
 
 
 class TaskSeedWrapper(TaskWrapper):
@@ -256,6 +267,16 @@ class TaskSeedWrapper(TaskWrapper):
 
 
 _OPTIONS = ("task", "keep_task")
+
+
+def _same(found: Any, given: Any) -> bool:
+    """Whether an attribute is what it was set to, in whatever type and precision it is kept."""
+    if found is given:
+        return True
+    try:
+        return bool(np.allclose(found, given, rtol=1e-5, atol=0.0, equal_nan=True))
+    except (TypeError, ValueError):  # no numbers, or of another shape
+        return bool(np.all(found == given))
 
 
 def _seed(value: Any) -> int:

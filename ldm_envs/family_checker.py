@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from ldm_envs.split_overlap import warn_of_shared_tasks
 from ldm_envs.tasks import FloatArray, TaskDistribution
 
 AnyEnv = gym.Env[Any, Any]
@@ -30,8 +31,8 @@ def check_family(make: str | Make, *, n_steps: int = 100, seed: int = 0) -> None
     The environment is made with each split and must draw tasks of that split. It must let a task
     be pinned and kept, refuse an invalid one, and report `info["task"]` at reset and step. Equal
     seeds and actions must earn equal rewards in a task. What is legal but unusual is a warning:
-    rewards that never differ between tasks, tasks that the first observation shows, a success
-    under another key, no step limit.
+    train tasks in another split, rewards that never differ between tasks, tasks that the first
+    observation shows, a success under another key, no step limit.
 
     Args:
         make: An id for `gymnasium.make`, or a function that is called with `split="train"` and
@@ -46,6 +47,7 @@ def check_family(make: str | Make, *, n_steps: int = 100, seed: int = 0) -> None
     env = create("train")
     try:
         distribution = _distribution(env)
+        warn_of_shared_tasks(distribution)
         _check_draws(env, distribution["train"], seed)
         tasks = _check_pinning(env, distribution, seed)
         _check_rewards(env, tasks, n_steps, seed)

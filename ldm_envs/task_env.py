@@ -11,13 +11,14 @@ from gymnasium.error import ResetNeeded
 from gymnasium.utils import seeding
 
 from ldm_envs.options import parse_scalar_reset, parse_seed
+from ldm_envs.split import DrawsFromSplit
 from ldm_envs.tasks import FloatArray, TaskDistribution
 
 ObsT = TypeVar("ObsT")
 ActT = TypeVar("ActT")
 
 
-class TaskEnv(gym.Env[ObsT, ActT], Generic[ObsT, ActT]):
+class TaskEnv(DrawsFromSplit, gym.Env[ObsT, ActT], Generic[ObsT, ActT]):
     """Base of the scalar environments with a hidden task.
 
     Register a family with ``disable_env_checker=True``: from Gymnasium 1.4 on its passive checker
@@ -25,18 +26,12 @@ class TaskEnv(gym.Env[ObsT, ActT], Generic[ObsT, ActT]):
 
     Attributes:
         task_distribution: The family's task sets by split name.
-        split: Name of the set that tasks are drawn from.
     """
 
     task_distribution: TaskDistribution
-    split: str
 
     _task: FloatArray | None = None
     _started = False
-
-    def _set_split(self, split: str) -> None:
-        self._task_set = self.task_distribution[split]
-        self.split = split
 
     def _begin_episode(self, seed: int | None, options: dict[str, Any] | None) -> None:
         """Seed, then choose the task: the first half of every `reset`.

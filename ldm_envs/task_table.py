@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ldm_envs.split_overlap import warn_of_shared_tasks
 from ldm_envs.tasks import BoolArray, FiniteTaskSet, FloatArray, TaskDistribution, TaskSet
 
 Tasks = Mapping[str, TaskSet | Iterable[Any]]
@@ -90,6 +91,7 @@ class TaskTable:
         if "all" not in sets:
             sets["all"] = UnionTaskSet(list(sets.values()))
         self.distribution = TaskDistribution(sets, tuple(components or names))
+        warn_of_shared_tasks(self.distribution, stacklevel=4)
 
     def _from_lists(self, lists: dict[str, list[Any]]) -> tuple[dict[str, TaskSet], list[str]]:
         every = [task for tasks in lists.values() for task in tasks]

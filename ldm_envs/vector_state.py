@@ -16,12 +16,13 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from ldm_envs.arguments import check_positive, check_render_mode, rebuild
+from ldm_envs.split import DrawsFromSplit
 from ldm_envs.tasks import FloatArray, TaskDistribution
 
 Array = NDArray[Any]
 
 
-class TaskVectorState(VectorEnv[Array, Array, Array]):
+class TaskVectorState(DrawsFromSplit, VectorEnv[Array, Array, Array]):
     """Arguments, generators and state of a batch; see `TaskVectorEnv` for what they mean."""
 
     task_distribution: TaskDistribution
@@ -39,8 +40,7 @@ class TaskVectorState(VectorEnv[Array, Array, Array]):
         render_mode: str | None,
     ) -> None:
         self.num_envs = check_positive("num_envs", num_envs)
-        self._task_set = self.task_distribution[split]
-        self.split = split
+        self._choose_split(self.task_distribution, split)
         if max_episode_steps is not None:
             max_episode_steps = check_positive("max_episode_steps", max_episode_steps)
         self.max_episode_steps = max_episode_steps

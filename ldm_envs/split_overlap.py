@@ -1,0 +1,44 @@
+"""Notices test tasks that are train tasks too."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+from ldm_envs.tasks import FloatArray, TaskDistribution, TaskSet
+
+_DRAWN = 64  # tasks that stand for a set, where one of the two is continuous
+
+
+def warn_of_shared_tasks(distribution: TaskDistribution, *, stacklevel: int = 2) -> None:
+    """Warn where a split other than "train" and "all" has tasks of "train" in it.
+
+    Args:
+        distribution: The family's task sets. Two finite ones are compared exactly; of others, 64
+            fixed tasks are looked up.
+        stacklevel: As `warnings.warn` has it.
+    """
+    if "train" not in distribution:
+        return
+    for split in distribution.splits:
+        if split in ("train", "all"):
+            continue
+        shared, compared = _shared(distribution["train"], distribution[split])
+        if shared:
+            warnings.warn(
+                f'split {split!r} shares {len(shared)} of {compared} tasks with "train", '
+                f"{shared[0].tolist()} for one: returns on it are not those of unseen tasks. "
+                "Expected splits without a common task",
+                stacklevel=stacklevel + 1,
+            )
+
+
+def _shared(train: TaskSet, other: TaskSet) -> tuple[list[FloatArray], int]:
+    """Tasks of ``other`` that are in ``train``, and how many were looked up."""
+    if train.tasks is not None and other.tasks is not None:
+        known = {task.tobytes() for task in train.tasks + np.float32(0.0)}  # -0.0 is 0.0
+        rows = other.tasks + np.float32(0.0)
+        return [task for task in rows if task.tobytes() in known], len(rows)
+    drawn = other.sample(np.random.default_rng(0), _DRAWN)
+    return [task for task in drawn if train.contains(task)], len(drawn)

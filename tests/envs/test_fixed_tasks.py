@@ -1,0 +1,138 @@
+"""Splits that cannot be moved, tasks that a reset replaces, and test tasks that were trained on."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
+
+from ldm_envs import (
+    FiniteTaskSet,
+    IntervalTaskSet,
+    TaskAttributeWrapper,
+    TaskDistribution,
+    TaskMethodWrapper,
+    check_family,
+)
+from ldm_envs.split_overlap import warn_of_shared_tasks
+
+
+class Reach(gym.Env[Any, Any]):
+    """Rewards nearness to a goal, which ``redraws`` draws anew at each reset."""
+
+    observation_space = spaces.Box(-10.0, 10.0, (1,), np.float32)
+    action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def __init__(self, redraws: bool = False, keeps: Any = None) -> None:
+        self.redraws, self.keeps = redraws, keeps
+        self.goal: Any = 0.0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        if self.redraws:
+            self.goal = float(self.np_random.uniform(-1.0, 1.0))
+        if self.keeps is not None:
+            self.goal = self.keeps(self.goal)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        reward = -float(np.abs(np.asarray(action) - self.goal).sum())
+        return np.zeros(1, np.float32), reward, False, False, {}
+
+
+TASKS = {"train": [0.5, -0.5], "test": [0.9]}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: gym.make("LDM-GridNavi-v0"),
+        lambda: gym.make("LDM-HalfCheetahVel-v0"),
+        lambda: TaskAttributeWrapper(Reach(), TASKS, "goal"),
+    ],
+)
+def test_the_split_of_an_environment_is_fixed(make: Any) -> None:
+    """Its name changed, and tasks were drawn from the former split."""
+    env = make()
+    with pytest.raises(AttributeError, match=r"got 'test' for one of 'train'.*with split='test'"):
+        env.set_wrapper_attr("split", "test")
+    again = copy.deepcopy(env)
+    assert again.get_wrapper_attr("split") == env.get_wrapper_attr("split") == "train"
+    task = again.reset(seed=0)[1]["task"]
+    assert env.get_wrapper_attr("task_distribution")["train"].contains(task)
+
+
+@pytest.mark.parametrize("mode", ["vector_entry_point", "sync", "async"])
+def test_the_split_of_a_batch_is_fixed(mode: str) -> None:
+    env = gym.make_vec("LDM-GridNavi-v0", num_envs=2, vectorization_mode=mode)
+    try:
+        with pytest.raises(AttributeError, match="split is fixed"):
+            if isinstance(env, (SyncVectorEnv, AsyncVectorEnv)):
+                env.set_attr("split", "test")
+            else:
+                env.split = "test"  # type: ignore[attr-defined]
+    finally:
+        env.close()
+
+
+def test_a_reset_that_replaces_the_attribute_is_noticed_and_the_way_out_works() -> None:
+    """``info["task"]`` told the task that was set, and rewards were of the one that was drawn."""
+    env = TaskAttributeWrapper(Reach(redraws=True), TASKS, "goal")
+    with pytest.raises(ValueError, match=r"goal was set to .* before it and is .* after it") as e:
+        env.reset(seed=0)
+    way_out = str(e.value).rpartition("after the reset: ")[2]
+    names = {"TaskMethodWrapper": TaskMethodWrapper, "env": Reach(redraws=True), "tasks": TASKS}
+    mended = eval(way_out, names)
+    for seed in range(5):
+        task = mended.reset(seed=seed)[1]["task"]
+        assert mended.step(np.zeros(1))[1] == -abs(float(task[0]))
+
+
+@pytest.mark.parametrize("keeps", [np.float32, lambda goal: np.array([goal]), None])
+def test_an_attribute_may_be_kept_in_another_type(keeps: Any) -> None:
+    env = TaskAttributeWrapper(Reach(keeps=keeps), {"train": [0.1], "test": [0.2]}, "goal")
+    assert env.reset(seed=0)[1]["task"] == np.float32(0.1)
+
+
+def test_other_objects_are_compared_as_they_are() -> None:
+    env = TaskAttributeWrapper(Reach(keeps=str), {"train": ["left"], "test": ["right"]}, "goal")
+    env.reset(seed=0)
+    env = TaskAttributeWrapper(
+        Reach(keeps=lambda _: "up"), {"train": ["left"], "test": ["right"]}, "goal"
+    )
+    with pytest.raises(ValueError, match="goal was set to 'left' before it and is 'up' after it"):
+        env.reset(seed=0)
+
+
+def test_test_tasks_that_are_train_tasks_are_told() -> None:
+    def make(split: str = "train") -> gym.Env[Any, Any]:
+        tasks = {"train": range(100), "test": range(50, 150)}
+        return gym.wrappers.TimeLimit(TaskAttributeWrapper(Reach(), tasks, "goal", split=split), 5)
+
+    with pytest.warns(UserWarning, match=r"'test' shares 50 of 100 tasks with \"train\", \[50.0\]"):
+        make()
+    with pytest.warns(UserWarning, match="shares 50 of 100 tasks"):
+        check_family(make)
+
+
+def test_only_common_tasks_are_told() -> None:
+    low, high = IntervalTaskSet([(0.0, 1.0)]), IntervalTaskSet([(1.0, 2.0)])
+    inside, both = FiniteTaskSet([[0.5], [1.5]]), IntervalTaskSet([(0.0, 2.0)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_shared_tasks(TaskDistribution({"train": low, "test": high, "all": both}, ("x",)))
+        warn_of_shared_tasks(TaskDistribution({"test": low, "all": low}, ("x",)))
+        for env_id in (one for one in gym.registry if one.startswith("LDM-")):
+            env = gym.make(env_id)
+            warn_of_shared_tasks(env.get_wrapper_attr("task_distribution"))
+            env.close()
+    with pytest.warns(UserWarning, match="'eval' shares .* of 64 tasks"):
+        warn_of_shared_tasks(
+            TaskDistribution({"train": low, "test": high, "eval": inside, "all": both}, ("x",))
+        )
