@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from ldm_wrappers.fixed_attribute import FixedAttribute
 from ldm_wrappers.imagination import (
     BeliefPool,
     BeliefSource,
@@ -63,6 +64,7 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
 
     lasts_a_task = True
     imagines_rewards = True
+    latent_dynamics = FixedAttribute[LatentDynamics]()
 
     def __init__(
         self,
@@ -178,11 +180,15 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
     Raises:
         ValueError: ``index`` is not a row of the pool, or the spaces do not fit the model, or the
             environment's rewards are imaginary, or the observation has columns that are not of the
-            state, or a wrapper inside keeps its trajectories in this buffer.
+            state, or a wrapper inside keeps its trajectories in this buffer; at a reset or step,
+            a newer publisher has the same row.
         gymnasium.error.ResetNeeded: At a step before the first reset, or after the end of a task.
     """
 
     lasts_a_task = True
+    latent_dynamics = FixedAttribute[LatentDynamics]()
+    pool = FixedAttribute[BeliefPool]()
+    index = FixedAttribute[int]()
 
     def __init__(
         self,
@@ -206,6 +212,7 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         self.index = index
         self.tracker = BeliefTracker(latent_dynamics, 1, buffer)
         self._reader = TransitionReader(latent_dynamics.spec, "BeliefPublisherWrapper")
+        self._number = pool.new_publisher()
         if pool.belongs_here:
             self._publish()
 
@@ -229,8 +236,10 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         self._publish()
         if ended:
             self.tracker.end(np.ones(1, bool))
-            self.pool.publish_final(self.index, self.tracker.final_means()[0].cpu().numpy())
+            final = self.tracker.final_means()[0].cpu().numpy()
+            self.pool.publish_final(self.index, final, publisher=self._number)
         return observation, reward, terminated, truncated, info
 
     def _publish(self) -> None:
-        self.pool.publish(self.index, self.tracker.posterior().mean[0].cpu().numpy())
+        mean = self.tracker.posterior().mean[0].cpu().numpy()
+        self.pool.publish(self.index, mean, publisher=self._number)

@@ -12,6 +12,7 @@ from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec, WrapperSpec
 
 from ldm_wrappers.arguments import check_flag, check_integer
+from ldm_wrappers.fixed_attribute import FixedAttribute
 from ldm_wrappers.infos import MARK, MULTI_EPISODE_INFOS, set_aside
 from ldm_wrappers.latent_dynamics.space_checks import way_out
 from ldm_wrappers.reset_guard import ResetGuard
@@ -111,6 +112,7 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
     """
 
     lasts_a_task = True
+    n_episodes = FixedAttribute[int]()
 
     def __init__(
         self,

@@ -45,7 +45,8 @@ class BeliefPool(ProcessBound):
     Raises:
         RuntimeError: A method is called in another process than the pool was made in, whose copy
             nobody publishes to.
-        ValueError: Beliefs are asked for while nobody has published to a row.
+        ValueError: Beliefs are asked for while nobody has published to a row, or two publishers
+            share one.
     """
 
     def __init__(self, n_beliefs: int, latent_dim: int) -> None:
@@ -55,6 +56,8 @@ class BeliefPool(ProcessBound):
         self._final_means = self._means.copy()
         self._finished = np.zeros((n_beliefs, 1), bool)
         self._published = np.zeros(n_beliefs, bool)
+        self._publishers = np.zeros(n_beliefs, np.int64)  # newest one of each row; 0: not known
+        self._n_publishers = 0
 
     @property
     def n_beliefs(self) -> int:
@@ -66,17 +69,29 @@ class BeliefPool(ProcessBound):
         """Size of the latent."""
         return int(self._means.shape[1])
 
-    def publish(self, index: int, mean: FloatArray) -> None:
-        """Replace the belief of environment ``index`` by ``mean``, (latent_dim,)."""
-        self._means[index] = self._checked(index, mean)
+    def new_publisher(self) -> int:
+        """A number by which whoever publishes says who it is, from 1."""
+        self._n_publishers += 1
+        return self._n_publishers
+
+    def publish(self, index: int, mean: FloatArray, *, publisher: int = 0) -> None:
+        """Replace the belief of environment ``index`` by ``mean``, (latent_dim,).
+
+        Args:
+            index: Row of the environment.
+            mean: Its belief's mean.
+            publisher: Its number (:meth:`new_publisher`). An older publisher of a row may not go
+                on once a newer one has begun. 0 does without this check.
+        """
+        self._means[index] = self._checked(index, mean, publisher)
         self._published[index] = True
 
-    def publish_final(self, index: int, mean: FloatArray) -> None:
-        """Say what environment ``index`` believed at the end of a task, (latent_dim,)."""
-        self._final_means[index] = self._checked(index, mean)
+    def publish_final(self, index: int, mean: FloatArray, *, publisher: int = 0) -> None:
+        """Say what environment ``index`` believed at the end of a task; as :meth:`publish`."""
+        self._final_means[index] = self._checked(index, mean, publisher)
         self._finished[index] = self._published[index] = True
 
-    def _checked(self, index: int, mean: FloatArray) -> FloatArray:
+    def _checked(self, index: int, mean: FloatArray, publisher: int) -> FloatArray:
         self.check_process()
         if check_integer("index", index, least=None) not in range(self.n_beliefs):
             raise ValueError(f"index must lie in [0, {self.n_beliefs}), got {index}")
@@ -85,6 +100,13 @@ class BeliefPool(ProcessBound):
             raise ValueError(f"a belief must have shape {self._means.shape[1:]}, got {mean.shape}")
         if not np.isfinite(mean).all():
             raise ValueError(f"belief {index} is not finite: {mean}")
+        if 0 < publisher < self._publishers[index]:
+            raise ValueError(
+                f"two environments publish to row {index} of the belief pool in turn, so that "
+                "imaginary tasks mix the belief of whichever stepped last; expected a row for each "
+                "(index=…), and no pool of training for environments of evaluation"
+            )
+        self._publishers[index] = max(publisher, self._publishers[index])
         return mean
 
     def means(self, step: int) -> FloatArray:

@@ -119,6 +119,14 @@ class LatentDynamicsCallback(SingleThreadedRollouts):
     def _on_training_end(self) -> None:
         self._finish()
         super()._on_training_end()
+        if not len(self.trainer.buffer):
+            warnings.warn(
+                "training has ended and no trajectory has reached the trainer's buffer, so the "
+                "latent dynamics model is as it was. Either no task ended within these steps, or "
+                "the workers run in processes of their own (SubprocVecEnv, AsyncVectorEnv) and "
+                "fill buffers of their own: expected DummyVecEnv or a vector wrapper around them",
+                stacklevel=2,
+            )
 
     def _update(self, n_threads: int, trackers: list[BeliefTracker]) -> dict[str, float]:
         torch.set_num_threads(n_threads)  # counts for the calling thread

@@ -17,9 +17,9 @@ from stable_baselines3.common.vec_env.base_vec_env import (
 from ldm_wrappers.arguments import worker_seeds
 from ldm_wrappers.sb3.actions import environment_actions, policy_action_space
 from ldm_wrappers.vector.infos import (
+    check_batch,
     final_observations,
     refuse_final_keys,
-    require_autoreset_mode,
 )
 
 
@@ -48,7 +48,7 @@ class VectorEnvAdapter(VecEnv):
     def __init__(
         self, env: VectorEnv[Any, Any, Any], *, info_keys: Sequence[str] | None = None
     ) -> None:
-        require_autoreset_mode(env, AutoresetMode.SAME_STEP, "VectorEnvAdapter")
+        check_batch(env, AutoresetMode.SAME_STEP, "VectorEnvAdapter")
         self.env = env
         self.info_keys = None if info_keys is None else tuple(info_keys)
         self._actions: np.ndarray[Any, Any] | None = None

@@ -9,11 +9,12 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
 from ldm_wrappers.belief_observation import belief_observation_space
+from ldm_wrappers.fixed_attribute import FixedAttribute
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.transition import FloatArray
 from ldm_wrappers.reset_guard import ResetGuard
 from ldm_wrappers.vector.infos import (
-    require_autoreset_mode,
+    check_batch,
     reset_all,
     to_object_array,
     true_next_observations,
@@ -46,6 +47,7 @@ class BeliefObservationWrapper(VectorWrapper):
     """
 
     joins = "the VAE's belief"
+    latent_dynamics = FixedAttribute[LatentDynamics]()
 
     def __init__(
         self,
@@ -55,7 +57,7 @@ class BeliefObservationWrapper(VectorWrapper):
         buffer: TrajectoryBuffer | None = None,
     ) -> None:
         super().__init__(env)
-        require_autoreset_mode(env, AutoresetMode.SAME_STEP, "BeliefObservationWrapper")
+        check_batch(env, AutoresetMode.SAME_STEP, "BeliefObservationWrapper")
         refuse_twice(env, type(self))
         refuse_joined_columns(env, "BeliefObservationWrapper")
         refuse_second_record(env, buffer, "BeliefObservationWrapper")

@@ -9,13 +9,14 @@ import torch
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
 from ldm_wrappers.arguments import check_integer
+from ldm_wrappers.fixed_attribute import FixedAttribute
 from ldm_wrappers.imagination import ExpectedReward, ImaginationScheme, MixtureScheme
 from ldm_wrappers.infos import set_aside
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.transition import FloatArray
 from ldm_wrappers.reset_guard import ResetGuard
 from ldm_wrappers.vector.infos import (
-    require_autoreset_mode,
+    check_batch,
     reset_all,
     true_next_observations,
 )
@@ -60,6 +61,9 @@ class ImaginaryRewardWrapper(VectorWrapper):
     """
 
     imagines_rewards = True
+    latent_dynamics = FixedAttribute[LatentDynamics]()
+    n_mixture = FixedAttribute[int]()
+    n_normal = FixedAttribute[int]()
 
     def __init__(
         self,
@@ -74,7 +78,7 @@ class ImaginaryRewardWrapper(VectorWrapper):
     ) -> None:
         super().__init__(env)
         n_mixture = check_integer("n_mixture", n_mixture, least=None)
-        require_autoreset_mode(env, AutoresetMode.SAME_STEP, "ImaginaryRewardWrapper")
+        check_batch(env, AutoresetMode.SAME_STEP, "ImaginaryRewardWrapper")
         refuse_imaginary_rewards(env, "ImaginaryRewardWrapper")
         refuse_joined_columns(env, "ImaginaryRewardWrapper")
         refuse_second_record(env, buffer, "ImaginaryRewardWrapper")

@@ -34,12 +34,11 @@ def autoreset_mode(env: VectorEnv[Any, Any, Any]) -> AutoresetMode:
     return mode
 
 
-def require_autoreset_mode(
-    env: VectorEnv[Any, Any, Any], expected: AutoresetMode, wrapper: str
-) -> None:
+def check_batch(env: VectorEnv[Any, Any, Any], expected: AutoresetMode, wrapper: str) -> None:
     """Raise a ``ValueError`` unless ``env`` resets its ended environments as ``expected``.
 
-    Nor may its next step overwrite the observations of the last one, which wrappers keep.
+    Nor may its next step overwrite the observations of the last one, which wrappers keep, or one
+    environment stand for several rows.
     """
     mode = autoreset_mode(env)
     if mode is not expected:
@@ -48,6 +47,13 @@ def require_autoreset_mode(
         )
     if getattr(env.unwrapped, "copy", True) is False:
         raise ValueError(f"{wrapper} needs an environment that returns copies, got copy=False")
+    singles = getattr(env.unwrapped, "envs", ())
+    if len({id(single.unwrapped) for single in singles}) < len(singles):
+        raise ValueError(
+            f"{wrapper} got a batch in which one environment stands for several rows, so that each "
+            "row's step moves the others; expected functions that make a new environment at every "
+            "call: lambda: gym.make(…), not env = gym.make(…) and lambda: env"
+        )
 
 
 def merge_rows(infos: Infos, new: Infos, rows: BoolArray) -> Infos:

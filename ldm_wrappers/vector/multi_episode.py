@@ -9,6 +9,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
 from ldm_wrappers.arguments import check_flag, check_integer, worker_seeds
+from ldm_wrappers.fixed_attribute import FixedAttribute
 from ldm_wrappers.infos import MARK, MULTI_EPISODE_INFOS, set_aside
 from ldm_wrappers.multi_episode import meta_episode_spec, require_array_observations
 from ldm_wrappers.reset_guard import ResetGuard
@@ -16,10 +17,10 @@ from ldm_wrappers.step_limit import step_limit
 from ldm_wrappers.task_protocol import TaskWatch, check_pinned_rows, env_name, told_tasks
 from ldm_wrappers.vector.infos import (
     BoolArray,
+    check_batch,
     clear_rows,
     copied_arrays,
     merge_rows,
-    require_autoreset_mode,
     to_object_array,
 )
 from ldm_wrappers.vector.masked_resets import check_masked_resets
@@ -77,6 +78,8 @@ class MultiEpisodeWrapper(VectorWrapper):
         gymnasium.error.ResetNeeded: At a step before the first reset.
     """
 
+    n_episodes = FixedAttribute[int]()
+
     def __init__(
         self,
         env: VectorEnv[Any, Any, Any],
@@ -93,7 +96,7 @@ class MultiEpisodeWrapper(VectorWrapper):
             check_flag("check_tasks", check_tasks),
         )
         super().__init__(env)
-        require_autoreset_mode(env, AutoresetMode.DISABLED, "MultiEpisodeWrapper")
+        check_batch(env, AutoresetMode.DISABLED, "MultiEpisodeWrapper")
         require_array_observations(env.single_observation_space)
         check_masked_resets(env)
         refuse_task_wrappers(env, "MultiEpisodeWrapper")

@@ -12,9 +12,9 @@ from ldm_wrappers.latent_dynamics.transition import FloatArray, TransitionSpec
 from ldm_wrappers.rl2_observation import rl2_observation_space
 from ldm_wrappers.vector.infos import (
     BoolArray,
+    check_batch,
     episode_starts,
     final_observations,
-    require_autoreset_mode,
     reset_all,
     to_object_array,
 )
@@ -41,7 +41,7 @@ class RL2ObservationWrapper(VectorWrapper):
 
     def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
         super().__init__(env)
-        require_autoreset_mode(env, AutoresetMode.SAME_STEP, "RL2ObservationWrapper")
+        check_batch(env, AutoresetMode.SAME_STEP, "RL2ObservationWrapper")
         refuse_twice(env, type(self))
         self._spec = TransitionSpec.from_spaces(
             env.single_observation_space, env.single_action_space

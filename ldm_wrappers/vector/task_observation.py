@@ -10,10 +10,11 @@ from gymnasium.vector.utils import batch_space
 
 from ldm_wrappers.arguments import check_integer
 from ldm_wrappers.belief_observation import with_unbounded_columns
+from ldm_wrappers.fixed_attribute import FixedAttribute
 from ldm_wrappers.latent_dynamics.transition import FloatArray, TransitionSpec
 from ldm_wrappers.vector.infos import (
+    check_batch,
     final_observations,
-    require_autoreset_mode,
     reset_all,
     to_object_array,
 )
@@ -37,11 +38,12 @@ class TaskObservationWrapper(VectorWrapper):
     """
 
     joins = "the task"
+    task_dim = FixedAttribute[int]()
 
     def __init__(self, env: VectorEnv[Any, Any, Any], task_dim: int) -> None:
         task_dim = check_integer("task_dim", task_dim)
         super().__init__(env)
-        require_autoreset_mode(env, AutoresetMode.SAME_STEP, "TaskObservationWrapper")
+        check_batch(env, AutoresetMode.SAME_STEP, "TaskObservationWrapper")
         refuse_twice(env, type(self))
         self._spec = TransitionSpec.from_spaces(
             env.single_observation_space, env.single_action_space
