@@ -17,6 +17,7 @@ if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
 import numpy as np
 
 from train.analysis.tables import (
+    group_runs,
     joint_rows,
     print_joint_table,
     print_table,
@@ -180,6 +181,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     with report_errors():
         folders = [RunFolder.open(path) for path in given.runs]
+        group_runs(folders)  # refuses copies before anything is evaluated
         evaluated = [evaluate_run(path, given) for path in given.runs]
         if len(folders) > 1 or given.out is not None:
             runs = [(f, results) for f, (results, _) in zip(folders, evaluated, strict=True)]

@@ -27,6 +27,7 @@ import numpy as np
 
 from train.analysis.beliefs import belief_rows, decoded_goal_rows
 from train.analysis.collect import collect
+from train.analysis.copies import refuse_copied_rows
 from train.analysis.cut import cut_run
 from train.analysis.tables import write_csv
 from train.common.command_line import report_errors
@@ -72,7 +73,11 @@ def _write_tables(runs: list[tuple[str, RunFolder]], out: Path) -> list[Path]:
 
 
 def add_runs(paths: list[Path], out: Path, until: int | None = None) -> list[Path]:
-    """As :func:`collect_runs`, beside the rows of the other runs; those of these are replaced."""
+    """As :func:`collect_runs`, beside the rows of the other runs; those of these are replaced.
+
+    Raises:
+        ValueError: A run has the settings and the seed of another one that is there already.
+    """
     names = {path.resolve().name for path in paths}
     with tempfile.TemporaryDirectory() as temporary:
         collected = collect_runs(paths, Path(temporary), until)
@@ -83,6 +88,8 @@ def add_runs(paths: list[Path], out: Path, until: int | None = None) -> list[Pat
         before = read_csv(path) if path.exists() else []
         kept = [with_present_names(row) for row in before if row.get("run") not in names]
         rows = kept + fresh.get(name, [])
+        if name == "runs":
+            refuse_copied_rows(rows)
         columns = list(dict.fromkeys(column for row in rows for column in row))
         if rows:
             filled = [{column: row.get(column, "") for column in columns} for row in rows]

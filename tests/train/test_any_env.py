@@ -20,6 +20,7 @@ from train.config.on_policy import OnPolicySettings
 pytestmark = pytest.mark.filterwarnings("ignore:.*Overriding environment")
 
 MODULE = '''
+import functools
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
@@ -111,6 +112,34 @@ def make(split="train", far=2.0):
 
 def nothing(split="train"):
     return 3
+
+def keeps_split(split="train"):
+    """Takes a split and does not hand it on."""
+    return make()
+
+@functools.cache
+def once(split="train"):
+    return make(split)
+
+class Deaf(Point):
+    """Takes a split and always draws train tasks; has no attribute that says so."""
+    def __init__(self, split="train", **kwargs):
+        super().__init__(**kwargs)
+        del self.split
+    def reset(self, *, seed=None, options=None):
+        self.split = "train"
+        try:
+            return super().reset(seed=seed, options=options)
+        finally:
+            del self.split
+
+gym.register("Deaf-v0", Deaf, max_episode_steps=6)
+
+def late(split="train"):
+    """Declares a limit that nothing keeps."""
+    env = Point(split)
+    env.spec = gym.spec("Point-v0")
+    return env
 '''
 
 
@@ -218,6 +247,12 @@ def test_test_tasks_may_be_of_another_id(mine: str) -> None:
         ("--env-id {m}:Endless-v0", "set --max-episode-steps"),
         ("--env-id {m}:Nothing-v0", "has no function 'Nothing-v0' either"),
         ("--env-fn {m}:nothing", "must return a gymnasium.Env, got 3"),
+        ("--env-fn {m}:keeps_split --method oracle", "split='all' and has made an environment of"),
+        ("--env-fn {m}:once", "in which one environment stands for several rows"),
+        (
+            "--env-fn {m}:late --method rl2",
+            "go on after 12 steps, the most that",
+        ),
         ("--env-fn nowhere:make", "unknown env_id 'nowhere:make': ModuleNotFoundError"),
         ("--env-id {m}:Dicts-v0", "FilterObservation"),
         ("--env-id {m}:Strict-v0", "asked for another episode of the same task"),
@@ -236,6 +271,11 @@ def test_what_cannot_be_made_is_one_line(
     *before, said = capsys.readouterr().err.strip().splitlines()
     assert stop.value.code == 1 and says.format(m=mine) in said
     assert not any("Traceback" in line for line in before)
+
+
+def test_an_oracle_that_may_see_train_tasks_only_is_told(mine: str) -> None:
+    with pytest.warns(UserWarning, match="split='all' have drawn train tasks only"):
+        main(flags(f"--env-id {mine}:Deaf-v0 --method oracle"))
 
 
 def test_presets_of_our_families_stay_as_they_are() -> None:

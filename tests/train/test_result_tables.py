@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from ldm_wrappers.state_file import StateFileError
+from train import evaluate
 from train.analysis.aggregate import Run, group_curve, read_runs
 from train.analysis.collect import collect
 from train.analysis.tables import write_csv
 from train.config.presets import resolve
+from train.figures import add_runs, collect_runs
 from train.persistence.files import read_csv, write_json
 from train.persistence.run_folder import RunFolder
 from train.plots.belief_curves import plot_belief_curves
@@ -56,9 +59,10 @@ def test_beliefs_of_such_runs_are_averaged_at_the_same_evaluation(tmp_path: Path
     assert found == [("105", "2", "1.5"), ("214", "2", "3"), ("340", "2", "5.5")]
 
 
-def stored(path: Path, evaluated: int | None) -> RunFolder:
+def stored(path: Path, evaluated: int | None, **settings: Any) -> RunFolder:
     """A run of 1,000 steps that has been evaluated once, or not yet."""
-    config = resolve("LDM-GridNavi-v0", "rl2", total_timesteps=1000, n_episodes=1)
+    settings = {"total_timesteps": 1000, "n_episodes": 1, **settings}
+    config = resolve("LDM-GridNavi-v0", "rl2", **settings)
     write_json(path / "config.json", {"format": "ldm-run-1", "config": config.to_dict()})
     if evaluated is not None:
         row = {"timesteps": evaluated, "split": "train", "task": "2 0", "episode": 1}
@@ -70,11 +74,36 @@ def test_runs_that_are_not_finished_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ends = {"whole": 1000, "half": 500, "new": None}
-    collect([(name, stored(tmp_path / name, end)) for name, end in ends.items()], tmp_path)
+    runs = [
+        (name, stored(tmp_path / name, end, seed=seed))
+        for seed, (name, end) in enumerate(ends.items())
+    ]
+    collect(runs, tmp_path)
     half, new = capsys.readouterr().err.splitlines()
     assert "half has been evaluated until step 500 of 1,000" in half
     assert "new is left out: not evaluated yet" in new
     assert [run.name for run in read_runs(tmp_path)] == ["whole", "half"]
+
+
+def test_a_copy_is_no_further_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Intervals over three runs, two of them copies of the first, had a width of zero."""
+    for name, settings in {"a": {}, "b": {}, "c": {"seed": 1}, "d": {"gamma": 0.5}}.items():
+        stored(tmp_path / name, 1000, **settings)
+    a, b, c, d = (tmp_path / name for name in "abcd")
+    out = tmp_path / "out"
+    with pytest.raises(ValueError, match="a and b have the same settings and seed 0"):
+        collect_runs([a, b], out)
+    assert not out.exists()
+    collect_runs([a, c, d], out)
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(ValueError, match="a and b have the same settings and seed 0"):
+        add_runs([b], out)
+    assert {path: path.read_bytes() for path in out.iterdir()} == before
+    add_runs([a], out)
+    for paths in ([a, b], [a, a]):
+        with pytest.raises(SystemExit):
+            evaluate.main([str(path) for path in paths])
+        assert "have the same settings and seed 0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from train.analysis.copies import refuse_copies
 from train.common.evaluation import SplitResult
 from train.config.grouping import IGNORED_IN_GROUPS
 from train.persistence.files import write_text
@@ -48,7 +49,11 @@ def joint_rows(runs: list[tuple[RunFolder, list[SplitResult]]]) -> list[dict[str
 
 
 def group_runs(folders: list[RunFolder]) -> dict[str, list[RunFolder]]:
-    """Runs that differ only in seed and place, under a name that tells the groups apart."""
+    """Runs that differ only in seed and place, under a name that tells the groups apart.
+
+    Raises:
+        ValueError: Two runs of one group have the same seed.
+    """
     settings = [
         {k: v for k, v in folder.config.to_dict().items() if k not in IGNORED_IN_GROUPS}
         for folder in folders
@@ -62,6 +67,11 @@ def group_runs(folders: list[RunFolder]) -> dict[str, list[RunFolder]]:
         env = own["env_id"] if len({s["env_id"] for s in settings}) > 1 else ""
         parts = [env, own["method"], *(f"{k} {_short(own[k])}" for k in differing)]
         groups.setdefault(" ".join(part for part in parts if part), []).append(folder)
+    refuse_copies(
+        (str(folder.path.resolve()), name, folder.config.seed)
+        for name, group in groups.items()
+        for folder in group
+    )
     return groups
 
 

@@ -86,12 +86,32 @@ class EnvSource:
             arguments: Further arguments of the constructor, such as ``render_mode``.
 
         Raises:
-            ValueError: It cannot be made; the message is one line, whatever its constructor raised.
+            ValueError: It cannot be made, or is of another split; the message is one line, whatever
+                its constructor raised.
         """
-        if split is not None and self.facts().takes_split:
-            self.refuse_own_split()
-            arguments["split"] = split
-        return self._make(**arguments)
+        if split is None or not self.facts().takes_split:
+            return self._make(**arguments)
+        self.refuse_own_split()
+        env = self._make(split=split, **arguments)
+        made = _attribute(env, "split")
+        if isinstance(made, str) and made != split:
+            env.close()
+            raise ValueError(
+                f"{self.env_id!r} was called with split={split!r} and has made an environment of "
+                f"split {made!r}: hand split on to it, as in "
+                "TaskMethodWrapper(env, tasks, split=split)"
+            )
+        return env
+
+    def draws_outside(self, split: str, known: str = "train", n_resets: int = 20) -> bool:
+        """Whether seeded resets of ``split`` show a task that is not in the set ``known``."""
+        env = self.make(split)
+        try:
+            told = [env.reset(seed=seed)[1].get("task") for seed in range(n_resets)]
+        finally:
+            env.close()
+        task_set = env.get_wrapper_attr("task_distribution")[known]
+        return any(task is None or not task_set.contains(task) for task in told)
 
     def refuse_own_split(self) -> None:
         """Raise a ``ValueError`` if ``env_kwargs`` has a split, where runs hand over their own."""

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import functools
 import inspect
+import warnings
 from typing import Any
 
 import gymnasium as gym
@@ -43,6 +44,13 @@ def base_env(
     batch = _own_batch(source, num_envs, split, config.num_threads)
     if batch is not None:
         return batch
+    if split != "train" and not source.draws_outside(split):
+        warnings.warn(
+            f"twenty resets of {config.env_id} with split={split!r} have drawn train tasks only, "
+            f"so method {config.method} may never see another one: ldm_envs.check_family tests "
+            "whether split has an effect",
+            stacklevel=2,
+        )
     makers = [functools.partial(source.make, split)] * num_envs
     kind = AsyncVectorEnv if (vectorization or config.vectorization) == "async" else SyncVectorEnv
     env = kind(makers, autoreset_mode=AutoresetMode.DISABLED)
