@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tiny_runs import build, train_tiny
 from ldm_wrappers.vector import MultiEpisodeWrapper
 from train.common.belief_error import BeliefErrors
 from train.common.evaluation import Evaluator, summary
+from train.common.on_policy import sample_beliefs
 from train.common.rollout import play
 from train.config.presets import resolve
 from train.persistence.files import read_csv
@@ -45,6 +47,38 @@ class Wandering:
         return self.env.action_space.sample()
 
 
+def test_with_dropout_it_is_the_error_of_the_mean_over_masks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    learner = build(resolve("LDM-GridNavi-v0", "ldm", **{**SMALL, **MIX}))
+    model = learner.latent_dynamics
+    assert model is not None
+    mode = AutoresetMode.DISABLED
+    env = MultiEpisodeWrapper(gym.make_vec("LDM-GridNavi-v0", num_envs=2, autoreset_mode=mode), 1)
+    scales = itertools.cycle([0.0, 2.0])  # half of the masks drop everything, half drop nothing
+    width = model.decoder.embedding_size
+    monkeypatch.setattr(
+        model.decoder,
+        "dropout_mask",
+        lambda *shape, generator: torch.full((*shape, width), next(scales)),
+    )
+    errors, steps = BeliefErrors(model), []
+    for step in play(env, Wandering(env), seed=4):
+        errors.add(step)
+        steps.append((step.observations, step.actions[:, None], step.infos["next_obs"]))
+    rewards = torch.tensor(np.array(errors._rewards))
+    s, a, after = (torch.tensor(np.array(part, np.float32)) for part in zip(*steps, strict=True))
+    (_, dropped), beliefs = errors.per_row()
+    guesses = [
+        model.imagine_reward(torch.from_numpy(beliefs), s, a, after, torch.full((1, width), scale))
+        for scale in (0.0, 2.0)
+    ]
+    assert float((guesses[0] - guesses[1]).abs().max()) > 1e-3
+    expected = (torch.stack(guesses).mean(0) - rewards).square().mean(0)
+    np.testing.assert_allclose(dropped, expected, rtol=1e-4)
+    learner.close(), env.close()
+
+
 def test_the_error_is_that_of_each_tasks_last_belief() -> None:
     learner = build(resolve("LDM-AntDir-v0", "ldm", **{**SMALL, **MIX}))
     model = learner.latent_dynamics
@@ -72,6 +106,30 @@ def test_the_error_is_that_of_each_tasks_last_belief() -> None:
         assert plain[row] == pytest.approx(expected, rel=1e-4)
     assert (dropped != plain).all()
     learner.close(), env.close()
+
+
+def test_saved_beliefs_are_those_along_the_newest_tasks() -> None:
+    """Each encoded alone; after the end of a shorter task its last belief stays."""
+    learner = build(resolve("LDM-GridNavi-v0", "ldm", **{**SMALL, **MIX}))
+    trainer, rng, lengths = learner.trainer, np.random.default_rng(0), [2, 5, 3, 1]
+    assert trainer is not None
+    tasks = {
+        "observations": rng.integers(0, 7, (4, 5, 2)).astype(np.float32),
+        "actions": rng.integers(0, 5, (4, 5, 1)).astype(np.float32),
+        "rewards": rng.normal(size=(4, 5)).astype(np.float32),
+        "next_observations": rng.integers(0, 7, (4, 5, 2)).astype(np.float32),
+    }
+    trainer.buffer.add(tasks, np.array(lengths))
+    found = sample_beliefs(trainer, 3)
+    assert found.shape[:2] == (3, 6)
+    for row, (task, length) in enumerate(list(enumerate(lengths))[1:]):
+        _, a, r, after = (
+            torch.from_numpy(part[task, :length]).unsqueeze(1) for part in tasks.values()
+        )
+        alone = trainer.model.encoder(a, r, after).mean[:, 0].detach().numpy()
+        expected = alone[np.minimum(np.arange(6), length)]
+        np.testing.assert_allclose(found[row], expected, atol=1e-5)
+    learner.close()
 
 
 def test_evaluations_report_it_per_split(tmp_path: Path) -> None:

@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 
 import ldm_envs
+from ldm_envs.grid_navi import GRID_NAVI_EXTRAPOLATION_TASKS
 from train.analysis.tables import group_runs
+from train.common.callbacks import MetaEpisodeStatistics
 from train.common.env_source import EnvSource
-from train.common.envs import evaluation_tasks
+from train.common.envs import evaluation_batches, evaluation_tasks
 from train.config.presets import resolve
 from train.persistence.files import CsvFile
 from train.persistence.run_folder import RunFolder
 from train.plots.curves import read_curves
-from train.plots.optimal_returns import optimal_returns
+from train.plots.optimal_returns import optimal_returns, standing_returns
 
 
 def test_ceilings_follow_from_tasks_and_rewards() -> None:
@@ -32,6 +34,45 @@ def test_ceilings_follow_from_tasks_and_rewards() -> None:
     best = optimal_returns(EnvSource("LDM-GridNavi-v0"), np.array([[3, 5]]))
     assert best is not None and best[0] == pytest.approx(played)
     env.close()
+
+
+@pytest.mark.parametrize(
+    ("family", "tasks"),
+    [
+        ("AntGoal", [[1.75, 0.8], [1.75, 0.8 + np.pi]]),  # a start that drifts nears one of both
+        ("AntDir", [[0.0], [np.pi]]),
+        ("HalfCheetahVel", [[2.25]]),
+    ],
+)
+def test_standing_still_earns_what_an_episode_without_actions_does(
+    family: str, tasks: list[list[float]]
+) -> None:
+    env = gym.make(f"LDM-{family}-v0")
+    still, played = np.zeros(env.action_space.shape, np.float32), []
+    for task in tasks:
+        env.reset(seed=0, options={"task": task})
+        played.append(sum(float(env.step(still)[1]) for _ in range(200)))
+    found = standing_returns(EnvSource(f"LDM-{family}-v0"), np.array(tasks, np.float32))
+    assert found is not None and found.mean() == pytest.approx(np.mean(played), rel=0.02)
+    env.close()
+
+
+def test_every_run_is_evaluated_on_the_same_tasks() -> None:
+    one, other = (
+        evaluation_tasks(resolve("LDM-HalfCheetahVel-v0", "rl2", seed=seed)) for seed in (0, 1)
+    )
+    assert list(one) == ["train", "test", "eval"]
+    for split in one:
+        np.testing.assert_array_equal(one[split], other[split])
+
+
+def test_another_environment_is_evaluated_on_its_test_tasks() -> None:
+    other = "LDM-GridNaviExtrapolation-v0"
+    config = resolve("LDM-GridNavi-v0", "rl2", eval_env_id=other)
+    (_, own), (second, theirs) = evaluation_batches(config)
+    assert (list(own), list(theirs), second.env_id) == (["train", "test"], ["eval"], other)
+    expected = GRID_NAVI_EXTRAPOLATION_TASKS["test"].tasks
+    np.testing.assert_array_equal(theirs["eval"], expected)
 
 
 @pytest.mark.parametrize("env_id", [i for i in ldm_envs.ENV_IDS if "GridNavi" not in i])
@@ -51,6 +92,27 @@ def test_curves_are_means_over_tasks(tmp_path: Path) -> None:
     assert curve.steps.tolist() == [10, 20] and curve.n_tasks == 3
     assert np.allclose(curve.returns, [[13, 14], [23, 24]])
     assert curve.missed is not None and np.allclose(curve.missed, 2)
+
+
+def test_training_returns_are_means_over_whole_tasks_of_normal_workers() -> None:
+    """Since the last row; neither imaginary workers nor tasks that staggering cut short count."""
+    statistics = MetaEpisodeStatistics(n_normal=2)
+    played = [  # workers that ended, and returns and lengths of their two episodes
+        ([0, 2], [(1.0, 5.0), (0.0, 0.0), (70.0, 70.0)], [(3, 3), (0, 0), (3, 3)]),
+        ([1], [(0.0, 0.0), (9.0, 0.0), (0.0, 0.0)], [(0, 0), (2, 0), (0, 0)]),
+        ([0, 1], [(2.0, 6.0), (6.0, 7.0), (0.0, 0.0)], [(3, 3), (3, 3), (0, 0)]),
+    ]
+    for ended, returns, lengths in played:
+        infos = [
+            {"episode_returns": np.array(r), "episode_lengths": np.array(n)}
+            for r, n in zip(returns, lengths, strict=True)
+        ]
+        statistics.locals = {"dones": np.isin(np.arange(3), ended), "infos": infos}
+        statistics._on_step()
+    found = statistics.pop_means()
+    names = ("return_episode_1", "return_episode_2", "meta_episodes")
+    assert [found[f"rollout/{name}"] for name in names] == [3.0, 6.0, 3.0]
+    assert statistics.pop_means() == {}
 
 
 def test_runs_are_grouped_by_what_differs(tmp_path: Path) -> None:

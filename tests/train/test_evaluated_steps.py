@@ -138,6 +138,13 @@ def test_final_scores_are_of_evaluations_that_adapt(
             cut_run(folder, 400, tmp_path / "cut")
 
 
+def test_a_run_that_is_cut_ends_with_the_evaluation_after_its_budget(tmp_path: Path) -> None:
+    folder = stored(tmp_path / "run", "LDM-GridNavi-v0", "rl2", RETURNS)
+    for until, last in ((300, 300), (350, 400)):
+        cut_run(folder, until, tmp_path / str(until))
+        assert steps(tmp_path / str(until) / "evaluations.csv") == list(range(100, last + 1, 100))
+
+
 def test_unadapted_evaluations_count_where_a_run_has_no_others(tmp_path: Path) -> None:
     folder = stored(
         tmp_path / "run", "LDM-AntDir-v0", "mier", RETURNS, total_timesteps=9000, adapt_from=1.0

@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_runs import train_tiny
+import torch
+from stable_baselines3.common.logger import Logger
+from tiny_runs import build, train_tiny
 
 from train.common.artifacts import load_artifacts
 from train.common.evaluation import Evaluator, evaluation_rows
 from train.common.hooks import FiniteCheck
+from train.config.presets import resolve
 from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
 
@@ -33,6 +36,26 @@ def weights_after_updates(
     train_tiny(path, "rl2", *fast, *flags)
     assert len(seen) == 4
     return seen
+
+
+def test_what_is_evaluated_after_an_iteration_has_averaged_it() -> None:
+    """The first average is the first update's weights, already in that iteration's hook."""
+    small = {"n_workers": 2, "n_minibatches": 1, "device": "cpu", "max_episode_steps": 5}
+    made = build(resolve("LDM-GridNavi-v0", "rl2", policy_ema_decay=0.5, n_steps=20, **small))
+    made.set_logger(Logger(None, []))
+    before = [value.clone() for value in made.algorithm.policy.parameters()]
+    same: list[bool] = []
+
+    def hook(iteration: int) -> None:
+        pairs = zip(
+            made.evaluated_policy.parameters(), made.algorithm.policy.parameters(), strict=True
+        )
+        same.append(all(torch.equal(one, other) for one, other in pairs))
+
+    made.learn(40, hook)
+    assert same == [True]
+    assert not torch.equal(before[0], next(made.algorithm.policy.parameters()))
+    made.close()
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.9])

@@ -11,8 +11,10 @@ import pytest
 
 from ldm_wrappers.state_file import StateFileError
 from train import evaluate
+from train.analysis.ablations import ablations
 from train.analysis.aggregate import Run, group_curve, read_runs
 from train.analysis.collect import collect
+from train.analysis.condense import task_table
 from train.analysis.tables import write_csv
 from train.config.presets import resolve
 from train.figures import add_runs, collect_runs
@@ -34,6 +36,30 @@ def test_runs_with_early_ends_are_averaged_at_the_same_evaluation() -> None:
     assert curve.steps.tolist() == [105, 214, 340]
     assert curve.runs.tolist() == [2, 2, 2]
     np.testing.assert_allclose(curve.mean, [1.5, 2.5, 3.5])  # of means over 1, 2, 3 evaluations
+
+
+def test_an_ablation_compares_runs_that_differ_in_nothing_else() -> None:
+    def run(beta: str, overrides: str) -> Run:
+        row = {"method": "ldm", "preset": "default", "beta": beta, "overrides": overrides}
+        return Run(row, pd.DataFrame())
+
+    runs = [run("2", "beta=2"), run("1", ""), run("3", "beta=3 p_drop=0"), run("1", "")]
+    found = ablations(runs, "beta")
+    assert found == {"default": {"beta 1": [runs[1], runs[3]], "beta 2": [runs[0]]}}
+
+
+def test_final_tables_of_tasks_are_means_of_five_evaluations_at_both_ends() -> None:
+    """Episodes 1 and N alone; what was unknown in one of the evaluations is unknown."""
+    rows = [
+        {"timesteps": at, "split": "test", "task": task, "episode": episode,
+         "return": at * episode + len(task), "reached": np.nan if at == 4 and task == "b" else at}
+        for at in range(1, 8) for task in ("a", "b") for episode in (1, 2, 3)
+    ]  # fmt: skip
+    found = task_table(pd.DataFrame(rows)).set_index(["task", "episode"])
+    assert sorted(found.index) == [("a", 1), ("a", 3), ("b", 1), ("b", 3)]
+    for task, episode in found.index:
+        assert found["return"][task, episode] == 5 * episode + 1  # of evaluations 3 to 7
+    assert found["reached"]["a", 3] == 5 and found["reached"]["b"].isna().all()
 
 
 @pytest.mark.parametrize(

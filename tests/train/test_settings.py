@@ -141,6 +141,17 @@ def test_an_annealed_learning_rate_never_turns_round() -> None:
     assert {share: pytest.approx(decay(share)) for share in shares} == shares
 
 
+@pytest.mark.parametrize(("statistics", "counted"), [("real", 3), ("all", 4)])
+def test_rewards_are_normalised_by_the_returns_of_the_workers_that_count(
+    statistics: str, counted: int
+) -> None:
+    sizes = {"n_workers": 4, "n_mixture_workers": 1, "n_minibatches": 1, "device": "cpu"}
+    sizes |= {"normalize_reward": True, "mixture.n_components": 2}
+    learner = build(resolve("LDM-GridNavi-v0", "ldm", return_statistics=statistics, **sizes))
+    assert learner.normalizer.n_normal == counted
+    learner.close()
+
+
 def test_a_run_folder_keeps_its_configuration(tmp_path: Path) -> None:
     config = resolve("LDM-AntDir-v0", "varibad", run_dir=str(tmp_path / "run"))
     folder = RunFolder.create(config)

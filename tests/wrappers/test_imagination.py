@@ -52,6 +52,15 @@ def test_a_decoder_with_nothing_to_drop_pays_each_worker_its_own_reward(
     assert np.ptp(paid) > 1e-4
 
 
+def test_each_imaginary_task_draws_dropout_masks_of_its_own() -> None:
+    """Workers that do the same and mix alike are paid alike, but for their masks."""
+    model = small_model(ScriptedEnv(), p_drop=0.5)
+    tasks = ExpectedReward(n_dropout_masks=1).start(model, n_mixture=40, n_normal=1, seed=0)
+    states, actions = torch.ones(40, 4), torch.ones(40, 1)
+    paid = tasks.rewards(torch.zeros(1, 3), states, actions, states)
+    assert len(np.unique(paid)) > 4
+
+
 def relative(share: float, size: int, candidates: int = 1, masks: int = 0) -> PlausibleTasks:
     """Relative thresholds; dropout off unless said otherwise."""
     return PlausibleTasks(

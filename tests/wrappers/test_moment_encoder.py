@@ -282,6 +282,13 @@ def test_a_failed_update_keeps_the_last_good_average() -> None:
     assert torch.equal(weights(model), before)
 
 
+def test_what_an_update_says_is_a_mean_over_its_steps() -> None:
+    together, alone = trained(make(), 0).update(3), trained(make(), 0)
+    steps = [alone.update(1) for _ in range(3)]
+    assert together == pytest.approx({n: np.mean([s[n] for s in steps]) for n in steps[0]})
+    assert len({step["loss"] for step in steps}) == 3
+
+
 def test_long_gradients_are_shortened() -> None:
     start = make().state_dict()
     moved = {}

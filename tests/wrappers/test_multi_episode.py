@@ -69,6 +69,19 @@ def test_the_end_is_reported_as_it_was_unless_the_horizon_is_finite(
     assert ends == ([(True, False)] * 2 if finite_horizon else [(False, True), (True, False)])
 
 
+def test_inner_time_limits_are_of_truncated_inner_episodes_alone() -> None:
+    """Scripted episodes are truncated and terminate in turn; the last one ends the task."""
+    env = vector.MultiEpisodeWrapper(scripted_vector((2,), (3,)), 4)
+    env.reset(seed=0)
+    found: list[list[int]] = [[], []]
+    for step in range(1, 25):
+        env.step([1, 1])
+        for worker in np.flatnonzero(env.inner_time_limits()):
+            found[worker].append(step)
+    # episodes 1 and 3 of each four are truncated, 2 terminates, 4 is the last
+    assert found == [[2, 6, 10, 14, 18, 22], [3, 9, 15, 21]]
+
+
 def scalar_infos(info: dict[str, Any]) -> dict[str, Any]:
     return {key: np.asarray(value).tolist() for key, value in info.items()}
 

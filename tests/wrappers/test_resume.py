@@ -105,6 +105,23 @@ def test_going_on_is_bit_for_bit(wrapper: str, n_steps: int) -> None:
         assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize("wrapper", ["imaginary", "belief"])
+def test_beliefs_of_former_weights_are_encoded_again_where_a_run_goes_on(wrapper: str) -> None:
+    """Saved right after a training, and loaded in the order of runs: weights first."""
+    first, second = Chain(wrapper, seed=0), Chain(wrapper, seed=1)
+    first.go_on(8, 2)  # the last thing that it does is to train
+    states = first.save()
+    for name in ("model", "buffer", "trainer"):
+        getattr(second, name).load_state_dict(states[name])
+    for name, part in second.parts().items():
+        part.set_state(states[name])
+    before = torch.from_numpy(states["top"]["tracker"]["filter"]["hidden"])
+    expected = first.top.tracker.posterior().mean
+    former = second.model.encoder.posterior(before).mean
+    assert float((expected - former).abs().max().detach()) > 1e-5  # the training has changed them
+    torch.testing.assert_close(second.top.tracker.posterior().mean, expected)
+
+
 def test_a_seed_gives_identical_weights_and_leaves_the_global_generator_alone() -> None:
     torch.manual_seed(123)
     before = torch.get_rng_state()

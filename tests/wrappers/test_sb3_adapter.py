@@ -76,6 +76,24 @@ def test_it_steps_as_dummy_vec_env(family: str) -> None:
         assert n_truncated < n_ends
 
 
+class EndsTwice(ScriptedEnv):
+    """Terminates with the step that its time limit falls on."""
+
+    def step(self, action: Any) -> Any:
+        observation, reward, _, _, info = super().step(action)
+        return observation, reward, self.t == 2, self.t == 2, info
+
+
+def test_an_end_that_is_a_time_limit_too_is_no_time_limit_to_bootstrap_from() -> None:
+    vec = gym.vector.SyncVectorEnv([EndsTwice], autoreset_mode=AutoresetMode.DISABLED)
+    ours = VectorEnvAdapter(vector.MultiEpisodeWrapper(vec, 2))
+    theirs = DummyVecEnv([lambda: MultiEpisodeWrapper(EndsTwice(), 2)])
+    ours.reset(), theirs.reset()
+    for _ in range(4):
+        found, expected = (env.step(np.array([1]))[3][0] for env in (ours, theirs))
+    assert found["TimeLimit.truncated"] is expected["TimeLimit.truncated"] is False
+
+
 def test_seeds_and_options_reach_the_environment_once() -> None:
     ours, theirs = pair("GridNavi")
     theirs._seeds = list(ours.seed(3))
@@ -148,8 +166,9 @@ def test_attributes_methods_and_wrappers() -> None:
     assert ours.get_attr("n_episodes", indices=[1]) == [2]
     assert ours.env_is_wrapped(vector.MultiEpisodeWrapper) == [True] * 3
     assert ours.env_is_wrapped(vector.ImaginaryRewardWrapper, indices=0) == [False]
-    ours.set_attr("n_episodes", 5)
-    assert ours.env.env.n_episodes == 5  # the wrapper that has it
+    before = ours.get_attr("finite_horizon")[0]
+    ours.set_attr("finite_horizon", not before)
+    assert ours.env.env.finite_horizon is not before  # the wrapper that has it
     ours.set_attr("note", 5)
     assert ours.env.note == 5
     with pytest.raises(ValueError, match="note is shared"):

@@ -88,3 +88,28 @@ def test_advantages_are_returns_minus_the_fit() -> None:
         values = left[task][MASK[task]]
         expected = (values - values.mean()) / values.std()
         assert found[task][MASK[task]] == pytest.approx(expected, abs=1e-6)
+
+
+def test_with_lambda_advantages_mix_those_of_all_numbers_of_steps() -> None:
+    """(1 - λ) Σ λⁿ⁻¹ Aₙ with Aₙ of n rewards and the value after them; the fit is of returns."""
+    gamma, lam = 0.9, 0.7
+    discounts = gamma ** np.arange(9)
+    returns = np.zeros_like(REWARDS)
+    for step in range(9):
+        returns[..., step] = ((REWARDS * MASK)[..., step:] * discounts[: 9 - step]).sum(-1)
+    values = linear_baseline(OBSERVATIONS, returns, MASK)
+    mixed = np.zeros_like(REWARDS)
+    for task, episode in np.ndindex(3, 4):
+        length = MASK[task, episode].sum()
+        r, v = REWARDS[task, episode, :length], np.append(values[task, episode, :length], 0.0)
+        for t in range(length):
+            ahead = [
+                (r[t : t + n] * discounts[:n]).sum() + gamma**n * v[t + n] - v[t]
+                for n in range(1, length - t + 1)
+            ]
+            shares = [(1 - lam) * lam**n for n in range(len(ahead) - 1)] + [lam ** (len(ahead) - 1)]
+            mixed[task, episode, t] = np.dot(shares, ahead)
+    found = advantages(OBSERVATIONS, REWARDS, MASK, gamma, lam)
+    for task in range(3):
+        own = mixed[task][MASK[task]]
+        assert found[task][MASK[task]] == pytest.approx((own - own.mean()) / own.std(), abs=1e-6)

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import statistics
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.logger import Logger
 from test_meta_objectives import F64, case, flat
 
 from train.config.presets import resolve
+from train.meta_gradient import learner as learner_module
 from train.meta_gradient.baseline import advantages
 from train.meta_gradient.distributions import Gaussian
-from train.meta_gradient.episodes import TaskBatch
+from train.meta_gradient.episodes import Episodes, TaskBatch
 from train.meta_gradient.gradient import mean_kl, meta_gradient
 from train.meta_gradient.learner import MetaGradientLearner
-from train.meta_gradient.objectives import Objective
+from train.meta_gradient.objectives import Objective, exploration_credit
 from train.promp import build, objective
 
 BOX = spaces.Box(-1, 1, (2,))
@@ -100,6 +103,78 @@ def test_without_its_term_e_maml_is_maml() -> None:
     other = {**given, "credit": 100 * given["credit"]}
     found = [meta_gradient(**one, objective=without)[0] for one in (given, other)]
     assert torch.equal(flat(found[0]), flat(found[1]))
+
+
+def test_credit_is_a_tasks_mean_reward_standardised_over_the_steps_of_all() -> None:
+    rng = np.random.default_rng(0)
+    mask = np.arange(7) < rng.integers(1, 8, (3, 2, 1))  # episodes of unequal lengths
+    rewards = rng.normal(size=mask.shape) * mask
+    after = Episodes(np.zeros((*mask.shape, 1)), np.zeros(mask.shape, np.int64), rewards, mask)
+    steps = [one[taken].tolist() for one, taken in zip(rewards, mask, strict=True)]
+    every = [reward for task in steps for reward in task]
+    middle, spread = statistics.fmean(every), statistics.pstdev(every)
+    expected = [(statistics.fmean(task) - middle) / spread for task in steps]
+    np.testing.assert_allclose(exploration_credit(after), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("tasks_per_chunk", [1, 2, 3])
+def test_the_meta_gradient_is_the_mean_of_its_tasks_each_with_its_own_credit(
+    tasks_per_chunk: int,
+) -> None:
+    given, e_maml = case(BOX, tasks=3), Objective("log", 0.1, 0.3, exploration_coef=1.0)
+    found, _ = meta_gradient(**given, objective=e_maml, tasks_per_chunk=tasks_per_chunk)
+    alone = []
+    for task in range(3):
+        rows = slice(task, task + 1)
+        batches = {
+            key: TaskBatch(*(part[rows] for part in vars(given[key]).values()))
+            for key in ("before", "after")
+        }
+        one = {**given, **batches, "credit": given["credit"][rows]}
+        alone.append(flat(meta_gradient(**one, objective=e_maml)[0]))
+    torch.testing.assert_close(flat(found), torch.stack(alone).mean(0))
+
+
+def test_logged_returns_are_means_over_iterations_since_the_last_row() -> None:
+    made, seen = learner(), Logger(None, [])
+    made.set_logger(seen)
+    made._returns = [[1.0, 3.0], [3.0, 7.0]]
+    made.log_statistics()
+    found = {name: seen.name_to_value[f"rollout/{name}"] for name in ("return_before", "gain")}
+    assert found == {"return_before": 2.0, "gain": 3.0}
+    assert seen.name_to_value["rollout/return_after"] == 5.0 and not made._returns
+    made.close()
+
+
+def test_outer_updates_are_given_what_was_drawn_after_adaptation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Log probabilities of the adapted policies, and credit of their episodes, in every update."""
+    made, drawn, given = learner("e-maml", n_epochs=3), [], []
+    collect, compute = made.rollouts.collect, learner_module.meta_gradient
+
+    def watch(parameters: Any, generator: Any) -> Any:
+        drawn.append((parameters, collect(parameters, generator)))
+        return drawn[-1][1]
+
+    def remember(*arguments: Any) -> Any:
+        given.append(arguments)
+        return compute(*arguments)
+
+    monkeypatch.setattr(made.rollouts, "collect", watch)
+    monkeypatch.setattr(learner_module, "meta_gradient", remember)
+    start = made.parameters
+    made.iterate()
+    (theta, _), (adapted, after) = drawn
+    assert len(given) == 3
+    for _, _, before_batch, after_batch, old, credit, _ in given:
+        for name, value in start.items():
+            assert torch.equal(old[name], value) and torch.equal(theta[name], value)
+        np.testing.assert_allclose(credit, exploration_credit(after), rtol=1e-5)
+        for parameters, batch in ((theta, before_batch), (adapted, after_batch)):
+            log_probs = made.policy.distribution(parameters, batch.observations)
+            torch.testing.assert_close(log_probs.log_prob(batch.actions), batch.log_probs)
+    made.close()
 
 
 def test_the_size_of_a_task_s_rewards_changes_nothing() -> None:

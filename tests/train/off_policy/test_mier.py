@@ -61,16 +61,43 @@ def test_inner_and_outer_gradients_are_those_of_central_differences(dynamics: bo
             assert found == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=1e-5, abs=1e-7)
 
 
-def test_all_tasks_at_once_are_one_after_the_other() -> None:
+@pytest.mark.parametrize("clip", [0.7, 0.02])  # no gradient is as long; all are longer
+def test_all_tasks_at_once_are_one_after_the_other(clip: float) -> None:
     net, batch = model(), transitions(3, 6)
     start = torch.zeros(3, 3, dtype=torch.float64)
-    together = adapt_context(net, batch, start, [0.5, 0.5], 0.7)
+    together = adapt_context(net, batch, start, [0.5, 0.5], clip)
     for task in range(3):
         one = Transitions(*(part[[task]] for part in vars(batch).values()))
-        alone = adapt_context(net, one, start[[task]], [0.5, 0.5], 0.7)
+        alone = adapt_context(net, one, start[[task]], [0.5, 0.5], clip)
         torch.testing.assert_close(together[[task]], alone)
-    kept = adapt_context(net, batch, start, [0.5, 0.5], 0.7, differentiable=True)
+    kept = adapt_context(net, batch, start, [0.5, 0.5], clip, differentiable=True)
     torch.testing.assert_close(kept.detach(), together)
+
+
+def test_the_loss_is_that_of_rewards_and_of_changes_added() -> None:
+    net, batch = model(dynamics=True), transitions(2, 5)
+    contexts = torch.tensor([[0.1, 0.2, 0.3], [-1.0, 0.0, 1.0]], dtype=torch.float64)
+    found = net.losses(batch, contexts)
+    for task in range(2):
+        total = 0.0
+        for i in range(5):
+            s, a, r, after, _ = (part[task, i] for part in vars(batch).values())
+            mean, logvar = net(s, a, contexts[task])
+            errors = (mean - torch.cat([r[None], after - s])) ** 2 / logvar.exp() + logvar
+            total = total + errors[0] / 5 + errors[1:].mean() / 5
+        assert float((found[task] - total).detach()) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_long_gradients_of_the_model_are_shortened_as_a_whole() -> None:
+    learner = tiny()
+    marked = line_episode(0.0, np.random.default_rng(0))
+    marked.rewards[:] = 1e4
+    for task in range(2):
+        for _ in range(30):
+            learner.replay.add(task, marked)
+    learner.update()
+    square = sum(float(p.grad.square().sum()) for p in learner.model.parameters())
+    assert square**0.5 == pytest.approx(10.0, rel=1e-4)
 
 
 class Linear(ContextModel):
@@ -139,6 +166,99 @@ def test_relabelling_with_the_true_model_is_the_familys_reward() -> None:
         assert torch.equal(getattr(new, name), getattr(old, name))
 
 
+def test_identifying_takes_the_trainings_steps_and_smaller_ones_after_them() -> None:
+    """r = x (φ₁ + φ₂), so that a step of least squares moves both alike."""
+    learner = tiny(context_steps=2, context_learning_rate=0.3)
+    rng = np.random.default_rng(0)
+    episodes = [line_episode(0.5, rng) for _ in range(2)]
+    x = np.concatenate([e.observations[:-1, 0] for e in episodes]).astype(float)
+    r, total = np.concatenate([e.rewards for e in episodes]), 0.0
+    for rate in (0.3, 0.3, 0.001, 0.001, 0.001):
+        total -= rate * 2 * 2 * (x * (x * total - r)).mean()  # of two columns
+    found = learner.identify(episodes, Linear(1, 1, 2, (4,)), n_steps=5)
+    np.testing.assert_allclose(found.numpy(), [total / 2] * 2, rtol=1e-4)
+
+
+def test_relabelled_batches_are_mostly_of_train_tasks_as_the_tuned_model_pays_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Replayed states with the rewards of φ₁, and a share of the test task's own transitions."""
+    sizes = {"relabel_updates": 2, "relabel_batch_size": 40, "real_share": 0.15}
+    learner = tiny(**sizes, test_context_steps=7)
+    rng = np.random.default_rng(0)
+    episodes = [line_episode(0.5, rng) for _ in range(2)]
+    seen: list[tuple[Transitions, Tensor]] = []
+    monkeypatch.setattr(
+        learner, "sac_step", lambda sac, batch, context, _: seen.append((batch, context))
+    )
+    monkeypatch.setattr(learner, "_tuned_model", lambda *_: Oracle(1, 1, 2, (4,)))
+    _, context = learner.relabel(episodes)
+    torch.testing.assert_close(context, learner.identify(episodes, n_steps=7))
+    own = {float(x) for e in episodes for x in e.observations[1:, 0]}
+    for batch, shown in seen:
+        torch.testing.assert_close(shown[0], context)
+        after, rewards = batch.next_observations[0, :, 0], batch.rewards[0]
+        real = np.array([float(x) in own for x in after])
+        assert (real.sum(), len(real)) == (6, 40)
+        torch.testing.assert_close(rewards[real], -(after[real] - 0.5).abs())
+        torch.testing.assert_close(rewards[~real], -(after[~real] - context[0]).abs())
+    assert len(seen) == 2 and not torch.equal(seen[0][0].rewards, seen[1][0].rewards)
+
+
+def test_the_model_is_tuned_by_adam_at_its_own_rate() -> None:
+    learner, context = tiny(test_model_updates=3, model_learning_rate=3e-3), torch.ones(2)
+    episodes = [line_episode(0.5, np.random.default_rng(0))]
+    expected = copy.deepcopy(learner.model)
+    adam = torch.optim.Adam(expected.parameters(), lr=3e-3)
+    s, a, r = (torch.from_numpy(part) for part in list(vars(episodes[0]).values())[:3])
+    for _ in range(3):
+        mean, logvar = expected(s[:-1], a, context.expand(HORIZON, 2))
+        spread = expected.highest.sum() - expected.lowest.sum()
+        loss = ((mean[:, 0] - r) ** 2 / logvar[:, 0].exp() + logvar[:, 0]).mean() + 0.01 * spread
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    found = learner._tuned_model(episodes, context)
+    for mine, slow in zip(found.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(mine, slow, rtol=1e-3, atol=1e-5)
+
+
+def test_a_visit_keeps_prior_episodes_as_context_and_adapts_to_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    learner = tiny(prior_episodes=2, adapted_episodes=3)
+    before = [len(learner.context.episodes(task)) for task in range(2)]
+    seen: list[list[Episode]] = []
+    identify = learner.identify
+    monkeypatch.setattr(learner, "identify", lambda e: (seen.append(list(e)), identify(e))[1])
+    learner.visit(np.array([0, 1, 1, 0]), initial=False)
+    kept = [learner.context.episodes(task)[before[task] :] for task in range(2)]
+    assert [len(episodes) for episodes in kept] == [2 * 2, 2 * 2]
+    assert [len(episodes) for episodes in seen] == [2] * 4  # of each row
+    for task, rows in enumerate(([0, 3], [1, 2])):
+        stored = sorted(e.rewards.tolist() for e in kept[task])
+        assert stored == sorted(e.rewards.tolist() for row in rows for e in seen[row])
+
+
+def test_the_model_adapts_to_prior_episodes_and_is_judged_by_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    learner, seen = tiny(), []
+    marked = line_episode(0.0, np.random.default_rng(0))
+    marked.rewards[:] = 777.0
+    for task in range(2):
+        for _ in range(10):  # as many as from the prior
+            learner.replay.add(task, marked)
+    loss = learner.model_loss
+    monkeypatch.setattr(
+        learner, "model_loss", lambda *b: (seen.extend(one.rewards for one in b), loss(*b))[1]
+    )
+    learner.update()
+    context, judged = seen
+    assert float(context.max()) < 100
+    assert 0.2 < float((judged == 777.0).float().mean()) < 0.8
+
+
 def test_sampled_rewards_have_the_models_mean_and_spread() -> None:
     net = model().float()
     s, a, context = torch.zeros(20_000, 2), torch.zeros(20_000, 1), torch.ones(3)
@@ -172,6 +292,18 @@ def test_identifying_and_relabelling_change_nothing_of_the_learner() -> None:
     assert torch.equal(generator, learner.generator.get_state())
     policy, _ = learner.relabel(learner.replay.episodes(0)[:1])
     assert not torch.equal(policy.net[0].weight, learner.sac.policy.net[0].weight)
+
+
+def test_evaluations_adapt_once_to_all_episodes_before_the_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    learner, seen = tiny(n_episodes=4), []
+    identify = learner.identify
+    monkeypatch.setattr(learner, "identify", lambda e: (seen.append(len(e)), identify(e))[1])
+    evaluator = Evaluator(learner)
+    evaluator.evaluate(learner.actor())
+    evaluator.close()
+    assert seen == [3] * 3  # of each row
 
 
 def test_the_initial_context_is_learned_only_if_asked_for() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from typing import Any
 
@@ -9,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 from line_env import HORIZON
+from scipy import optimize
 from toy_runs import settings
 
 from train.common.evaluation import Evaluator
 from train.mql import build
 from train.off_policy import mql_acting
 from train.off_policy.episodes import Episode
+from train.off_policy.learner import EVALUATION, stream_seed
 from train.off_policy.mql import MqlLearner
 from train.off_policy.mql_acting import Histories
 from train.off_policy.propensity import propensity_weights
@@ -192,6 +195,49 @@ def test_a_truncated_state_bootstraps_and_a_terminal_one_does_not() -> None:
         assert float(values.mean().detach()) == pytest.approx(expected, abs=0.25)
 
 
+def test_the_targets_noise_is_cut_off_at_one_half() -> None:
+    learner = tiny(target_noise=2.0)
+    td3, batch, steps = learner.td3, some_batch(learner), some_batch(learner).steps
+    noise = (2 * torch.randn(32, 1, generator=torch.Generator().manual_seed(0))).clip(-0.5, 0.5)
+    with torch.no_grad():
+        found = td3.critic_loss(batch, torch.Generator().manual_seed(0))
+        action = td3.target_actor(steps.next_observations, batch.next_windows) + noise
+        inputs = td3.target_critics.inputs(steps.next_observations, batch.next_windows)
+        q = torch.stack(td3.target_critics.values(inputs, action.clip(-1, 1))).amin(0)
+        y = steps.rewards + learner.config.gamma * q  # nothing terminates here
+        shown = td3.critics.inputs(steps.observations, batch.windows)
+        expected = sum(((q - y) ** 2).mean() for q in td3.critics.values(shown, steps.actions))
+    torch.testing.assert_close(found, expected)
+
+
+def test_every_second_update_moves_the_actor() -> None:
+    learner = tiny(policy_freq=2)
+    assert ["actor_loss" in learner.update() for learner.n_updates in range(4)] == [False, True] * 2
+
+
+def test_adaptation_sees_the_episodes_as_they_were() -> None:
+    """The last state of an inner episode too, which meta-episodes do not show."""
+    learner, seen = tiny(), []
+    learner.adapt = lambda episodes, row: seen.append(list(episodes)) or learner.td3  # type: ignore
+    evaluator = Evaluator(learner)
+    evaluator.evaluate(learner.actor())
+    evaluator.close()
+    assert [len(episodes) for episodes in seen] == [learner.config.n_episodes - 1] * 3
+    for goal, episodes in zip((-1.0, 1.0, 0.5), seen, strict=True):
+        for episode in episodes:
+            x = episode.observations[:, 0]
+            assert len(episode) == HORIZON and x[0] == 0 and not episode.terminated
+            np.testing.assert_allclose(np.diff(x), 0.2 * episode.actions[:, 0], atol=1e-6)
+            np.testing.assert_allclose(episode.rewards, -np.abs(x[1:] - goal), atol=1e-6)
+
+
+def test_parts_of_a_gradient_step_are_owed_to_the_next_visit() -> None:
+    """Three visits of 40 steps after the initial 400, each worth 1.6 gradient steps."""
+    learner = build(settings("mql", updates_per_step=0.04))
+    learner.learn(520, lambda _: None)
+    assert (learner.num_timesteps, learner.n_updates) == (520, 4)
+
+
 def test_adaptation_changes_a_copy_and_restores_by_leaving_the_rest() -> None:
     learner = tiny(replay_updates=3)
     learner.update()
@@ -281,6 +327,111 @@ def test_the_propensity_compares_with_as_many_transitions_of_every_train_task(
     learner.propensity(learner.new_batch(new), rng)
     old = next(rewards for rewards in seen if np.isin(rewards, (0.0, 1.0)).all())
     assert np.unique(old, return_counts=True)[1].tolist() == [3 * HORIZON // 2 + 2] * 2
+
+
+Picks = list[tuple[Episode, int]]  # an episode, and a step of it
+
+
+def tensors(picks: Picks, length: int) -> list[Tensor]:
+    """s, a, r, s', d and the windows before s and s', each step cut out of its episode by hand."""
+    rows = []
+    for e, t in picks:
+        steps = np.column_stack([e.actions, e.rewards, e.observations[:-1]])
+        past = np.concatenate([np.zeros((length, 3)), steps])
+        over = float(e.terminated and t == len(e) - 1)
+        step = (e.observations[t], e.actions[t], e.rewards[t], e.observations[t + 1], over)
+        rows.append((*step, past[t : t + length], past[t + 1 : t + 1 + length]))
+    found = [torch.tensor(np.array(part), dtype=torch.float32) for part in zip(*rows, strict=True)]
+    return [*found[:5], *(windows.transpose(0, 1) for windows in found[5:])]
+
+
+def slow_log_odds(old: np.ndarray, new: np.ndarray, c: float) -> Any:
+    """The logistic regression by a general optimiser; w and b of the log odds of "old"."""
+    x = np.concatenate([old, new])
+    y = np.repeat([1.0, -1.0], [len(old), len(new)])
+
+    def objective(w: np.ndarray) -> float:
+        return 0.5 * w[:-1] @ w[:-1] + c * np.logaddexp(0, -y * (x @ w[:-1] + w[-1])).sum()
+
+    return optimize.minimize(objective, np.zeros(x.shape[1] + 1), options={"gtol": 1e-7}).x
+
+
+def slow_adapt(learner: MqlLearner, episodes: list[Episode]) -> TD3:
+    """Section 4.2 of the paper once more, with Adam's own step and a target without noise."""
+    c, meta, replay = learner.config, learner.td3, learner.replay
+    td3, rng = copy.deepcopy(meta), np.random.default_rng(stream_seed(c.seed, EVALUATION, 0))
+    adam = {
+        name: torch.optim.Adam(getattr(td3, name).parameters(), lr=c.adapt_learning_rate)
+        for name in ("critics", "actor")
+    }
+
+    def descend(name: str, loss: Tensor, prox: float) -> None:
+        own = list(getattr(td3, name).parameters())
+        for p, start in zip(own, getattr(meta, name).parameters(), strict=True):
+            loss = loss + prox * ((p - start.detach()) ** 2).sum()
+        for p, gradient in zip(own, torch.autograd.grad(loss, own), strict=True):
+            p.grad = gradient
+        adam[name].step()
+
+    def step(picks: Picks, number: int, beta: Tensor, prox: float) -> None:
+        s, a, r, after, over, window, next_window = tensors(picks, c.history_length)
+        target, own = td3.target_critics, td3.critics
+        with torch.no_grad():
+            choice = td3.target_actor(after, next_window)
+            best = torch.minimum(*target.values(target.inputs(after, next_window), choice))
+            y = r + c.gamma * (1 - over) * best
+        first, second = own.values(own.inputs(s, window), a)
+        descend("critics", (beta * ((first - y) ** 2 + (second - y) ** 2)).mean(), prox)
+        if number % c.policy_freq == 0:
+            values = own.values(own.inputs(s, window).detach(), td3.actor(s, window))[0]
+            descend("actor", -(beta * values).mean(), prox)
+            for name in ("actor", "critics"):
+                both = (getattr(td3, one).parameters() for one in (f"target_{name}", name))
+                for slow, fast in zip(*both, strict=True):
+                    slow.data = (1 - c.tau) * slow.data + c.tau * fast.data
+
+    def features(picks: Picks) -> np.ndarray:
+        s, *_, window, _ = tensors(picks, c.history_length)
+        context = meta.actor.encoder(window).detach()
+        shown = [s, context] if c.propensity_features == "observation-context" else [context]
+        return torch.cat(shown, 1).double().numpy()
+
+    new = [(e, t) for e in episodes for t in range(len(e))][-c.snapshot_size :]
+    for number in range(1, c.snapshot_updates + 1):
+        step(new, number, torch.ones(len(new)), 0.0)
+    old: Picks = []
+    for task in range(2):
+        newest = [(e, t) for e in replay.episodes(task) for t in range(len(e))][::-1]
+        newest = newest[: c.snapshot_size]
+        old += [newest[i] for i in rng.integers(0, len(newest), len(new) // 2 + 2)]
+    *w, b = slow_log_odds(features(old), features(new), c.propensity_c)
+    b += np.log(len(new) / len(old)) if c.correct_class_sizes else 0.0
+    for number in range(1, c.replay_updates + 1):
+        places = vars(replay.draw_any(c.adapt_batch_size, rng)).values()
+        drawn = [(replay._episode(k, slot), t) for k, slot, t in zip(*places, strict=True)]
+        beta = np.exp(np.minimum(-(features(drawn) @ w + b), c.propensity_clip))
+        beta[beta < 0.1] = 0.0
+        ess = beta.sum() ** 2 / (len(beta) * (beta**2).sum())
+        step(drawn, number, torch.tensor(beta).float(), 1 - ess if c.prox is None else c.prox)
+    return td3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"propensity_clip": 0.02},
+        {"propensity_features": "observation-context", "correct_class_sizes": True, "prox": 0.3},
+    ],
+)
+def test_adaptation_is_that_of_a_slow_second_implementation(changes: dict[str, Any]) -> None:
+    sizes = {"snapshot_size": 15, "snapshot_updates": 3, "replay_updates": 4, "target_noise": 0.0}
+    learner = tiny(**sizes, adapt_learning_rate=3e-3, **changes)
+    rng = np.random.default_rng(0)
+    new = [dataclasses.replace(line_episode(0.5, rng), terminated=end) for end in (False, True)]
+    found, expected = learner.adapt(new), slow_adapt(learner, new)
+    pairs = zip(found.named_parameters(), expected.parameters(), strict=True)
+    for (name, mine), slow in pairs:
+        torch.testing.assert_close(mine, slow, rtol=1e-3, atol=1e-5, msg=name)
 
 
 @pytest.mark.slow

@@ -12,8 +12,10 @@ from line_env import HORIZON
 from toy_runs import settings
 
 from train.common.evaluation import Evaluator
+from train.off_policy import learner as learner_module
 from train.off_policy.episodes import Episode, Transitions
 from train.off_policy.pearl import PearlLearner
+from train.off_policy.pearl_acting import PearlExploration
 from train.pearl import build
 
 
@@ -69,6 +71,30 @@ def test_the_kl_term_is_a_sum_over_tasks() -> None:
         torch.testing.assert_close(parameter.grad, gradient)
 
 
+def test_the_posterior_is_a_product_of_factors_of_single_transitions() -> None:
+    learner = tiny()
+    context, _ = batches(learner)
+    found = learner.posterior(context)
+    for task in range(4):
+        precision, weighted = torch.zeros(2), torch.zeros(2)
+        for i in range(8):
+            s, a, r = context.observations, context.actions, context.rewards
+            row = torch.cat([s[task, i], a[task, i], r[task, i, None]])
+            out = learner.encoder.net(row).detach()
+            variance = torch.log1p(out[2:].exp())
+            precision, weighted = precision + 1 / variance, weighted + out[:2] / variance
+        torch.testing.assert_close(found[0][task], weighted / precision)
+        torch.testing.assert_close(found[1][task], 1 / precision)
+
+
+def test_every_visit_has_random_starts_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    learner, seeds = tiny(), []
+    monkeypatch.setattr(learner_module, "collect", lambda *given: seeds.append(given[-1]) or 0)
+    for learner.iteration in (1, 2, 1):
+        learner.visit(np.array([0, 1, 0, 1]), initial=False)
+    assert seeds[0] == seeds[2] != seeds[1]
+
+
 def test_a_tasks_context_changes_its_own_latent_only() -> None:
     learner = tiny()
     context, _ = batches(learner)
@@ -120,6 +146,58 @@ def test_the_encoder_reads_prior_episodes_of_this_task_only(
     # at test, the context is the row's own episodes so far: all of them, once each
     assert {tuple(c.shape) for c in seen} == {(HORIZON * (learner.config.n_episodes - 1),)}
     assert len(learner.tasks) == 2 and 0.5 not in learner.tasks
+
+
+def test_critics_learn_scaled_rewards() -> None:
+    """The loss of critics and target values of 0 is twice the mean of (3 r)²."""
+    learner = tiny(reward_scale=3.0)
+    context, batch = batches(learner)
+    for parameter in [*learner.sac.critics.parameters(), *learner.sac.target_value.parameters()]:
+        parameter.data.zero_()
+    found = learner.learn_from(context, batch)["critic_loss"]
+    assert float(found) == pytest.approx(18 * float(batch.rewards.square().mean()), rel=1e-5)
+
+
+def test_training_episodes_act_on_the_posterior_of_their_own_task(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    learner, seen = tiny(), []
+    for task in range(2):
+        learner.context.clear(task)
+        marked = np.full(HORIZON, 100.0 + task, np.float32)
+        learner.context.add(task, dataclasses.replace(sentinel(), rewards=marked))
+    posterior = learner.posterior
+    monkeypatch.setattr(learner, "posterior", lambda c: (seen.append(c.rewards), posterior(c))[1])
+    behaviour = PearlExploration(learner, np.array([1, 0, 1]), n_prior=1)
+    for row in range(3):
+        behaviour.begin_episode(row, 0)
+    assert not seen
+    for row in range(3):
+        behaviour.begin_episode(row, 1)
+    assert [rewards.unique().tolist() for rewards in seen] == [[101.0], [100.0], [101.0]]
+
+
+def test_latents_have_the_mean_and_the_spread_of_the_posterior(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    learner, n = tiny(), 800
+    mean, variance = torch.tensor([3.0, -1.0]), torch.tensor([4.0, 0.25])
+
+    def posterior(context: Transitions) -> tuple[torch.Tensor, ...]:
+        shape = (*context.rewards.shape[:-1], 2)
+        return mean.expand(shape), variance.expand(shape)
+
+    monkeypatch.setattr(learner, "posterior", posterior)
+    exploring = PearlExploration(learner, np.zeros(n, np.int64), n_prior=1)
+    acting = learner.actor()
+    acting.begin(n)
+    acting.episodes = [[sentinel()]] * n
+    for behaviour, last in ((exploring, 1), (acting, learner.config.n_episodes - 1)):
+        for episode, centre, spread in ((0, [0, 0], [1, 1]), (last, [3, -1], [2, 0.5])):
+            for row in range(n):
+                behaviour.begin_episode(row, episode)
+            np.testing.assert_allclose(behaviour.z.mean(0), centre, atol=0.25)
+            np.testing.assert_allclose(behaviour.z.std(0), spread, rtol=0.1)
 
 
 def test_a_settings_way_out() -> None:

@@ -79,6 +79,28 @@ def test_the_soft_value_of_a_uniform_policy_is_alpha_log_2() -> None:
     torch.testing.assert_close(losses["value_loss"], soft.square().mean())
 
 
+def test_entropy_is_worth_what_its_coefficient_says_and_the_smaller_critic_counts() -> None:
+    """Both forms once more, at random weights and with the same draws."""
+    torch.manual_seed(0)
+    batch = transitions(64, torch.Generator().manual_seed(1), 0.0)
+    x, y = batch.observations, batch.next_observations
+    value = ValueSAC(1, 1, (8,), ent_coef=0.7, **ARGUMENTS)
+    twin = TwinSAC(1, 1, (8,), target_entropy=-1.0, **ARGUMENTS)
+    twin.log_ent_coef.data.fill_(math.log(0.7))
+    with torch.no_grad():
+        actions, log_prob = value.policy.sample(x, torch.Generator().manual_seed(2))
+        soft = torch.stack(value.critics(x, actions)).amin(0) - 0.7 * log_prob
+        expected = ((value.value(x)[:, 0] - soft) ** 2).mean()
+        actions, log_prob = twin.policy.sample(y, torch.Generator().manual_seed(3))
+        soft = torch.stack(twin.target_critics(y, actions)).amin(0) - 0.7 * log_prob
+        target = batch.rewards + 0.9 * soft
+        halves = [((q - target) ** 2).mean() / 2 for q in twin.critics(x, batch.actions)]
+    found = value.update_policy(x, torch.Generator().manual_seed(2))["value_loss"]
+    torch.testing.assert_close(found.detach(), expected)
+    found = twin.critic_loss(batch, x, y, torch.Generator().manual_seed(3))
+    torch.testing.assert_close(found.detach(), sum(halves))
+
+
 def grouped(sac: nn.Module) -> dict[str, bool]:
     return {
         name: any(p.grad is not None and bool(p.grad.abs().sum()) for p in child.parameters())
