@@ -55,10 +55,10 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         seed: Seed of mixture weights and dropout masks; ``reset(seed=…)`` seeds them as well.
 
     Raises:
-        ValueError: The environment's spaces or the beliefs do not fit the model, ``imagination``
-            needs another likelihood or samples of beliefs, the environment's rewards are imaginary
-            already, or another wrapper has added columns to the observation (a previous reward, a
-            belief or the task).
+        ValueError: The environment's spaces or the beliefs do not fit the model, or the beliefs are
+            of another run; ``imagination`` needs another likelihood or samples of beliefs, the
+            environment's rewards are imaginary already, or another wrapper has added columns to
+            the observation (a previous reward, a belief or the task).
         gymnasium.error.ResetNeeded: At a step before the first reset, or after the end of a task.
     """
 
@@ -91,6 +91,7 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         if isinstance(beliefs, SavedBeliefs):
             few = DirichletMixture(n_components=min(FEW, beliefs.n_beliefs))
             mixture = mixture or beliefs.mixture or few
+            _refuse_other_run(latent_dynamics, beliefs)
             _warn_of_unknown_number(beliefs, mixture)
             imagination = imagination or beliefs.imagination
         if isinstance(beliefs, BeliefPool):  # not read yet: its first use may be an error
@@ -146,6 +147,18 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         self._step += 1
         info = {**set_aside(info, ("environment_reward",)), "environment_reward": float(reward)}
         return observation, float(imagined[0]), terminated, truncated, info
+
+
+def _refuse_other_run(latent_dynamics: LatentDynamics, beliefs: SavedBeliefs) -> None:
+    """Raise where both say which run and moment they are of, and these differ."""
+    for name in ("run", "timesteps"):
+        said = [part.metadata.get(name) for part in (latent_dynamics, beliefs)]
+        if None not in said and said[0] != said[1]:
+            raise ValueError(
+                f"the latent dynamics model is of {name} {said[0]}, the beliefs are of {name} "
+                f"{said[1]}: dimensions of their latents mean different things. Expected both "
+                "files of one run folder, as it was written"
+            )
 
 
 def _warn_of_unknown_number(beliefs: SavedBeliefs, mixture: MixtureScheme) -> None:

@@ -55,6 +55,10 @@ def imagine(
     ``callback.trainer`` holds model and buffer. Make ``n_steps`` a multiple of ``n_episodes`` · H:
     a rollout that splits a meta-episode cuts the gradients of a recurrent policy there.
 
+    Evaluate on another environment: ``evaluate_policy`` and ``EvalCallback`` on this one would
+    average imaginary returns, reset the tasks of training and fill its buffer. The agent sees the
+    same observations in ``RL2ObservationWrapper(MultiEpisodeWrapper(gym.make(…), n_episodes))``.
+
     Args:
         env: A vector environment with ``AutoresetMode.DISABLED``; or an id, or a function that
             makes one environment, of which ``num_envs`` are then stepped one after the other.

@@ -14,6 +14,13 @@ from matplotlib.image import imread
 from tiny_runs import train_tiny
 
 import ldm_envs  # noqa: F401
+from ldm_wrappers import (
+    ImaginaryRewardWrapper,
+    LatentDynamics,
+    MultiEpisodeWrapper,
+    SavedBeliefs,
+)
+from ldm_wrappers.state_file import load_state, save_state
 from train.common.artifacts import load_artifacts
 from train.config.presets import resolve
 from train.evaluate import chosen_tasks, main
@@ -188,6 +195,38 @@ BREAKAGES: dict[str, Any] = {
         "timesteps,split,task,episode,return,reached\n5,train,0 2,1,many,0\n"
     ),
 }
+
+
+def test_files_of_two_runs_are_not_put_together(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two seeds agree in environment, method and steps: a policy acted on a stranger's beliefs."""
+    name = "latent_dynamics.safetensors"
+    run, other = copy(runs["ldm"], tmp_path / "run"), runs["dropout off"] / name
+    shutil.copy(other, run / name)
+    with pytest.raises(SystemExit):
+        main([str(run)])
+    assert f"{run / name} belongs to seed 1, expected 0" in capsys.readouterr().err
+    save_state(run / name, {**load_state(other), "seed": 0})  # of other settings, not another seed
+    with pytest.raises(SystemExit):
+        main([str(run)])
+    assert "are of different runs (other settings or another seed)" in capsys.readouterr().err
+    older = {key: value for key, value in load_state(runs["ldm"] / name).items()}
+    del older["seed"], older["run"]
+    save_state(run / name, older)
+    load_artifacts(RunFolder.open(run)).close()
+
+
+def test_a_model_does_not_mix_beliefs_of_another_run(runs: dict[str, Path]) -> None:
+    def wrapped(model_of: str, beliefs_of: str) -> ImaginaryRewardWrapper:
+        model = LatentDynamics.load(runs[model_of] / "latent_dynamics.safetensors")
+        beliefs = SavedBeliefs.load(runs[beliefs_of] / "beliefs.safetensors")
+        env = MultiEpisodeWrapper(gym.make("LDM-GridNavi-v0"), 4)
+        return ImaginaryRewardWrapper(env, model, beliefs, seed=0)
+
+    wrapped("ldm", "ldm").reset(seed=0)
+    with pytest.raises(ValueError, match=r"model is of run .* the beliefs are of run"):
+        wrapped("ldm", "dropout off")
 
 
 @pytest.mark.parametrize("breakage", BREAKAGES, ids=str)

@@ -380,6 +380,16 @@ def test_environments_that_are_not_ours(env_id: str, flags: list[str], tmp_path:
          "--observation-to-heads --no-value-trains-lstm"),
         ("train.mier", "--env-id Pendulum-v1 --test-context-steps 9", "--test-context-steps"),
         ("train.mier", "--env-id Pendulum-v1 --test-context-steps 9 --relabel-updates 1", ""),
+        (SCRIPT, "--vectorization async --eval-tasks 3 --num-threads 2 --log-std-init 1",
+         "--vectorization --eval-tasks --num-threads --log-std-init"),
+        (SCRIPT, "--env-id LDM-AntGoal-v0 --eval-tasks 3 --num-threads 2 --log-std-init 1", ""),
+        (SCRIPT, "--env-id Pendulum-v1 --vectorization async --eval-tasks 3 --num-threads 2",
+         "--num-threads"),
+        (SCRIPT, "--decoder-action-size 9 --decoder-observation-size 9", "--decoder-action-size"),
+        (SCRIPT, "--env-id LDM-AntGoal-v0 --decoder-action-size 9 --decoder-observation-size 9",
+         ""),
+        (SCRIPT, "--p-drop 0 --imagination.n-dropout-masks 2", "--imagination.n-dropout-masks"),
+        (SCRIPT, "--no-normalize-reward --return-statistics real", "--return-statistics"),
     ],
 )  # fmt: skip
 def test_flags_without_an_effect_are_named(program: str, text: str, expected: str) -> None:

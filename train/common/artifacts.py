@@ -11,6 +11,7 @@ from typing import Any
 
 from ldm_wrappers.state_file import StateFileError, load_state, save_state
 from train.common.learner import Learner
+from train.config.grouping import run_identity
 from train.config.methods import get_method
 from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
@@ -20,7 +21,8 @@ def save_artifacts(folder: RunFolder, learner: Learner) -> None:
     """Write what :meth:`Learner.artifacts` names into the run folder, a file each."""
     steps = learner.num_timesteps
     for stem, content in learner.artifacts().items():
-        state = {**_header(folder), "timesteps": steps, "content": content}
+        run = run_identity(folder.config)
+        state = {**_header(folder), "run": run, "timesteps": steps, "content": content}
         save_state(folder.artifact(stem), state)
 
 
@@ -52,9 +54,11 @@ class RunContents(Mapping[str, Any]):
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
         self._first: tuple[Path, int] | None = None  # file read first, and its steps
+        self._run: tuple[Path, str] | None = None  # first file that says its run, and the run
 
     def __getitem__(self, stem: str) -> Any:
         state, path = artifact_state(self._folder, stem), self._folder.artifact(stem)
+        self._compare_runs(path, state.get("run"))
         written = state.get("timesteps")
         if isinstance(written, int):  # files of older versions do not say it
             if self._first is None:
@@ -67,6 +71,18 @@ class RunContents(Mapping[str, Any]):
                     "completes it"
                 )
         return state["content"]
+
+    def _compare_runs(self, path: Path, run: Any) -> None:
+        """Raise a ``StateFileError`` if a file is of another run than those before it."""
+        if not isinstance(run, str):  # files of older versions do not say it
+            return
+        first, expected = self._run = self._run or (path, run)
+        if run != expected:
+            raise StateFileError(
+                f"{path} and {first} are of different runs (other settings or another seed): a "
+                "policy does not understand beliefs of another run's model. Expected all files of "
+                "one run folder as it was written"
+            )
 
     @property
     def timesteps(self) -> int | None:
@@ -91,7 +107,8 @@ def artifact_state(folder: RunFolder, stem: str) -> dict[str, Any]:
     if not isinstance(state, dict) or "content" not in state:
         raise StateFileError(f"{path} is not a file of a run")
     for name, expected in _header(folder).items():
-        if state.get(name) != expected:
+        older = name == "seed" and name not in state  # files of older versions do not say it
+        if state.get(name) != expected and not older:
             raise StateFileError(
                 f"{path} belongs to {name} {state.get(name)!r}, expected {expected!r}"
             )
@@ -100,7 +117,8 @@ def artifact_state(folder: RunFolder, stem: str) -> dict[str, Any]:
 
 def _header(folder: RunFolder) -> dict[str, Any]:
     """What a file must share with the run that it is read with."""
-    return {"env_id": folder.config.env_id, "method": folder.config.method}
+    config = folder.config
+    return {"env_id": config.env_id, "method": config.method, "seed": config.seed}
 
 
 def _compare_age(folder: RunFolder, path: Path, written: int) -> None:

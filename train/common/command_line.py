@@ -18,7 +18,7 @@ from typing import Any
 import tyro
 
 from ldm_wrappers import TaskChangedError
-from train.common.envs import meta_episode_length
+from train.common.envs import meta_episode_length, settings_without_use
 from train.common.guard import WorkerError
 from train.config.grouping import unused_settings
 from train.config.methods import get_method, methods_of, settings_class
@@ -87,7 +87,7 @@ def unused_flags(config: RunSettings, arguments: list[str] | None = None) -> str
     given = [_one_flag(a) for a in (sys.argv[1:] if arguments is None else arguments)]
     flags = [argument.partition("=")[0] for argument in given if argument.startswith("--")]
     names = {flag: flag[2:].replace("-", "_") for flag in flags}
-    unused = unused_settings(config)
+    unused = unused_settings(config) | settings_without_use(config)
     found = [f for f, name in names.items() if {name, name.removeprefix("no_")} & unused]
     if not found:
         return ""

@@ -28,11 +28,13 @@ class EnvFacts:
         distribution: Its ``task_distribution``, found through wrappers, or ``None``.
         horizon: Most steps H of an episode, or ``None``.
         takes_split: Whether it is made with ``split``.
+        action_space: What its actions are.
     """
 
     distribution: Any | None
     horizon: int | None
     takes_split: bool
+    action_space: gym.Space[Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,7 +163,7 @@ class EnvSource:
         finally:
             env.close()
         by_id = isinstance(create, str) and distribution is not None
-        return EnvFacts(distribution, horizon, takes_split or by_id)
+        return EnvFacts(distribution, horizon, takes_split or by_id, env.action_space)
 
 
 def parse_argument(text: str) -> tuple[str, Any]:

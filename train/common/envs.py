@@ -64,14 +64,8 @@ def _own_batch(
     source: EnvSource, num_envs: int, split: str, num_threads: int | None
 ) -> AnyVectorEnv | None:
     """The environment's own batch, unless it has none or always resets itself."""
-    spec = source.spec()
-    if spec is None or not source.plain:
-        return None
-    entry_point: Any = spec.vector_entry_point
-    if isinstance(entry_point, str):
-        entry_point = gym.envs.registration.load_env_creator(entry_point)
-    known = [] if entry_point is None else list(inspect.signature(entry_point).parameters)
-    if "autoreset_mode" not in known:
+    spec, known = source.spec(), _batch_arguments(source)
+    if spec is None or known is None:
         return None
     arguments = dict(source.arguments)
     if source.facts().takes_split:
@@ -82,6 +76,37 @@ def _own_batch(
     if source.max_episode_steps is not None:
         arguments["max_episode_steps"] = source.max_episode_steps
     return gym.make_vec(spec, num_envs, autoreset_mode=AutoresetMode.DISABLED, **arguments)
+
+
+def _batch_arguments(source: EnvSource) -> list[str] | None:
+    """Arguments of the environment's own batch; ``None`` if it has none or always resets itself."""
+    spec = source.spec()
+    if spec is None or not source.plain:
+        return None
+    entry_point: Any = spec.vector_entry_point
+    if isinstance(entry_point, str):
+        entry_point = gym.envs.registration.load_env_creator(entry_point)
+    known = [] if entry_point is None else list(inspect.signature(entry_point).parameters)
+    return known if "autoreset_mode" in known else None
+
+
+def settings_without_use(config: RunSettings) -> frozenset[str]:
+    """Settings that have no effect with the environment of a run.
+
+    Raises:
+        ValueError: It cannot be made.
+    """
+    source = EnvSource.of(config)
+    facts, known = source.facts(), _batch_arguments(source)
+    unused = {"num_threads"} if known is None or "num_threads" not in known else set()
+    if known is not None:
+        unused.add("vectorization")
+    if not isinstance(facts.action_space, gym.spaces.Box):
+        unused.add("log_std_init")
+    sets = facts.distribution
+    if sets is not None and all(sets[name].tasks is not None for name in sets.splits):
+        unused.add("eval_tasks")
+    return frozenset(unused)
 
 
 def task_dim(config: RunSettings) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any
 
 from ldm_wrappers.latent_dynamics import LatentDynamicsConfig
@@ -60,7 +62,11 @@ def unused_settings(config: RunSettings) -> frozenset[str]:
         nested = nested_kinds(type(config))
         unused |= {"n_mixture_workers", "return_statistics"}
         unused |= {name for name in names if name.partition(".")[0] in nested}
-    if not chosen.has_latent_dynamics:
+    if not getattr(config, "normalize_reward", True):
+        unused.add("return_statistics")
+    if chosen.has_latent_dynamics:
+        unused |= _unused_of_the_decoder(config)
+    else:
         unused |= set(LatentDynamicsConfig.__dataclass_fields__)
         unused |= {name for name in names if name.startswith("vae_")}
     if getattr(config, "encoder", "gru") == "moments":
@@ -75,9 +81,30 @@ def unused_settings(config: RunSettings) -> frozenset[str]:
     return frozenset(unused)
 
 
+def _unused_of_the_decoder(config: RunSettings) -> set[str]:
+    """Embeddings of what it does not see, and masks of a dropout that is off."""
+    seen = set(getattr(config, "decoder_inputs", ()))
+    if getattr(config, "decoder_heads", 1) > 1:
+        seen.discard("next_observation")  # which picks a head
+    unused = set() if "action" in seen else {"decoder_action_size"}
+    if not seen & {"observation", "next_observation"}:
+        unused.add("decoder_observation_size")
+    if getattr(config, "p_drop", 0.0):
+        return unused
+    return unused | {"imagination.n_dropout_masks", "imagination.keep_dropout_masks"}
+
+
 def group_text(config: RunSettings) -> str:
     """What tells a group of seeds from its preset; unused settings do not."""
     return override_text(config, IGNORED_IN_GROUPS | unused_settings(config))
+
+
+def run_identity(config: RunSettings) -> str:
+    """The same text for all sittings of a run, another one for every other run."""
+    own = flattened(config.to_dict())
+    fixed = {name: value for name, value in own.items() if name not in CHANGEABLE_ON_RESUME}
+    text = json.dumps(fixed, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _text(value: Any) -> str:
