@@ -138,7 +138,7 @@ class GridNaviEnv(TaskEnv[NDArray[np.float32], np.int64]):
     task_distribution = GRID_NAVI_TASKS
 
     def __init__(self, split: str = "train", render_mode: str | None = None) -> None:
-        self._choose_split(self.task_distribution, split)
+        self._set_split(split)
         check_render_mode(render_mode, self.metadata["render_modes"])
         self.render_mode = render_mode
         self.observation_space = _observation_space()

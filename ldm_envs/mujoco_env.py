@@ -59,7 +59,7 @@ class MujocoTaskEnv(TaskEnv[NDArray[np.float64], NDArray[np.float64]], MujocoEnv
         camera_id: int | None = None,
         camera_name: str | None = None,
     ) -> None:
-        self._choose_split(self.task_distribution, split)
+        self._set_split(split)
         check_render_mode(render_mode, self.metadata["render_modes"])
         self._kwargs: dict[str, Any] = {
             "split": split,

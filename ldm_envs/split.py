@@ -14,21 +14,35 @@ class DrawsFromSplit:
     was made with.
     """
 
-    _task_set: TaskSet
-    _split: str
+    _split: str | None = None
 
-    def _choose_split(self, distribution: TaskDistribution, split: str) -> None:
-        """Draw from `split` from now on; a `ValueError` if the family has none of that name."""
-        self._task_set = distribution[split]
+    def _set_split(self, split: str) -> None:
+        """Draw from `split`, once and for all: for constructors.
+
+        Raises:
+            ValueError: The family has no set of that name.
+        """
+        self._sets()[split]
         self._split = split
+
+    def _sets(self) -> TaskDistribution:
+        return self.task_distribution  # type: ignore[attr-defined]
+
+    @property
+    def _task_set(self) -> TaskSet:
+        return self._sets()[self.split]
 
     @property
     def split(self) -> str:
         """Name of the set that tasks are drawn from; setting it is an `AttributeError`."""
+        if self._split is None:
+            raise AttributeError("no split yet: call self._set_split(split) in the constructor")
         return self._split
 
     @split.setter
     def split(self, value: object) -> NoReturn:
+        if self._split is None:
+            raise AttributeError("call self._set_split(split) instead of setting self.split")
         raise AttributeError(
             f"split is fixed when an environment is made: got {value!r} for one of {self._split!r}."
             f" Make another one with split={value!r}, or choose tasks at "

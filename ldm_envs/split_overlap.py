@@ -27,9 +27,9 @@ def warn_of_shared_tasks(distribution: TaskDistribution, *, stacklevel: int = 2)
         shared, compared = _shared(distribution["train"], distribution[split])
         if shared:
             warnings.warn(
-                f'split {split!r} shares {len(shared)} of {compared} tasks with "train", '
-                f"{shared[0].tolist()} for one: returns on it are not those of unseen tasks. "
-                "Expected splits without a common task",
+                f'split {split!r} shares {len(shared)} of {compared} tasks with "train" (such as '
+                f"{shared[0].tolist()}), so returns on it say nothing of unseen tasks. Give the "
+                "splits different tasks",
                 stacklevel=stacklevel + 1,
             )
 

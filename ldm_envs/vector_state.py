@@ -40,7 +40,7 @@ class TaskVectorState(DrawsFromSplit, VectorEnv[Array, Array, Array]):
         render_mode: str | None,
     ) -> None:
         self.num_envs = check_positive("num_envs", num_envs)
-        self._choose_split(self.task_distribution, split)
+        self._set_split(split)
         if max_episode_steps is not None:
             max_episode_steps = check_positive("max_episode_steps", max_episode_steps)
         self.max_episode_steps = max_episode_steps

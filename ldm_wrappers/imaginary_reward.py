@@ -135,10 +135,10 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Step and return the imaginary reward."""
-        # taken first: publishers that step later must not leak what this step has not seen
+        columns = self._reader.action(action)
+        # taken before the step: publishers that step later must not leak what it has not seen
         final = self.imagination.final_beliefs
         means = self.beliefs.final_means() if final else self.beliefs.means(self._step)
-        columns = self._reader.action(action)
         observation, reward, terminated, truncated, info = self.env.step(action)
         ended = bool(terminated or truncated)
         state, next_state = self._reader.step(observation, info, ended=ended)
@@ -150,15 +150,21 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
 
 
 def _refuse_other_run(latent_dynamics: LatentDynamics, beliefs: SavedBeliefs) -> None:
-    """Raise where both say which run and moment they are of, and these differ."""
-    for name in ("run", "timesteps"):
-        said = [part.metadata.get(name) for part in (latent_dynamics, beliefs)]
-        if None not in said and said[0] != said[1]:
-            raise ValueError(
-                f"the latent dynamics model is of {name} {said[0]}, the beliefs are of {name} "
-                f"{said[1]}: dimensions of their latents mean different things. Expected both "
-                "files of one run folder, as it was written"
-            )
+    """Raise a ``ValueError`` where both are files of runs, of two runs or two moments of one."""
+    metadata = [part.metadata for part in (latent_dynamics, beliefs)]
+    (model_run, model_steps), (run, steps) = [(m.get("run"), m.get("timesteps")) for m in metadata]
+    if not (isinstance(model_run, str) and isinstance(run, str)):
+        return  # not written by a run, or by an older version
+    if model_run != run:
+        raise ValueError(
+            f"the latent dynamics model is of run {model_run}, the beliefs are of run {run}, whose "
+            "latents mean something else: expected both files of one run folder"
+        )
+    if model_steps != steps:
+        raise ValueError(
+            f"the latent dynamics model was written after {model_steps} steps, the beliefs after "
+            f"{steps}: saving was cut short, and --resume completes it"
+        )
 
 
 def _warn_of_unknown_number(beliefs: SavedBeliefs, mixture: MixtureScheme) -> None:
@@ -226,8 +232,8 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         self.tracker = BeliefTracker(latent_dynamics, 1, buffer)
         self._reader = TransitionReader(latent_dynamics.spec, "BeliefPublisherWrapper")
         self._number = pool.new_publisher()
-        if pool.belongs_here:
-            self._publish()
+        if pool.belongs_here:  # the prior; who publishes counts from the first reset on
+            pool.publish(index, self.tracker.posterior().mean[0].cpu().numpy())
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -252,6 +258,11 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
             final = self.tracker.final_means()[0].cpu().numpy()
             self.pool.publish_final(self.index, final, publisher=self._number)
         return observation, reward, terminated, truncated, info
+
+    def close(self) -> None:
+        """Close, and leave the row of the pool to another publisher."""
+        self.pool.release(self.index, self._number)
+        super().close()
 
     def _publish(self) -> None:
         mean = self.tracker.posterior().mean[0].cpu().numpy()

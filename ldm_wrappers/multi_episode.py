@@ -203,7 +203,7 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
             "episode": self._episode,
             "returns": self._returns.copy(),
             "lengths": self._lengths.copy(),
-            "running": self._guard.running,
+            "guard": self._guard.state,
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -211,9 +211,6 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
         self._episode = int(state["episode"])
         self._returns[...] = state["returns"]
         self._lengths[...] = state["lengths"]
-        if state.get("running", True):  # newer than some checkpoints
-            self._guard.begin()
-        else:
-            self._guard.end()
+        self._guard.state = state.get("guard", "running")  # newer than some checkpoints
         if self._watch is not None:
             self._watch.forget()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from gymnasium.error import ResetNeeded
+
+State = Literal["not begun", "running", "ended"]
 
 
 class ResetGuard:
@@ -16,17 +20,16 @@ class ResetGuard:
         name: What messages call the wrapper.
 
     Attributes:
-        running: A task has begun and has not ended.
+        state: "not begun", "running" or "ended"; a saved one may be set again.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._when = "before the first reset()"
-        self.running = False
+        self.state: State = "not begun"
 
     def begin(self) -> None:
         """The environment has been reset."""
-        self.running = True
+        self.state = "running"
 
     def check(self) -> None:
         """Raise unless a task is running.
@@ -34,10 +37,16 @@ class ResetGuard:
         Raises:
             gymnasium.error.ResetNeeded: Before the first reset, or after an end.
         """
-        if not self.running:
-            raise ResetNeeded(f"{self._name}.step() was called {self._when}; call reset() first")
+        if self.state == "not begun":
+            raise ResetNeeded(
+                f"{self._name}.step() was called before the first reset(); call reset() first"
+            )
+        if self.state == "ended":
+            raise ResetNeeded(
+                f"{self._name}.step() was called after the end of a task (terminated or "
+                "truncated); call reset() first, and leave out gymnasium.wrappers.Autoreset inside"
+            )
 
     def end(self) -> None:
         """The task has ended: it was terminated or truncated."""
-        self.running = False
-        self._when = "after the end of a task (terminated or truncated)"
+        self.state = "ended"

@@ -74,6 +74,11 @@ class BeliefPool(ProcessBound):
         self._n_publishers += 1
         return self._n_publishers
 
+    def release(self, index: int, publisher: int) -> None:
+        """Let an older publisher of a row go on, if ``publisher`` is the newest one."""
+        if self._publishers[index] == publisher:
+            self._publishers[index] = 0
+
     def publish(self, index: int, mean: FloatArray, *, publisher: int = 0) -> None:
         """Replace the belief of environment ``index`` by ``mean``, (latent_dim,).
 
@@ -81,7 +86,7 @@ class BeliefPool(ProcessBound):
             index: Row of the environment.
             mean: Its belief's mean.
             publisher: Its number (:meth:`new_publisher`). An older publisher of a row may not go
-                on once a newer one has begun. 0 does without this check.
+                on once a newer one has begun, until that is closed. 0 does without this check.
         """
         self._means[index] = self._checked(index, mean, publisher)
         self._published[index] = True
@@ -104,7 +109,8 @@ class BeliefPool(ProcessBound):
             raise ValueError(
                 f"two environments publish to row {index} of the belief pool in turn, so that "
                 "imaginary tasks mix the belief of whichever stepped last; expected a row for each "
-                "(index=…), and no pool of training for environments of evaluation"
+                "(index=…), and no pool of training for environments of evaluation. Close the one "
+                "that is not needed any more"
             )
         self._publishers[index] = max(publisher, self._publishers[index])
         return mean

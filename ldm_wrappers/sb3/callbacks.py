@@ -122,9 +122,10 @@ class LatentDynamicsCallback(SingleThreadedRollouts):
         if not len(self.trainer.buffer):
             warnings.warn(
                 "training has ended and no trajectory has reached the trainer's buffer, so the "
-                "latent dynamics model is as it was. Either no task ended within these steps, or "
-                "the workers run in processes of their own (SubprocVecEnv, AsyncVectorEnv) and "
-                "fill buffers of their own: expected DummyVecEnv or a vector wrapper around them",
+                "latent dynamics model is as it was: no task has ended within these steps, no "
+                "wrapper has buffer=trainer.buffer, or the workers run in processes of their own "
+                "(SubprocVecEnv, AsyncVectorEnv) with buffers of their own. The latter need "
+                "DummyVecEnv, or wrappers of ldm_wrappers.vector around them",
                 stacklevel=2,
             )
 

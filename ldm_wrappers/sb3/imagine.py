@@ -56,8 +56,8 @@ def imagine(
     a rollout that splits a meta-episode cuts the gradients of a recurrent policy there.
 
     Evaluate on another environment: ``evaluate_policy`` and ``EvalCallback`` on this one would
-    average imaginary returns, reset the tasks of training and fill its buffer. The agent sees the
-    same observations in ``RL2ObservationWrapper(MultiEpisodeWrapper(gym.make(…), n_episodes))``.
+    average imaginary returns, reset the tasks of training and fill its buffer. Make the chain
+    without ``ImaginaryRewardWrapper``, of environments with the same step limit.
 
     Args:
         env: A vector environment with ``AutoresetMode.DISABLED``; or an id, or a function that

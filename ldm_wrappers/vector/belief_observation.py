@@ -112,7 +112,11 @@ class BeliefObservationWrapper(VectorWrapper):
 
     def get_state(self) -> dict[str, Any]:
         """Beliefs, running trajectories and last observations, for an exact resume."""
-        return {"observations": self._observations.copy(), "tracker": self.tracker.state_dict()}
+        return {
+            "observations": self._observations.copy(),
+            "tracker": self.tracker.state_dict(),
+            "guard": self._guard.state,
+        }
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`get_state`; after an error everything is as it was.
@@ -126,4 +130,4 @@ class BeliefObservationWrapper(VectorWrapper):
     def _load(self, state: dict[str, Any]) -> None:
         self.tracker.load_state_dict(state["tracker"])
         self._observations = saved_observations(state, self._observations)
-        self._guard.begin()
+        self._guard.state = state.get("guard", "running")  # newer than some checkpoints

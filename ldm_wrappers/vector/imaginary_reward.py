@@ -175,6 +175,7 @@ class ImaginaryRewardWrapper(VectorWrapper):
             "observations": self._observations.copy(),
             "tracker": self.tracker.state_dict(),
             "imagination": self.imagination.state_dict(),
+            "guard": self._guard.state,
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -190,4 +191,4 @@ class ImaginaryRewardWrapper(VectorWrapper):
         self.tracker.load_state_dict(state["tracker"])
         self.imagination.load_state_dict(state["imagination"])
         self._observations = saved_observations(state, self._observations)
-        self._guard.begin()
+        self._guard.state = state.get("guard", "running")  # newer than some checkpoints

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
@@ -47,7 +48,7 @@ def check_batch(env: VectorEnv[Any, Any, Any], expected: AutoresetMode, wrapper:
         )
     if getattr(env.unwrapped, "copy", True) is False:
         raise ValueError(f"{wrapper} needs an environment that returns copies, got copy=False")
-    singles = getattr(env.unwrapped, "envs", ())
+    singles = [one for one in getattr(env.unwrapped, "envs", ()) if isinstance(one, gym.Env)]
     if len({id(single.unwrapped) for single in singles}) < len(singles):
         raise ValueError(
             f"{wrapper} got a batch in which one environment stands for several rows, so that each "

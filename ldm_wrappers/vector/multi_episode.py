@@ -68,10 +68,10 @@ class MultiEpisodeWrapper(VectorWrapper):
             once if infos report no task or if all meta-episodes have the same one.
 
     Raises:
-        ValueError: ``n_episodes`` is below 1, the environment resets by itself, ``stagger`` is used
-            with an environment that declares no ``max_episode_steps``, a vector wrapper inside
-            keeps state that resetting only some environments would spoil, or a wrapper inside
-            belongs around meta-episodes.
+        ValueError: ``n_episodes`` is below 1, the environment resets by itself, one environment
+            stands for several rows, ``stagger`` is used with an environment that declares no
+            ``max_episode_steps``, a vector wrapper inside keeps state that resetting only some
+            environments would spoil, or a wrapper inside belongs around meta-episodes.
         TypeError: Observations are not arrays (``Dict``, ``Tuple``, …).
         TaskChangedError: At a step, if the task changed inside a meta-episode.
         TaskIgnoredError: At a reset with ``options["task"]``, if infos report another task.
@@ -243,6 +243,7 @@ class MultiEpisodeWrapper(VectorWrapper):
             "returns": self._returns.copy(),
             "lengths": self._lengths.copy(),
             "remaining": self._remaining.copy(),
+            "guard": self._guard.state,
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -251,7 +252,7 @@ class MultiEpisodeWrapper(VectorWrapper):
         self._returns[...] = state["returns"]
         self._lengths[...] = state["lengths"]
         self._remaining[...] = state.get("remaining", 0)  # newer than some checkpoints
-        self._guard.begin()
+        self._guard.state = state.get("guard", "running")
         if self._watch is not None:
             self._watch.forget()
 

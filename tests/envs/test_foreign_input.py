@@ -56,7 +56,7 @@ class Family(TaskEnv):
     observation_space, action_space = spaces.Box(-1, 1, (1,)), spaces.Discrete(2)
 
     def __init__(self, split="train"):
-        self._choose_split(self.task_distribution, split)
+        self._set_split(split)
 
     def reset(self, *, seed=None, options=None):
         self._begin_episode(seed, options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import textwrap
 import zlib
@@ -13,8 +14,11 @@ import numpy as np
 import pytest
 from tiny_runs import main
 
+from ldm_envs import FiniteTaskSet, TaskDistribution
 from train import evaluate
 from train.common.command_line import parse
+from train.common.env_source import EnvFacts, EnvSource
+from train.common.envs import split_notice
 from train.config.on_policy import OnPolicySettings
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Overriding environment")
@@ -249,10 +253,7 @@ def test_test_tasks_may_be_of_another_id(mine: str) -> None:
         ("--env-fn {m}:nothing", "must return a gymnasium.Env, got 3"),
         ("--env-fn {m}:keeps_split --method oracle", "split='all' and has made an environment of"),
         ("--env-fn {m}:once", "in which one environment stands for several rows"),
-        (
-            "--env-fn {m}:late --method rl2",
-            "go on after 12 steps, the most that",
-        ),
+        ("--env-fn {m}:late --method rl2", "go on after 6 steps, the most that the env"),
         ("--env-fn nowhere:make", "unknown env_id 'nowhere:make': ModuleNotFoundError"),
         ("--env-id {m}:Dicts-v0", "FilterObservation"),
         ("--env-id {m}:Strict-v0", "asked for another episode of the same task"),
@@ -273,9 +274,37 @@ def test_what_cannot_be_made_is_one_line(
     assert not any("Traceback" in line for line in before)
 
 
-def test_an_oracle_that_may_see_train_tasks_only_is_told(mine: str) -> None:
-    with pytest.warns(UserWarning, match="split='all' have drawn train tasks only"):
-        main(flags(f"--env-id {mine}:Deaf-v0 --method oracle"))
+@pytest.mark.parametrize("method", ["promp", "pearl"])
+def test_collection_of_episodes_that_never_end_is_one_line(
+    mine: str, method: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = f"--env-fn {mine}:late --method {method} --total-timesteps 96 --device cpu"
+    with pytest.raises(SystemExit):
+        main([*text.split(), "--run-dir", "run", "--n-episodes", "2"])
+    assert "go on after 6 steps, the most that the environment" in capsys.readouterr().err
+
+
+def test_an_oracle_that_may_see_train_tasks_only_is_told(
+    mine: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(flags(f"--env-id {mine}:Deaf-v0 --method oracle"))
+    assert "with split='all' have drawn train tasks only" in capsys.readouterr().err
+    main(flags(f"--env-id {mine}:Point-v0 --method oracle --overwrite"))
+    assert "have drawn train tasks only" not in capsys.readouterr().err
+
+
+def test_rare_test_tasks_are_no_reason_to_warn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty resets of a thousand tasks, ten of them test tasks, mostly meet none."""
+    sets = {
+        "train": FiniteTaskSet(np.arange(990.0)[:, None]),
+        "test": FiniteTaskSet(np.arange(990.0, 1000.0)[:, None]),
+        "all": FiniteTaskSet(np.arange(1000.0)[:, None]),
+    }
+    config, _ = parse("train.recurrent_ppo", ["--env-id", "Pendulum-v1", "--method", "rl2"])
+    facts = EnvFacts(TaskDistribution(sets, ("x",)), 5, True)
+    monkeypatch.setattr(EnvSource, "facts", lambda _: facts)
+    monkeypatch.setattr(EnvSource, "make", None)
+    assert split_notice(dataclasses.replace(config, method="oracle")) == ""
 
 
 def test_presets_of_our_families_stay_as_they_are() -> None:

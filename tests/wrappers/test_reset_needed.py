@@ -129,6 +129,6 @@ def test_a_saved_meta_episode_goes_on_and_an_ended_one_does_not() -> None:
     fresh.set_state(ended)
     with pytest.raises(ResetNeeded, match="after the end"):
         fresh.step(0)
-    del running["running"]  # as former releases saved it
+    del running["guard"]  # as former releases saved it
     fresh.set_state(running)
     fresh.step(0)

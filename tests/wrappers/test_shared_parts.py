@@ -81,6 +81,30 @@ def test_two_publishers_of_one_row_are_noticed_once_both_publish() -> None:
         training.reset(seed=0)
 
 
+def test_a_publisher_that_was_only_made_or_is_closed_is_in_nobodys_way() -> None:
+    """As where ``check_env`` makes the environment once more from its spec."""
+    model = small_model(ScriptedEnv())
+    pool = BeliefPool(1, model.config.latent_dim)
+    first, made, closed = (
+        BeliefPublisherWrapper(MultiEpisodeWrapper(ScriptedEnv((9,)), 2), model, pool, 0)
+        for _ in range(3)
+    )
+    first.reset(seed=0)
+    first.step(0)
+    closed.reset(seed=0)
+    closed.close()
+    first.step(0)
+    made.reset(seed=0)
+    first.close()
+    made.step(0)
+
+
+def test_a_batch_of_things_that_are_no_environments_is_left_alone() -> None:
+    env = vector.MultiEpisodeWrapper(scripted_vector((2,), (3,)), 2)
+    env.unwrapped.envs = [3, 3]  # a simulator's handles
+    vector.RL2ObservationWrapper(env)
+
+
 def test_a_publisher_may_take_the_place_of_a_former_one() -> None:
     """As where a notebook makes its environments again."""
     model = small_model(ScriptedEnv())

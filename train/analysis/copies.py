@@ -24,9 +24,10 @@ def refuse_copies(runs: Iterable[tuple[str, Hashable, Any]]) -> None:
         first = found.get((group, str(seed)))
         if first is not None:
             raise ValueError(
-                f"{first} and {name} have the same settings and seed {seed}, so that one of them "
-                "tells nothing that the other does not: expected each seed of a group once. Leave "
-                "one out (a copy or a backup), or train it with another --seed"
+                f"{first} and {name} have the same settings and seed {seed} (settings without "
+                "effect aside), so one tells nothing that the other does not: expected each seed "
+                "of a group once. Leave one out (a copy or a backup; with --add, delete the rows "
+                "of the older one from the CSV files), or train it with another --seed"
             )
         found[group, str(seed)] = name
 

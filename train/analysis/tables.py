@@ -12,7 +12,8 @@ import pandas as pd
 
 from train.analysis.copies import refuse_copies
 from train.common.evaluation import SplitResult
-from train.config.grouping import IGNORED_IN_GROUPS
+from train.config.grouping import IGNORED_IN_GROUPS, unused_settings
+from train.config.settings import flattened
 from train.persistence.files import write_text
 from train.persistence.run_folder import RunFolder
 
@@ -54,16 +55,17 @@ def group_runs(folders: list[RunFolder]) -> dict[str, list[RunFolder]]:
     Raises:
         ValueError: Two runs of one group have the same seed.
     """
-    settings = [
-        {k: v for k, v in folder.config.to_dict().items() if k not in IGNORED_IN_GROUPS}
-        for folder in folders
-    ]
+    settings = []
+    for folder in folders:
+        ignored = IGNORED_IN_GROUPS | unused_settings(folder.config)
+        own = flattened(folder.config.to_dict())
+        settings.append({k: v for k, v in own.items() if k not in ignored})
     groups: dict[str, list[RunFolder]] = {}
     for folder, own in zip(folders, settings, strict=True):
         alike = [
             s for s in settings if (s["env_id"], s["method"]) == (own["env_id"], own["method"])
         ]
-        differing = [k for k in own if k != "preset" and any(s[k] != own[k] for s in alike)]
+        differing = [k for k in own if k != "preset" and any(s.get(k) != own[k] for s in alike)]
         env = own["env_id"] if len({s["env_id"] for s in settings}) > 1 else ""
         parts = [env, own["method"], *(f"{k} {_short(own[k])}" for k in differing)]
         groups.setdefault(" ".join(part for part in parts if part), []).append(folder)

@@ -28,13 +28,11 @@ class EnvFacts:
         distribution: Its ``task_distribution``, found through wrappers, or ``None``.
         horizon: Most steps H of an episode, or ``None``.
         takes_split: Whether it is made with ``split``.
-        action_space: What its actions are.
     """
 
     distribution: Any | None
     horizon: int | None
     takes_split: bool
-    action_space: gym.Space[Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +94,7 @@ class EnvSource:
         self.refuse_own_split()
         env = self._make(split=split, **arguments)
         made = _attribute(env, "split")
-        if isinstance(made, str) and made != split:
+        if made != split and made in (self.facts().distribution or ()):
             env.close()
             raise ValueError(
                 f"{self.env_id!r} was called with split={split!r} and has made an environment of "
@@ -104,16 +102,6 @@ class EnvSource:
                 "TaskMethodWrapper(env, tasks, split=split)"
             )
         return env
-
-    def draws_outside(self, split: str, known: str = "train", n_resets: int = 20) -> bool:
-        """Whether seeded resets of ``split`` show a task that is not in the set ``known``."""
-        env = self.make(split)
-        try:
-            told = [env.reset(seed=seed)[1].get("task") for seed in range(n_resets)]
-        finally:
-            env.close()
-        task_set = env.get_wrapper_attr("task_distribution")[known]
-        return any(task is None or not task_set.contains(task) for task in told)
 
     def refuse_own_split(self) -> None:
         """Raise a ``ValueError`` if ``env_kwargs`` has a split, where runs hand over their own."""
@@ -163,7 +151,7 @@ class EnvSource:
         finally:
             env.close()
         by_id = isinstance(create, str) and distribution is not None
-        return EnvFacts(distribution, horizon, takes_split or by_id, env.action_space)
+        return EnvFacts(distribution, horizon, takes_split or by_id)
 
 
 def parse_argument(text: str) -> tuple[str, Any]:

@@ -6,7 +6,6 @@ import copy
 import dataclasses
 import functools
 import inspect
-import warnings
 from typing import Any
 
 import gymnasium as gym
@@ -16,6 +15,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from ldm_wrappers.vector import MultiEpisodeWrapper
 from train.common.env_source import EnvSource
 from train.common.learner import AnyVectorEnv, Learner
+from train.config.methods import get_method
 from train.config.settings import RunSettings
 
 
@@ -44,13 +44,6 @@ def base_env(
     batch = _own_batch(source, num_envs, split, config.num_threads)
     if batch is not None:
         return batch
-    if split != "train" and not source.draws_outside(split):
-        warnings.warn(
-            f"twenty resets of {config.env_id} with split={split!r} have drawn train tasks only, "
-            f"so method {config.method} may never see another one: ldm_envs.check_family tests "
-            "whether split has an effect",
-            stacklevel=2,
-        )
     makers = [functools.partial(source.make, split)] * num_envs
     kind = AsyncVectorEnv if (vectorization or config.vectorization) == "async" else SyncVectorEnv
     env = kind(makers, autoreset_mode=AutoresetMode.DISABLED)
@@ -90,23 +83,61 @@ def _batch_arguments(source: EnvSource) -> list[str] | None:
     return known if "autoreset_mode" in known else None
 
 
+def runs_in_processes(config: RunSettings) -> bool:
+    """Whether each environment of a training is a process; a batch of its own never is."""
+    return config.vectorization == "async" and _batch_arguments(EnvSource.of(config)) is None
+
+
 def settings_without_use(config: RunSettings) -> frozenset[str]:
-    """Settings that have no effect with the environment of a run.
+    """Settings that have no effect with the environments of a run.
 
     Raises:
-        ValueError: It cannot be made.
+        ValueError: One cannot be made.
     """
+    unused = _without_use(config)
+    if config.eval_env_id:
+        other = dataclasses.replace(config, env_id=config.eval_env_id, eval_env_id="")
+        unused &= _without_use(other) | {"vectorization"}  # evaluations are never processes
+    return frozenset(unused)
+
+
+def _without_use(config: RunSettings) -> set[str]:
     source = EnvSource.of(config)
-    facts, known = source.facts(), _batch_arguments(source)
+    sets, known = source.facts().distribution, _batch_arguments(source)
     unused = {"num_threads"} if known is None or "num_threads" not in known else set()
     if known is not None:
         unused.add("vectorization")
-    if not isinstance(facts.action_space, gym.spaces.Box):
-        unused.add("log_std_init")
-    sets = facts.distribution
     if sets is not None and all(sets[name].tasks is not None for name in sets.splits):
         unused.add("eval_tasks")
-    return frozenset(unused)
+    return unused
+
+
+def split_notice(config: RunSettings, n_resets: int = 20) -> str:
+    """A sentence if a method that trains on all tasks seems to be given train tasks only.
+
+    Environments of a function of somebody else may not hand ``split`` on. Resets tell it, unless
+    other tasks are too rare to be met; then there is nothing to say, and the text is empty.
+    """
+    split, source = get_method(config.method).split, EnvSource.of(config)
+    distribution = source.facts().distribution
+    if split == "train" or distribution is None:
+        return ""
+    drawn = distribution[split].sample(np.random.default_rng(0), 1000)
+    outside = 1.0 - float(np.mean(distribution["train"].contains(drawn)))
+    if (1.0 - outside) ** n_resets > 0.01:
+        return ""
+    env = source.make(split)
+    try:
+        told = [env.reset(seed=seed)[1].get("task") for seed in range(n_resets)]
+    finally:
+        env.close()
+    if any(task is None or not distribution["train"].contains(task) for task in told):
+        return ""
+    return (
+        f"{n_resets} resets of {config.env_id} with split={split!r} have drawn train tasks only, "
+        f"so method {config.method} may never see another one; ldm_envs.check_family tests whether "
+        "split has an effect"
+    )
 
 
 def task_dim(config: RunSettings) -> int:

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium.vector import VectorEnv, VectorWrapper
+from numpy.typing import NDArray
+
+from ldm_wrappers.step_limit import step_limit
 
 
 class WorkerError(RuntimeError):
@@ -16,15 +19,19 @@ class WorkerError(RuntimeError):
 class FiniteCheckWrapper(VectorWrapper):
     """Innermost wrapper of a training: names the worker whose observation or reward is bad.
 
+    Episodes are finite, too: whoever waits for the end of one would wait for ever.
+
     Args:
         env: The environments as registered, before any wrapper of ours.
     """
 
-    handles_reset_mask = True  # for MultiEpisodeWrapper: nothing is kept per environment
+    handles_reset_mask = True  # for MultiEpisodeWrapper: lengths of episodes follow it
 
     def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
         super().__init__(env)
         self.steps = 0  # of each worker, from the beginning of the run
+        self._limit = step_limit(env)
+        self._lengths = np.zeros(self.num_envs, np.int64)  # of the running episodes
 
     def reset(
         self,
@@ -40,10 +47,11 @@ class FiniteCheckWrapper(VectorWrapper):
         except Exception as error:
             raise WorkerError(_failure("reset", error, options)) from error
         check_rows("observation", observations)
+        self._lengths[(options or {}).get("reset_mask", slice(None))] = 0
         return observations, infos
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Step, and check observations and rewards."""
+        """Step, and check observations, rewards and lengths."""
         self.steps += 1
         try:
             result = self.env.step(actions)
@@ -53,15 +61,30 @@ class FiniteCheckWrapper(VectorWrapper):
             raise WorkerError(_failure("step", error)) from error
         check_rows("observation", result[0])
         check_rows("reward", result[1])
+        self._check_lengths(np.asarray(result[2] | result[3]))
         return result
 
-    def get_state(self) -> dict[str, int]:
-        """The number of steps, for messages."""
-        return {"steps": self.steps}
+    def _check_lengths(self, ended: NDArray[np.bool_]) -> None:
+        """Raise a ``ValueError`` where an episode outlasts the limit that is declared."""
+        self._lengths += 1
+        if self._limit is None:
+            return
+        late = np.flatnonzero((self._lengths > self._limit) & ~ended)
+        if len(late):
+            raise ValueError(
+                f"episodes of workers {late.tolist()} go on after {self._limit} steps, the most "
+                "that the environment declares (spec.max_episode_steps): put "
+                "gymnasium.wrappers.TimeLimit around the environment, or pass --max-episode-steps"
+            )
 
-    def set_state(self, state: dict[str, int]) -> None:
+    def get_state(self) -> dict[str, Any]:
+        """Steps, for messages, and lengths of the running episodes."""
+        return {"steps": self.steps, "lengths": self._lengths.copy()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`get_state`."""
         self.steps = int(state["steps"])
+        self._lengths[...] = state.get("lengths", 0)  # newer than some checkpoints
 
 
 def _failure(doing: str, error: Exception, options: dict[str, Any] | None = None) -> str:

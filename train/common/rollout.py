@@ -10,10 +10,6 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from ldm_wrappers.step_limit import step_limit
-from ldm_wrappers.vector import MultiEpisodeWrapper
-from ldm_wrappers.wrapper_order import layers
-
 
 @dataclasses.dataclass(frozen=True)
 class Step:
@@ -57,24 +53,13 @@ def play(
         seed: Seed of the reset.
         options: Options of the reset, such as ``{"task": …}``.
         forever: Continue with further meta-episodes; the caller stops.
-
-    Raises:
-        ValueError: A meta-episode goes on beyond its declared length.
     """
     n = env.num_envs
-    limit, elapsed = None if forever else _declared_length(env), 0
     observations, _ = env.reset(seed=seed, options=options)
     starts, running, episode = np.ones(n, bool), np.ones(n, bool), np.zeros(n, np.int64)
     actor.begin(n)
     try:
         while forever or running.any():
-            if limit is not None and elapsed == limit:
-                raise ValueError(
-                    f"meta-episodes of rows {np.flatnonzero(running).tolist()} go on after "
-                    f"{elapsed} steps, the most that the environment declares "
-                    "(spec.max_episode_steps): put gymnasium.wrappers.TimeLimit around each one"
-                )
-            elapsed += 1
             actions = actor.act(observations, starts)
             shown, rewards, terminations, truncations, infos = env.step(actions)
             ended = np.asarray(terminations | truncations)
@@ -89,10 +74,3 @@ def play(
             episode = np.array(infos["episode_index"])
     finally:
         actor.end()
-
-
-def _declared_length(env: VectorEnv[Any, Any, Any]) -> int | None:
-    """Most steps of a meta-episode, N · H, as far as the environments say it."""
-    horizon = step_limit(env)
-    found = (layer.n_episodes for layer in layers(env) if isinstance(layer, MultiEpisodeWrapper))
-    return None if horizon is None else next(found, 1) * horizon

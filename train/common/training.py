@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
@@ -27,7 +27,7 @@ from train.common.command_line import (
     report_errors,
     unused_flags,
 )
-from train.common.envs import evaluation_batches
+from train.common.envs import evaluation_batches, split_notice
 from train.common.evaluation import Evaluator
 from train.common.hooks import FiniteCheck, IterationSize, MetricsLog, PeriodicEvaluation, Progress
 from train.common.learner import Learner
@@ -49,14 +49,19 @@ def main(program: str, build: Build, arguments: list[str] | None = None) -> int:
     """
     with report_errors():
         config, resumed = parse(program, arguments)
-        folder = train(build, config, resumed, notice=unused_flags(config, arguments))
+        notices = [unused_flags(config, arguments), split_notice(config)]
+        folder = train(build, config, resumed, notices=[text for text in notices if text])
         print(f"run folder: {folder.path}")
         print(f"pictures and tables: {trust(config)}python -m train.evaluate {folder.path}")
     return 0
 
 
 def train(
-    build: Build, config: RunSettings, resume: RunFolder | None = None, *, notice: str = ""
+    build: Build,
+    config: RunSettings,
+    resume: RunFolder | None = None,
+    *,
+    notices: Sequence[str] = (),
 ) -> RunFolder:
     """Train one run from its configuration, or resume one, and save what it learned.
 
@@ -64,7 +69,7 @@ def train(
         build: Makes the learner of a configuration.
         config: The configuration.
         resume: The run to resume.
-        notice: What to warn of once nothing is refused any more.
+        notices: What to warn of once nothing is refused any more.
 
     Raises:
         TrainingStopped: Ctrl-C or SIGTERM came; a checkpoint has been written.
@@ -79,7 +84,7 @@ def train(
         folder = resume or RunFolder.create(config)
         unless_it_begins.pop_all()
     with folder.lock():
-        if notice:
+        for notice in notices:
             print(f"warning: {notice}", file=sys.stderr)
         _train(learner, evaluator, folder, resume is not None)
     return folder

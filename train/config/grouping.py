@@ -83,13 +83,16 @@ def unused_settings(config: RunSettings) -> frozenset[str]:
 
 def _unused_of_the_decoder(config: RunSettings) -> set[str]:
     """Embeddings of what it does not see, and masks of a dropout that is off."""
-    seen = set(getattr(config, "decoder_inputs", ()))
+    seen: set[str] = set(getattr(config, "decoder_inputs", ()))
     if getattr(config, "decoder_heads", 1) > 1:
         seen.discard("next_observation")  # which picks a head
     unused = set() if "action" in seen else {"decoder_action_size"}
     if not seen & {"observation", "next_observation"}:
         unused.add("decoder_observation_size")
-    if getattr(config, "p_drop", 0.0):
+    if not seen:
+        unused.add("p_drop")  # nothing to drop
+    p_drop: float = getattr(config, "p_drop", 0.0)
+    if seen and p_drop > 0.0:
         return unused
     return unused | {"imagination.n_dropout_masks", "imagination.keep_dropout_masks"}
 
@@ -100,7 +103,7 @@ def group_text(config: RunSettings) -> str:
 
 
 def run_identity(config: RunSettings) -> str:
-    """The same text for all sittings of a run, another one for every other run."""
+    """The same text for all sittings of a run with one version, another for any other run."""
     own = flattened(config.to_dict())
     fixed = {name: value for name, value in own.items() if name not in CHANGEABLE_ON_RESUME}
     text = json.dumps(fixed, sort_keys=True, default=str)

@@ -10,6 +10,7 @@ from gymnasium.vector import VectorWrapper
 
 from ldm_wrappers.latent_dynamics import BeliefTracker
 from train.common.envs import base_env, evaluation_env
+from train.common.guard import FiniteCheckWrapper
 from train.common.learner import AnyVectorEnv, Learner
 from train.common.rollout import play
 
@@ -102,7 +103,7 @@ def record(learner: Learner, tasks: Array | None, *, seed: int = 1_000_003) -> R
         seed: Seed of the environments' starts.
     """
     n = 1 if tasks is None else len(tasks)
-    recorder = _Recorder(base_env(learner.config, n, "train", "sync"))
+    recorder = _Recorder(FiniteCheckWrapper(base_env(learner.config, n, "train", "sync")))
     env = evaluation_env(learner, recorder)
     options = None if tasks is None else {"task": np.asarray(tasks, np.float32)}
     model = learner.latent_dynamics

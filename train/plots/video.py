@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from ldm_wrappers.atomic_file import atomic_path
 from train.common.env_source import EnvSource
 from train.common.envs import evaluation_env
+from train.common.guard import FiniteCheckWrapper
 from train.common.learner import AnyVectorEnv, Learner
 from train.common.rollout import play
 
@@ -95,7 +96,7 @@ def record_video(learner: Learner, task: Array | None, path: Path, *, seed: int 
     except ValueError as error:
         raise RenderingError(f"{config.env_id} cannot draw frames: {error}") from error
     batch = SyncVectorEnv([lambda: inner], autoreset_mode=AutoresetMode.DISABLED)
-    camera = _Camera(batch, inner)
+    camera = _Camera(FiniteCheckWrapper(batch), inner)
     env = evaluation_env(learner, camera)
     fps = int(inner.metadata.get("render_fps", 20))
     scores: list[float] = []

@@ -27,7 +27,7 @@ class Line(TaskEnv[Any, Any]):
     action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
 
     def __init__(self, split: str = "train") -> None:
-        self._choose_split(self.task_distribution, split)
+        self._set_split(split)
         self.x, self.t = 0.0, 0
 
     def reset(self, *, seed: Any = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
