@@ -30,6 +30,7 @@ from train.common.env_source import EnvSource
 from train.common.envs import evaluation_tasks
 from train.common.evaluation import Evaluator, SplitResult, evaluation_rows
 from train.common.learner import Learner
+from train.common.task_text import task_texts
 from train.config.settings import RunSettings
 from train.persistence.run_folder import RunFolder
 from train.plots.joint_curves import plot_joint_curves
@@ -99,8 +100,8 @@ def record_videos(
         first = known[reported_split(known)]
         tasks = None if first is None else first[:1]
     paths = []
-    for task in [None] if tasks is None else list(tasks):
-        name = "seeded" if task is None else "_".join(f"{value:g}" for value in task)
+    names = ["seeded"] if tasks is None else task_texts(tasks, "_")
+    for name, task in zip(names, [None] if tasks is None else list(tasks), strict=True):
         path = folder.path / "videos" / f"task_{name}{suffix}"
         scores = record_video(learner, task, path)
         print(f"  {path} (returns {scores})")

@@ -18,9 +18,11 @@ if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ldm_wrappers.atomic_file import atomic_path
+from ldm_wrappers.sb3.actions import policy_action_space
 from ldm_wrappers.sb3.time_limits import TimeLimitRolloutBuffer
 from train.common.artifacts import load_artifacts
 from train.common.command_line import report_errors
+from train.common.env_source import EnvSource
 from train.common.on_policy import OnPolicyLearner
 from train.config.methods import get_method
 from train.persistence.run_folder import RunFolder
@@ -71,6 +73,19 @@ def shown_by(folder: RunFolder) -> str:
     return f"{'TaskObservationWrapper, then ' * method.shows_task}RL2ObservationWrapper"
 
 
+def acted_by(folder: RunFolder) -> str:
+    """How the environment takes the policy's actions, where they are not its own; else empty."""
+    env = EnvSource.of(folder.config).make()
+    space = env.action_space
+    env.close()
+    if policy_action_space(space) == space:
+        return ""
+    return (
+        f"its actions are of {policy_action_space(space)}: give the environment, whose actions are "
+        f"of {space}, ldm_wrappers.sb3.actions.environment_actions(env.action_space, action)"
+    )
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Export one run."""
     flags = argparse.ArgumentParser(
@@ -86,6 +101,8 @@ def main(arguments: list[str] | None = None) -> int:
         for file in export(folder, given.target):
             print(f"{file} (holds pickles: load only your own)")
         print(f"the policy observes what {shown_by(folder)} shows around MultiEpisodeWrapper")
+        if text := acted_by(folder):
+            print(text)
     return 0
 
 

@@ -11,6 +11,7 @@ highest reward and staying there. Rows go into ``evaluation/imaginary_tasks.csv`
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,9 @@ def measure(folder: RunFolder, repeats: int = 8) -> list[dict[str, Any]]:
     config = folder.config
     if not get_method(config.method).imaginary:
         raise ValueError(f"{folder.path}: method {config.method} has no imaginary tasks")
-    learner = load_artifacts(folder)
+    # workers in step: all begin their second meta-episode together
+    in_step = RunFolder(folder.path, dataclasses.replace(config, stagger_workers=False))
+    learner = load_artifacts(in_step)
     assert isinstance(learner, OnPolicyLearner)
     try:
         layer: Any = learner.env

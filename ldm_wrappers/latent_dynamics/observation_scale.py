@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import nn
+
+_FAR = 1e3  # distance from 0, in standard deviations, at which float32 loses the spread
 
 CLIP = 5.0
 """Scaled observations are cut off here, so that one wild number cannot outweigh a batch."""
@@ -50,6 +54,23 @@ class ObservationScale(nn.Module):
         inside = (times < lengths).unsqueeze(-1)
         count = lengths.sum()
         values = torch.where(inside, next_observations, 0.0)
+        if not self.n_batches:
+            _warn_of_offsets(next_observations[inside.squeeze(-1)])
         self.n_batches += 1
         self.mean += (values.sum((0, 1)) / count - self.mean) / self.n_batches
         self.square += (values.square().sum((0, 1)) / count - self.square) / self.n_batches
+
+
+def _warn_of_offsets(rows: torch.Tensor) -> None:
+    """Warn where a column's spread is lost beside its distance from 0; rows are (n, size)."""
+    mean, std = rows.mean(0), rows.std(0, correction=0)
+    far = (mean.abs() > _FAR * std) & (std > 1e-6 * mean.abs())  # what never changes does no harm
+    if far.any():
+        column = int(far.nonzero()[0, 0])
+        warnings.warn(
+            f"observation column {column} has mean {mean[column].item():g} and standard deviation "
+            f"{std[column].item():g}: float32 moments lose a spread that small beside the mean, "
+            "and the column is scaled wrongly. Subtract the offset in the environment, or with "
+            "gymnasium.wrappers.TransformObservation inside MultiEpisodeWrapper",
+            stacklevel=5,
+        )

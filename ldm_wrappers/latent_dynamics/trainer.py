@@ -86,8 +86,9 @@ class LatentDynamicsTrainer:
         """Take ``n_updates`` gradient steps; nothing happens while the buffer is empty.
 
         Returns:
-            Means over the updates of ``loss``, ``elbo``, ``reconstruction`` and ``kl`` (nats per
-            encoded length); empty if no update was made.
+            Means over the updates of ``elbo``, ``reconstruction`` and ``kl`` (nats per encoded
+            length, averaged over trajectories) and ``loss``, which gradients are of (nats per
+            encoded length of the longest trajectory of a batch); empty if no update was made.
 
         Raises:
             FloatingPointError: A loss or gradient is not finite; the weights of the last good
@@ -130,8 +131,9 @@ class LatentDynamicsTrainer:
         self.n_updates += 1
         if self._average is not None:
             self._average.add(self.n_updates)
-        values = [terms.elbo.mean(), terms.reconstruction.mean(), terms.kl.mean()]
-        return torch.stack([loss.detach(), *[v.detach() * scale for v in values]])
+        lengths = batch.lengths + 1
+        values = [terms.elbo, terms.reconstruction, terms.kl]
+        return torch.stack([loss.detach(), *[(v.detach() / lengths).mean() for v in values]])
 
     def _warn_of_other_rewards(self, batch: TrajectoryBatch) -> None:
         """Warn where a Bernoulli decoder learns rewards that are neither of its two."""

@@ -44,7 +44,8 @@ class MultiEpisodeWrapper(VectorWrapper):
     * ``episode_index`` (int64): inner episode of the observation, from 0;
     * ``next_obs`` (steps only): the true next state, also where a restart is shown;
     * ``final_obs``, ``final_info`` as Gymnasium has them, where a meta-episode ended; the latter
-      holds ``episode_returns`` and ``episode_lengths``, (num_envs, n_episodes).
+      holds ``episode_returns`` and ``episode_lengths``, (num_envs, n_episodes), and ``cut_short``
+      (bool), whether ``stagger`` ended the meta-episode.
 
     An info of these names that the environments themselves report is kept as
     ``environment_<name>``. ``spec.max_episode_steps`` is N · H. An integer seed becomes one
@@ -189,6 +190,7 @@ class MultiEpisodeWrapper(VectorWrapper):
             final_info = self._position(final_info, np.zeros_like(last))
             final_info["episode_returns"] = self._returns.copy()
             final_info["episode_lengths"] = self._lengths.copy()
+            final_info["cut_short"] = early.copy()
             final_info |= {f"_{key}": last & infos.get(f"_{key}", last) for key in final_info}
             fresh, reset_infos = self.env.reset(options={"reset_mask": last.copy()})
             shown = np.where(_column(last, fresh), fresh, shown)

@@ -70,9 +70,9 @@ def test_another_environment_is_evaluated_on_its_test_tasks() -> None:
     other = "LDM-GridNaviExtrapolation-v0"
     config = resolve("LDM-GridNavi-v0", "rl2", eval_env_id=other)
     (_, own), (second, theirs) = evaluation_batches(config)
-    assert (list(own), list(theirs), second.env_id) == (["train", "test"], ["eval"], other)
+    assert (list(own), list(theirs), second.env_id) == (["train", "test"], ["eval_env_id"], other)
     expected = GRID_NAVI_EXTRAPOLATION_TASKS["test"].tasks
-    np.testing.assert_array_equal(theirs["eval"], expected)
+    np.testing.assert_array_equal(theirs["eval_env_id"], expected)
 
 
 @pytest.mark.parametrize("env_id", [i for i in ldm_envs.ENV_IDS if "GridNavi" not in i])
@@ -97,15 +97,15 @@ def test_curves_are_means_over_tasks(tmp_path: Path) -> None:
 def test_training_returns_are_means_over_whole_tasks_of_normal_workers() -> None:
     """Since the last row; neither imaginary workers nor tasks that staggering cut short count."""
     statistics = MetaEpisodeStatistics(n_normal=2)
-    played = [  # workers that ended, and returns and lengths of their two episodes
-        ([0, 2], [(1.0, 5.0), (0.0, 0.0), (70.0, 70.0)], [(3, 3), (0, 0), (3, 3)]),
-        ([1], [(0.0, 0.0), (9.0, 0.0), (0.0, 0.0)], [(0, 0), (2, 0), (0, 0)]),
-        ([0, 1], [(2.0, 6.0), (6.0, 7.0), (0.0, 0.0)], [(3, 3), (3, 3), (0, 0)]),
+    played = [  # workers that ended, returns of their two episodes, and whether they were cut
+        ([0, 2], [(1.0, 5.0), (0.0, 0.0), (70.0, 70.0)], [False] * 3),
+        ([1], [(0.0, 0.0), (9.0, 3.0), (0.0, 0.0)], [False, True, False]),
+        ([0, 1], [(2.0, 6.0), (6.0, 7.0), (0.0, 0.0)], [False] * 3),
     ]
-    for ended, returns, lengths in played:
+    for ended, returns, cut in played:
         infos = [
-            {"episode_returns": np.array(r), "episode_lengths": np.array(n)}
-            for r, n in zip(returns, lengths, strict=True)
+            {"episode_returns": np.array(r), "cut_short": short}
+            for r, short in zip(returns, cut, strict=True)
         ]
         statistics.locals = {"dones": np.isin(np.arange(3), ended), "infos": infos}
         statistics._on_step()

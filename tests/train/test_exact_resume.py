@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shlex
 import shutil
@@ -12,10 +13,12 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from fault_runs import ANT, ARTIFACTS, GRID, PROMP, assert_same_run, last_state
 from tiny_runs import main, train_tiny
 
 from ldm_envs import mujoco_batch
+from ldm_wrappers.imagination.tasks import MixedTasks
 from ldm_wrappers.state_file import StateFileError
 from train.common import callbacks, hooks
 from train.common.artifacts import load_artifacts
@@ -280,6 +283,33 @@ def test_no_sitting_draws_the_tasks_of_an_earlier_one(
     evaluation = set.intersection(*map(set, runs[0]))  # starts from its own seed every time
     training = [task for sitting in runs[0] for task in set(sitting) - evaluation]
     assert len(training) == len(set(training)) >= 8 * sittings
+
+
+def test_no_sitting_mixes_with_the_weights_of_an_earlier_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where environments cannot be saved, their imaginary tasks began alike in every sitting."""
+    if "Drawing-v0" not in gym.registry:
+        gym.register("Drawing-v0", Drawing, max_episode_steps=5)
+    drawn: list[Any] = []
+    begin = MixedTasks.begin
+
+    def watch(self: Any, tasks: Any = None) -> None:
+        begin(self, tasks)
+        drawn.append(self.weights.clone())
+
+    monkeypatch.setattr(MixedTasks, "begin", watch)
+    firsts = []
+    for sitting in range(3):
+        drawn.clear()
+        flags = ["--total-timesteps", str(40 * (sitting + 1))]
+        if sitting:
+            assert main(["--resume", str(tmp_path / "run"), *flags]) == 0
+        else:
+            flags += ["--n-steps", "5", "--eval-interval", "9999999", "--eval-tasks", "1"]
+            train_tiny(tmp_path / "run", "ldm", *flags, env_id="Drawing-v0")
+        firsts.append(drawn[-1])
+    assert not any(torch.equal(a, b) for a, b in itertools.combinations(firsts, 2))
 
 
 def test_versions_that_differ_are_named(

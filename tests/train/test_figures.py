@@ -382,6 +382,8 @@ def test_no_two_methods_share_a_colour() -> None:
     names = [name for name in METHODS if "oracle" not in name]
     assert len(set(group_colours(names))) == len(names)
     assert len(set(group_colours(["pearl", "pearl", "mql", "ldm", "ldm", "promp"]))) == 6
+    many = [*names, *names]
+    assert len(set(group_colours(many))) == len(many)
 
 
 @pytest.mark.usefixtures("few_figures")
@@ -418,14 +420,13 @@ def test_runs_are_added_to_a_collection_whose_folders_are_gone(
 def test_runs_of_different_lengths_are_compared_at_equal_steps(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A long run cut at 600,000 steps is one that was trained for as many and logged the same."""
+    """A long run cut at 750,000 steps is one that was trained for as many and logged the same."""
     made = [made_up(tmp_path / "made", GRID, "rl2", 0, 20.0)]
-    made.append(made_up(tmp_path / "made", GRID, "rl2", 0, 20.0, total_timesteps=600_000))
+    made.append(made_up(tmp_path / "made", GRID, "rl2", 0, 20.0, total_timesteps=750_000))
     long, short = tmp_path / "long" / "run", tmp_path / "short" / "run"
     for source, run in zip(made, (long, short), strict=True):
         shutil.copytree(source, run)
     rows = read_csv(long / "evaluations.csv")
-    # evaluated every 250,000 steps, it ends with the evaluation at which 600,000 are passed
     write_csv(short / "evaluations.csv", [r for r in rows if int(r["timesteps"]) <= 750_000])
     metrics = "timesteps,eval/test_reward_error\n250000,0.5\n750000,0.25\n"
     (short / "metrics.csv").write_text(metrics)
@@ -433,12 +434,12 @@ def test_runs_of_different_lengths_are_compared_at_equal_steps(
     (long / "policy.safetensors").write_bytes(b"of its end")
     a, b = tmp_path / "a", tmp_path / "b"
     for run, out in ((long, a), (short, b)):
-        assert main(["--collect", str(run), "--until", "600000", "--out", str(out)]) == 0
+        assert main(["--collect", str(run), "--until", "750000", "--out", str(out)]) == 0
     assert "warning" not in capsys.readouterr().err
     for name in ("runs", "curves", "tasks", "summary", "beliefs"):
         assert (a / f"{name}.csv").read_text() == (b / f"{name}.csv").read_text()
     (row,) = read_csv(a / "runs.csv")
-    assert row["overrides"] == "total_timesteps=600000"
+    assert row["overrides"] == "total_timesteps=750000"
     assert row["evaluated_timesteps"] == "750000"
     assert read_csv(long / "evaluations.csv") == rows
 
@@ -458,6 +459,8 @@ def test_a_run_that_cannot_be_cut_is_refused(
     said = refused("--collect", str(ldm), "--until", "600000")
     assert "learning rate falls from 0.5 of its 10,000,000" in said
     assert "--total-timesteps 600000" in said
+    said = refused("--collect", str(rl2), "--until", "600000")  # evaluated every 250,000 steps
+    assert "evaluated at 750,000 steps only" in said and "such as 750000" in said
     assert "at least 1, got 0" in refused("--add", str(rl2), "--until", "0")
     assert "expected --collect or --add" in refused("--until", "600000")
     assert not (tmp_path / "out").exists()

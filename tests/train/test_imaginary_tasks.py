@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from tiny_runs import train_tiny
 
-from train.imaginary_tasks import best_returns, main
+from train.imaginary_tasks import best_returns, main, measure
 from train.persistence.files import read_csv
+from train.persistence.run_folder import RunFolder
 from train.plots.grid import Grid
 
 GRID = Grid((0, 0), (6, 6))
@@ -58,6 +59,19 @@ def test_a_run_is_measured(
             steps_paid = (np.array(earned) + 3.0) / 1.1
             np.testing.assert_allclose(steps_paid, steps_paid.round(), atol=0.01)
     assert "of 3 imaginary tasks" in capsys.readouterr().out
+
+
+def test_staggered_runs_are_measured_in_step(tmp_path: Path) -> None:
+    """Parts of two imaginary tasks were added to one return."""
+    run = train_tiny(tmp_path / "run", "ldm", "--imagination", "expected-reward")
+    expected = measure(RunFolder.open(run), 2)
+    config = run / "config.json"
+    config.write_text(
+        config.read_text().replace('stagger_workers": false', 'stagger_workers": true')
+    )
+    folder = RunFolder.open(run)
+    assert folder.config.stagger_workers
+    assert measure(folder, 2) == expected
 
 
 def test_a_method_without_imaginary_tasks_is_refused(

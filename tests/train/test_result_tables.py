@@ -16,11 +16,14 @@ from train.analysis.aggregate import Run, group_curve, read_runs
 from train.analysis.collect import collect
 from train.analysis.condense import task_table
 from train.analysis.tables import write_csv
+from train.common.evaluation import SplitResult, evaluation_rows
+from train.common.task_text import task_texts
 from train.config.presets import resolve
 from train.figures import add_runs, collect_runs
 from train.persistence.files import read_csv, write_json
 from train.persistence.run_folder import RunFolder
 from train.plots.belief_curves import plot_belief_curves
+from train.plots.results_folder import plot_results_folder
 
 
 def run_of(steps: list[int], returns: list[float]) -> Run:
@@ -109,6 +112,49 @@ def test_runs_that_are_not_finished_are_named(
     assert "half has been evaluated until step 500 of 1,000" in half
     assert "new is left out: not evaluated yet" in new
     assert [run.name for run in read_runs(tmp_path)] == ["whole", "half"]
+
+
+@pytest.mark.parametrize("tasks", [range(1_000_000, 1_000_010), (0.1234561, 0.1234562, 3.0)])
+def test_tasks_that_six_digits_do_not_tell_apart_stay_apart(tasks: Any) -> None:
+    """Seeds from a million on were one task of tables, with one return."""
+    column = np.array(tasks, np.float32)[:, None]
+    returns = np.arange(len(column), dtype=float)[:, None]
+    rows = evaluation_rows(5, [SplitResult("test", column, returns, None)])
+    table = pd.DataFrame(rows).assign(reached=np.nan)
+    table["return"] = table["return"].astype(float)
+    final = task_table(table, 0)
+    assert sorted(final["return"]) == returns[:, 0].tolist()
+    found = {float(task): value for task, value in zip(final["task"], final["return"], strict=True)}
+    for task, value in zip(column[:, 0], returns[:, 0], strict=True):
+        assert found[min(found, key=lambda one: abs(one - float(task)))] == value
+
+
+def test_few_digits_are_enough_for_most_tasks() -> None:
+    tasks = np.array([[0.1, 2.0], [1 / 3, 123456.0]], np.float32)
+    assert task_texts(tasks) == ["0.1 2", "0.333333 123456"]
+    assert task_texts(np.array([[5.0], [5.0]])) == ["5", "5"]
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        drawn = (rng.normal(size=(40, 2)) * 10.0 ** rng.integers(-6, 9)).astype(np.float32)
+        texts = task_texts(drawn)
+        assert len(set(texts)) == len(np.unique(drawn, axis=0))
+        read = np.array([[float(v) for v in text.split()] for text in texts])
+        np.testing.assert_allclose(read, drawn, rtol=1e-5)
+
+
+def test_runs_may_be_called_by_numbers(tmp_path: Path) -> None:
+    """Their belief errors were left out of the figures."""
+    collect(
+        [(name, stored(tmp_path / name, 1000, seed=int(name))) for name in ("0", "007")], tmp_path
+    )
+    rows = [
+        {"run": run, "timesteps": 1000, "split": "train", "quantity": "reward_error", "value": 1.0}
+        for run in ("0", "007")
+    ]
+    write_csv(tmp_path / "beliefs.csv", rows)
+    plot_results_folder(tmp_path, tmp_path / "out")
+    (row,) = read_csv(tmp_path / "out" / "reward_error.csv")
+    assert row["runs"] == "2"
 
 
 def test_a_copy_is_no_further_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,9 @@ from ldm_wrappers.sb3 import SequenceRecurrentPPO
 from ldm_wrappers.state_file import StateFileError, load_state, save_state
 from train import export
 from train.common.artifacts import load_artifacts
+from train.common.env_source import EnvSource
+from train.config.presets import resolve
+from train.persistence import run_folder
 from train.persistence.files import CsvFile, read_csv
 from train.persistence.run_folder import RunFolder
 
@@ -246,6 +251,57 @@ def test_the_export_acts_as_the_run(
     with pytest.raises(SystemExit):
         export.main([str(normalized), str(target)])
     assert f"{target} exists" in capsys.readouterr().err
+
+
+def test_an_export_says_where_actions_are_not_the_environments(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder.open(run)
+    assert export.acted_by(folder) == ""
+    env = gym.make("LDM-GridNavi-v0")
+    env.action_space = gym.spaces.Discrete(5, start=-1)
+    monkeypatch.setattr(EnvSource, "make", lambda _: env)
+    assert "environment_actions(env.action_space, action)" in export.acted_by(folder)
+
+
+def test_of_two_runs_that_begin_together_one_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The later one replaced the configuration of the other, which went on training."""
+    begun = threading.Event()
+
+    def commit() -> str:
+        begun.set()
+        time.sleep(0.3)
+        return ""
+
+    monkeypatch.setattr(run_folder, "commit", commit)
+    configs = [
+        resolve("LDM-GridNavi-v0", "rl2", seed=seed, run_dir=str(tmp_path / "run"))
+        for seed in (0, 1)
+    ]
+    refused: list[str] = []
+
+    def create(config: Any) -> None:
+        try:
+            RunFolder.create(config)
+        except FileExistsError as error:
+            refused.append(str(error))
+
+    first = threading.Thread(target=create, args=(configs[0],))
+    first.start()
+    begun.wait()
+    create(configs[1])
+    first.join()
+    assert len(refused) == 1 and "in use by another training" in refused[0]
+    assert RunFolder.open(tmp_path / "run").config.seed == 0
+
+
+def test_a_folder_of_something_else_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "letters.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="is not a run folder"):
+        RunFolder.create(resolve("LDM-GridNavi-v0", "rl2", run_dir=str(tmp_path), overwrite=True))
+    assert [path.name for path in tmp_path.iterdir()] == ["letters.txt"]
 
 
 @pytest.mark.parametrize("flags", [(), ("--cut-at-time-limits",)])

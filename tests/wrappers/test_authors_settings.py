@@ -173,6 +173,7 @@ def test_staggered_workers_begin_at_different_times(finite_horizon: bool) -> Non
             ends[worker].append((step, "T" if terminations[worker] else "t"))
             if step < 60:
                 lengths[int(worker)] = infos["final_info"]["episode_lengths"][worker].tolist()
+            assert infos["final_info"]["cut_short"][worker] == (step < 60)
     last = "T" if finite_horizon else "t"
     assert ends == [
         [(15, "t"), (75, last), (135, last)],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from ldm_wrappers import LatentDynamics, LatentDynamicsConfig, TrajectoryBuffer
 from ldm_wrappers.latent_dynamics import LatentDynamicsTrainer, TrajectoryBatch, elbo
 from ldm_wrappers.latent_dynamics.beliefs import BeliefFilter
 from ldm_wrappers.latent_dynamics.moment_encoder import MomentEncoder
+from ldm_wrappers.latent_dynamics.observation_scale import ObservationScale
 from ldm_wrappers.latent_dynamics.posterior import kl_divergence
 
 T, B = 7, 4
@@ -287,6 +290,45 @@ def test_what_an_update_says_is_a_mean_over_its_steps() -> None:
     steps = [alone.update(1) for _ in range(3)]
     assert together == pytest.approx({n: np.mean([s[n] for s in steps]) for n in steps[0]})
     assert len({step["loss"] for step in steps}) == 3
+
+
+def test_what_an_update_says_is_per_encoded_length_of_each_trajectory() -> None:
+    """A short trajectory's nats were divided by the length of the longest one beside it."""
+    model = make(p_drop=0.0)
+    short, long = 3, 7
+    found = {}
+    for lengths in ([short], [long], [short, long]):
+        buffer = TrajectoryBuffer(model.spec, capacity=4, max_length=long)
+        rng = np.random.default_rng(0)
+        arrays = {
+            "observations": rng.normal(size=(2, long, 3)),
+            "actions": np.zeros((2, long, model.spec.action_columns)),
+            "rewards": rng.normal(size=(2, long)),
+            "next_observations": rng.normal(size=(2, long, 3)),
+        }
+        rows = [k for k, one in enumerate((short, long)) if one in lengths]
+        data = {name: array[rows].astype(np.float32) for name, array in arrays.items()}
+        buffer.add(data, np.array(lengths))
+        trainer = LatentDynamicsTrainer(
+            copy.deepcopy(model), buffer, batch_trajectories=400, learning_rate=1e-12, seed=0
+        )
+        found[tuple(lengths)] = trainer.update(1)
+    for name, tolerance in (("kl", 0.1), ("reconstruction", 0.1)):
+        alone = (found[short,][name] + found[long,][name]) / 2
+        assert found[short, long][name] == pytest.approx(alone, rel=tolerance), name
+
+
+def test_columns_far_from_zero_are_told() -> None:
+    """Their spread is lost in float32 moments, and the column was scaled by anything."""
+    scale = ObservationScale(2, True)
+    values = torch.randn(9, 4, 2, generator=torch.Generator().manual_seed(0))
+    lengths = torch.full((4,), 9)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scale.observe(values * torch.tensor([1e-3, 1e3]) + torch.tensor([0.5, 1e5]), lengths)
+        ObservationScale(2, True).observe(torch.full((9, 4, 2), 1000.1), lengths)  # constant
+    with pytest.warns(UserWarning, match="observation column 1 has mean 1e.06 and standard dev"):
+        ObservationScale(2, True).observe(values + torch.tensor([0.0, 1e6]), lengths)
 
 
 def test_long_gradients_are_shortened() -> None:

@@ -26,9 +26,9 @@ def cut_run(folder: RunFolder, until: int, out: Path) -> RunFolder:
         The run in ``out`` with that budget, or ``folder`` itself if it has it already.
 
     Raises:
-        ValueError: The run has not been evaluated at ``until`` steps, or its learning rate falls
-            with its budget, or it adapts to test tasks near its end only, so that a shorter run
-            would have been another one.
+        ValueError: The run was not evaluated when it had made ``until`` steps; its learning rate
+            falls with its budget, or it adapts to test tasks near its end only, so that a shorter
+            run would have been another one.
     """
     config = folder.config
     if until < 1:
@@ -55,6 +55,15 @@ def cut_run(folder: RunFolder, until: int, out: Path) -> RunFolder:
             f"{folder.path} cannot be cut at {until:,} steps: its evaluations adapt to the tasks "
             f"from step {config.adapts_from:,} on only (adapt_from); train it again with "
             f"--total-timesteps {until}"
+        )
+    due = last // config.eval_interval * config.eval_interval
+    if any(due <= step < last for step in steps):  # this one was due at the end of the run
+        due = config.total_timesteps
+    if last > until and due > until:
+        raise ValueError(
+            f"{folder.path} cannot be cut at {until:,} steps: a run of that budget would have been "
+            f"evaluated at its end, and this one was evaluated at {last:,} steps only; name the "
+            f"steps of an evaluation, such as {due}"
         )
     cut = RunFolder(out, dataclasses.replace(config, total_timesteps=until))
     for source in (folder.evaluations, folder.metrics, folder.decoded_goals):

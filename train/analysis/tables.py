@@ -65,7 +65,9 @@ def group_runs(folders: list[RunFolder]) -> dict[str, list[RunFolder]]:
         alike = [
             s for s in settings if (s["env_id"], s["method"]) == (own["env_id"], own["method"])
         ]
-        differing = [k for k in own if k != "preset" and any(s.get(k) != own[k] for s in alike)]
+        # of settings that only some runs use, those that decide about it differ anyway
+        differing = [k for k in own if any(k in s and s[k] != own[k] for s in alike)]
+        differing = [k for k in differing if k != "preset"]
         env = own["env_id"] if len({s["env_id"] for s in settings}) > 1 else ""
         parts = [env, own["method"], *(f"{k} {_short(own[k])}" for k in differing)]
         groups.setdefault(" ".join(part for part in parts if part), []).append(folder)

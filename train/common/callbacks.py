@@ -27,7 +27,7 @@ class MetaEpisodeStatistics(BaseCallback):
         if dones.any():
             for index in np.flatnonzero(dones[: self.n_normal]):
                 info = self.locals["infos"][index]
-                if not info["episode_lengths"][-1]:
+                if info["cut_short"]:
                     continue  # a first meta-episode that staggering cut short
                 row = info["episode_returns"]
                 self.returns.append([float(value) for value in row])

@@ -18,12 +18,12 @@ from typing import Any
 import tyro
 
 from ldm_wrappers import TaskChangedError
-from train.common.envs import meta_episode_length, settings_without_use
+from train.common.envs import settings_without_use, whole_meta_episodes
 from train.common.guard import WorkerError
 from train.config.grouping import unused_settings
 from train.config.methods import get_method, methods_of, settings_class
 from train.config.old_runs import present_name
-from train.config.presets import PRESETS, resolve_unchecked
+from train.config.presets import resolve_unchecked
 from train.config.settings import RunSettings, nested_kinds
 from train.persistence.run_folder import RunFolder
 
@@ -79,7 +79,8 @@ def parse(program: str, arguments: list[str] | None = None) -> tuple[RunSettings
         if not stop.code:  # --help
             raise
         raise ValueError(f"{_one_line(said.getvalue())} (see {command} --help)") from None
-    return _whole_meta_episodes(config, arguments), None
+    has_n_steps = any(re.match(r"--n[-_]steps($|=)", argument) for argument in arguments)
+    return config if has_n_steps else whole_meta_episodes(config), None
 
 
 def unused_flags(config: RunSettings, arguments: list[str] | None = None) -> str:
@@ -103,15 +104,6 @@ def _one_flag(argument: str) -> str:
     name = flag[2:].replace("-", "_")
     name = "env_id" if name == "env_fn" else present_name(name)
     return f"--{name.replace('_', '-')}{equals}{value}"
-
-
-def _whole_meta_episodes(config: RunSettings, arguments: list[str]) -> RunSettings:
-    """Where an environment has no preset, rollouts are one meta-episode unless it is said."""
-    said = any(re.match(r"--n[-_]steps($|=)", argument) for argument in arguments)
-    if said or config.env_id in PRESETS or get_method(config.method).observation is None:
-        return config  # a learner that is not PPO has rollouts of its own
-    whole: dict[str, Any] = {"n_steps": meta_episode_length(config)}
-    return dataclasses.replace(config, **whole)
 
 
 def _kinds(

@@ -94,7 +94,8 @@ class EnvSource:
         self.refuse_own_split()
         env = self._make(split=split, **arguments)
         made = _attribute(env, "split")
-        if made != split and made in (self.facts().distribution or ()):
+        known = self.facts().distribution or ()
+        if made != split and made in known and split in known:
             env.close()
             raise ValueError(
                 f"{self.env_id!r} was called with split={split!r} and has made an environment of "

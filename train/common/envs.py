@@ -16,6 +16,7 @@ from ldm_wrappers.vector import MultiEpisodeWrapper
 from train.common.env_source import EnvSource
 from train.common.learner import AnyVectorEnv, Learner
 from train.config.methods import get_method
+from train.config.presets import PRESETS
 from train.config.settings import RunSettings
 
 
@@ -171,6 +172,14 @@ def meta_episode_length(config: RunSettings) -> int:
     return config.n_episodes * horizon
 
 
+def whole_meta_episodes(config: RunSettings) -> RunSettings:
+    """Rollouts of one meta-episode where an environment has no preset that knows better."""
+    if config.env_id in PRESETS or get_method(config.method).observation is None:
+        return config  # a learner that is not PPO has rollouts of its own
+    whole: dict[str, Any] = {"n_steps": meta_episode_length(config)}
+    return dataclasses.replace(config, **whole)
+
+
 def evaluation_env(learner: Learner, env: AnyVectorEnv) -> AnyVectorEnv:
     """Meta-episodes of true rewards, with the observations that a learner's policy is shown.
 
@@ -225,5 +234,7 @@ def evaluation_batches(
             f"eval_env_id {config.eval_env_id} has the splits {list(theirs)}, expected test, train "
             "or eval"
         )
-    name = next(name for name in ("test", "eval", "eval_env_id") if name not in tasks)
+    own = EnvSource.of(config).facts().distribution
+    taken = {*tasks, *(() if own is None else own.splits)}
+    name = next(name for name in ("test", "eval", "eval_env_id") if name not in taken)
     return [(config, tasks), (other, {name: theirs[split]})]

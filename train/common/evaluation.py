@@ -13,6 +13,7 @@ from train.common.envs import base_env, evaluation_batches, evaluation_env
 from train.common.guard import FiniteCheckWrapper
 from train.common.learner import Actor, AnyVectorEnv, Learner
 from train.common.rollout import play
+from train.common.task_text import task_texts
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -165,15 +166,16 @@ def evaluation_rows(timesteps: int, results: list[SplitResult]) -> list[dict[str
     """Rows of ``evaluations.csv``: one per split, task and inner episode (counted from 1)."""
     rows = []
     for result in results:
-        for task in range(len(result.returns)):
-            name = "" if result.tasks is None else " ".join(f"{v:g}" for v in result.tasks[task])
+        n_tasks = len(result.returns)
+        names = [""] * n_tasks if result.tasks is None else task_texts(result.tasks)
+        for task in range(n_tasks):
             for episode in range(result.returns.shape[1]):
                 reached = "" if result.reached is None else int(result.reached[task, episode])
                 rows.append(
                     {
                         "timesteps": timesteps,
                         "split": result.split,
-                        "task": name,
+                        "task": names[task],
                         "episode": episode + 1,
                         "return": repr(float(result.returns[task, episode])),
                         "reached": reached,

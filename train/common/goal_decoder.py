@@ -9,6 +9,7 @@ import numpy as np
 from ldm_wrappers.latent_dynamics.model import LatentDynamics, drops
 from train.common.evaluation import SplitResult
 from train.common.places import Places, reward_fields
+from train.common.task_text import task_texts
 
 _N_MASKS = 8
 _FIELDS = 4  # tasks per split whose whole field of rewards is written
@@ -37,7 +38,7 @@ class GoalDecoder:
         for result in results:
             if result.beliefs is None or result.tasks is None or result.tasks.shape[1] != 2:
                 continue  # tasks of another family, of eval_env_id
-            goals = self.places.goals(result.tasks)
+            goals, names = self.places.goals(result.tasks), task_texts(result.tasks)
             for dropout in range(2 if drops(self.model) else 1):
                 fields = reward_fields(
                     self.model,
@@ -52,7 +53,7 @@ class GoalDecoder:
                     row = {
                         "timesteps": timesteps,
                         "split": result.split,
-                        "task": " ".join(f"{v:g}" for v in result.tasks[task]),
+                        "task": names[task],
                         "dropout": dropout,
                         "x": f"{found[task, 0]:g}",
                         "y": f"{found[task, 1]:g}",

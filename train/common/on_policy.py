@@ -36,6 +36,8 @@ from ldm_wrappers.sb3.saved_state import (
     load_normalization,
     normalization_state,
 )
+from ldm_wrappers.vector import ImaginaryRewardWrapper
+from ldm_wrappers.wrapper_order import layers
 from train.common.callbacks import AfterIteration, FiniteRollouts, MetaEpisodeStatistics
 from train.common.generators import adapt_generators
 from train.common.guard import FiniteCheckWrapper, check_weights
@@ -196,7 +198,11 @@ class OnPolicyLearner(Learner):
             load_env_state(self.env, state["env"])
         else:  # tasks that no sitting has drawn before
             entropy = np.random.SeedSequence((self.config.seed, self.num_timesteps))
-            self.vec_env.seed(int.from_bytes(entropy.generate_state(4).tobytes(), "little"))
+            *words, own = entropy.generate_state(5).tolist()
+            self.vec_env.seed(sum(word << 32 * i for i, word in enumerate(words)))
+            for layer in layers(self.env):
+                if isinstance(layer, ImaginaryRewardWrapper):
+                    layer.imagination.seed(own)
         restore_random_state(state["random"], self.algorithm.device)
         return complete
 

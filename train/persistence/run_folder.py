@@ -67,23 +67,30 @@ class RunFolder:
         path = Path(config.run_dir or f"runs/{env_name}-{config.method}-seed{config.seed}")
         folder = cls(path, config)
         fresh = not path.exists()
-        if not fresh:
-            stale = stale_temporaries(path)  # of a run that was killed before it had begun
-            if set(path.iterdir()) - {*stale, path / LOCK}:
-                folder._make_way()
-            for temporary in stale:
-                temporary.unlink(missing_ok=True)
+        if not fresh and folder._content():
+            folder._check_overwriting()  # leaves no lock file where it refuses
         path.mkdir(parents=True, exist_ok=True)
         try:
-            folder._write_config()
-        except OSError:
-            if fresh:
+            with folder.lock():  # of two runs that begin together one is refused
+                if folder._content():
+                    folder._check_overwriting()
+                    folder._make_way()
+                for temporary in stale_temporaries(path):
+                    temporary.unlink(missing_ok=True)
+                folder._write_config()
+        except OSError as error:
+            if fresh and not isinstance(error, FileExistsError):
+                (path / LOCK).unlink(missing_ok=True)
                 path.rmdir()
             raise
         return folder
 
-    def _make_way(self) -> None:
-        """Delete an earlier run of this path, if that is what was asked for."""
+    def _content(self) -> set[Path]:
+        """What is in the folder, but for what a run leaves that was killed before it had begun."""
+        return set(self.path.iterdir()) - {*stale_temporaries(self.path), self.path / LOCK}
+
+    def _check_overwriting(self) -> None:
+        """Raise unless an earlier run is there and may be deleted."""
         if not _describes_a_run(self.path / "config.json"):
             raise FileExistsError(
                 f"{self.path} is not a run folder (it has no config.json of one) and not empty: "
@@ -94,13 +101,15 @@ class RunFolder:
                 f"run folder {self.path} exists; continue with "
                 f"{resume_command(self.config, self.path)}, or start over with --overwrite"
             )
-        with self.lock():
-            # what makes it a run folder goes last, so that a kill in between can be repaired
-            for item in sorted(self.path.iterdir(), key=lambda item: item.name == "config.json"):
-                if item.is_dir() and not item.is_symlink():
-                    shutil.rmtree(item)
-                elif item.name != LOCK:  # deleted, it would no longer keep others out
-                    item.unlink()
+
+    def _make_way(self) -> None:
+        """Delete the earlier run; whoever calls has locked the folder."""
+        # what makes it a run folder goes last, so that a kill in between can be repaired
+        for item in sorted(self.path.iterdir(), key=lambda item: item.name == "config.json"):
+            if item.is_dir() and not item.is_symlink():
+                shutil.rmtree(item)
+            elif item.name != LOCK:  # deleted, it would no longer keep others out
+                item.unlink()
 
     def _write_config(self) -> None:
         values = {

@@ -81,6 +81,8 @@ def _standing(source: EnvSource | None, split: str) -> float | None:
     if source is None:
         return None
     distribution = source.facts().distribution
+    if distribution is not None and split not in distribution:  # of another environment
+        return None
     tasks = None if distribution is None else distribution[split].tasks
     if distribution is not None and tasks is None:
         tasks = distribution[split].sample(np.random.default_rng(0), 2000)

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from train.analysis.tables import group_runs
+from train.common.env_source import EnvSource
 from train.persistence.run_folder import RunFolder
 from train.plots.curves import (
     Curve,
@@ -41,17 +42,21 @@ def plot_joint_curves(folders: list[RunFolder], path: Path) -> Path:
             (name.removeprefix(f"{env_id} "), colour, [curves[id(run)] for run in runs])
             for (name, runs), colour in zip(here.items(), colours, strict=True)
         ]
-        _plot_row(row, next(iter(here.values()))[0], splits, chosen)
+        _plot_row(row, [run for runs in here.values() for run in runs], splits, chosen)
     return save(drawing, path)
 
 
 def _plot_row(
-    panels: np.ndarray, example: RunFolder, splits: list[str], groups: list[Group]
+    panels: np.ndarray, folders: list[RunFolder], splits: list[str], groups: list[Group]
 ) -> None:
     """Panels of the splits of one environment, then of tasks missed if there is one more."""
     known = [curve for _, _, runs in groups for run in runs for curve in run.values()]
     unit, label = step_unit(max(float(curve.steps[-1]) for curve in known))
-    best, config = mean_optimal_returns(example), example.config
+    configs = [folder.config for folder in folders]
+    alike = len({EnvSource.of(config) for config in configs}) == 1
+    best = mean_optimal_returns(folders[0]) if alike else {}
+    numbers = {config.n_episodes for config in configs}
+    episode = f"episode {numbers.pop()}" if len(numbers) == 1 else "last episode"
     for axes, split in zip(panels, splits, strict=False):
         if not any(split in run for _, _, runs in groups for run in runs):
             axes.set_axis_off()
@@ -59,7 +64,7 @@ def _plot_row(
         for name, colour, runs in groups:
             _plot_group(axes, [run[split] for run in runs if split in run], name, colour, unit)
         finish_returns(axes, best.get(split), label)
-        axes.set_title(f"{config.env_id}: {split}, episode {config.n_episodes}", fontsize=9)
+        axes.set_title(f"{configs[0].env_id}: {split}, {episode}", fontsize=9)
     if len(panels) == len(splits):
         return
     styles = dict(zip(splits, ("--", "-", ":", "-."), strict=False))

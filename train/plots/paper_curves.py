@@ -109,7 +109,7 @@ def curve_rows(
 def _mean_optimal_return(source: EnvSource | None, split: str) -> float | None:
     """Mean best return of a split's tasks when they are known, where a formula exists."""
     distribution = None if source is None else source.facts().distribution
-    if source is None or distribution is None:
+    if source is None or distribution is None or split not in distribution:
         return None
     best = optimal_returns(source, distribution[split].tasks)
     return None if best is None else float(best.mean())

@@ -11,6 +11,7 @@ import numpy as np
 from train.common.artifacts import load_artifacts
 from train.common.env_source import EnvSource
 from train.common.envs import evaluation_tasks
+from train.common.task_text import task_texts
 from train.config.grouping import group_text
 from train.persistence.run_folder import RunFolder
 from train.plots.rollout import record
@@ -56,7 +57,7 @@ def _tracks(name: str, group: str, folder: RunFolder) -> list[dict[str, Any]]:
     assert rollout.tasks is not None
     splits = [split for split, own in tasks.items() for _ in own]
     returns, last = rollout.returns(config.n_episodes), config.n_episodes - 1
-    rows = []
+    rows, names = [], task_texts(rollout.tasks)
     for index, split in enumerate(splits):
         steps = rollout.steps(index, last)
         if walks:
@@ -69,7 +70,7 @@ def _tracks(name: str, group: str, folder: RunFolder) -> list[dict[str, Any]]:
             "env_id": config.env_id,
             "group": group,
             "split": split,
-            "task": " ".join(f"{value:g}" for value in rollout.tasks[index]),
+            "task": names[index],
             "return": f"{returns[index, last]:.5g}",
             "seconds": f"{_EVERY * (step_seconds(config) or 1.0):g}",
             "x": texts[0],

@@ -40,7 +40,8 @@ def plot_results_folder(source: Path, out: Path) -> list[Path]:
     require_columns(source / "tasks.csv", tasks, "run split task episode return reached")
     written = [write_csv(out / "summary.csv", summary_rows(runs))]
     beliefs = source / "beliefs.csv"
-    errors = pd.read_csv(beliefs) if beliefs.exists() else None
+    as_text = {"run": str, "split": str, "quantity": str}
+    errors = pd.read_csv(beliefs, dtype=as_text) if beliefs.exists() else None
     if errors is not None:
         require_columns(beliefs, errors, "run timesteps split quantity value")
     families: dict[str, dict[str, list[Run]]] = {}

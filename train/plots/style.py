@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -39,6 +41,7 @@ _METHODS = {
     "oracle-varibad": "#9a9a9a",
 }
 _SPARE = ("#7a4fa3", "#d9a520", "#2aa5a0", "#d16ba5", "#8f9d2c", "#5b7fd1")
+_MORE = tuple(to_hex(colour) for colour in colormaps["tab20"].colors)  # type: ignore[attr-defined]
 _DPI = 130
 
 
@@ -50,7 +53,7 @@ def split_colour(split: str) -> str:
 def group_colours(methods: list[str]) -> list[str]:
     """One colour per group of runs: the method's own for its first group, a spare one after."""
     own = [_METHODS.get(method, _SPARE[0]) for method in methods]
-    spare = [colour for colour in _SPARE if colour not in own] or list(_SPARE)
+    spare = [colour for colour in (*_SPARE, *_MORE) if colour not in own]
     colours: list[str] = []
     n_spare = 0
     for colour in own:

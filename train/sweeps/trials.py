@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from train.common.envs import whole_meta_episodes
 from train.config.grouping import WHERE_NOT_WHAT, override_text, unused_settings
 from train.config.methods import METHODS, settings_class
 from train.config.old_runs import present_name
@@ -145,6 +146,8 @@ def plan(
         ):
             changes = {**dict(zip(varied, values, strict=True)), "seed": seed}
             config = resolve(env_id, method, grid.preset or preset, **changes)
+            if "n_steps" not in varied:
+                config = whole_meta_episodes(config)
             name = _name(config)
             trials.setdefault(name, Trial(name, config))
     return list(trials.values())

@@ -1,0 +1,26 @@
+"""Tasks as text, in tables and names of files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def task_texts(tasks: NDArray[Any], separator: str = " ") -> list[str]:
+    """One text per row of (n_tasks, task_dim), different texts for different tasks.
+
+    Six digits are enough for most; all that float32 holds are written where two tasks of these
+    would look alike. Whole numbers, such as seeds, keep all their digits.
+    """
+    for digits in (6, 9):
+        texts = [separator.join(_number(value, digits) for value in task) for task in tasks]
+        if len(set(texts)) == len(np.unique(tasks, axis=0)):
+            break
+    return texts
+
+
+def _number(value: float, digits: int) -> str:
+    whole = float(value).is_integer() and 1e6 <= abs(value) <= 2**24
+    return str(int(value)) if whole else f"{value:.{digits}g}"
