@@ -151,7 +151,7 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
 
 def _refuse_other_run(latent_dynamics: LatentDynamics, beliefs: SavedBeliefs) -> None:
     """Raise a ``ValueError`` where both are files of runs, of two runs or two moments of one."""
-    metadata = [part.metadata for part in (latent_dynamics, beliefs)]
+    metadata = [getattr(part, "metadata", {}) for part in (latent_dynamics, beliefs)]
     (model_run, model_steps), (run, steps) = [(m.get("run"), m.get("timesteps")) for m in metadata]
     if not (isinstance(model_run, str) and isinstance(run, str)):
         return  # not written by a run, or by an older version

@@ -20,6 +20,7 @@ MULTI_EPISODE_INFOS = (
     "next_obs",
     "episode_returns",
     "episode_lengths",
+    "cut_short",
 )
 
 

@@ -82,7 +82,8 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
     * ``episode_start`` (bool): the observation begins an inner episode;
     * ``episode_index`` (int): inner episode of the observation, from 0;
     * ``next_obs`` (steps only): the true next state, also where a restart is shown;
-    * ``episode_returns``, ``episode_lengths`` (at the end only): arrays (n_episodes,).
+    * ``episode_returns``, ``episode_lengths`` (at the end only): arrays (n_episodes,);
+    * ``cut_short`` (at the end only): False, as in a vector environment that does not stagger.
 
     An info of these names that the environment itself reports is kept as ``environment_<name>``.
 
@@ -190,6 +191,7 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
             self._guard.end()
             info["episode_returns"] = self._returns.copy()
             info["episode_lengths"] = self._lengths.copy()
+            info["cut_short"] = False
             if self.finite_horizon:
                 terminated, truncated = True, False
         return observation, reward, terminated, truncated, self._position(info, False)

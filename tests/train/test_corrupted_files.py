@@ -153,7 +153,7 @@ def test_a_run_killed_before_it_had_begun_leaves_nothing_behind(tmp_path: Path) 
     half = run / ".config.json.x.tmp"
     half.write_bytes(b"half")
     RunFolder.create(resolve("LDM-GridNavi-v0", "rl2", run_dir=str(run)))
-    assert [path.name for path in run.iterdir()] == ["config.json"]
+    assert {path.name for path in run.iterdir()} == {"config.json", "run.lock"}
     half.write_bytes(b"half")
     with pytest.raises(FileExistsError, match="--overwrite"):
         RunFolder.create(resolve("LDM-GridNavi-v0", "rl2", run_dir=str(run)))

@@ -28,6 +28,7 @@ OWN: dict[str, Any] = {
     "next_obs": np.full(4, 9.0, np.float32),
     "episode_returns": np.full(3, 5.0),
     "episode_lengths": "long",
+    "cut_short": 0.5,
     "environment_reward": -3.0,
 }
 END = {"final_obs": np.full(4, 8.0, np.float32), "final_info": {"x": 1}}

@@ -118,7 +118,7 @@ def test_vector_equals_scalar(family: str, n_episodes: int) -> None:
                 np.testing.assert_array_equal(infos["final_obs"][i], observation)
                 assert infos["_final_obs"][i] and infos["_final_info"][i]
                 final = infos["final_info"]
-                for key in (*keys, "episode_returns", "episode_lengths", "next_obs"):
+                for key in (*keys, "episode_returns", "episode_lengths", "cut_short", "next_obs"):
                     np.testing.assert_array_equal(final[key][i], info[key])
                     assert final[f"_{key}"][i]
                 observation, info = single.reset()

@@ -52,7 +52,8 @@ def test_what_lasts_a_task_is_refused_inside_meta_episodes(name: str) -> None:
     wrapped = INNER[name](ScriptedEnv((3,)))
     with pytest.raises(ValueError, match=rf"got {name} inside.*expected {name} around"):
         MultiEpisodeWrapper(wrapped, 2)
-    batch = SyncVectorEnv([lambda: wrapped] * 2, autoreset_mode=AutoresetMode.DISABLED)
+    makers = [lambda: INNER[name](ScriptedEnv((3,)))] * 2
+    batch = SyncVectorEnv(makers, autoreset_mode=AutoresetMode.DISABLED)
     with pytest.raises(ValueError, match=rf"got {name} inside"):
         vector.MultiEpisodeWrapper(batch, 2)
 
@@ -69,7 +70,8 @@ def test_rewards_are_imaginary_once() -> None:
     batch = SyncVectorEnv([lambda: ScriptedEnv((3,))] * 3, autoreset_mode=AutoresetMode.DISABLED)
     with pytest.raises(ValueError, match="imaginary once"):
         batched(batched(vector.MultiEpisodeWrapper(batch, 2)))
-    one = SyncVectorEnv([lambda: inside] * 3, autoreset_mode=AutoresetMode.SAME_STEP)
+    makers = [lambda: imaginary(MultiEpisodeWrapper(ScriptedEnv((3,)), 2))] * 3
+    one = SyncVectorEnv(makers, autoreset_mode=AutoresetMode.SAME_STEP)
     with pytest.raises(ValueError, match="imaginary once"):
         batched(one)
 
@@ -79,15 +81,19 @@ def small_buffer() -> TrajectoryBuffer:
 
 
 def test_a_buffer_holds_each_trajectory_once() -> None:
-    inside = MultiEpisodeWrapper(ScriptedEnv((3,)), 2)
     pool, spare = BeliefPool(1, SIZE), small_buffer()
     buffer = small_buffer()
-    kept = BeliefPublisherWrapper(inside, MODEL, pool, 0, buffer=buffer)
+
+    def keeping() -> Any:
+        inside = MultiEpisodeWrapper(ScriptedEnv((3,)), 2)
+        return BeliefPublisherWrapper(inside, MODEL, pool, 0, buffer=buffer)
+
+    kept = keeping()
     with pytest.raises(ValueError, match=r"buffer of BeliefPublisherWrapper inside.*twice"):
         BeliefPublisherWrapper(kept, MODEL, pool, 0, buffer=buffer)
     with pytest.raises(ValueError, match="each trajectory twice"):
         BeliefObservationWrapper(kept, MODEL, buffer=buffer)
-    batch = SyncVectorEnv([lambda: kept] * 3, autoreset_mode=AutoresetMode.SAME_STEP)
+    batch = SyncVectorEnv([keeping] * 3, autoreset_mode=AutoresetMode.SAME_STEP)
     for wrap in (vector.BeliefObservationWrapper, vector.ImaginaryRewardWrapper):
         more = {"n_mixture": 1} if wrap is vector.ImaginaryRewardWrapper else {}
         with pytest.raises(ValueError, match="each trajectory twice"):
@@ -157,7 +163,11 @@ def test_columns_join_an_observation_once(kind: str) -> None:
     name = f"{kind}ObservationWrapper"
     scalar = {"RL2": RL2ObservationWrapper, "Belief": BeliefObservationWrapper}[kind]
     match = rf"{name} got .*{name}.*already has .* from {name}.*leave one of them out"
-    once = columns_of(kind, MultiEpisodeWrapper(ScriptedEnv((3,)), 2), scalar)
+
+    def make() -> Any:
+        return columns_of(kind, MultiEpisodeWrapper(ScriptedEnv((3,)), 2), scalar)
+
+    once = make()
     with pytest.raises(ValueError, match=match):
         columns_of(kind, once, scalar)
     with pytest.raises(ValueError, match=match):  # also under other wrappers
@@ -167,7 +177,7 @@ def test_columns_join_an_observation_once(kind: str) -> None:
     both = columns_of(kind, vector.MultiEpisodeWrapper(batch, 2), batched)
     with pytest.raises(ValueError, match=match):
         columns_of(kind, both, batched)
-    singles = SyncVectorEnv([lambda: once] * 2, autoreset_mode=AutoresetMode.SAME_STEP)
+    singles = SyncVectorEnv([make] * 2, autoreset_mode=AutoresetMode.SAME_STEP)
     with pytest.raises(ValueError, match="already has"):
         columns_of(kind, singles, batched)
 
@@ -176,8 +186,8 @@ def test_columns_join_an_observation_once(kind: str) -> None:
 def test_a_vae_reads_states_only(kind: str) -> None:
     """Around joined columns it would read the real reward that a mixture worker is not paid."""
     same, name = AutoresetMode.SAME_STEP, f"{kind}ObservationWrapper"
-    inside = MultiEpisodeWrapper(ScriptedEnv((3,)), 2)
-    batch: Any = SyncVectorEnv([lambda: inside] * 3, autoreset_mode=same)
+    makers = [lambda: MultiEpisodeWrapper(ScriptedEnv((3,)), 2)] * 3
+    batch: Any = SyncVectorEnv(makers, autoreset_mode=same)
     match = rf"got {name} inside.*part of the state.*expected {name} around"
     if kind == "Task":
         joined = vector.TaskObservationWrapper(batch, 1)
@@ -191,7 +201,7 @@ def test_a_vae_reads_states_only(kind: str) -> None:
         wraps.append(lambda: vector.BeliefObservationWrapper(joined, model))
     if kind != "Task":  # there is none for single environments
         scalar = {"RL2": RL2ObservationWrapper, "Belief": BeliefObservationWrapper}[kind]
-        one = columns_of(kind, inside, scalar)
+        one = columns_of(kind, makers[0](), scalar)
         wraps.append(lambda: ImaginaryRewardWrapper(one, model, BELIEFS))
         wraps.append(lambda: BeliefPublisherWrapper(one, model, BeliefPool(1, SIZE), 0))
     if kind == "RL2":

@@ -105,7 +105,8 @@ def group_text(config: RunSettings) -> str:
 def run_identity(config: RunSettings) -> str:
     """The same text for all sittings of a run with one version, another for any other run."""
     own = flattened(config.to_dict())
-    fixed = {name: value for name, value in own.items() if name not in CHANGEABLE_ON_RESUME}
+    ignored = CHANGEABLE_ON_RESUME | (IGNORED_IN_GROUPS - {"seed"})
+    fixed = {name: value for name, value in own.items() if name not in ignored}
     text = json.dumps(fixed, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
