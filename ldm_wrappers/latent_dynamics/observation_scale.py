@@ -64,7 +64,7 @@ class ObservationScale(nn.Module):
 def _warn_of_offsets(rows: torch.Tensor) -> None:
     """Warn where a column's spread is lost beside its distance from 0; rows are (n, size)."""
     mean, std = rows.mean(0), rows.std(0, correction=0)
-    far = (mean.abs() > _FAR * std) & (std > 1e-6 * mean.abs())  # what never changes does no harm
+    far = (mean.abs() > _FAR * std) & (std > 2e-7 * mean.abs())  # what never changes does no harm
     if far.any():
         column = int(far.nonzero()[0, 0])
         warnings.warn(
