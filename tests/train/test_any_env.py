@@ -18,7 +18,7 @@ from ldm_envs import FiniteTaskSet, TaskDistribution
 from train import evaluate
 from train.common.command_line import parse
 from train.common.env_source import EnvFacts, EnvSource
-from train.common.envs import split_notice
+from train.common.notices import split_notice
 from train.config.on_policy import OnPolicySettings
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Overriding environment")

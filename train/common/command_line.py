@@ -18,8 +18,9 @@ from typing import Any
 import tyro
 
 from ldm_wrappers import TaskChangedError
-from train.common.envs import settings_without_use, whole_meta_episodes
+from train.common.envs import whole_meta_episodes
 from train.common.guard import WorkerError
+from train.common.notices import settings_without_use
 from train.config.grouping import unused_settings
 from train.config.methods import get_method, methods_of, settings_class
 from train.config.old_runs import present_name

@@ -78,6 +78,17 @@ class EnvSource:
         found = _find(self.env_id)
         return None if callable(found) and not isinstance(found, str) else gym.spec(found)
 
+    def batch_arguments(self) -> list[str] | None:
+        """Arguments of the environment's own batch; ``None`` if it has none or resets itself."""
+        spec = self.spec()
+        if spec is None or not self.plain:
+            return None
+        entry_point: Any = spec.vector_entry_point
+        if isinstance(entry_point, str):
+            entry_point = gym.envs.registration.load_env_creator(entry_point)
+        known = [] if entry_point is None else list(inspect.signature(entry_point).parameters)
+        return known if "autoreset_mode" in known else None
+
     def make(self, split: str | None = None, **arguments: Any) -> AnyEnv:
         """One environment.
 

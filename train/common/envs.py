@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-import inspect
 from typing import Any
 
 import gymnasium as gym
@@ -58,7 +57,7 @@ def _own_batch(
     source: EnvSource, num_envs: int, split: str, num_threads: int | None
 ) -> AnyVectorEnv | None:
     """The environment's own batch, unless it has none or always resets itself."""
-    spec, known = source.spec(), _batch_arguments(source)
+    spec, known = source.spec(), source.batch_arguments()
     if spec is None or known is None:
         return None
     arguments = dict(source.arguments)
@@ -72,73 +71,9 @@ def _own_batch(
     return gym.make_vec(spec, num_envs, autoreset_mode=AutoresetMode.DISABLED, **arguments)
 
 
-def _batch_arguments(source: EnvSource) -> list[str] | None:
-    """Arguments of the environment's own batch; ``None`` if it has none or always resets itself."""
-    spec = source.spec()
-    if spec is None or not source.plain:
-        return None
-    entry_point: Any = spec.vector_entry_point
-    if isinstance(entry_point, str):
-        entry_point = gym.envs.registration.load_env_creator(entry_point)
-    known = [] if entry_point is None else list(inspect.signature(entry_point).parameters)
-    return known if "autoreset_mode" in known else None
-
-
 def runs_in_processes(config: RunSettings) -> bool:
     """Whether each environment of a training is a process; a batch of its own never is."""
-    return config.vectorization == "async" and _batch_arguments(EnvSource.of(config)) is None
-
-
-def settings_without_use(config: RunSettings) -> frozenset[str]:
-    """Settings that have no effect with the environments of a run.
-
-    Raises:
-        ValueError: One cannot be made.
-    """
-    unused = _without_use(config)
-    if config.eval_env_id:
-        other = dataclasses.replace(config, env_id=config.eval_env_id, eval_env_id="")
-        unused &= _without_use(other) | {"vectorization"}  # evaluations are never processes
-    return frozenset(unused)
-
-
-def _without_use(config: RunSettings) -> set[str]:
-    source = EnvSource.of(config)
-    sets, known = source.facts().distribution, _batch_arguments(source)
-    unused = {"num_threads"} if known is None or "num_threads" not in known else set()
-    if known is not None:
-        unused.add("vectorization")
-    if sets is not None and all(sets[name].tasks is not None for name in sets.splits):
-        unused.add("eval_tasks")
-    return unused
-
-
-def split_notice(config: RunSettings, n_resets: int = 20) -> str:
-    """A sentence if a method that trains on all tasks seems to be given train tasks only.
-
-    Environments of a function of somebody else may not hand ``split`` on. Resets tell it, unless
-    other tasks are too rare to be met; then there is nothing to say, and the text is empty.
-    """
-    split, source = get_method(config.method).split, EnvSource.of(config)
-    distribution = source.facts().distribution
-    if split == "train" or distribution is None:
-        return ""
-    drawn = distribution[split].sample(np.random.default_rng(0), 1000)
-    outside = 1.0 - float(np.mean(distribution["train"].contains(drawn)))
-    if (1.0 - outside) ** n_resets > 0.01:
-        return ""
-    env = source.make(split)
-    try:
-        told = [env.reset(seed=seed)[1].get("task") for seed in range(n_resets)]
-    finally:
-        env.close()
-    if any(task is None or not distribution["train"].contains(task) for task in told):
-        return ""
-    return (
-        f"{n_resets} resets of {config.env_id} with split={split!r} have drawn train tasks only, "
-        f"so method {config.method} may never see another one; ldm_envs.check_family tests whether "
-        "split has an effect"
-    )
+    return config.vectorization == "async" and EnvSource.of(config).batch_arguments() is None
 
 
 def task_dim(config: RunSettings) -> int:

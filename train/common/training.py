@@ -27,10 +27,11 @@ from train.common.command_line import (
     report_errors,
     unused_flags,
 )
-from train.common.envs import evaluation_batches, split_notice
+from train.common.envs import evaluation_batches
 from train.common.evaluation import Evaluator
 from train.common.hooks import FiniteCheck, IterationSize, MetricsLog, PeriodicEvaluation, Progress
 from train.common.learner import Learner
+from train.common.notices import split_notice
 from train.config.settings import RunSettings
 from train.persistence.checkpoint import Checkpoints, Stateful
 from train.persistence.files import CsvFile

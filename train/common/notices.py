@@ -1,0 +1,63 @@
+"""What a run says before it begins of settings and splits that may not do what they seem to."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from train.common.env_source import EnvSource
+from train.config.methods import get_method
+from train.config.settings import RunSettings
+
+
+def settings_without_use(config: RunSettings) -> frozenset[str]:
+    """Settings that have no effect with the environments of a run.
+
+    Raises:
+        ValueError: One cannot be made.
+    """
+    unused = _without_use(config)
+    if config.eval_env_id:
+        other = dataclasses.replace(config, env_id=config.eval_env_id, eval_env_id="")
+        unused &= _without_use(other) | {"vectorization"}  # evaluations are never processes
+    return frozenset(unused)
+
+
+def _without_use(config: RunSettings) -> set[str]:
+    source = EnvSource.of(config)
+    sets, known = source.facts().distribution, source.batch_arguments()
+    unused = {"num_threads"} if known is None or "num_threads" not in known else set()
+    if known is not None:
+        unused.add("vectorization")
+    if sets is not None and all(sets[name].tasks is not None for name in sets.splits):
+        unused.add("eval_tasks")
+    return unused
+
+
+def split_notice(config: RunSettings, n_resets: int = 20) -> str:
+    """A sentence if a method that trains on all tasks seems to be given train tasks only.
+
+    Environments of a function of somebody else may not hand ``split`` on. Resets tell it, unless
+    other tasks are too rare to be met; then there is nothing to say, and the text is empty.
+    """
+    split, source = get_method(config.method).split, EnvSource.of(config)
+    distribution = source.facts().distribution
+    if split == "train" or distribution is None:
+        return ""
+    drawn = distribution[split].sample(np.random.default_rng(0), 1000)
+    outside = 1.0 - float(np.mean(distribution["train"].contains(drawn)))
+    if (1.0 - outside) ** n_resets > 0.01:
+        return ""
+    env = source.make(split)
+    try:
+        told = [env.reset(seed=seed)[1].get("task") for seed in range(n_resets)]
+    finally:
+        env.close()
+    if any(task is None or not distribution["train"].contains(task) for task in told):
+        return ""
+    return (
+        f"{n_resets} resets of {config.env_id} with split={split!r} have drawn train tasks only, "
+        f"so method {config.method} may never see another one; ldm_envs.check_family tests whether "
+        "split has an effect"
+    )
