@@ -83,7 +83,7 @@ demo: install  ## a trained policy on goals that it has never seen: table, film 
 	@mkdir -p runs/demo && cp demo/*.json demo/*.csv demo/*.safetensors runs/demo
 	$(BIN)/python -m train.evaluate runs/demo --gif --tasks $(TASKS)
 
-train: install  ## train METHOD on ENV_ID, evaluate it and draw the pictures
+train: install  ## train METHOD (of train.recurrent_ppo) on ENV_ID, evaluate it, draw the pictures
 	$(BIN)/python -m train.recurrent_ppo --env-id $(ENV_ID) --method $(METHOD) --seed $(SEED) --run-dir $(RUN) $(ARGS)
 	$(BIN)/python -m train.evaluate $(RUN)
 

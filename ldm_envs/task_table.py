@@ -25,6 +25,9 @@ class UnionTaskSet(TaskSet):
 
     Args:
         sets: At least one task set, all of one `task_dim`.
+
+    Raises:
+        ValueError: Sets of different `task_dim`, or none.
     """
 
     def __init__(self, sets: Sequence[TaskSet]) -> None:

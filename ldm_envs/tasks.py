@@ -206,6 +206,9 @@ class TaskDistribution(Mapping[str, TaskSet]):
         sets: Split name -> task set, all of one `task_dim`.
         components: Name and unit of each component: ("x (cell)", "y (cell)"). Messages show them,
             and pictures go by them: only tasks of these two are drawn as goal cells of a grid.
+
+    Raises:
+        ValueError: No set "all", or a set whose tasks are not as long as `components`.
     """
 
     def __init__(self, sets: Mapping[str, TaskSet], components: Sequence[str]) -> None:

@@ -17,6 +17,7 @@ from ldm_wrappers.imagination import (
     ImaginationScheme,
     MixtureScheme,
     SavedBeliefs,
+    mixes_all,
 )
 from ldm_wrappers.infos import set_aside
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
@@ -173,7 +174,7 @@ def _warn_of_unknown_number(beliefs: SavedBeliefs, mixture: MixtureScheme) -> No
     Files of former runs do so; present ones name the number of workers.
     """
     n, saved = beliefs.n_beliefs, beliefs.mixture
-    if saved is None or mixture != saved or saved.n_components is not None or n <= FEW:
+    if saved is None or mixture != saved or not mixes_all(saved) or n <= FEW:
         return
     warnings.warn(
         f"the beliefs' own mixture ({saved}) mixed all normal workers of its run, and does not say "

@@ -29,11 +29,12 @@ from train.persistence.run_folder import RunFolder
 
 
 def export(folder: RunFolder, target: Path) -> list[Path]:
-    """Write ``target`` and, where the run normalises, ``<target>.vecnormalize.pkl``.
+    """Write ``target``; where the run normalises, its name with ``.vecnormalize.pkl``, too.
 
     Raises:
         FileExistsError: One of them is there.
         StateFileError: The run is incomplete or damaged.
+        ValueError: The method does not use stable-baselines3.
     """
     statistics = target.with_suffix(".vecnormalize.pkl")
     for file in (target, statistics):

@@ -2,7 +2,7 @@
 
     python -m train.sweep gridworld --out runs/gridworld
     python -m train.sweep --methods ldm rl2 --env-ids LDM-AntGoal-v0 --seeds 4 \\
-        --override beta=1,2 --out runs/ant-goal --cpus-per-trial 2
+        --override mixture.beta=1,2 --out runs/ant-goal --cpus-per-trial 2
 
 The same command again resumes the sweep: finished trials stay, others begin at their last
 checkpoint. Needs the extra ``sweep`` (``pip install ray``). Ray schedules; a trial asks it for

@@ -2,7 +2,7 @@
 
 from ldm_wrappers.imagination.belief_sources import BeliefPool, BeliefSource, SavedBeliefs
 from ldm_wrappers.imagination.expected_reward import ExpectedReward
-from ldm_wrappers.imagination.mixture import DirichletMixture, MixtureScheme
+from ldm_wrappers.imagination.mixture import DirichletMixture, MixtureScheme, mixes_all
 from ldm_wrappers.imagination.plausible_tasks import PlausibleTasks
 from ldm_wrappers.imagination.scheme import ImaginaryTasks, ImaginationScheme
 from ldm_wrappers.imagination.schemes import imagination_from_dict, mixture_from_dict
@@ -18,5 +18,6 @@ __all__ = [
     "PlausibleTasks",
     "SavedBeliefs",
     "imagination_from_dict",
+    "mixes_all",
     "mixture_from_dict",
 ]

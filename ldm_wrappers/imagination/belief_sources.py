@@ -150,6 +150,9 @@ class SavedBeliefs:
         mixture: See above.
         imagination: See above.
         metadata: What was saved beside loaded beliefs; empty for new ones.
+
+    Raises:
+        ValueError: ``means`` has another shape, is empty, or is not finite.
     """
 
     def __init__(

@@ -26,6 +26,14 @@ class MixtureScheme(Protocol):
         """
 
 
+def mixes_all(scheme: MixtureScheme) -> bool:
+    """Whether a scheme's field ``n_components`` is ``None``: it mixes all beliefs that there are.
+
+    A scheme without such a field decides by itself how many of them take part.
+    """
+    return getattr(scheme, "n_components", 0) is None
+
+
 @dataclass(frozen=True)
 class DirichletMixture(SavedScheme):
     """α ~ β · Dirichlet(1, …, 1) − (β − 1) / n over the n beliefs that take part (Eq. 1).
@@ -36,6 +44,10 @@ class DirichletMixture(SavedScheme):
             over many beliefs is close to their mean, over a few it stays diverse.
         per_dimension: Draw one weight per belief and latent dimension, as the authors' code does,
             instead of one per belief, as the paper writes.
+
+    Raises:
+        ValueError: ``beta`` is not a positive finite number, ``n_components`` no positive integer,
+            or ``per_dimension`` no boolean.
     """
 
     beta: float = 1.0

@@ -62,6 +62,9 @@ class LatentDynamicsConfig:
             come back in the environment's unit.
         p_drop: Dropout rate on the decoder's embedded inputs, never on the latent (section 3.3).
         kl_weight: Weight of the KL terms in the ELBO.
+
+    Raises:
+        ValueError: A value is of another kind or out of range, or two do not go together.
     """
 
     latent_dim: int = 5

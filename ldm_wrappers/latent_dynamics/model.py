@@ -43,6 +43,10 @@ class LatentDynamics(ProcessBound, nn.Module):
         spec: Sizes and encodings of observations and actions.
         config: Sizes and choices.
         metadata: What was saved beside a loaded model; empty for a new one.
+
+    Raises:
+        TypeError: Spaces of kinds that cannot be encoded.
+        ValueError: ``decoder_heads`` does not fit the observation space.
     """
 
     def __init__(
@@ -87,7 +91,12 @@ class LatentDynamics(ProcessBound, nn.Module):
     def check_spaces(
         self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
     ) -> None:
-        """Raise a ``ValueError`` if this model cannot read an environment of these spaces."""
+        """Check that this model can read an environment of these spaces.
+
+        Raises:
+            ValueError: It reads others.
+            TypeError: No model reads spaces of these kinds.
+        """
         self.spec.check_spaces(observation_space, action_space)
         _check_heads(observation_space, self.config)
 

@@ -30,6 +30,9 @@ class BeliefTracker(ProcessBound):
         model: The latent dynamics model.
         n_workers: Number of workers.
         buffer: Where finished trajectories go; ``None`` keeps none.
+
+    Raises:
+        ValueError: The buffer stores other spaces than the model reads.
     """
 
     def __init__(

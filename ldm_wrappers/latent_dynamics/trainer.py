@@ -37,6 +37,10 @@ class LatentDynamicsTrainer:
             them what is believed.
         max_grad_norm: Gradients of the loss are scaled down to this norm, ``None`` for never.
         seed: Seed of latents, subsets and dropout masks.
+
+    Raises:
+        ValueError: A number is out of range, or the buffer stores other spaces than the model
+            reads.
     """
 
     def __init__(

@@ -87,7 +87,12 @@ class TransitionSpec:
     def check_spaces(
         self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
     ) -> None:
-        """Raise a ``ValueError`` if an environment's spaces encode to other sizes than these."""
+        """Check that an environment's spaces encode to these sizes.
+
+        Raises:
+            ValueError: They encode to others.
+            TypeError: They are of kinds that cannot be encoded.
+        """
         found = TransitionSpec.from_spaces(observation_space, action_space)
         if found != self:
             raise ValueError(f"the environment has {found}, the latent dynamics model reads {self}")

@@ -78,7 +78,8 @@ def imagine(
         seed: Seed of model, buffer, mixtures and trainer. The environments are seeded by the
             policy learner, with its own ``seed``.
         device: Where the model lives.
-        trainer: Further arguments of ``LatentDynamicsTrainer``.
+        trainer: Further arguments of ``LatentDynamicsTrainer``; ``n_encoded_lengths`` is 10 and
+            ``n_decoded_steps`` 100 unless they are given.
 
     Raises:
         ValueError: The environment resets by itself, has no step limit, or a number is out of

@@ -41,8 +41,8 @@ class ImaginaryRewardWrapper(VectorWrapper):
     Infos: ``environment_reward``, float64 (num_envs,), the environments' own rewards.
 
     Args:
-        env: Vector environment with ``AutoresetMode.SAME_STEP``, Box observations and Box or
-            Discrete actions; usually a ``MultiEpisodeWrapper``.
+        env: Vector environment with ``AutoresetMode.SAME_STEP``, Box observations and
+            actions that ``TransitionSpec`` knows; usually a ``MultiEpisodeWrapper``.
         latent_dynamics: The model; training it between steps takes effect at once.
         n_mixture: Number n̂ of mixture workers, 1 to ``num_envs − 1``.
         mixture: Mixture scheme, Eq. 1 with β = 1 by default.

@@ -34,7 +34,7 @@ class RL2ObservationWrapper(VectorWrapper):
     Raises:
         TypeError: Observations are no Box, or actions of a kind that no wrapper here encodes.
         ValueError: The environment's autoreset mode is another one, or the observation has these
-            columns already.
+            columns already; at a step, an action that is not one of the action space.
     """
 
     joins = "the previous action, its reward and the start flag"

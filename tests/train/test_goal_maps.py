@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 import warnings
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,14 @@ from tiny_runs import train_tiny
 
 import ldm_envs  # noqa: F401  registers the ids
 from ldm_wrappers import DirichletMixture, LatentDynamics
-from ldm_wrappers.imagination import SavedBeliefs
+from ldm_wrappers.imagination import SavedBeliefs, mixes_all
+from ldm_wrappers.imagination.saved_scheme import SavedScheme
 from train.common.env_source import EnvSource
 from train.common.evaluation import SplitResult
 from train.common.goal_decoder import GoalDecoder
+from train.common.parts import saved_mixture
 from train.common.places import Places, cell_bounds, reward_fields
+from train.config.presets import resolve
 from train.imaginary_goals import main, measure
 from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
@@ -188,3 +193,22 @@ def test_a_mixture_of_all_workers_is_not_one_of_all_saved_beliefs(tmp_path: Path
     model = LatentDynamics.load(run / "latent_dynamics.safetensors")
     same = goal_maps(model, beliefs, DirichletMixture(n_components=3), grid, [1.0], n_mixtures=40)
     np.testing.assert_array_equal(found, same[1].fields)
+
+
+@dataclass(frozen=True)
+class Mean(SavedScheme):
+    """A scheme of one's own, without settings: the mean of all beliefs."""
+
+    def sample(self, rng: Any, n_mixture: int, n_normal: int, latent_dim: int) -> Any:
+        return np.full((n_mixture, n_normal, 1), 1 / n_normal, np.float32)
+
+
+def test_a_scheme_of_ones_own_is_saved_as_it_is() -> None:
+    """It has no `n_components` that would have to be a number for saved beliefs."""
+    settings = resolve("LDM-GridNavi-v0", "ldm")
+    config = copy.copy(settings)
+    object.__setattr__(config, "mixture", Mean())
+    assert saved_mixture(config, 200) == Mean()
+    assert not mixes_all(Mean())
+    assert mixes_all(DirichletMixture())
+    assert not mixes_all(DirichletMixture(n_components=2))

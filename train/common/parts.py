@@ -9,7 +9,8 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 
-from ldm_wrappers.imagination import DirichletMixture
+from ldm_wrappers.imagination import mixes_all
+from ldm_wrappers.imagination.schemes import Mixture
 from ldm_wrappers.latent_dynamics import LatentDynamics, LatentDynamicsTrainer, TrajectoryBuffer
 from ldm_wrappers.sb3 import NormalizeWithRealReturns, VectorEnvAdapter
 from ldm_wrappers.vector import MultiEpisodeWrapper
@@ -59,7 +60,7 @@ def imagination_arguments(config: Settings) -> dict[str, Any]:
     }
 
 
-def saved_mixture(config: Settings, n_beliefs: int) -> DirichletMixture:
+def saved_mixture(config: Settings, n_beliefs: int) -> Mixture:
     """The run's mixture scheme, for its saved beliefs, which are many more than it has workers.
 
     A scheme that mixes all beliefs mixed those of the normal workers; a mixture of hundreds is
@@ -69,7 +70,7 @@ def saved_mixture(config: Settings, n_beliefs: int) -> DirichletMixture:
         config: Settings of the run.
         n_beliefs: Number of saved beliefs.
     """
-    if config.mixture.n_components is not None:
+    if not mixes_all(config.mixture):
         return config.mixture
     n_components = min(config.n_normal_workers, n_beliefs)
     return dataclasses.replace(config.mixture, n_components=n_components)

@@ -23,9 +23,11 @@ class OffPolicySettings(RunSettings):
     """Train tasks K, drawn once per run where the train set is continuous; of a finite one, all
     tasks are taken."""
     n_workers: int = 5
-    """Environments in parallel; each plays a train task of its own in an iteration."""
+    """Environments in parallel; each plays one train task in an iteration, all of them different
+    ones if there are enough."""
     initial_episodes: int = 10
-    """Episodes of every train task before the first gradient step."""
+    """Episodes per environment in the first visit of every train task, before the first gradient
+    step; with more environments than train tasks, each task gets that many times more."""
     updates_per_step: float = 0.1
     """Gradient steps per environment step that is collected after the initial ones."""
     replay_size: int = 1_000_000
@@ -108,7 +110,8 @@ class MqlSettings(OffPolicySettings):
     learning_rate: float = 1e-3
     """Adam's learning rate in meta-training."""
     initial_episodes: int = 3
-    """Random episodes of every train task before the first gradient step."""
+    """Random episodes per environment in the first visit of every train task, before the first
+    gradient step; with more environments than train tasks, each task gets that many times more."""
 
     episodes_per_visit: int = 1
     """Episodes of a task per visit."""

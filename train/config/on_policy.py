@@ -37,11 +37,11 @@ class PolicySettings(RunSettings):
     """Shorten the first meta-episode of each worker by another amount, so that a rollout holds all
     phases of a meta-episode."""
     n_mixture_workers: int = 2
-    """Mixture workers among them (ldm only)."""
+    """Mixture workers among them (ldm and ldm-varibad)."""
     mixture: Mixture = _MIXTURE
-    """How beliefs are mixed (ldm only)."""
+    """How beliefs are mixed (ldm and ldm-varibad)."""
     imagination: Imagination = _IMAGINATION
-    """What an imaginary task is beside its mixture (ldm only)."""
+    """What an imaginary task is beside its mixture (ldm and ldm-varibad)."""
 
     n_steps: int = 128
     """Steps per worker and update; whole meta-episodes of a recurrent policy unless

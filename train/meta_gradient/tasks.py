@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 def draw_tasks(task_set: Any, rng: np.random.Generator, n: int) -> NDArray[np.float32]:
     """``n`` tasks of a task set, (n, task_dim).
 
-    A finite set is dealt out: each of its tasks appears equally often, up to one time, so that an
-    iteration of 18 tasks trains on each of GridNavi's 18 train goals once.
+    A finite set is dealt out: the numbers of times that its tasks appear differ by at most one, so
+    an iteration of 18 tasks trains on each of GridNavi's 18 train goals once.
 
     Args:
         task_set: A split of a ``task_distribution``.

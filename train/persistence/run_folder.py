@@ -37,7 +37,8 @@ class RunFolder:
     * ``decoded_goals.csv``: where beliefs about the evaluated tasks take their goals to be;
     * ``tensorboard/``: the same for TensorBoard;
     * ``policy.safetensors``, ``latent_dynamics.safetensors``, ``beliefs.safetensors``,
-      ``normalization.safetensors``: what training left, where the method has it;
+      ``normalization.safetensors``, ``replay.safetensors``: what training left, where the method
+      has it;
     * ``checkpoints/``: what an exact resume needs;
     * ``run.lock``: empty, locked while a training is running.
     """
