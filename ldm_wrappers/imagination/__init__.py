@@ -1,6 +1,7 @@
 """Mixtures of beliefs, and the rewards of an imaginary task."""
 
-from ldm_wrappers.imagination.belief_sources import BeliefPool, BeliefSource, SavedBeliefs
+from ldm_wrappers.imagination.belief_pool import BeliefPool
+from ldm_wrappers.imagination.belief_sources import BeliefSource, SavedBeliefs
 from ldm_wrappers.imagination.expected_reward import ExpectedReward
 from ldm_wrappers.imagination.mixture import DirichletMixture, MixtureScheme, mixes_all
 from ldm_wrappers.imagination.plausible_tasks import PlausibleTasks
