@@ -120,6 +120,7 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
                 "ldm_wrappers.vector.ImaginaryRewardWrapper"
             )
         self._reader = TransitionReader(latent_dynamics.spec, "ImaginaryRewardWrapper")
+        self._number = beliefs.new_member() if isinstance(beliefs, BeliefPool) else 0
         self._step = 0
 
     def reset(
@@ -130,6 +131,8 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         if seed is not None:
             self.imagination.seed(seed)
         self.imagination.begin()
+        if isinstance(self.beliefs, BeliefPool) and not self._reader.ended:
+            self.beliefs.restart()
         self._reader.reset(observation)
         self._step = 0
         return observation, info
@@ -137,9 +140,12 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Step and return the imaginary reward."""
         columns = self._reader.action(action)
-        # taken before the step: publishers that step later must not leak what it has not seen
+        # those from before the step, whether publishers have stepped already or will step later
+        source = self.beliefs
+        if isinstance(source, BeliefPool):
+            source = source.begin_step(self._number)
         final = self.imagination.final_beliefs
-        means = self.beliefs.final_means() if final else self.beliefs.means(self._step)
+        means = source.final_means() if final else source.means(self._step)
         observation, reward, terminated, truncated, info = self.env.step(action)
         ended = bool(terminated or truncated)
         state, next_state = self._reader.step(observation, info, ended=ended)
@@ -232,7 +238,7 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         self.index = index
         self.tracker = BeliefTracker(latent_dynamics, 1, buffer)
         self._reader = TransitionReader(latent_dynamics.spec, "BeliefPublisherWrapper")
-        self._number = pool.new_publisher()
+        self._number = pool.new_member()
         if pool.belongs_here:  # the prior; who publishes counts from the first reset on
             pool.publish(index, self.tracker.posterior().mean[0].cpu().numpy())
 
@@ -242,18 +248,21 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         """Reset; the belief returns to the prior."""
         observation, info = self.env.reset(seed=seed, options=options)
         self.tracker.reset()
+        if not self._reader.ended:
+            self.pool.restart()
         self._reader.reset(observation)
-        self._publish()
+        self.publish()
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Step, update the belief and publish it."""
         actions = self._reader.action(action)
+        self.pool.begin_step(self._number)
         observation, reward, terminated, truncated, info = self.env.step(action)
         ended = bool(terminated or truncated)
         state, next_state = self._reader.step(observation, info, ended=ended)
         self.tracker.update(state, actions, np.array([reward]), next_state)
-        self._publish()
+        self.publish()
         if ended:
             self.tracker.end(np.ones(1, bool))
             final = self.tracker.final_means()[0].cpu().numpy()
@@ -265,6 +274,7 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         self.pool.release(self.index, self._number)
         super().close()
 
-    def _publish(self) -> None:
+    def publish(self) -> None:
+        """Publish the belief of now, by the newest weights: done at every reset and step."""
         mean = self.tracker.posterior().mean[0].cpu().numpy()
         self.pool.publish(self.index, mean, publisher=self._number)

@@ -29,6 +29,11 @@ class TransitionReader:
         self._guard = ResetGuard(name)
         self.state = np.zeros((1, spec.observation_size), np.float32)
 
+    @property
+    def ended(self) -> bool:
+        """Whether the latest step has ended a task and no other has begun."""
+        return self._guard.state == "ended"
+
     def reset(self, observation: Any) -> None:
         """A task begins with this observation."""
         self.state = self._spec.observation_row(observation)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 
 from ldm_wrappers.arguments import check_integer
@@ -9,8 +11,53 @@ from ldm_wrappers.latent_dynamics.process import ProcessBound
 from ldm_wrappers.latent_dynamics.transition import FloatArray
 
 
+class PublishedBeliefs:
+    """What the environments of a :class:`BeliefPool` believed at one moment; a ``BeliefSource``.
+
+    Args:
+        n_beliefs: Number of publishing environments.
+        latent_dim: Size of the latent.
+    """
+
+    def __init__(self, n_beliefs: int, latent_dim: int) -> None:
+        self.current = np.zeros((n_beliefs, latent_dim), np.float32)
+        self.final = self.current.copy()
+        self.published = np.zeros(n_beliefs, bool)
+        self.finished = np.zeros((n_beliefs, 1), bool)
+
+    @property
+    def n_beliefs(self) -> int:
+        """Number of publishing environments."""
+        return len(self.current)
+
+    def means(self, step: int) -> FloatArray:
+        """Belief means at that moment, float32 (n_beliefs, latent_dim), whatever the step."""
+        self._check_published()
+        return self.current.copy()
+
+    def final_means(self) -> FloatArray:
+        """Beliefs at the end of each environment's latest finished task, else its current one."""
+        self._check_published()
+        return np.where(self.finished, self.final, self.current)
+
+    def _check_published(self) -> None:
+        """Refuse to mix rows that nobody has published to: their zeros are nobody's belief."""
+        if not self.published.all():
+            missing = np.flatnonzero(~self.published).tolist()
+            raise ValueError(
+                f"nobody has published to rows {missing} of {self.n_beliefs} of the belief pool: "
+                "expected a BeliefPublisherWrapper for each, its row as index=…, or n_beliefs as "
+                "many as there are publishers"
+            )
+
+
 class BeliefPool(ProcessBound):
     """Live beliefs of the environments of this process; each publishes to its own row.
+
+    A vector environment steps them one after the other, and restarts those that have ended before
+    the next one's turn. An imaginary reward is that of a mixture of beliefs from before the step,
+    so the pool keeps what was published when a step of all of them began (:meth:`begin_step`), and
+    the order of publishers and mixture workers does not matter.
 
     Args:
         n_beliefs: Number of publishing environments (the paper's normal workers).
@@ -26,27 +73,46 @@ class BeliefPool(ProcessBound):
     def __init__(self, n_beliefs: int, latent_dim: int) -> None:
         n_beliefs = check_integer("n_beliefs", n_beliefs)
         latent_dim = check_integer("latent_dim", latent_dim)
-        self._means = np.zeros((n_beliefs, latent_dim), np.float32)
-        self._final_means = self._means.copy()
-        self._finished = np.zeros((n_beliefs, 1), bool)
-        self._published = np.zeros(n_beliefs, bool)
+        self._now = PublishedBeliefs(n_beliefs, latent_dim)
+        self._before = self._now  # what was published when the running step of all began
+        self._stepped: set[int] = set()  # members that have begun theirs
         self._publishers = np.zeros(n_beliefs, np.int64)  # newest one of each row; 0: not known
-        self._n_publishers = 0
+        self._n_members = 0
 
     @property
     def n_beliefs(self) -> int:
         """Number of publishing environments."""
-        return len(self._means)
+        return self._now.n_beliefs
 
     @property
     def latent_dim(self) -> int:
         """Size of the latent."""
-        return int(self._means.shape[1])
+        return int(self._now.current.shape[1])
 
-    def new_publisher(self) -> int:
-        """A number by which whoever publishes says who it is, from 1."""
-        self._n_publishers += 1
-        return self._n_publishers
+    def new_member(self) -> int:
+        """A number by which whoever publishes or reads says who it is, from 1."""
+        self._n_members += 1
+        self.restart()
+        return self._n_members
+
+    def begin_step(self, member: int) -> PublishedBeliefs:
+        """A member begins a step; the beliefs from before the step of all members.
+
+        Whoever begins a second step since the step of all began, begins the next one.
+
+        Args:
+            member: Its number (:meth:`new_member`).
+        """
+        self.check_process()
+        if not self._stepped or member in self._stepped:
+            self._stepped = set()
+            self._before = copy.deepcopy(self._now)
+        self._stepped.add(member)
+        return self._before
+
+    def restart(self) -> None:
+        """Members are reset, and not because a task has ended: the next step is one of all."""
+        self._stepped = set()
 
     def release(self, index: int, publisher: int) -> None:
         """Let an older publisher of a row go on, if ``publisher`` is the newest one."""
@@ -59,24 +125,24 @@ class BeliefPool(ProcessBound):
         Args:
             index: Row of the environment.
             mean: Its belief's mean.
-            publisher: Its number (:meth:`new_publisher`). An older publisher of a row may not go
-                on once a newer one has begun, until that is closed. 0 does without this check.
+            publisher: Its number (:meth:`new_member`). An older publisher of a row may not go on
+                once a newer one has begun, until that is closed. 0 does without this check.
         """
-        self._means[index] = self._checked(index, mean, publisher)
-        self._published[index] = True
+        self._now.current[index] = self._checked(index, mean, publisher)
+        self._now.published[index] = True
 
     def publish_final(self, index: int, mean: FloatArray, *, publisher: int = 0) -> None:
         """Say what environment ``index`` believed at the end of a task; as :meth:`publish`."""
-        self._final_means[index] = self._checked(index, mean, publisher)
-        self._finished[index] = self._published[index] = True
+        self._now.final[index] = self._checked(index, mean, publisher)
+        self._now.finished[index] = self._now.published[index] = True
 
     def _checked(self, index: int, mean: FloatArray, publisher: int) -> FloatArray:
         self.check_process()
         if check_integer("index", index, least=None) not in range(self.n_beliefs):
             raise ValueError(f"index must lie in [0, {self.n_beliefs}), got {index}")
         mean = np.asarray(mean, np.float32)
-        if mean.shape != self._means.shape[1:]:
-            raise ValueError(f"a belief must have shape {self._means.shape[1:]}, got {mean.shape}")
+        if mean.shape != (self.latent_dim,):
+            raise ValueError(f"a belief must have shape {(self.latent_dim,)}, got {mean.shape}")
         if not np.isfinite(mean).all():
             raise ValueError(f"belief {index} is not finite: {mean}")
         if 0 < publisher < self._publishers[index]:
@@ -91,21 +157,10 @@ class BeliefPool(ProcessBound):
 
     def means(self, step: int) -> FloatArray:
         """The published beliefs as they are now, whatever the step."""
-        self._check_published()
-        return self._means.copy()
+        self.check_process()
+        return self._now.means(step)
 
     def final_means(self) -> FloatArray:
         """Beliefs at the end of each environment's latest finished task, else its current one."""
-        self._check_published()
-        return np.where(self._finished, self._final_means, self._means)
-
-    def _check_published(self) -> None:
-        """Refuse to mix rows that nobody has published to: their zeros are nobody's belief."""
         self.check_process()
-        if not self._published.all():
-            missing = np.flatnonzero(~self._published).tolist()
-            raise ValueError(
-                f"nobody has published to rows {missing} of {self.n_beliefs} of the belief pool: "
-                "expected a BeliefPublisherWrapper for each, its row as index=…, or n_beliefs as "
-                "many as there are publishers"
-            )
+        return self._now.final_means()

@@ -22,10 +22,11 @@ from ldm_wrappers.arguments import check_integer
 from ldm_wrappers.belief_observation import (
     BeliefObservationWrapper as ScalarBeliefObservationWrapper,
 )
+from ldm_wrappers.imaginary_reward import BeliefPublisherWrapper
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamicsTrainer
 from ldm_wrappers.sb3.normalize import NormalizeWithRealReturns
+from ldm_wrappers.sb3.workers import belief_trackers, imaginary_workers, wrappers
 from ldm_wrappers.vector import BeliefObservationWrapper, ImaginaryRewardWrapper
-from ldm_wrappers.wrapper_order import layers
 
 
 class SingleThreadedRollouts(BaseCallback):
@@ -108,6 +109,9 @@ class LatentDynamicsCallback(SingleThreadedRollouts):
 
     def _on_rollout_start(self) -> None:
         self._finish()
+        for layer in wrappers(self.training_env):
+            if isinstance(layer, BeliefPublisherWrapper):
+                layer.publish()
         show_newest_beliefs(self.model)
         super()._on_rollout_start()
 
@@ -144,19 +148,6 @@ class LatentDynamicsCallback(SingleThreadedRollouts):
             self.logger.record(f"latent_dynamics/{name}", value)
         self.logger.record("latent_dynamics/n_updates", self.trainer.n_updates)
         self.logger.record("latent_dynamics/n_trajectories", len(self.trainer.buffer))
-
-
-def wrappers(vec_env: VecEnv) -> list[Any]:
-    """Gymnasium's wrappers in a ``VecEnv``, from the outside in, those of single ones included."""
-    base: Any = vec_env.unwrapped
-    roots = [base.env] if hasattr(base, "env") else getattr(base, "envs", [])
-    return [layer for root in roots for layer in layers(root)]
-
-
-def belief_trackers(vec_env: VecEnv) -> list[BeliefTracker]:
-    """The trackers of the wrappers around normal workers."""
-    found = (getattr(layer, "tracker", None) for layer in wrappers(vec_env))
-    return [tracker for tracker in found if isinstance(tracker, BeliefTracker)]
 
 
 def warn_of_idle_training(vec_env: VecEnv, trainer: LatentDynamicsTrainer) -> None:
@@ -205,15 +196,7 @@ def warn_of_imaginary_statistics(vec_env: VecEnv) -> None:
 
 def _normal_workers(vec_env: VecEnv) -> int:
     """Workers with rewards of their own, where others have imaginary ones; else 0."""
-    for layer in wrappers(vec_env):
-        if isinstance(layer, ImaginaryRewardWrapper):
-            return layer.n_normal
-    base: Any = vec_env.unwrapped
-    singles = getattr(base.env.unwrapped if hasattr(base, "env") else base, "envs", [])
-    imaginary = [
-        any(getattr(type(layer), "imagines_rewards", False) for layer in layers(single))
-        for single in singles
-    ]
+    imaginary = imaginary_workers(vec_env)
     return imaginary.count(False) if any(imaginary) else 0
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from ldm_wrappers.arguments import check_integer
+from ldm_wrappers.sb3.workers import imaginary_workers
 
 
 class NormalizeWithRealReturns(VecNormalize):
@@ -19,17 +20,26 @@ class NormalizeWithRealReturns(VecNormalize):
 
     Args:
         venv: Environments to normalise.
-        n_normal: Workers 0 … n_normal − 1 earn the environment's own rewards.
+        n_normal: Workers 0 … n_normal − 1 earn the environment's own rewards; mixture workers are
+            the last ones.
         kwargs: As stable-baselines3's ``VecNormalize``.
 
     Raises:
-        ValueError: ``n_normal`` is not between 1 and the number of workers.
+        ValueError: ``n_normal`` is not between 1 and the number of workers, or one of the first
+            ``n_normal`` workers is wrapped in an ``ImaginaryRewardWrapper``.
     """
 
     def __init__(self, venv: VecEnv, *, n_normal: int, **kwargs: Any) -> None:
         n_normal = check_integer("n_normal", n_normal, least=None)
         if not 1 <= n_normal <= venv.num_envs:
             raise ValueError(f"n_normal must lie between 1 and {venv.num_envs}, got {n_normal}")
+        imaginary = np.flatnonzero(imaginary_workers(venv)[:n_normal]).tolist()
+        if imaginary:
+            raise ValueError(
+                f"workers {imaginary} earn imaginary rewards and are among the first {n_normal}, "
+                "whose returns are to be real ones: expected mixture workers to be the last of the "
+                "environments, and n_normal to be the number of the others"
+            )
         super().__init__(venv, **kwargs)
         self.n_normal = n_normal
 

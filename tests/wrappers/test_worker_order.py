@@ -1,0 +1,151 @@
+"""Where a mixture worker stands among single environments does not change what it earns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from ldm_wrappers import (
+    BeliefPool,
+    BeliefPublisherWrapper,
+    ImaginaryRewardWrapper,
+    LatentDynamics,
+    LatentDynamicsConfig,
+    TrajectoryBuffer,
+)
+from ldm_wrappers.latent_dynamics import LatentDynamicsTrainer
+from ldm_wrappers.sb3 import LatentDynamicsCallback, NormalizeWithRealReturns
+from ldm_wrappers.vector import ImaginaryRewardWrapper as VectorImaginaryRewardWrapper
+
+LENGTHS = (3, 5, 4)  # of the tasks of the two normal workers and of the mixture worker
+ORDERS = [(0, 1, 2), (2, 0, 1), (0, 2, 1)]
+N_STEPS = 30
+
+
+class Ramp(gym.Env[Any, Any]):
+    """Shows and pays how far a task of a fixed length has come."""
+
+    observation_space = spaces.Box(-1, 1, (1,), np.float32)
+    action_space: Any = spaces.Discrete(2)
+
+    def __init__(self, length: int) -> None:
+        self.length, self.t = length, 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.t = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.t += 1
+        shown = np.full(1, self.t / self.length, np.float32)
+        return shown, float(self.t), False, self.t >= self.length, {}
+
+
+class Fixed:
+    """The same weights for every imaginary task."""
+
+    def sample(self, rng: Any, n_mixture: int, n_normal: int, latent_dim: int) -> Any:
+        return np.tile(np.array([[0.7], [0.3]], np.float32), (n_mixture, 1, 1))
+
+
+def model_of_ramps() -> LatentDynamics:
+    config = LatentDynamicsConfig(latent_dim=2, p_drop=0.0)
+    return LatentDynamics(Ramp.observation_space, Ramp.action_space, config, seed=0)
+
+
+def makers(
+    model: LatentDynamics, buffer: TrajectoryBuffer | None = None
+) -> list[Callable[[], Any]]:
+    pool = BeliefPool(2, 2)
+    return [
+        lambda: BeliefPublisherWrapper(Ramp(LENGTHS[0]), model, pool, 0, buffer=buffer),
+        lambda: BeliefPublisherWrapper(Ramp(LENGTHS[1]), model, pool, 1, buffer=buffer),
+        lambda: ImaginaryRewardWrapper(Ramp(LENGTHS[2]), model, pool, mixture=Fixed()),
+    ]
+
+
+@pytest.fixture(scope="module")
+def expected() -> list[float]:
+    """The rewards of the mixture worker, by the vector wrapper."""
+    batch = SyncVectorEnv(
+        [lambda n=n: Ramp(n) for n in LENGTHS], autoreset_mode=AutoresetMode.SAME_STEP
+    )
+    env = VectorImaginaryRewardWrapper(batch, model_of_ramps(), n_mixture=1, mixture=Fixed())
+    env.reset()
+    return [float(env.step(np.zeros(3, np.int64))[1][2]) for _ in range(N_STEPS)]
+
+
+def batch_of(kind: str, order: Sequence[int]) -> Any:
+    workers = makers(model_of_ramps())
+    ordered = [workers[index] for index in order]
+    if kind == "DummyVecEnv":
+        return DummyVecEnv(ordered)
+    return SyncVectorEnv(ordered, autoreset_mode=AutoresetMode.SAME_STEP)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("kind", ["DummyVecEnv", "SyncVectorEnv"])
+def test_beliefs_are_those_from_before_the_step(
+    kind: str, order: Sequence[int], expected: list[float]
+) -> None:
+    """Publishers that have stepped, ended or been restarted before the mixture worker's turn."""
+    batch = batch_of(kind, order)
+    batch.reset()
+    row = order.index(2)
+    paid = [float(batch.step(np.zeros(3, np.int64))[1][row]) for _ in range(N_STEPS)]
+    np.testing.assert_allclose(paid, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_reset_of_all_begins_anew_whatever_was_stepped_alone(
+    order: Sequence[int], expected: list[float]
+) -> None:
+    batch = batch_of("DummyVecEnv", order)
+    batch.reset()
+    for env in [batch.envs[order.index(2)], batch.envs[order.index(0)]]:
+        env.step(0)
+    batch.reset()
+    row = order.index(2)
+    paid = [float(batch.step(np.zeros(3, np.int64))[1][row]) for _ in range(N_STEPS)]
+    np.testing.assert_allclose(paid, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_after_an_update_tasks_mix_beliefs_of_the_new_weights(order: Sequence[int]) -> None:
+    """Those that were published before it are published again as a rollout begins."""
+    model = model_of_ramps()
+    buffer = TrajectoryBuffer(model.spec, capacity=10, max_length=5)
+    workers = makers(model, buffer)
+    vec_env = DummyVecEnv([workers[index] for index in order])
+    seen: list[tuple[Any, Any]] = []
+    publishers = [vec_env.envs[order.index(index)] for index in (0, 1)]
+
+    class Look(LatentDynamicsCallback):
+        def _on_rollout_start(self) -> None:
+            super()._on_rollout_start()
+            now = [one.tracker.posterior().mean[0].cpu().numpy() for one in publishers]
+            seen.append((publishers[0].pool.means(0), np.stack(now)))
+
+    trainer = LatentDynamicsTrainer(model, buffer, learning_rate=0.1)
+    PPO("MlpPolicy", vec_env, n_steps=7, batch_size=21, n_epochs=1).learn(63, Look(trainer, 3))
+    assert len(seen) == 3
+    for pool, now in seen:
+        np.testing.assert_array_equal(pool, now)
+
+
+def test_real_returns_need_the_mixture_workers_last() -> None:
+    batch = batch_of("DummyVecEnv", (0, 1, 2))
+    assert NormalizeWithRealReturns(batch, n_normal=2).n_normal == 2
+    for n_normal, order in [(3, (0, 1, 2)), (2, (2, 0, 1))]:
+        batch = batch_of("DummyVecEnv", order)
+        with pytest.raises(ValueError, match=rf"workers \[{order.index(2)}\] earn imaginary"):
+            NormalizeWithRealReturns(batch, n_normal=n_normal)
