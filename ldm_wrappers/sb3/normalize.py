@@ -21,7 +21,7 @@ class NormalizeWithRealReturns(VecNormalize):
     Args:
         venv: Environments to normalise.
         n_normal: Workers 0 … n_normal − 1 earn the environment's own rewards; mixture workers are
-            the last ones.
+            the last ones. The number of all workers counts all returns, as stock ``VecNormalize``.
         kwargs: As stable-baselines3's ``VecNormalize``.
 
     Raises:
@@ -34,7 +34,7 @@ class NormalizeWithRealReturns(VecNormalize):
         if not 1 <= n_normal <= venv.num_envs:
             raise ValueError(f"n_normal must lie between 1 and {venv.num_envs}, got {n_normal}")
         imaginary = np.flatnonzero(imaginary_workers(venv)[:n_normal]).tolist()
-        if imaginary:
+        if imaginary and n_normal < venv.num_envs:
             raise ValueError(
                 f"workers {imaginary} earn imaginary rewards and are among the first {n_normal}, "
                 "whose returns are to be real ones: expected mixture workers to be the last of the "

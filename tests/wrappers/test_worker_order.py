@@ -145,7 +145,8 @@ def test_after_an_update_tasks_mix_beliefs_of_the_new_weights(order: Sequence[in
 def test_real_returns_need_the_mixture_workers_last() -> None:
     batch = batch_of("DummyVecEnv", (0, 1, 2))
     assert NormalizeWithRealReturns(batch, n_normal=2).n_normal == 2
-    for n_normal, order in [(3, (0, 1, 2)), (2, (2, 0, 1))]:
+    assert NormalizeWithRealReturns(batch, n_normal=3).n_normal == 3  # all count
+    for order in [(2, 0, 1), (0, 2, 1)]:
         batch = batch_of("DummyVecEnv", order)
         with pytest.raises(ValueError, match=rf"workers \[{order.index(2)}\] earn imaginary"):
-            NormalizeWithRealReturns(batch, n_normal=n_normal)
+            NormalizeWithRealReturns(batch, n_normal=2)
