@@ -22,9 +22,10 @@ _LONGEST = 20_000  # transitions of a running task that are kept where there is 
 class BeliefTracker(ProcessBound):
     """What every wrapper around normal workers needs, for one worker or many.
 
-    Beliefs are always those of the newest weights: once the model has been trained, running tasks
-    are encoded again from their first transition (as in variBAD and the authors' LDM). A task that
-    is longer than what is recorded of it keeps its filtered belief.
+    Beliefs about running tasks are always those of the newest weights: once the model has been
+    trained, they are encoded again from their first transition (as in variBAD and the authors'
+    LDM). A task that is longer than what is recorded of it keeps its filtered belief, and the
+    belief at the end of a finished task stays that of the weights that it ended with.
 
     Args:
         model: The latent dynamics model.
@@ -89,6 +90,7 @@ class BeliefTracker(ProcessBound):
     def final_means(self) -> torch.Tensor:
         """Belief means at the end of each worker's latest finished task, (n_workers, latent_dim).
 
+        They are of the weights of that moment, and are not encoded again after an update.
         A worker that has finished none counts with its current belief.
         """
         if bool(self._finished.all()):

@@ -29,6 +29,7 @@ from train.persistence.run_folder import RunFolder
 from train.plots import results_folder
 from train.plots.optimal_returns import standing_returns
 from train.plots.paper_maps import collect_mixtures
+from train.plots.results_folder import file_suffixes
 from train.plots.style import group_colours
 
 GRID, OUTER = "LDM-GridNavi-v0", "LDM-GridNaviExtrapolation-v0"
@@ -155,7 +156,7 @@ def test_figure_4_of_every_scheme_is_collected(
     write_csv(tmp_path / "mixtures.csv", text)
     # slow, drawn elsewhere
     monkeypatch.setattr(results_folder, "plot_paper_maps", lambda _, path: path)
-    names = [path.name for path in results_folder._draw_tables(tmp_path, tmp_path, {})]
+    names = [path.name for path in results_folder._draw_tables(tmp_path, tmp_path, {}, {})]
     assert names == ["figure4.png", "figure4_present-beliefs.png", "figure4_published-tasks.png"]
 
 
@@ -376,6 +377,18 @@ def test_methods_with_another_number_of_episodes_show_their_own_last_one(tmp_pat
     drawn = read_csv(out / "figure3_HalfCheetahVel.csv")
     first = next(r for r in drawn if (r["group"], r["split"]) == ("mql", "train"))
     assert float(first["mean"]) == pytest.approx(float(own[0]["return"]), rel=1e-4)
+
+
+def test_figures_of_two_environments_have_two_names() -> None:
+    assert file_suffixes(["LDM-GridNavi-v0", "LDM-AntGoal-v0", "Reacher-v5"]) == {
+        "LDM-GridNavi-v0": "",
+        "LDM-AntGoal-v0": "_AntGoal",
+        "Reacher-v5": "_Reacher-v5",
+    }
+    alike = ["LDM-AntGoal-v0", "AntGoal-v0", "LDM-AntGoal", "a:B-v0", "a/B-v0", "a-B-v0"]
+    found = file_suffixes(alike)
+    assert list(found) == alike
+    assert len({suffix.lower() for suffix in found.values()}) == len(alike)
 
 
 def test_no_two_methods_share_a_colour() -> None:

@@ -96,6 +96,17 @@ def test_a_foreign_environment_starts_from_the_defaults() -> None:
         resolve("Pendulum-v1", "rl2", "paper")
 
 
+@pytest.mark.parametrize("env_id", ["Pendulum-v1", "LDM-GridNavi-v0", "LDM-AntGoal-v0"])
+def test_dropout_is_for_imaginary_tasks(env_id: str) -> None:
+    """variBAD has none, and an environment without presets is no exception."""
+    rates = {
+        method: resolve(env_id, method).p_drop
+        for method in ("ldm", "ldm-varibad", "varibad", "oracle-varibad")
+    }
+    assert rates["varibad"] == rates["oracle-varibad"] == 0.0
+    assert min(rates["ldm"], rates["ldm-varibad"]) >= 0.5
+
+
 def test_present_beliefs_are_what_the_paper_mixes() -> None:
     present = resolve("LDM-GridNavi-v0", "ldm", "present-beliefs")
     assert present.imagination == ExpectedReward() and present.p_drop == 0.7

@@ -14,7 +14,7 @@ from train import evaluate
 from train.analysis.ablations import ablations
 from train.analysis.aggregate import Run, group_curve, read_runs
 from train.analysis.collect import collect
-from train.analysis.condense import task_table
+from train.analysis.condense import evaluations, task_table
 from train.analysis.tables import write_csv
 from train.common.evaluation import SplitResult, evaluation_rows
 from train.common.task_text import task_texts
@@ -112,6 +112,24 @@ def test_runs_that_are_not_finished_are_named(
     assert "half has been evaluated until step 500 of 1,000" in half
     assert "new is left out: not evaluated yet" in new
     assert [run.name for run in read_runs(tmp_path)] == ["whole", "half"]
+
+
+def test_an_evaluation_that_was_cut_off_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run was killed while its rows were written: means are not over fewer tasks."""
+    folder = stored(tmp_path / "killed", 500)
+    rows = [
+        {"timesteps": step, "split": "train", "task": f"{task} 0", "episode": 1}
+        | {"return": float(task), "reached": 0}
+        for step, n_tasks in [(500, 5), (1000, 3)]
+        for task in range(n_tasks)
+    ]
+    write_csv(folder.evaluations, rows)
+    assert evaluations(folder)["timesteps"].unique().tolist() == [500]
+    assert "at step 1,000 is left out: it has 3 of 5 rows" in capsys.readouterr().err
+    assert len(evaluations(folder, running=True)) == 5
+    assert not capsys.readouterr().err
 
 
 @pytest.mark.parametrize("tasks", [range(1_000_000, 1_000_010), (0.1234561, 0.1234562, 3.0)])

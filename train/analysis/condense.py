@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -44,8 +46,15 @@ def read_table(path: Path) -> pd.DataFrame:
         raise StateFileError(f"{path} is damaged: {error}") from None
 
 
-def evaluations(folder: RunFolder) -> pd.DataFrame:
+def evaluations(folder: RunFolder, *, running: bool = False) -> pd.DataFrame:
     """A run's evaluations.csv, without rows if it has not been evaluated yet.
+
+    An evaluation whose last rows are missing, since the run was killed or is writing them, is left
+    out, with a warning.
+
+    Args:
+        folder: The run.
+        running: It is, and an evaluation that is being written needs no warning.
 
     Raises:
         StateFileError: The file holds something else.
@@ -56,7 +65,19 @@ def evaluations(folder: RunFolder) -> pd.DataFrame:
     expected = {"timesteps", "split", "task", "episode", "return", "reached"}
     if len(table) and not expected <= set(table):
         raise StateFileError(f"{folder.evaluations} holds no evaluations")
-    return table
+    if table.empty:
+        return table
+    sizes = Counter(table["timesteps"].tolist())  # in order, as they were written
+    *before, last = sizes
+    if not before or sizes[last] >= sizes[before[-1]]:
+        return table
+    if not running:
+        print(
+            f"warning: the evaluation of {folder.path} at step {last:,} is left out: it has "
+            f"{sizes[last]} of {sizes[before[-1]]} rows. Continue the run with --resume",
+            file=sys.stderr,
+        )
+    return table[table["timesteps"] != last]
 
 
 def curve_table(table: pd.DataFrame) -> pd.DataFrame:

@@ -110,13 +110,18 @@ class MetaPolicy:
         return torch.as_tensor(flat).to(self.device, self.dtype)
 
     def env_actions(self, actions: torch.Tensor) -> NDArray[Any]:
-        """What the environment gets for the policy's actions (n, action_dim) or (n,)."""
+        """What the environment gets for the policy's actions (n, action_dim) or (n,).
+
+        For an integer ``Box`` the nearest whole numbers.
+        """
         space = self.action_space
         if isinstance(space, spaces.Discrete):
             return actions.cpu().numpy() + int(space.start)
         assert isinstance(space, spaces.Box)
         fraction = (actions.cpu().numpy().reshape(-1, *space.shape) / self.action_scale + 1) / 2
         scaled = space.low + fraction * (space.high - space.low)
+        if space.dtype.kind != "f":
+            scaled = np.rint(scaled)
         return np.clip(scaled, space.low, space.high).astype(space.dtype)
 
 

@@ -183,7 +183,7 @@ class MierLearner(OffPolicyLearner):
         sac = copy.deepcopy(self.sac)
         sac.optimizers = sac.fresh_optimizers()
         real = whole_episodes(episodes, self.device)
-        n_real = max(1, round(config.real_share * config.relabel_batch_size))
+        n_real = round(config.real_share * config.relabel_batch_size)
         for _ in range(config.relabel_updates):
             chosen = torch.from_numpy(rng.integers(0, len(real.rewards), size=n_real))
             places = self.replay.draw_any(config.relabel_batch_size - n_real, rng)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -45,9 +46,12 @@ def plot_results_folder(source: Path, out: Path) -> list[Path]:
     if errors is not None:
         require_columns(beliefs, errors, "run timesteps split quantity value")
     families: dict[str, dict[str, list[Run]]] = {}
-    for env_id in dict.fromkeys(run.row["env_id"] for run in runs):
+    env_ids = list(dict.fromkeys(run.row["env_id"] for run in runs))
+    drawn = [_parts(source / f"{name}.csv", "env_id") for name in ("decoded_goals", "paths")]
+    suffixes = file_suffixes(dict.fromkeys([*env_ids, *(key for part in drawn for key, _ in part)]))
+    for env_id in env_ids:
         own = [run for run in runs if run.row["env_id"] == env_id]
-        suffix = _suffix(env_id)
+        suffix = suffixes[env_id]
         compared = {name: r for name, r in groups(own).items() if not ablated(r[0])}
         values = {setting: ablations(own, setting) for setting in ABLATIONS}
         if not compared and not any(values.values()):  # but one value of an ablation
@@ -62,7 +66,7 @@ def plot_results_folder(source: Path, out: Path) -> list[Path]:
         for setting, by_preset in values.items():
             for preset, by_value in by_preset.items():
                 end = suffix + ("" if preset == "default" else f"_{preset}")
-                written += _draw_ablation(setting, by_value, tasks, out, env_id, end)
+                written += _draw_ablation(setting, by_value, tasks, out, suffix, end)
         if errors is not None:
             path, title = out / f"reward_error{suffix}.png", f"Beliefs (appendix B, {env_id})"
             written += plot_belief_curves(groups(own), errors, path, title)
@@ -70,7 +74,7 @@ def plot_results_folder(source: Path, out: Path) -> list[Path]:
             families[env_id] = compared
     if len(families) > 1:
         written += plot_figure7(families, out / "figure7.png")
-    return written + _draw_tables(source, out, {run.name: run.source for run in runs})
+    return written + _draw_tables(source, out, {run.name: run.source for run in runs}, suffixes)
 
 
 def _draw_ablation(
@@ -78,7 +82,7 @@ def _draw_ablation(
     values: dict[str, list[Run]],
     tasks: pd.DataFrame,
     out: Path,
-    env_id: str,
+    suffix: str,
     end: str,
 ) -> list[Path]:
     name, title = ABLATIONS[setting]
@@ -87,14 +91,16 @@ def _draw_ablation(
     written = plot_paper_curves(values, out / f"{name}{end}.png", title + note)
     if _on_grid(next(iter(values.values()))[0].source):
         path, title = out / f"{name}{end}_tasks.png", f"Return per task: {title}{note}"
-        if setting == "beta" and "Extrapolation" in env_id:
-            path = out / f"figure6{end.removeprefix(_suffix(env_id))}.png"
+        if setting == "beta" and "Extrapolation" in suffix:
+            path = out / f"figure6{end.removeprefix(suffix)}.png"
             title = f"Figure 6: return per task{note}"
         written += plot_paper_tasks(values, tasks, path, title)
     return written
 
 
-def _draw_tables(source: Path, out: Path, sources: dict[str, EnvSource]) -> list[Path]:
+def _draw_tables(
+    source: Path, out: Path, sources: dict[str, EnvSource], suffixes: dict[str, str]
+) -> list[Path]:
     """Figures of what runs were asked when they were collected: mixtures, goals, paths."""
     written = []
     for preset, rows in _parts(source / "mixtures.csv", "preset"):
@@ -109,7 +115,7 @@ def _draw_tables(source: Path, out: Path, sources: dict[str, EnvSource]) -> list
                 file=sys.stderr,
             )
             continue
-        path = out / f"decoded_goals{_suffix(env_id)}.png"
+        path = out / f"decoded_goals{suffixes[env_id]}.png"
         written.append(plot_decoded_goals(rows, path, env_source))
     for env_id, rows in _parts(source / "paths.csv", "env_id"):
         splits = list(dict.fromkeys(row["split"] for row in rows))
@@ -118,7 +124,7 @@ def _draw_tables(source: Path, out: Path, sources: dict[str, EnvSource]) -> list
             ("figure8", held_out, "Figure 8"),
             ("paths_train", "train", "Appendix F"),
         ):
-            path, title = out / f"{name}{_suffix(env_id)}.png", f"{figure}: {split} tasks"
+            path, title = out / f"{name}{suffixes[env_id]}.png", f"{figure}: {split} tasks"
             own = [row for row in rows if row["split"] == split]
             title = f"{title} of {env_id}, last episode"
             env_source = sources.get(rows[0]["run"], EnvSource(env_id))
@@ -137,10 +143,26 @@ def _parts(path: Path, column: str) -> list[tuple[str, list[dict[str, str]]]]:
     return [(value, [row for row in rows if row.get(column, "") == value]) for value in values]
 
 
-def _suffix(env_id: str) -> str:
-    if env_id == _MAIN_ENV:
-        return ""
-    return "_" + file_name(env_id.removeprefix("LDM-").removesuffix("-v0"))
+def file_suffixes(env_ids: Iterable[str]) -> dict[str, str]:
+    """What the names of an environment's figures end with: all different, short where they can be.
+
+    Args:
+        env_ids: The environments of one folder.
+    """
+    ids = list(env_ids)
+    short = {env_id: env_id.removeprefix("LDM-").removesuffix("-v0") for env_id in ids}
+    found: dict[str, str] = {}
+    for env_id in ids:
+        alike = [other for other in ids if _key(short[other]) == _key(short[env_id])]
+        text = "_" + file_name(short[env_id] if len(alike) == 1 else env_id)
+        if _key(text) in map(_key, found.values()):  # ids that no file's name tells apart
+            text += f"_{len(found) + 1}"
+        found[env_id] = "" if env_id == _MAIN_ENV else text
+    return found
+
+
+def _key(text: str) -> str:
+    return file_name(text).lower()  # some systems take both cases for one
 
 
 def _on_grid(source: EnvSource) -> bool:

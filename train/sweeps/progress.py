@@ -103,7 +103,8 @@ class SweepTable:
         if trial.name in self._curves:
             return self._curves[trial.name]
         try:
-            table = evaluations(RunFolder(run_path(self.out, trial.name), trial.config))
+            folder = RunFolder(run_path(self.out, trial.name), trial.config)
+            table = evaluations(folder, running=not finished)
             found = [] if table.empty else text_rows(curve_table(table))
         except (StateFileError, ValueError, OSError):
             if finished:

@@ -8,10 +8,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from ragged import LENGTH, ragged, ragged_policy
 
 import ldm_envs  # noqa: F401
 from ldm_envs.tasks import FiniteTaskSet, IntervalTaskSet
+from ldm_wrappers.sb3 import environment_actions
 from ldm_wrappers.task_protocol import TaskChangedError
 from train.meta_gradient.episodes import task_batch
 from train.meta_gradient.policy import MetaPolicy
@@ -118,6 +120,16 @@ def test_a_batch_of_ours_pins_tasks_too() -> None:
     slow, fast = first.returns.mean(axis=1)  # standing about: 200 · 0.1 and 200 · 3.4
     assert slow > -200 and fast < -500
     env.close()
+
+
+def test_whole_numbers_are_the_nearest_ones() -> None:
+    """Like the on-policy learners' of an integer Box; the bounds are within reach."""
+    space = spaces.Box(-2, 2, (1,), np.int64)
+    policy = MetaPolicy(spaces.Box(-1, 1, (1,)), space, (), action_scale=10.0)
+    wide = torch.linspace(-12, 12, 241).unsqueeze(1)
+    expected = environment_actions(space, wide.numpy() / 5)
+    np.testing.assert_array_equal(policy.env_actions(wide), expected)
+    assert policy.env_actions(torch.tensor([[-10.0], [10.0], [0.0]])).ravel().tolist() == [-2, 2, 0]
 
 
 def test_finite_sets_are_dealt_out() -> None:

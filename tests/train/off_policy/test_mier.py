@@ -179,11 +179,12 @@ def test_identifying_takes_the_trainings_steps_and_smaller_ones_after_them() -> 
     np.testing.assert_allclose(found.numpy(), [total / 2] * 2, rtol=1e-4)
 
 
+@pytest.mark.parametrize(("real_share", "n_real"), [(0.15, 6), (0.0, 0), (1.0, 40)])
 def test_relabelled_batches_are_mostly_of_train_tasks_as_the_tuned_model_pays_them(
-    monkeypatch: pytest.MonkeyPatch,
+    real_share: float, n_real: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Replayed states with the rewards of φ₁, and a share of the test task's own transitions."""
-    sizes = {"relabel_updates": 2, "relabel_batch_size": 40, "real_share": 0.15}
+    sizes = {"relabel_updates": 2, "relabel_batch_size": 40, "real_share": real_share}
     learner = tiny(**sizes, test_context_steps=7)
     rng = np.random.default_rng(0)
     episodes = [line_episode(0.5, rng) for _ in range(2)]
@@ -199,7 +200,7 @@ def test_relabelled_batches_are_mostly_of_train_tasks_as_the_tuned_model_pays_th
         torch.testing.assert_close(shown[0], context)
         after, rewards = batch.next_observations[0, :, 0], batch.rewards[0]
         real = np.array([float(x) in own for x in after])
-        assert (real.sum(), len(real)) == (6, 40)
+        assert (real.sum(), len(real)) == (n_real, 40)
         torch.testing.assert_close(rewards[real], -(after[real] - 0.5).abs())
         torch.testing.assert_close(rewards[~real], -(after[~real] - context[0]).abs())
     assert len(seen) == 2 and not torch.equal(seen[0][0].rewards, seen[1][0].rewards)

@@ -27,7 +27,14 @@ PRESETS: dict[str, dict[str, Preset]] = _gathered()
 _ANY_SCALE = {"reward_scale": "running"}
 _VAE = {field.name for field in dataclasses.fields(LatentDynamicsConfig)} | {"vae_updates"}
 GENERIC = {
-    "default": Preset({}, {"ldm": _ANY_SCALE, "varibad": _ANY_SCALE, "ldm-varibad": _ANY_SCALE})
+    "default": Preset(
+        {},
+        {
+            "ldm": _ANY_SCALE,
+            "varibad": {**_ANY_SCALE, "p_drop": 0.0},  # dropout is LDM's, for imaginary tasks
+            "ldm-varibad": _ANY_SCALE,
+        },
+    )
 }
 
 
