@@ -172,8 +172,8 @@ def _rewards(
     env: AnyEnv, options: dict[str, Any], task: FloatArray, n_steps: int, seed: int
 ) -> list[float]:
     """Rewards of a fixed sequence of actions from a fixed seed."""
-    env.action_space.seed(seed)
     env.reset(seed=seed, options=options)
+    env.action_space.seed(seed)  # after the reset, which may have made another one
     rewards: list[float] = []
     for _ in range(n_steps):
         _, reward, terminated, truncated, info = env.step(env.action_space.sample())

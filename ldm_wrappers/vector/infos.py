@@ -213,5 +213,10 @@ def reset_all(
             "begin anew by themselves where they end"
         )
     observations, infos = env.reset(seed=worker_seeds(seed, env.num_envs), options=options)
+    if not isinstance(infos, dict):
+        raise ValueError(
+            f"{wrapper} reads infos as a dict of arrays, got a {type(infos).__name__}: use a "
+            "wrapper like DictInfoToList around it, not inside"
+        )
     refuse_final_keys(infos)
     return observations, infos

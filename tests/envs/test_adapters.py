@@ -259,6 +259,24 @@ def test_what_an_adapter_makes_is_a_family(make: Any) -> None:
     check_family(make, n_steps=20)
 
 
+def set_map(env: gym.Env[Any, Any], rows: list[str]) -> None:
+    env.unwrapped.__init__(desc=rows, is_slippery=True)  # type: ignore[misc]
+
+
+@pytest.mark.filterwarnings("ignore:.*the same rewards")
+def test_a_reset_that_makes_new_spaces_is_reproducible_all_the_same() -> None:
+    maps = {
+        "train": [["SFF", "FHF", "FFG"], ["SFF", "FHF", "GFF"]],
+        "test": [["SFG", "FHF", "FFF"]],
+    }
+
+    def make(split: str) -> gym.Env[Any, Any]:
+        lake = TaskMethodWrapper(gym.make("FrozenLake-v1"), maps, set_map, split=split)
+        return gym.wrappers.FlattenObservation(lake)
+
+    check_family(make)
+
+
 class Pushed(gym.Env[Any, Any]):
     """Its goal is what it was given, and moves in place."""
 

@@ -257,6 +257,7 @@ def test_test_tasks_may_be_of_another_id(mine: str) -> None:
         ("--env-fn nowhere:make", "unknown env_id 'nowhere:make': ModuleNotFoundError"),
         ("--env-id {m}:Dicts-v0", "FilterObservation"),
         ("--env-id {m}:Strict-v0", "asked for another episode of the same task"),
+        ("--env-id Pendulum-v1 --env-kwargs g=abc", "environments failed at step: TypeError: "),
         ("--env-id {m}:PlainTrain-v0 --method oracle", "--env-fn module:function"),
         ("--env-id {m}:Point-v0 --env-kwargs gravity=3", "unexpected keyword argument 'gravity'"),
         ("--env-id {m}:Point-v0 --env-kwargs gravity", "must be name=value"),

@@ -105,6 +105,59 @@ def test_a_file_that_is_no_checkpoint_is_passed_over(
     assert_same_run(copy, run)
 
 
+def garbled(text: str) -> str:
+    lines = text.splitlines(keepends=True)
+    return "".join([lines[0], "garbage\n", *lines[2:]])
+
+
+DAMAGED_LOGS = [
+    (lambda text: "", "has 0 rows, and had "),
+    (lambda text: text.replace(",", ";"), "row 1 of"),
+    (garbled, "row 1 of"),
+]
+
+
+@pytest.mark.parametrize(("damage", "says"), DAMAGED_LOGS)
+def test_a_damaged_log_is_named_and_the_checkpoints_are_not_blamed(
+    damage: Callable[[str], str],
+    says: str,
+    run: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    copy = copied(run, tmp_path)
+    log = copy / "metrics.csv"
+    whole = log.read_text(encoding="utf-8")
+    log.write_text(damage(whole), encoding="utf-8")
+    with pytest.raises(SystemExit):
+        main(["--resume", str(copy)])
+    said = capsys.readouterr().err
+    last = said.strip().splitlines()[-1]
+    assert says in last and str(log) in last and "damaged checkpoint" not in said
+    assert "The checkpoint itself is whole: put the file back" in last
+    log.write_text(whole, encoding="utf-8")
+    assert main(["--resume", str(copy)]) == 0
+    assert_same_run(copy, run)
+
+
+@pytest.mark.parametrize(("damage", "says"), DAMAGED_LOGS)
+def test_a_checkpoint_from_before_the_damaged_rows_is_taken(
+    damage: Callable[[str], str],
+    says: str,
+    run: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nothing had been evaluated when it was written, so no row of it is missed."""
+    copy = copied(run, tmp_path)
+    log = copy / "evaluations.csv"
+    log.write_text(damage(log.read_text(encoding="utf-8")), encoding="utf-8")
+    assert main(["--resume", str(copy)]) == 0
+    (told,) = (line for line in capsys.readouterr().err.splitlines() if "warning" in line)
+    assert "passed over" in told and says in told
+    assert_same_run(copy, run)
+
+
 def test_if_all_checkpoints_are_damaged_it_says_so(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,7 +13,12 @@ from gymnasium.wrappers import RecordEpisodeStatistics
 from gymnasium.wrappers import vector as theirs
 from wrapper_stubs import ScriptedEnv, scripted_vector
 
-from ldm_wrappers.vector import MultiEpisodeWrapper
+from ldm_wrappers import LatentDynamics
+from ldm_wrappers.vector import (
+    ImaginaryRewardWrapper,
+    MultiEpisodeWrapper,
+    RL2ObservationWrapper,
+)
 from train.common.guard import FiniteCheckWrapper
 
 
@@ -38,6 +43,18 @@ def test_stateful_ones_are_refused_by_name(wrapper: Any) -> None:
     name = r"(RecordEpisodeStatistics|MyStatistics|NormalizeReward|DictInfoToList)"
     with pytest.raises(ValueError, match=f"{name} inside.*; use "):
         MultiEpisodeWrapper(inner, 2)
+
+
+def in_imagination(env: Any) -> Any:
+    model = LatentDynamics(env.env.single_observation_space, env.env.single_action_space)
+    return ImaginaryRewardWrapper(env, model, n_mixture=1)
+
+
+@pytest.mark.parametrize("wrapper", [RL2ObservationWrapper, in_imagination])
+def test_infos_as_lists_are_refused_between_our_wrappers_too(wrapper: Any) -> None:
+    env = wrapper(theirs.DictInfoToList(MultiEpisodeWrapper(scripted_vector((3,), (5,)), 2)))
+    with pytest.raises(ValueError, match=r"infos as a dict of arrays, got a list: use .* it"):
+        env.reset(seed=0)
 
 
 class Counter(VectorWrapper):

@@ -211,7 +211,7 @@ def report_errors() -> Iterator[None]:
         print(" ".join(message.split()), file=sys.stderr)
         raise SystemExit(130 if isinstance(error, TrainingStopped) else 1) from None
     except KeyboardInterrupt:
-        print("interrupted; what the last checkpoint holds is safe", file=sys.stderr)
+        print("interrupted; --resume goes on from the last checkpoint, if any", file=sys.stderr)
         raise SystemExit(130) from None
 
 

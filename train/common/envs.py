@@ -5,6 +5,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import os
+import signal
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -12,7 +15,7 @@ import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from ldm_wrappers.vector import MultiEpisodeWrapper
-from train.common.env_source import EnvSource
+from train.common.env_source import AnyEnv, EnvSource
 from train.common.learner import AnyVectorEnv, Learner
 from train.config.methods import get_method
 from train.config.presets import PRESETS
@@ -44,13 +47,37 @@ def base_env(
     batch = _own_batch(source, num_envs, split, config.num_threads)
     if batch is not None:
         return batch
-    makers = [functools.partial(source.make, split)] * num_envs
-    kind = AsyncVectorEnv if (vectorization or config.vectorization) == "async" else SyncVectorEnv
-    env = kind(makers, autoreset_mode=AutoresetMode.DISABLED)
+    make: Callable[[], AnyEnv] = functools.partial(source.make, split)
+    kind: Any = SyncVectorEnv
+    if (vectorization or config.vectorization) == "async":
+        kind, make = AsyncVectorEnv, _OutOfReach(make)
+    env = kind([make] * num_envs, autoreset_mode=AutoresetMode.DISABLED)
     env.spec = copy.deepcopy(source.spec())
     if env.spec is not None and source.max_episode_steps is not None:
         env.spec.max_episode_steps = source.max_episode_steps
     return env
+
+
+class _OutOfReach:
+    """Makes an environment in a process that signals to the whole process group do not reach.
+
+    Ctrl-C in a terminal and ``timeout`` signal the workers too, which would die before the training
+    has ended its iteration and written its checkpoint. They end when their pipe is closed.
+
+    Args:
+        make: Makes the environment.
+    """
+
+    def __init__(self, make: Callable[[], AnyEnv]) -> None:
+        self._make = make
+        self._parent = os.getpid()
+
+    def __call__(self) -> AnyEnv:
+        if os.getpid() != self._parent:  # the parent makes one, too, to learn its spaces
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            if hasattr(os, "setpgrp"):
+                os.setpgrp()
+        return self._make()
 
 
 def _own_batch(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ from gymnasium.vector import VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 
 from ldm_wrappers.step_limit import step_limit
+
+# Modules whose errors tell how an environment is used; of a batch in processes, all come from here.
+_TELL = ("ldm_envs", "ldm_wrappers", "gymnasium.vector", "gymnasium.wrappers", "gymnasium.core")
 
 
 class WorkerError(RuntimeError):
@@ -44,9 +48,9 @@ class FiniteCheckWrapper(VectorWrapper):
         rows = slice(None) if options is None else options.get("reset_mask", slice(None))
         try:
             observations, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
-        except (ValueError, TypeError, FloatingPointError):
-            raise
         except Exception as error:
+            if _says_what_to_do(error):
+                raise
             raise WorkerError(_failure("reset", error, options)) from error
         check_rows("observation", observations)
         self._lengths[rows] = 0
@@ -57,9 +61,9 @@ class FiniteCheckWrapper(VectorWrapper):
         self.steps += 1
         try:
             result = self.env.step(actions)
-        except (ValueError, TypeError, FloatingPointError):
-            raise
         except Exception as error:
+            if _says_what_to_do(error):
+                raise
             raise WorkerError(_failure("step", error)) from error
         check_rows("observation", result[0])
         check_rows("reward", result[1])
@@ -87,6 +91,14 @@ class FiniteCheckWrapper(VectorWrapper):
         """Inverse of :meth:`get_state`."""
         self.steps = int(state["steps"])
         self._lengths[...] = state.get("lengths", 0)  # newer than some checkpoints
+
+
+def _says_what_to_do(error: Exception) -> bool:
+    """Whether it was raised to tell how an environment is used, not inside one that failed."""
+    if not isinstance(error, (ValueError, TypeError, FloatingPointError)):
+        return False
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__", "")).startswith(_TELL)
 
 
 def _failure(doing: str, error: Exception, options: dict[str, Any] | None = None) -> str:

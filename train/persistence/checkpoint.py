@@ -14,6 +14,7 @@ from ldm_wrappers.state_file import StateFileError, load_state, save_state
 from train.config.grouping import CHANGEABLE_ON_RESUME
 from train.config.old_runs import with_present_names
 from train.config.settings import RunSettings
+from train.persistence.files import DamagedLogError
 from train.persistence.run_folder import RunFolder, versions
 
 FORMAT = "ldm-checkpoint-3"
@@ -110,11 +111,14 @@ class Checkpoints:
         for path in _newest_first(self.folder.checkpoints):
             try:
                 self._load(path)
+            except DamagedLogError as error:
+                failures.append(f"{error}. The checkpoint itself is whole: put the file back")
+                print(f"warning: passed over {path}: {error}", file=sys.stderr)
             except StateFileError as error:
                 failures.append(str(error))
                 print(f"warning: passed over a damaged checkpoint: {error}", file=sys.stderr)
-                continue
-            return True
+            else:
+                return True
         if failures:
             raise StateFileError(
                 f"no checkpoint of {self.folder.path} can be used; the newest: {failures[0]}"

@@ -30,6 +30,10 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+class DamagedLogError(StateFileError):
+    """A CSV file no longer holds what was written to it."""
+
+
 class CsvFile:
     """Appends rows of dicts; a row with a new column rewrites the file with it.
 
@@ -69,11 +73,17 @@ class CsvFile:
         """Return to an earlier :meth:`position`.
 
         Raises:
-            StateFileError: The file has been damaged since.
+            DamagedLogError: Rows are missing or have been changed into something else since.
         """
         kept = read_csv(self.path)[:n_rows] if self.path.exists() else []
         if len(kept) < n_rows:
-            raise StateFileError(f"{self.path} has {len(kept)} rows, the checkpoint {n_rows}")
+            raise DamagedLogError(
+                f"{self.path} has {len(kept)} rows, and had {n_rows} when it was written"
+            )
+        for number, row in enumerate(kept, 1):
+            whole = set(columns) <= set(row) and None not in row and None not in row.values()
+            if not whole or not row.get("timesteps", "0").isdecimal():
+                raise DamagedLogError(f"row {number} of {self.path} is damaged: {row}")
         self.columns = list(columns)
         self.n_rows = len(kept)
         if self.path.exists():  # a file that never had a row is not made
