@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import resource
 import statistics
 import time
 from pathlib import Path
@@ -22,7 +21,7 @@ import torch
 from gymnasium import spaces
 from torch.nn import functional
 
-from benchmarks.result_file import write_result
+from benchmarks.result_file import peak_memory_mib, write_result
 from benchmarks.stepping import MODELS, raw_rate
 from ldm_envs.mujoco_vector import available_cores
 from train.config.presets import resolve
@@ -105,7 +104,7 @@ def peak_memory(results: Any) -> None:
     """Body of a process: MiB that one meta-gradient takes at most, libraries included."""
     torch.set_num_threads(1)
     meta_gradient(**case(), objective=OBJECTIVE)
-    results.put(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    results.put(peak_memory_mib())
 
 
 def measure_gradient(repeats: int) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import resource
 import statistics
 import time
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from unittest import mock
 import numpy as np
 import torch
 
-from benchmarks.result_file import write_result
+from benchmarks.result_file import peak_memory_mib, write_result
 from train import mier, mql, pearl
 from train.config.presets import resolve
 from train.off_policy import mier as mier_parts
@@ -147,7 +146,7 @@ def main(arguments: list[str] | None = None) -> int:
     for method in SCRIPTS:
         figures[method] = measure(method, given.repeats)
         print(method, {name: round(value, 3) for name, value in figures[method].items()})
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    memory = peak_memory_mib()
     figures["peak_memory_mib"] = memory
     print(f"peak memory of the process {memory:.0f} MiB")
     write_result(given.json, "off_policy", figures)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import resource
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,12 @@ def write_result(path: Path | None, benchmark: str, figures: dict[str, Any]) -> 
         "commit": commit(),
     }
     write_json(path, {"benchmark": benchmark, **figures, **place})
+
+
+def peak_memory_mib() -> float:
+    """MiB that this process has taken at most; the system counts in bytes or in kilobytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def _processor() -> str:

@@ -7,6 +7,8 @@ import dataclasses
 import pytest
 
 from ldm_wrappers import DirichletMixture, ExpectedReward, PlausibleTasks
+from train.common.command_line import parse
+from train.config.grouping import override_text
 from train.config.methods import METHODS
 from train.config.on_policy import OnPolicySettings
 from train.config.presets import PRESETS, resolve
@@ -105,6 +107,30 @@ def test_dropout_is_for_imaginary_tasks(env_id: str) -> None:
     }
     assert rates["varibad"] == rates["oracle-varibad"] == 0.0
     assert min(rates["ldm"], rates["ldm-varibad"]) >= 0.5
+
+
+@pytest.mark.parametrize("env_id", sorted(PRESETS))
+def test_an_id_with_the_name_of_its_module_is_the_same(env_id: str) -> None:
+    """`gym.make("ldm_envs:LDM-GridNavi-v0")` is Gymnasium's way to import a module first."""
+    for method in ("ldm", "varibad", "promp"):
+        assert resolve(f"ldm_envs:{env_id}", method) == resolve(env_id, method)
+    config, _ = parse("train.recurrent_ppo", ["--env-id", f"ldm_envs:{env_id}"])
+    assert config == resolve(env_id, "ldm")
+
+
+def test_numbers_that_six_digits_do_not_tell_apart_have_two_names() -> None:
+    rates = (0.001234561, 0.001234562, 0.0012)
+    texts = [override_text(resolve("LDM-AntGoal-v0", "rl2", learning_rate=rate)) for rate in rates]
+    assert texts == [f"learning_rate={rate}" for rate in rates]
+
+
+@pytest.mark.parametrize("preset", ["default", "present-beliefs", "published-tasks"])
+def test_ldm_on_varibad_has_the_budget_of_ldm(preset: str) -> None:
+    budgets = {
+        resolve("LDM-GridNavi-v0", method, preset).total_timesteps
+        for method in ("ldm", "ldm-varibad")
+    }
+    assert len(budgets) == 1
 
 
 def test_present_beliefs_are_what_the_paper_mixes() -> None:

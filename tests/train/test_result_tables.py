@@ -13,6 +13,7 @@ from ldm_wrappers.state_file import StateFileError
 from train import evaluate
 from train.analysis.ablations import ablations
 from train.analysis.aggregate import Run, group_curve, read_runs
+from train.analysis.beliefs import decoded_goal_rows
 from train.analysis.collect import collect
 from train.analysis.condense import evaluations, task_table
 from train.analysis.tables import write_csv
@@ -112,6 +113,45 @@ def test_runs_that_are_not_finished_are_named(
     assert "half has been evaluated until step 500 of 1,000" in half
     assert "new is left out: not evaluated yet" in new
     assert [run.name for run in read_runs(tmp_path)] == ["whole", "half"]
+
+
+def test_evaluations_with_adaptation_are_not_averaged_with_those_before() -> None:
+    run = run_of([10, 20, 30, 40, 50], [0.0, 0.0, 0.0, 0.0, 10.0])
+    assert group_curve([run], "train", 1).mean.tolist()[-1] == 2.0  # type: ignore[union-attr]
+    adapted = Run({**run.row, "adapted_from": "50"}, run.table)
+    assert group_curve([adapted], "train", 1).mean.tolist() == [0.0] * 4 + [10.0]  # type: ignore[union-attr]
+
+
+def test_a_group_is_shown_where_all_of_its_runs_were_evaluated() -> None:
+    """Between the evaluations of one seed a curve would jump to the other's level."""
+    seldom = run_of([250, 500, 750], [5.0] * 3)
+    often = run_of(list(range(125, 1001, 125)), [1.0] * 8)
+    curve = group_curve([seldom, often], "train", 1)
+    assert curve is not None
+    rows = list(zip(curve.steps, curve.runs, curve.mean, strict=True))
+    assert rows == [(250, 2, 3), (500, 2, 3), (750, 2, 3), (875, 1, 1), (1000, 1, 1)]
+
+
+def test_a_last_evaluation_soon_after_another_does_not_part_the_seeds() -> None:
+    steps = [40_000, 80_300, 120_100, 120_900], [40_800, 80_000, 120_600, 121_000]
+    curve = group_curve([run_of(own, [1.0] * 4) for own in steps], "train", 1)
+    assert curve is not None and curve.runs.tolist() == [2] * 4
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_goals_are_shown_of_the_presets_run_not_of_an_ablations(
+    order: tuple[int, int], tmp_path: Path
+) -> None:
+    folders = []
+    for name, changes in (("beta", {"mixture.beta": 1.0, "seed": 0}), ("plain", {"seed": 1})):
+        config = resolve("LDM-AntGoal-v0", "ldm", **changes)
+        path = tmp_path / name
+        write_json(path / "config.json", {"format": "ldm-run-1", "config": config.to_dict()})
+        row = {"timesteps": 1, "split": "test", "task": "2 0", "dropout": 0, "rewards": ""}
+        write_csv(path / "decoded_goals.csv", [{**row, "x": 0, "y": 0, "distance": 1}])
+        folders.append((name, RunFolder.open(path)))
+    rows = decoded_goal_rows([folders[index] for index in order])
+    assert {row["run"] for row in rows} == {"plain"}
 
 
 def test_an_evaluation_that_was_cut_off_is_left_out(

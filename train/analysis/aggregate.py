@@ -180,15 +180,20 @@ def group_curve(
 ) -> GroupCurve | None:
     """A group's curve with the paper's smoothing, ``None`` if there is nothing to show.
 
-    Each run is smoothed by a moving average over five evaluations (section 5); the intervals'
-    resamples come from a generator of its own, so that the same files give the same figure.
+    Each run is smoothed by a moving average over five evaluations (section 5), of those where the
+    method adapts to its tasks apart from those before; the intervals' resamples come from a
+    generator of its own, so that the same files give the same figure. Moments at which some runs
+    were evaluated between two evaluations of others are left out, if they share any.
     """
-    curves = [run.curve(split, episode, missed=missed) for run in runs]
-    curves = [pd.Series(moving_average(c), c.index) for c in curves if len(c)]
+    curves = [_smoothed(run.curve(split, episode, missed=missed), run.adapted_from) for run in runs]
+    curves = [curve for curve in curves if len(curve)]
     if not curves:
         return None
     rng = np.random.default_rng(0)
     table = pd.concat(at_common_steps(curves), axis=1).sort_index()
+    over = table.bfill().isna()  # runs that have ended
+    shared = (table.notna() | over).all(axis=1)
+    table = table[shared] if table.notna().all(axis=1).any() else table
     rows = []
     for values in table.to_numpy():
         scores = values[~np.isnan(values)]
@@ -197,23 +202,37 @@ def group_curve(
     return GroupCurve(table.index.to_numpy(), *np.array(rows).T)
 
 
+def _smoothed(curve: pd.Series[float], adapted_from: int) -> pd.Series[float]:
+    parts = [curve[curve.index < adapted_from], curve[curve.index >= adapted_from]]
+    return pd.concat([pd.Series(moving_average(part), part.index) for part in parts if len(part)])
+
+
 def at_common_steps(curves: list[pd.Series[float]]) -> list[pd.Series[float]]:
     """Curves whose evaluations of one moment have one timestep, the latest of theirs.
 
     Where episodes end early, iterations have other numbers of steps in each run, and so have the
-    evaluations after them. What is nearer together than half of the smallest distance between the
-    evaluations of a run is one moment; no run has two of them.
+    evaluations after them. What is nearer together than half of the usual distance between the
+    evaluations of a run is one moment; no run has two evaluations of one moment.
     """
-    steps = [curve.index.to_numpy() for curve in curves]
-    gaps = [int(np.diff(own).min()) for own in steps if len(own) > 1]
-    moments: list[list[int]] = []
-    for step in np.unique(np.concatenate(steps)).tolist():
-        if gaps and moments and step - moments[-1][0] < min(gaps) / 2:
-            moments[-1].append(step)
+    gaps = [float(np.median(np.diff(curve.index))) for curve in curves if len(curve) > 1]
+    near = min(gaps, default=0.0) / 2
+    moments: list[dict[int, int]] = []  # step by run
+    for step, run in sorted((step, run) for run, c in enumerate(curves) for step in c.index):
+        latest = moments[-1] if moments else {}
+        if latest and run not in latest and step - min(latest.values()) < max(near, 1):
+            latest[run] = step
         else:
-            moments.append([step])
-    common = {step: moment[-1] for moment in moments for step in moment}
-    return [curve.set_axis([common[step] for step in curve.index]) for curve in curves]
+            moments.append({run: step})
+    common: list[dict[int, int]] = [{} for _ in curves]
+    label = 0
+    for moment in moments:
+        label = max(label + 1, *moment.values())
+        for run, step in moment.items():
+            common[run][step] = label
+    return [
+        curve.set_axis([own[step] for step in curve.index])
+        for curve, own in zip(curves, common, strict=True)
+    ]
 
 
 def final_scores(

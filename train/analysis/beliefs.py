@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from train.analysis.condense import evaluations, format_number
+from train.config.grouping import overrides
 from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
 
@@ -45,13 +46,19 @@ def belief_rows(name: str, folder: RunFolder) -> list[dict[str, Any]]:
     ]
 
 
+def _preference(run: tuple[str, RunFolder]) -> tuple[bool, int]:
+    """Runs as their preset says come before those of an ablation, and low seeds first."""
+    config = run[1].config
+    return not set(overrides(config)) <= {"p_drop", "total_timesteps"}, config.seed
+
+
 def decoded_goal_rows(runs: list[tuple[str, RunFolder]]) -> list[dict[str, Any]]:
     """Rows of decoded_goals.csv: some evaluations of one run per environment, preset and p_drop.
 
     The tasks are those of the split that is reported; the field of rewards is the first one's.
     """
     chosen: dict[tuple[str, str, float], tuple[str, RunFolder]] = {}
-    for name, folder in sorted(runs, key=lambda run: run[1].config.seed):
+    for name, folder in sorted(runs, key=_preference):
         config = folder.config
         if folder.decoded_goals.exists() and folder.decoded_goals.stat().st_size:
             key = (config.env_id, f"{config.method} {config.preset}", config.p_drop)

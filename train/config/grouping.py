@@ -114,4 +114,7 @@ def run_identity(config: RunSettings) -> str:
 def _text(value: Any) -> str:
     if isinstance(value, tuple):
         return "x".join(map(_text, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)  # six digits may stand for two values

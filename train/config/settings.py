@@ -28,6 +28,11 @@ _RULES: dict[str, Callable[[Any], bool]] = {
 }
 
 
+def short_id(env_id: str) -> str:
+    """An id of ``ldm_envs`` without its module, which is always imported; others as they are."""
+    return env_id.removeprefix("ldm_envs:") if env_id.startswith("ldm_envs:LDM-") else env_id
+
+
 @dataclasses.dataclass(frozen=True)
 class RunSettings:
     """What is run, how long, where, and how it is evaluated, logged and checkpointed.
@@ -100,6 +105,8 @@ class RunSettings:
         return 0
 
     def __post_init__(self) -> None:
+        for name in ("env_id", "eval_env_id"):
+            object.__setattr__(self, name, short_id(getattr(self, name)))
         get_method(self.method)
         check_types(self)
         self._check(

@@ -65,7 +65,7 @@ class CsvFile:
     def position(self) -> list[Any]:
         """Columns and number of rows, for :meth:`truncate`; what was appended is on the disk."""
         if self.path.exists():
-            with self.path.open("rb") as file:
+            with self.path.open("rb+") as file:  # Windows flushes what is open for writing only
                 os.fsync(file.fileno())
         return [list(self.columns), self.n_rows]
 

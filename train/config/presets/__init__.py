@@ -9,7 +9,13 @@ from ldm_wrappers.latent_dynamics import LatentDynamicsConfig
 from train.config.methods import METHODS, Method, get_method, settings_class
 from train.config.presets import ant, grid_navi, half_cheetah, meta_gradient, mier, mql, pearl
 from train.config.presets.preset import Preset
-from train.config.settings import RunSettings, check_type, known_settings, nested_kinds
+from train.config.settings import (
+    RunSettings,
+    check_type,
+    known_settings,
+    nested_kinds,
+    short_id,
+)
 
 
 def _gathered() -> dict[str, dict[str, Preset]]:
@@ -83,7 +89,7 @@ def _resolved(
     env_id: str, method_name: str, preset: str, changes: dict[str, Any]
 ) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     """The class of settings, the values of a preset with changes, and the class's defaults."""
-    settings = settings_class(method_name)
+    settings, env_id = settings_class(method_name), short_id(env_id)
     values = {
         **_preset_values(env_id, get_method(method_name), preset),
         "env_id": env_id,

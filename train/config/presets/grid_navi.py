@@ -39,7 +39,6 @@ _GRID_PPO_METHODS: dict[str, dict[str, Any]] = {
         "ent_coef": 0.02,
         "lr_decay_start": 0.5,
     },
-    "ldm-varibad": _GRID_LONG,
     "oracle-rl2": _GRID_LONG,
     "oracle-varibad": _GRID_LONG,
 }
@@ -163,7 +162,9 @@ def _grid_presets(authors_p_drop: float) -> dict[str, Preset]:
     """The presets of a grid; some of them drop out as much as the authors do on it."""
     rate = {"p_drop": authors_p_drop}
     return {
-        "default": Preset(_GRID_PPO, {"ldm": _GRID_LONG, **_GRID_PPO_METHODS}),
+        "default": Preset(
+            _GRID_PPO, {"ldm": _GRID_LONG, "ldm-varibad": _GRID_LONG, **_GRID_PPO_METHODS}
+        ),
         "present-beliefs": Preset(_GRID_PRESENT_BELIEFS, _GRID_PPO_METHODS),
         "published-tasks": Preset(_GRID_PUBLISHED_TASKS, _GRID_PPO_METHODS),
         "published-network": Preset(_GRID_PUBLISHED_NETWORK, _GRID_PPO_METHODS),
