@@ -142,7 +142,7 @@ class TaskMethodWrapper(TaskWrapper):
             the task; or a function that is called with `env` and the task.
         after_reset: Call it after the environment's reset instead of before: for environments
             whose reset draws a task of its own. What it returns, if not None, is then taken for
-            the start observation.
+            the start observation, as the observation wrappers between it and this one change it.
         kwargs: `split`, `success` and `components` of `TaskWrapper`.
 
     Raises:
@@ -183,9 +183,19 @@ class TaskMethodWrapper(TaskWrapper):
         return shown, info
 
     def _call(self, task: Any) -> Any:
-        if isinstance(self._set_task, str):
-            return self.env.get_wrapper_attr(self._set_task)(task)
-        return self._set_task(self.env, task)
+        if not isinstance(self._set_task, str):
+            return self._set_task(self.env, task)
+        passed: list[gym.ObservationWrapper[Any, Any, Any]] = []
+        layer: Any = self.env
+        while isinstance(layer, gym.Wrapper) and self._set_task not in dir(layer):
+            if isinstance(layer, gym.ObservationWrapper):
+                passed.append(layer)
+            layer = layer.env
+        shown = self.env.get_wrapper_attr(self._set_task)(task)
+        if shown is not None and self._after_reset:
+            for outer in reversed(passed):
+                shown = outer.observation(shown)
+        return shown
 
 
 class TaskAttributeWrapper(TaskWrapper):

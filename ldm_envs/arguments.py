@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
 from typing import Any
 
@@ -41,6 +42,27 @@ def require_render_mode(render_mode: str | None, known: list[str]) -> str:
     if render_mode is None:
         raise ValueError(f"render() needs a render_mode, one of {known}; got None")
     return render_mode
+
+
+def check_arguments_known(cls: type, kwargs: dict[str, Any], place: str) -> None:
+    """Refuse to copy an environment by arguments that lack those of its own constructor.
+
+    Args:
+        cls: Its class.
+        kwargs: The arguments that a copy would be made with.
+        place: Where a subclass adds its own.
+
+    Raises:
+        TypeError: The constructor has other named arguments, whose values would be lost.
+    """
+    named = inspect.signature(cls).parameters.values()
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    lost = [one.name for one in named if one.kind not in variadic and one.name not in kwargs]
+    if lost:
+        raise TypeError(
+            f"{cls.__name__} cannot be copied or pickled: the values of {', '.join(lost)} would be "
+            f"lost; add them to {place}"
+        )
 
 
 def rebuild(cls: Any, kwargs: dict[str, Any], spec: Any, state: dict[str, Any] | None) -> Any:

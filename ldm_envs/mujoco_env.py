@@ -12,7 +12,12 @@ from gymnasium.envs.mujoco import MujocoEnv
 from gymnasium.envs.mujoco.mujoco_env import DEFAULT_SIZE
 from numpy.typing import NDArray
 
-from ldm_envs.arguments import check_render_mode, rebuild, require_render_mode
+from ldm_envs.arguments import (
+    check_arguments_known,
+    check_render_mode,
+    rebuild,
+    require_render_mode,
+)
 from ldm_envs.mujoco_family import (
     DIVERGENCE_WARNINGS,
     TORSO,
@@ -188,6 +193,10 @@ class MujocoTaskEnv(TaskEnv[NDArray[np.float64], NDArray[np.float64]], MujocoEnv
         self.data.xpos[:] = xpos
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle and copy as constructor arguments plus state: no renderer travels."""
+        """Pickle and copy as constructor arguments plus state.
+
+        No renderer travels, and no change to the model's parameters.
+        """
         state = self.get_state() if self._started else None
+        check_arguments_known(type(self), self._kwargs, "_kwargs")
         return rebuild, (type(self), self._kwargs, self.spec, state)

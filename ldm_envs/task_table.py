@@ -147,6 +147,11 @@ def _copied(task: Any) -> Any:
 def _listed(name: str, tasks: Any) -> list[Any]:
     if isinstance(tasks, (str, bytes)) or not isinstance(tasks, Iterable):
         raise ValueError(f"Expected a list of tasks or a TaskSet for split {name!r}, got {tasks!r}")
+    if isinstance(tasks, (set, frozenset)):
+        raise ValueError(
+            f"The tasks of split {name!r} are a set, whose order changes from process to process, "
+            "and with it which task a seed draws: expected a list, such as sorted(…)"
+        )
     listed = list(tasks)
     if not listed:
         raise ValueError(f"Split {name!r} has no tasks")

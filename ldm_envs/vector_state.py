@@ -15,7 +15,12 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from ldm_envs.arguments import check_positive, check_render_mode, rebuild
+from ldm_envs.arguments import (
+    check_arguments_known,
+    check_positive,
+    check_render_mode,
+    rebuild,
+)
 from ldm_envs.split import DrawsFromSplit
 from ldm_envs.tasks import FloatArray, TaskDistribution
 
@@ -138,6 +143,7 @@ class TaskVectorState(DrawsFromSplit, VectorEnv[Array, Array, Array]):
         self._ready = True
 
     def _constructor_kwargs(self) -> dict[str, Any]:
+        """Arguments that a copy is made with; a subclass adds its own."""
         return {
             "num_envs": self.num_envs,
             "split": self.split,
@@ -149,6 +155,7 @@ class TaskVectorState(DrawsFromSplit, VectorEnv[Array, Array, Array]):
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle and copy as constructor arguments plus state: without threads and windows."""
         state = self.get_state() if self._ready else None
+        check_arguments_known(type(self), self._constructor_kwargs(), "_constructor_kwargs")
         return rebuild, (type(self), self._constructor_kwargs(), self.spec, state)
 
     def _get_physics(self) -> dict[str, Any]:

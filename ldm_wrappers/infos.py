@@ -79,3 +79,14 @@ def check_unchanged(shown: Any, true_next: Any) -> None:
 def begins_episode(info: dict[str, Any]) -> bool:
     """Whether a ``MultiEpisodeWrapper`` says that the observation begins an inner episode."""
     return MARK in info and bool(info["episode_start"])
+
+
+def copied_arrays(infos: dict[str, Any]) -> dict[str, Any]:
+    """Infos with copies of their arrays, which an environment may reuse when it is reset."""
+    copies: dict[str, Any] = {}
+    for key, value in infos.items():
+        if isinstance(value, dict):
+            copies[key] = copied_arrays(value)
+        else:
+            copies[key] = value.copy() if isinstance(value, np.ndarray) else value
+    return copies

@@ -13,11 +13,11 @@ from gymnasium.envs.registration import EnvSpec, WrapperSpec
 
 from ldm_wrappers.arguments import check_flag, check_integer
 from ldm_wrappers.fixed_attribute import FixedAttribute
-from ldm_wrappers.infos import MARK, MULTI_EPISODE_INFOS, set_aside
+from ldm_wrappers.infos import MARK, MULTI_EPISODE_INFOS, copied_arrays, set_aside
 from ldm_wrappers.latent_dynamics.space_checks import way_out
 from ldm_wrappers.reset_guard import ResetGuard
 from ldm_wrappers.task_protocol import TaskWatch, check_pinned, env_name, told_task
-from ldm_wrappers.wrapper_order import refuse_task_wrappers
+from ldm_wrappers.wrapper_order import layers, refuse_task_wrappers
 
 _ONE = np.zeros(1, np.intp)  # the index of the only worker
 
@@ -48,7 +48,7 @@ def meta_episode_spec(
     return spec
 
 
-def _warn_of_monitor(env: gym.Env[Any, Any]) -> None:
+def warn_of_monitor(env: gym.Env[Any, Any]) -> None:
     """Warn where stable-baselines3's Monitor, or its like, reports inner episodes as whole ones."""
     layer: Any = env
     while isinstance(layer, gym.Wrapper):
@@ -61,6 +61,26 @@ def _warn_of_monitor(env: gym.Env[Any, Any]) -> None:
                 stacklevel=3,
             )
         layer = layer.env
+
+
+def own_statistics(env: Any) -> str:
+    """Name of a wrapper around a single environment that scales by statistics of its own, or ""."""
+    kinds = (gym.wrappers.NormalizeObservation, gym.wrappers.NormalizeReward)
+    return next((type(layer).__name__ for layer in layers(env) if isinstance(layer, kinds)), "")
+
+
+def warn_of_own_statistics(env: Any) -> None:
+    """Warn where each environment normalises by what it has seen itself."""
+    name = own_statistics(env)
+    if name:
+        warnings.warn(
+            f"{name} around a single environment inside MultiEpisodeWrapper: each environment "
+            "scales by what it has seen itself, which changes inside a task, differs between "
+            "workers and is not saved, so equal transitions are shown and paid differently. "
+            "Expected VecNormalize around the VecEnv, scales of the VAE (scale_observations, "
+            'reward_scale="running"), or a fixed TransformObservation or TransformReward',
+            stacklevel=3,
+        )
 
 
 def _time_limit(max_episode_steps: int) -> WrapperSpec:
@@ -132,7 +152,8 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
             self, n_episodes=n_episodes, finite_horizon=finite_horizon, check_tasks=check_tasks
         )
         super().__init__(env)
-        _warn_of_monitor(env)
+        warn_of_monitor(env)
+        warn_of_own_statistics(env)
         self.n_episodes = n_episodes
         self.finite_horizon = finite_horizon
         self._episode = 0
@@ -182,6 +203,7 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
             self._watch.check(_ONE, told_task(info))
         if ended and self._episode < self.n_episodes - 1:
             self._episode += 1
+            info = copied_arrays(info)
             observation, reset_info = self.env.reset(options={"keep_task": True})
             if self._watch is not None:
                 self._watch.check(_ONE, told_task(reset_info))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,6 +111,13 @@ class SelectedTasks(MixedTasks):
     def seed(self, seed: int | None) -> None:
         """Restart the generators of weights and dropout masks, and forget transitions."""
         super().seed(seed)
+        if not self.memory.empty:
+            warnings.warn(
+                "a reset with a seed forgets the transitions that plausible tasks are chosen by: "
+                "until new ones are remembered, whatever comes first is rewarded. Pass seed at the "
+                "first reset only",
+                stacklevel=4,
+            )
         self.memory.forget()
 
     def rewards(

@@ -38,6 +38,11 @@ class TransitionMemory:
         self._seen = torch.tensor(seen, device=model.device)
         self.forget()
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is remembered."""
+        return not len(self._recent)
+
     def forget(self) -> None:
         """Start from no transitions."""
         self._recent = torch.zeros(0, len(self._seen), device=self.model.device)

@@ -50,7 +50,7 @@ def environment_actions(space: spaces.Space[Any], actions: Any) -> NDArray[Any]:
         space: Single action space of the environment.
         actions: Actions of :func:`policy_action_space`, (n, …).
     """
-    array = np.asarray(actions)
+    array = np.array(actions)  # a copy: the environment's wrappers may change theirs in place
     if isinstance(space, (spaces.Discrete, spaces.MultiDiscrete)):
         return array + space.start if np.any(space.start) else array
     if isinstance(space, spaces.MultiBinary):  # stable-baselines3 draws 0.0 and 1.0

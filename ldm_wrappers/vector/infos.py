@@ -126,17 +126,6 @@ def refuse_final_keys(infos: Infos) -> None:
             )
 
 
-def copied_arrays(infos: Infos) -> Infos:
-    """Infos with copies of their arrays, which an environment may reuse when it is reset."""
-    copies: Infos = {}
-    for key, value in infos.items():
-        if isinstance(value, dict):
-            copies[key] = copied_arrays(value)
-        else:
-            copies[key] = value.copy() if isinstance(value, np.ndarray) else value
-    return copies
-
-
 def to_object_array(values: np.ndarray[Any, Any], rows: BoolArray) -> np.ndarray[Any, Any]:
     """Gymnasium's ``final_obs``: an object array with ``values[i]`` in ``rows``, else ``None``."""
     result = np.full(len(rows), None, dtype=object)

@@ -18,11 +18,11 @@ _SPOILED: dict[type, tuple[str, str]] = {
     ),
     wrappers.NormalizeReward: (
         "clears the returns of all environments whenever one of them is reset",
-        f"{_SCALAR}, or put it around MultiEpisodeWrapper",
+        "stable-baselines3's VecNormalize, or put it around MultiEpisodeWrapper",
     ),
     wrappers.NormalizeObservation: (
         "refuses to reset some environments, or counts the observations of the others twice",
-        _SCALAR,
+        "stable-baselines3's VecNormalize, or scale_observations of the VAE",
     ),
     wrappers.DictInfoToList: (
         "turns infos into a list",

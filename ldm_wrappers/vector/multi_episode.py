@@ -6,12 +6,23 @@ from typing import Any
 
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
-from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+from gymnasium.vector import (
+    AsyncVectorEnv,
+    AutoresetMode,
+    SyncVectorEnv,
+    VectorEnv,
+    VectorWrapper,
+)
 
 from ldm_wrappers.arguments import check_flag, check_integer, worker_seeds
 from ldm_wrappers.fixed_attribute import FixedAttribute
-from ldm_wrappers.infos import MARK, MULTI_EPISODE_INFOS, set_aside
-from ldm_wrappers.multi_episode import meta_episode_spec, require_array_observations
+from ldm_wrappers.infos import MARK, MULTI_EPISODE_INFOS, copied_arrays, set_aside
+from ldm_wrappers.multi_episode import (
+    meta_episode_spec,
+    require_array_observations,
+    warn_of_monitor,
+    warn_of_own_statistics,
+)
 from ldm_wrappers.reset_guard import ResetGuard
 from ldm_wrappers.step_limit import step_limit
 from ldm_wrappers.task_protocol import TaskWatch, check_pinned_rows, env_name, told_tasks
@@ -19,7 +30,6 @@ from ldm_wrappers.vector.infos import (
     BoolArray,
     check_batch,
     clear_rows,
-    copied_arrays,
     merge_rows,
     to_object_array,
 )
@@ -100,6 +110,9 @@ class MultiEpisodeWrapper(VectorWrapper):
         check_batch(env, AutoresetMode.DISABLED, "MultiEpisodeWrapper")
         require_array_observations(env.single_observation_space)
         check_masked_resets(env)
+        for single in getattr(env.unwrapped, "envs", ())[:1]:
+            warn_of_monitor(single)
+        warn_of_own_statistics(env)
         refuse_task_wrappers(env, "MultiEpisodeWrapper")
         self.n_episodes = n_episodes
         self.finite_horizon = finite_horizon
@@ -116,6 +129,7 @@ class MultiEpisodeWrapper(VectorWrapper):
         self._remaining = self._first_lengths.copy()
         self._watch = TaskWatch(env_name(env), self.num_envs) if check_tasks else None
         self._guard = ResetGuard("MultiEpisodeWrapper")
+        self._masks_are_known = isinstance(env.unwrapped, (SyncVectorEnv, AsyncVectorEnv))
 
     @property
     def spec(self) -> EnvSpec | None:  # type: ignore[override]
@@ -181,6 +195,7 @@ class MultiEpisodeWrapper(VectorWrapper):
         if inner.any():
             options = {"reset_mask": inner.copy(), "keep_task": True}
             shown, reset_infos = self.env.reset(options=options)
+            self._check_mask(inner, shown, next_obs)
             self._watch_inside(inner, reset_infos)
             shown = np.where(_column(inner, shown), shown, next_obs)
             reset_infos = set_aside(reset_infos, _OWN_INFOS)
@@ -193,6 +208,7 @@ class MultiEpisodeWrapper(VectorWrapper):
             final_info["cut_short"] = early.copy()
             final_info |= {f"_{key}": last & infos.get(f"_{key}", last) for key in final_info}
             fresh, reset_infos = self.env.reset(options={"reset_mask": last.copy()})
+            self._check_mask(last | inner, fresh, next_obs)
             shown = np.where(_column(last, fresh), fresh, shown)
             self._begin(last)
             self._watch_begin(last, reset_infos, True)
@@ -210,6 +226,24 @@ class MultiEpisodeWrapper(VectorWrapper):
         else:
             terminations, truncations = terminations & last & ~early, truncations & last | early
         return shown, rewards, terminations, truncations, self._position(infos, ended)
+
+    def _check_mask(self, mask: BoolArray, shown: Any, before: Any) -> None:
+        """Raise where a reset of some environments has moved others, the first time that it may."""
+        if self._masks_are_known or mask.all():
+            return
+        self._masks_are_known = True
+        known = before.dtype.kind == "f"  # others have no NaN
+        moved = [
+            int(row)
+            for row in np.flatnonzero(~mask)
+            if not np.array_equal(shown[row], before[row], equal_nan=known)
+        ]
+        if moved:
+            raise ValueError(
+                f"{env_name(self.env)}: a reset of environments {np.flatnonzero(mask).tolist()} "
+                f"(options['reset_mask']) shows another observation in {moved} too: expected reset "
+                "to leave environments outside the mask as they are"
+            )
 
     def inner_time_limits(self) -> BoolArray:
         """Where the last step ended an episode by its time limit, but not the meta-episode."""

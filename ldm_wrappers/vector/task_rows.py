@@ -49,7 +49,8 @@ def reset_rows(
     rows = _rows(env, options)
     seeds = worker_seeds(seed, env.num_envs)
     if rows is None:
-        return env.reset(seed=seeds, options=options)
+        # a copy: Gymnasium's batches take the mask out of what they are given
+        return env.reset(seed=seeds, options=None if options is None else dict(options))
     assert options is not None
     others = {key: value for key, value in options.items() if key not in _ROW_OPTIONS}
     mask = others.pop("reset_mask", None)

@@ -14,6 +14,7 @@ import gymnasium as gym
 from gymnasium import wrappers
 
 import ldm_envs  # noqa: F401  registers the LDM ids
+from ldm_wrappers.multi_episode import own_statistics
 from ldm_wrappers.step_limit import step_limit
 from train.config.settings import RunSettings
 
@@ -145,6 +146,13 @@ class EnvSource:
             ) from error
         if not isinstance(env, gym.Env):
             raise ValueError(f"{self.env_id!r} must return a gymnasium.Env, got {env!r}")
+        scaling = own_statistics(env)
+        if scaling:
+            raise ValueError(
+                f"{self.env_id!r} has {scaling} around it, whose statistics are of one environment "
+                "and are not there in evaluations: expected an environment without it, and "
+                "--normalize-observation or --normalize-reward where the method has them"
+            )
         return env
 
     @functools.cache  # noqa: B019  a run has one or two sources
