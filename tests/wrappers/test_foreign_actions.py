@@ -141,7 +141,8 @@ def test_spaces_with_nothing_to_translate_stay() -> None:
     for space in (spaces.Discrete(3), spaces.Box(-1, 1, (2,)), spaces.MultiBinary(3)):
         assert policy_action_space(space) is space
     actions = np.array([[0.5, -0.5]], np.float32)
-    assert environment_actions(spaces.Box(-1, 1, (2,)), actions) is actions
+    same = environment_actions(spaces.Box(-1, 1, (2,)), actions)
+    assert np.array_equal(same, actions) and not np.shares_memory(same, actions)
     shifted = spaces.MultiDiscrete([3, 2], start=[1, -1])
     assert policy_action_space(shifted) == spaces.MultiDiscrete([3, 2])
     assert environment_actions(shifted, np.array([[0, 1]])).tolist() == [[1, 0]]
