@@ -122,6 +122,13 @@ def test_evaluations_with_adaptation_are_not_averaged_with_those_before() -> Non
     assert group_curve([adapted], "train", 1).mean.tolist() == [0.0] * 4 + [10.0]  # type: ignore[union-attr]
 
 
+def test_runs_without_evaluations_of_a_split_have_no_curve() -> None:
+    run = run_of([10, 20], [1.0, 2.0])
+    assert group_curve([run], "test", 1) is None
+    empty = Run({}, run.table.assign(reached=float("nan")))
+    assert group_curve([empty, run], "train", 1, missed=True).runs.tolist() == [1, 1]  # type: ignore[union-attr]
+
+
 def test_a_group_is_shown_where_all_of_its_runs_were_evaluated() -> None:
     """Between the evaluations of one seed a curve would jump to the other's level."""
     seldom = run_of([250, 500, 750], [5.0] * 3)

@@ -185,8 +185,8 @@ def group_curve(
     generator of its own, so that the same files give the same figure. Moments at which some runs
     were evaluated between two evaluations of others are left out, if they share any.
     """
-    curves = [_smoothed(run.curve(split, episode, missed=missed), run.adapted_from) for run in runs]
-    curves = [curve for curve in curves if len(curve)]
+    pairs = [(run.curve(split, episode, missed=missed), run.adapted_from) for run in runs]
+    curves = [_smoothed(curve, adapted_from) for curve, adapted_from in pairs if len(curve)]
     if not curves:
         return None
     rng = np.random.default_rng(0)
