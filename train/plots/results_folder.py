@@ -47,8 +47,7 @@ def plot_results_folder(source: Path, out: Path) -> list[Path]:
         require_columns(beliefs, errors, "run timesteps split quantity value")
     families: dict[str, dict[str, list[Run]]] = {}
     env_ids = list(dict.fromkeys(run.row["env_id"] for run in runs))
-    drawn = [_parts(source / f"{name}.csv", "env_id") for name in ("decoded_goals", "paths")]
-    suffixes = file_suffixes(dict.fromkeys([*env_ids, *(key for part in drawn for key, _ in part)]))
+    suffixes = _suffixes_of(source, env_ids)
     for env_id in env_ids:
         own = [run for run in runs if run.row["env_id"] == env_id]
         suffix = suffixes[env_id]
@@ -74,7 +73,7 @@ def plot_results_folder(source: Path, out: Path) -> list[Path]:
             families[env_id] = compared
     if len(families) > 1:
         written += plot_figure7(families, out / "figure7.png")
-    return written + _draw_tables(source, out, {run.name: run.source for run in runs}, suffixes)
+    return written + _draw_tables(source, out, {run.name: run.source for run in runs})
 
 
 def _draw_ablation(
@@ -98,11 +97,10 @@ def _draw_ablation(
     return written
 
 
-def _draw_tables(
-    source: Path, out: Path, sources: dict[str, EnvSource], suffixes: dict[str, str]
-) -> list[Path]:
+def _draw_tables(source: Path, out: Path, sources: dict[str, EnvSource]) -> list[Path]:
     """Figures of what runs were asked when they were collected: mixtures, goals, paths."""
     written = []
+    suffixes = _suffixes_of(source, [one.env_id for one in sources.values()])
     for preset, rows in _parts(source / "mixtures.csv", "preset"):
         end = "" if preset in ("", "default") else f"_{preset}"
         written.append(plot_paper_maps(rows, out / f"figure4{end}.png"))
@@ -141,6 +139,13 @@ def _parts(path: Path, column: str) -> list[tuple[str, list[dict[str, str]]]]:
         check_module(env_id)
     values = dict.fromkeys(row.get(column, "") for row in rows)
     return [(value, [row for row in rows if row.get(column, "") == value]) for value in values]
+
+
+def _suffixes_of(source: Path, env_ids: list[str]) -> dict[str, str]:
+    """Of the environments of runs, and of those that tables name beside them."""
+    tables = [_parts(source / f"{name}.csv", "env_id") for name in ("decoded_goals", "paths")]
+    named = [env_id for table in tables for env_id, _ in table]
+    return file_suffixes(dict.fromkeys([*env_ids, *named]))
 
 
 def file_suffixes(env_ids: Iterable[str]) -> dict[str, str]:
