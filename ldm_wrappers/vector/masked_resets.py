@@ -5,8 +5,11 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import numpy as np
 from gymnasium.vector import VectorEnv, VectorWrapper
 from gymnasium.wrappers import vector as wrappers
+
+from ldm_wrappers.vector.infos import BoolArray
 
 _SCALAR = "gymnasium.wrappers.{name} around each environment"
 # Of Gymnasium 1.1 to 1.4: what a reset of some environments does to the others, and a way out.
@@ -58,6 +61,32 @@ def check_masked_resets(env: VectorEnv[Any, Any, Any]) -> None:
                 stacklevel=4,
             )
         layer = layer.env
+
+
+def refuse_moved_rows(name: str, mask: BoolArray, shown: Any, before: Any) -> None:
+    """Raise where a reset of the environments in ``mask`` shows others elsewhere than before.
+
+    Args:
+        name: What messages call the environments.
+        mask: bool (num_envs,).
+        shown: Observations of the reset.
+        before: Those of the step before it.
+
+    Raises:
+        ValueError: Others have moved.
+    """
+    known = before.dtype.kind == "f"  # others have no NaN
+    moved = [
+        int(row)
+        for row in np.flatnonzero(~mask)
+        if not np.array_equal(shown[row], before[row], equal_nan=known)
+    ]
+    if moved:
+        raise ValueError(
+            f"{name}: a reset of environments {np.flatnonzero(mask).tolist()} "
+            f"(options['reset_mask']) shows another observation in {moved} too: expected reset to "
+            "leave environments outside the mask as they are"
+        )
 
 
 def _known(layer: VectorWrapper) -> bool:

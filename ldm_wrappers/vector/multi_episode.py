@@ -33,7 +33,7 @@ from ldm_wrappers.vector.infos import (
     merge_rows,
     to_object_array,
 )
-from ldm_wrappers.vector.masked_resets import check_masked_resets
+from ldm_wrappers.vector.masked_resets import check_masked_resets, refuse_moved_rows
 from ldm_wrappers.vector.task_rows import reset_rows
 from ldm_wrappers.wrapper_order import refuse_task_wrappers
 
@@ -229,21 +229,9 @@ class MultiEpisodeWrapper(VectorWrapper):
 
     def _check_mask(self, mask: BoolArray, shown: Any, before: Any) -> None:
         """Raise where a reset of some environments has moved others, the first time that it may."""
-        if self._masks_are_known or mask.all():
-            return
-        self._masks_are_known = True
-        known = before.dtype.kind == "f"  # others have no NaN
-        moved = [
-            int(row)
-            for row in np.flatnonzero(~mask)
-            if not np.array_equal(shown[row], before[row], equal_nan=known)
-        ]
-        if moved:
-            raise ValueError(
-                f"{env_name(self.env)}: a reset of environments {np.flatnonzero(mask).tolist()} "
-                f"(options['reset_mask']) shows another observation in {moved} too: expected reset "
-                "to leave environments outside the mask as they are"
-            )
+        if not (self._masks_are_known or mask.all()):
+            self._masks_are_known = True
+            refuse_moved_rows(env_name(self.env), mask, shown, before)
 
     def inner_time_limits(self) -> BoolArray:
         """Where the last step ended an episode by its time limit, but not the meta-episode."""
