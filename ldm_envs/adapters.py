@@ -175,6 +175,8 @@ class TaskMethodWrapper(TaskWrapper):
         shown = self._call(task)
         if shown is None:
             return observation, info
+        for layer in reversed(self._observation_wrappers()):
+            shown = layer.observation(shown)
         if not self.observation_space.contains(shown):
             raise ValueError(
                 f"set_task({task!r}) returned {shown!r}, expected None or an observation of "
@@ -183,19 +185,21 @@ class TaskMethodWrapper(TaskWrapper):
         return shown, info
 
     def _call(self, task: Any) -> Any:
-        if not isinstance(self._set_task, str):
-            return self._set_task(self.env, task)
-        passed: list[gym.ObservationWrapper[Any, Any, Any]] = []
+        if isinstance(self._set_task, str):
+            return self.env.get_wrapper_attr(self._set_task)(task)
+        return self._set_task(self.env, task)
+
+    def _observation_wrappers(self) -> list[gym.ObservationWrapper[Any, Any, Any]]:
+        """Those around what has the method, from the outside in; a function has seen to them."""
+        found: list[gym.ObservationWrapper[Any, Any, Any]] = []
         layer: Any = self.env
+        if not isinstance(self._set_task, str):
+            return found
         while isinstance(layer, gym.Wrapper) and self._set_task not in dir(layer):
             if isinstance(layer, gym.ObservationWrapper):
-                passed.append(layer)
+                found.append(layer)
             layer = layer.env
-        shown = self.env.get_wrapper_attr(self._set_task)(task)
-        if shown is not None and self._after_reset:
-            for outer in reversed(passed):
-                shown = outer.observation(shown)
-        return shown
+        return found
 
 
 class TaskAttributeWrapper(TaskWrapper):

@@ -155,8 +155,9 @@ class TaskVectorState(DrawsFromSplit, VectorEnv[Array, Array, Array]):
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle and copy as constructor arguments plus state: without threads and windows."""
         state = self.get_state() if self._ready else None
-        check_arguments_known(type(self), self._constructor_kwargs(), "_constructor_kwargs")
-        return rebuild, (type(self), self._constructor_kwargs(), self.spec, state)
+        kwargs = self._constructor_kwargs()
+        check_arguments_known(type(self), kwargs, "_constructor_kwargs")
+        return rebuild, (type(self), kwargs, self.spec, state)
 
     def _get_physics(self) -> dict[str, Any]:
         """The dynamics' part of `get_state`."""

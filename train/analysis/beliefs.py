@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from train.analysis.condense import evaluations, format_number
-from train.config.grouping import overrides
+from train.config.grouping import stands_for_preset
 from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
 
@@ -49,7 +49,7 @@ def belief_rows(name: str, folder: RunFolder) -> list[dict[str, Any]]:
 def _preference(run: tuple[str, RunFolder]) -> tuple[bool, int]:
     """Runs as their preset says come before those of an ablation, and low seeds first."""
     config = run[1].config
-    return not set(overrides(config)) <= {"p_drop", "total_timesteps"}, config.seed
+    return not stands_for_preset(config), config.seed
 
 
 def decoded_goal_rows(runs: list[tuple[str, RunFolder]]) -> list[dict[str, Any]]:

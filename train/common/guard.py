@@ -44,16 +44,16 @@ class FiniteCheckWrapper(VectorWrapper):
         options: dict[str, Any] | None = None,
     ) -> tuple[Any, dict[str, Any]]:
         """Reset, and check the observations."""
-        # read now: Gymnasium's batches take the mask out of the options that they are given
-        rows = slice(None) if options is None else options.get("reset_mask", slice(None))
+        # a copy: Gymnasium's batches take the mask out of what they are given
+        given = None if options is None else dict(options)
         try:
-            observations, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
+            observations, infos = self.env.reset(seed=seed, options=given)  # type: ignore[arg-type]
         except Exception as error:
             if _says_what_to_do(error):
                 raise
             raise WorkerError(_failure("reset", error, options)) from error
         check_rows("observation", observations)
-        self._lengths[rows] = 0
+        self._lengths[(options or {}).get("reset_mask", slice(None))] = 0
         return observations, infos
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:

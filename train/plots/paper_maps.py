@@ -26,12 +26,12 @@ def collect_mixtures(runs: list[tuple[str, RunFolder]]) -> list[dict[str, Any]]:
     Runs must be on the grid and differ from their preset in nothing but dropout and budget, so that
     all rows of a preset show one kind of mixture. A row per number.
     """
-    from train.config.grouping import overrides
+    from train.config.grouping import stands_for_preset
 
     chosen: dict[tuple[str, float], tuple[str, RunFolder]] = {}
     for name, folder in sorted(runs, key=lambda run: run[1].config.seed):
         config = folder.config
-        usual = set(overrides(config)) <= {"p_drop", "total_timesteps"}
+        usual = stands_for_preset(config)
         finished = all(folder.artifact(stem).exists() for stem in ("latent_dynamics", "policy"))
         if (config.env_id, config.method) == ("LDM-GridNavi-v0", "ldm") and usual and finished:
             chosen.setdefault((config.preset, config.p_drop), (name, folder))

@@ -133,11 +133,10 @@ class _Camera(VectorWrapper):
         self.fresh = True
 
     def reset(self, *, seed: Any = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
-        asked = dict(options or {})  # now: Gymnasium's batches take the mask out of their options
         result = self.env.reset(seed=seed, options=options)
-        if "reset_mask" not in asked:
+        if options is None or "reset_mask" not in options:
             self.frames = [self.filmed.render()]
-        elif asked.get("keep_task"):  # the last frame of an episode is the next one's start
+        elif options.get("keep_task"):  # the last frame of an episode is the next one's start
             self.frames[-1] = self.filmed.render()
         return result
 
