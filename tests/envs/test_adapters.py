@@ -358,3 +358,15 @@ def test_the_choice_of_tasks_shares_no_stream_with_imaginary_tasks() -> None:
     for child in np.random.SeedSequence(5).spawn(3):
         rng = np.random.default_rng(child)
         assert [float(rng.integers(1000)) for _ in range(5)] != tasks
+
+
+def test_a_zero_is_a_zero_whatever_its_sign() -> None:
+    """-0.0 == 0.0, whose bytes differ."""
+    table = TaskTable({"train": [0.0, 1.0, -0.0], "test": [2.0]})
+    assert table.distribution.components == ("task[0]",)  # not told apart by an index
+    for zero in (0.0, -0.0):
+        assert table.distribution["all"].contains([zero])
+        assert table.task(np.float32([zero])) == 0.0
+    env = TaskMethodWrapper(Strict(), {"train": [0.0, 1.0]}, "set_task")
+    assert env.reset(seed=0, options={"task": np.float32([-0.0])})[1]["task"] == 0.0
+    assert reward(env) == 0.0

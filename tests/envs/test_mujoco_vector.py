@@ -234,3 +234,21 @@ def test_forked_and_spawned_processes(tmp_path):
         env={**os.environ, "PYTHONPATH": os.getcwd()},
     )
     assert done.stdout.strip() == "fine", done.stderr
+
+
+@pytest.mark.parametrize("backend", ["serial", pytest.param("mjbatch", marks=needs_mjbatch)])
+def test_a_batch_goes_back_to_a_state_from_before_it_diverged(mujoco_id, backend):
+    """What MuJoCo has counted against a simulation is not held against the state."""
+    env, twin = (gym.make_vec(mujoco_id, num_envs=3, backend=backend) for _ in range(2))
+    env.reset(seed=0), twin.reset(seed=0)
+    actions = sample_actions(env, 6)
+    for one in actions[:3]:
+        env.step(one), twin.step(one)
+    good, bad = env.get_state(), env.get_state()
+    bad["physics"]["state"][1, 8] = np.nan
+    env.set_state(bad)
+    with pytest.raises(FloatingPointError, match="env 1"):
+        env.step(actions[3])
+    env.set_state(good)
+    for one in actions[3:]:
+        assert_same(env.step(one), twin.step(one))

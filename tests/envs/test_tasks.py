@@ -338,3 +338,13 @@ def test_registration_survives_a_reload():
         warnings.simplefilter("error")
         importlib.reload(ldm_envs)
     assert len(set(ldm_envs.ENV_IDS)) == len(ldm_envs.ENV_IDS) == 6
+
+
+def test_rounding_to_float32_does_not_fall_below_an_interval() -> None:
+    """float32(0.7) is smaller than 0.7."""
+    rng = np.random.default_rng(0)
+    for task_set in (
+        IntervalTaskSet([(0.7, 0.7 + 1e-7)]),
+        AnnulusTaskSet([(0.7, 0.7 + 1e-7)]),
+    ):
+        assert task_set.contains(task_set.sample(rng, 1000)).all()

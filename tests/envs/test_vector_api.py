@@ -282,3 +282,14 @@ def test_state_of_another_batch_is_refused(env_id):
     with pytest.raises(ValueError, match="2 environments, expected 3"):
         large.set_state(small.get_state())
     assert_same(before, large.get_state())
+
+
+def test_a_batch_that_continues_keeps_its_tasks_and_seeds(env_id):
+    """In a new process: the batch that takes over the state was never reset itself."""
+    env, other = (gym.make_vec(env_id, num_envs=3, autoreset_mode="Disabled") for _ in range(2))
+    infos = env.reset(seed=[5, 6, 7])[1]
+    other.set_state(env.get_state())
+    assert tuple(other.np_random_seed) == (5, 6, 7)
+    result = other.reset(options={"keep_task": True})
+    assert np.array_equal(result[1]["task"], infos["task"])
+    assert_same(result, env.reset(options={"keep_task": True}))

@@ -108,3 +108,29 @@ def flat(split: str = "train") -> gym.Env[Any, Any]:
     env = cells(split)
     space = gym.spaces.Box(0.0, 1.0, (2,), np.float32)
     return gym.wrappers.TransformObservation(env, lambda at: at / 3, space)
+
+
+class Uneven(Ends):
+    """Ends after as many steps as the task says.
+
+    Each step pays the number of the episode, counted from the one whose task was given. The longest
+    task is a success at every step, the others never are.
+    """
+
+    _tasks = FiniteTaskSet([[1.0], [1.25], [1.5], [1.75], [4.0]])
+    task_distribution = TaskDistribution({"train": _tasks, "all": _tasks}, ("steps",))
+    n_resets = 0
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        self.n_resets = 1 if options and "task" in options else self.n_resets + 1
+        return super().reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> Any:
+        self.t += 1
+        infos = {"task": self.task.copy(), "is_success": float(self.task[0]) == 4.0}
+        over = self.t == int(self.task[0])
+        return np.zeros(1, np.float32), float(self.n_resets), over, False, infos
+
+
+def uneven(split: str = "train") -> gym.Env[Any, Any]:
+    return gym.wrappers.TimeLimit(Uneven(split), HORIZON)

@@ -7,9 +7,11 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
+from tiny_runs import build
 
 import ldm_envs
 from ldm_envs.grid_navi import GRID_NAVI_EXTRAPOLATION_TASKS
+from ldm_wrappers.state_file import load_state, save_state
 from train.analysis.tables import group_runs
 from train.common.callbacks import MetaEpisodeStatistics
 from train.common.env_source import EnvSource
@@ -128,3 +130,17 @@ def test_runs_are_grouped_by_what_differs(tmp_path: Path) -> None:
     ]
     names = {key: len(group) for key, group in group_runs(folders).items()}
     assert names == {"ldm p_drop 0.7": 2, "ldm p_drop 0": 1, "rl2": 1}
+
+
+def test_returns_that_wait_for_their_row_are_saved(tmp_path: Path) -> None:
+    """Rows are written every log_interval iterations, checkpoints at other moments."""
+    sizes = {"n_workers": 4, "n_minibatches": 1, "device": "cpu"}
+    first, second = (build(resolve("LDM-GridNavi-v0", "rl2", **sizes)) for _ in range(2))
+    first.learn(480, lambda _: None)
+    first.statistics.returns = [[1.0, 2.0, 3.0, 4.0]]
+    save_state(tmp_path / "state", first.state_dict())
+    assert second.load_state_dict(load_state(tmp_path / "state"))
+    found = second.statistics.pop_means()
+    assert found["rollout/meta_episodes"] == 1.0 and found["rollout/return_episode_4"] == 4.0
+    for learner in (first, second):
+        learner.close()

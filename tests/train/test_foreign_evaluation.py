@@ -89,3 +89,10 @@ def test_pictures_show_the_runs_own_tasks(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(ZeroDivisionError):
         run.plot_run(RunFolder(tmp_path, learner.config), learner, results, None)
     assert shown[0].tolist() == [[2.0], [9.0]]
+
+
+def test_what_a_row_does_after_its_task_counts_for_nothing() -> None:
+    """Short tasks are over while the longest one is played, and others are drawn in their rows."""
+    found = evaluated("foreign_envs:uneven")["train"]
+    assert found.returns.tolist() == [[1.0, 2.0, 3.0]] * 4 + [[4.0, 8.0, 12.0]]
+    assert found.reached.tolist() == [[False] * 3] * 4 + [[True] * 3]

@@ -12,11 +12,11 @@ import pytest
 from ldm_wrappers.state_file import StateFileError
 from train import evaluate
 from train.analysis.ablations import ablations
-from train.analysis.aggregate import Run, group_curve, read_runs
+from train.analysis.aggregate import Run, at_common_steps, group_curve, read_runs
 from train.analysis.beliefs import decoded_goal_rows
 from train.analysis.collect import collect
 from train.analysis.condense import evaluations, task_table
-from train.analysis.tables import write_csv
+from train.analysis.tables import summary_rows, write_csv
 from train.common.evaluation import SplitResult, evaluation_rows
 from train.common.task_text import task_texts
 from train.config.presets import resolve
@@ -252,3 +252,26 @@ def test_a_missing_column_is_named(file: str, column: str, tmp_path: Path) -> No
     pd.read_csv(path, dtype=str, keep_default_na=False).drop(columns=column).to_csv(path)
     with pytest.raises(StateFileError, match=rf"{file}.csv has no column {column}, found"):
         read_runs(tmp_path)
+
+
+def test_evaluations_are_of_one_moment_within_half_of_the_usual_distance() -> None:
+    """Of the runs' distances the smallest one; a moment's step is the latest of its own."""
+
+    def steps(*curves: list[int]) -> list[list[int]]:
+        series = [pd.Series(0.0, curve) for curve in curves]
+        return [one.index.tolist() for one in at_common_steps(series)]
+
+    assert steps([100, 200, 300], [140, 240, 330]) == [[140, 240, 330], [140, 240, 330]]
+    assert steps([100, 200, 300], [160, 270]) == [[100, 200, 300], [200, 300]]
+    assert steps([100, 200, 300], [60, 1060]) == [[100, 200, 300], [100, 1060]]
+    assert steps([100, 200, 300], [170, 1170]) == [[100, 200, 300], [200, 1170]]
+    assert steps([100, 200, 300], [150, 1150]) == [[100, 200, 300], [150, 1150]]
+
+
+def test_the_spread_of_an_evaluation_is_that_of_its_tasks() -> None:
+    """Of all of them, not an estimate from a sample; for one task it is 0."""
+    returns = np.array([[1.0, 5.0], [3.0, 5.0], [8.0, 5.0]])
+    for rows, expected in ((returns, [26 / 3, 0.0]), (returns[:1], [0.0, 0.0])):
+        found = summary_rows([SplitResult("train", None, rows, None)])
+        assert [float(row["std_return"]) ** 2 for row in found] == pytest.approx(expected)
+        assert [row["tasks"] for row in found] == [len(rows)] * 2

@@ -14,6 +14,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
 from test_buffer import SPEC, numbered, stored
 from test_sb3_policy import batch, make
+from wrapper_stubs import ScriptedEnv
 
 import ldm_envs  # noqa: F401
 from ldm_wrappers import ExpectedReward, ImaginaryRewardWrapper, vector
@@ -249,3 +250,46 @@ def test_a_step_sees_what_a_sequence_sees(tmp_path: Any) -> None:
 def test_heads_need_a_shared_memory() -> None:
     with pytest.raises(ValueError, match="observation_to_heads=True needs shared_lstm=True"):
         make(WholeSequenceLstmPolicy, observation_to_heads=True)
+
+
+def scripted_workers(*lengths: int, **kwargs: Any) -> Any:
+    """Two workers and more, of two episodes each of at most 10 steps: a horizon of 20."""
+    makers = [lambda n=n: gym.wrappers.TimeLimit(ScriptedEnv((n,)), 10) for n in lengths]
+    mode = gym.vector.AutoresetMode.DISABLED
+    inner = gym.vector.SyncVectorEnv(makers, autoreset_mode=mode)
+    return vector.MultiEpisodeWrapper(inner, 2, stagger=True, **kwargs)
+
+
+def ends_of(env: Any, worker: int, steps: int) -> list[tuple[int, bool, bool, bool]]:
+    """Step, terminated, truncated and cut short of each meta-episode that ends."""
+    found = []
+    for step in range(1, steps + 1):
+        _, _, terminations, truncations, infos = env.step(np.zeros(env.num_envs, np.int64))
+        if terminations[worker] or truncations[worker]:
+            cut = bool(infos["final_info"]["cut_short"][worker])
+            found.append((step, bool(terminations[worker]), bool(truncations[worker]), cut))
+    return found
+
+
+def test_only_a_first_meta_episode_is_cut_short_and_only_where_it_goes_on() -> None:
+    """Worker 0 of two is due at step 10; scripted episodes are truncated and terminate in turn."""
+    env = scripted_workers(2, 10)
+    env.reset(seed=0)  # it has ended by itself before
+    assert ends_of(env, 0, 16) == [(step, True, False, False) for step in (4, 8, 12, 16)]
+    for horizon in (False, True):
+        env = scripted_workers(5, 10, finite_horizon=horizon)
+        env.reset(seed=0)  # it ends by itself at that very step
+        assert ends_of(env, 0, 20) == [(10, True, False, False), (20, True, False, False)]
+    env = scripted_workers(7, 10)
+    env.reset(seed=0)
+    assert ends_of(env, 0, 24) == [(10, False, True, True), (24, True, False, False)]
+
+
+def test_a_worker_that_is_reset_alone_is_not_cut_short() -> None:
+    env = scripted_workers(9, 10)
+    env.reset(seed=0)
+    env.step(np.zeros(2, np.int64))
+    env.reset(options={"reset_mask": np.array([True, False])})
+    assert ends_of(env, 0, 18) == [(18, False, True, False)]
+    env.reset()  # all at once are staggered again
+    assert ends_of(env, 0, 10) == [(10, False, True, True)]

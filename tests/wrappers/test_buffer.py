@@ -185,3 +185,14 @@ def test_a_new_recorder_takes_over_a_long_trajectory() -> None:
     second.load_state_dict(first.state_dict())
     everyone = np.ones(3, bool)
     np.testing.assert_equal(first.finish(everyone), second.finish(everyone))
+
+
+def test_a_larger_buffer_goes_on_behind_a_full_smaller_one_that_was_at_its_beginning() -> None:
+    """Its next slot was 0, which is free in an empty buffer only."""
+    small = TrajectoryBuffer(SPEC, capacity=3, max_length=4)
+    small.add(*numbered([1, 2, 3], [4] * 3))
+    large = TrajectoryBuffer(SPEC, capacity=5, max_length=4)
+    large.load_state_dict(small.state_dict())
+    large.add(*numbered([4], [4]))
+    assert stored(large) == [1, 2, 3, 4]
+    assert large.newest(2).rewards[0].int().tolist() == [3, 4]

@@ -154,3 +154,11 @@ def test_dropout_is_off_unless_asked_for_and_follows_its_generator() -> None:
     assert not torch.equal(one, three)
     assert not torch.equal(one, plain)
     assert not plain.requires_grad
+
+
+def test_heads_are_of_the_nearest_cell() -> None:
+    """What arithmetic leaves a little below a whole number is that number."""
+    config = LatentDynamicsConfig.grid(decoder_heads=9)
+    decoder = LatentDynamics(spaces.Box(0.0, 2.0, (2,)), spaces.Discrete(5), config).decoder
+    cells = torch.tensor([[0.0, 0.9999999], [1.9999998, 1.0000001], [2.4, -0.3]])
+    assert decoder.head_index(cells).tolist() == [1, 7, 6]

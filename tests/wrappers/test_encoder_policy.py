@@ -157,3 +157,13 @@ def test_observations_without_previous_action() -> None:
             EncoderPolicy(space, ACTIONS, lambda _: 1e-3)
     with pytest.raises(ValueError, match=r"do not end with previous action \(4 columns"):
         EncoderPolicy(BOX, discretized, lambda _: 1e-3)
+
+
+def test_the_optimizer_has_the_settings_it_was_given() -> None:
+    """It is made again for the GRU; stable-baselines3's own Adam has ε = 1e-5."""
+    assert policy().optimizer.defaults["eps"] == 1e-5
+    given = {"eps": 0.125, "weight_decay": 0.25}
+    made = policy(optimizer_kwargs=given)
+    assert {name: made.optimizer.defaults[name] for name in given} == given
+    own = {id(p) for group in made.optimizer.param_groups for p in group["params"]}
+    assert own == {id(p) for p in made.parameters()}

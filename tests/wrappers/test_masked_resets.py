@@ -19,6 +19,7 @@ from ldm_wrappers.vector import (
     MultiEpisodeWrapper,
     RL2ObservationWrapper,
 )
+from ldm_wrappers.vector.masked_resets import refuse_moved_rows
 from train.common.guard import FiniteCheckWrapper
 
 
@@ -115,3 +116,14 @@ def test_the_ways_out_work() -> None:
     for one in inner.envs:
         assert isinstance(one, gym.Wrapper)
         assert len(set(one.get_wrapper_attr("length_queue"))) == 1
+
+
+def test_what_is_unknown_before_and_after_has_not_moved() -> None:
+    """NaN differs from itself."""
+    before = np.array([[np.nan, 1.0], [2.0, 3.0], [4.0, 5.0]])
+    shown, mask = before.copy(), np.array([False, True, False])
+    shown[1] = 9.0
+    refuse_moved_rows("Nan-v0", mask, shown, before)
+    shown[2] = np.nan
+    with pytest.raises(ValueError, match=r"shows another observation in \[2\] too"):
+        refuse_moved_rows("Nan-v0", mask, shown, before)

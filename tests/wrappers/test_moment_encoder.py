@@ -356,3 +356,68 @@ def test_long_gradients_are_shortened() -> None:
 def test_bad_settings_are_named(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=name):
         LatentDynamicsConfig(**{name: value})
+
+
+def test_a_training_drops_the_decoders_inputs() -> None:
+    """As many random numbers are drawn, and the loss is that of the bound with dropout."""
+    model = make(p_drop=0.6)
+    trainer = trained(model, 0)
+    losses = {}
+    for dropout in (True, False):
+        twin = trained(copy.deepcopy(model), 0)
+        terms = twin.evaluate(twin.buffer.sample(B), dropout=dropout)
+        losses[dropout] = -float(terms.elbo.mean().detach()) / (T + 1)
+    found = trainer.update(1)["loss"]
+    assert found == pytest.approx(losses[True], rel=1e-5)
+    assert found != pytest.approx(losses[False], rel=1e-2)
+
+
+@pytest.mark.parametrize("weights_first", [True, False])
+def test_a_resumed_training_goes_on_from_the_single_weights(weights_first: bool) -> None:
+    """In a new model, which begins with other weights than the saved average."""
+    model, fresh = make(), make()
+    trainer = trained(model, 4, averaging=0.9)
+    with torch.no_grad():
+        for parameter in fresh.parameters():
+            parameter.add_(0.1)
+    resumed = trained(fresh, 0, averaging=0.9)
+    saved = copy.deepcopy((model.state_dict(), trainer.state_dict(), trainer.buffer.state_dict()))
+    if weights_first:
+        fresh.load_state_dict(saved[0])
+    resumed.load_state_dict(saved[1])
+    resumed.buffer.load_state_dict(saved[2])
+    if not weights_first:
+        fresh.load_state_dict(saved[0])
+    for _ in range(2):
+        assert resumed.update(2) == trainer.update(2)
+        assert torch.equal(weights(fresh), weights(model))
+
+
+def test_scales_of_observations_know_no_padding_and_no_division_by_zero() -> None:
+    scale, batch = ObservationScale(3, True), trajectories()
+    constant = torch.tensor([1.0, 0.0, 0.0])
+    values = batch.next_observations * (1.0 - constant) + 0.25 * constant  # column 0 never varies
+    inside = (torch.arange(T).unsqueeze(-1) < batch.lengths).unsqueeze(-1)
+    scale.observe(torch.where(inside, values, 77.0), batch.lengths)
+    every = torch.cat([values[:n, i] for i, n in enumerate(LENGTHS)]).double()
+    torch.testing.assert_close(scale.mean.double(), every.mean(0))
+    torch.testing.assert_close(scale.square.double(), every.square().mean(0))
+    shown = scale.normalize(every.float())
+    torch.testing.assert_close(shown[:, 0], torch.zeros(len(every)), atol=1e-2, rtol=0.0)
+    rows = torch.tensor([[0.25, 0.0, 0.0], [0.5, 1e9, -1e9]])
+    assert scale.normalize(rows).abs().max() == 5.0
+    many = ObservationScale(1, True)  # the square of a mean is rounded: the difference is below 0
+    many.observe(torch.full((7, 3, 1), 0.1), torch.full((3,), 7))
+    many.mean += 1e-7
+    assert torch.isfinite(many.normalize(torch.tensor([[0.1]]))).all()
+
+
+def test_large_regressors_leave_the_posterior_finite() -> None:
+    """Where float32 loses the prior's unit matrix beside the products of equal regressors."""
+    model = make()
+    with torch.no_grad():
+        encoder_of(model).linear.weight.mul_(3e4)
+    one = trajectories()
+    same = TrajectoryBatch(*(x[:1, :1].expand(T, B, *x.shape[2:]) for x in one[:4]), one.lengths)
+    posterior = encode(model, same)
+    assert torch.isfinite(posterior.mean).all() and torch.isfinite(posterior.logvar).all()

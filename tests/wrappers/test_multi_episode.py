@@ -262,3 +262,45 @@ def test_state_goes_on_alike() -> None:
         np.testing.assert_equal(other.get_state(), state)
         env.step(action)  # a state is a copy
         np.testing.assert_equal(other.get_state(), state)
+
+
+def test_an_inner_end_that_is_a_time_limit_too_is_no_time_limit() -> None:
+    """Advantages flow back across it: what comes after is another episode, not a cut one."""
+
+    class Both(ScriptedEnv):
+        def step(self, action: Any) -> Any:
+            observation, reward, terminated, truncated, info = super().step(action)
+            return observation, reward, terminated or truncated, truncated, info
+
+    env = vector.MultiEpisodeWrapper(
+        SyncVectorEnv(
+            [lambda: Both((2,)), lambda: ScriptedEnv((2,))], autoreset_mode=AutoresetMode.DISABLED
+        ),
+        2,
+    )
+    env.reset(seed=0)
+    env.step([1, 1])
+    env.step([1, 1])
+    assert env.inner_time_limits().tolist() == [False, True]
+
+
+def test_of_ended_tasks_infos_are_those_of_gymnasiums_same_step() -> None:
+    """Nothing of the old task is left beside the masks that say so."""
+
+    class Told(ScriptedEnv):
+        def step(self, action: Any) -> Any:
+            *result, info = super().step(action)
+            return *result, {**info, "words": f"step {self.t}"}
+
+    def batch(mode: AutoresetMode) -> SyncVectorEnv:
+        return SyncVectorEnv([lambda: Told((2,)), lambda: Told((3,))], autoreset_mode=mode)
+
+    stock = batch(AutoresetMode.SAME_STEP)
+    env = vector.MultiEpisodeWrapper(batch(AutoresetMode.DISABLED), 1)
+    env.reset(seed=0)
+    stock.reset(seed=0)
+    for _ in range(7):
+        infos, expected = env.step([1, 1])[4], stock.step([1, 1])[4]
+        for key in ("t", "_t", "words", "_words"):
+            absent = np.full(2, None if infos[key].dtype == object else 0)
+            assert infos[key].tolist() == expected.get(key, absent).tolist(), key

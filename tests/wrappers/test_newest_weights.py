@@ -16,6 +16,7 @@ from ldm_wrappers import BeliefObservationWrapper, LatentDynamics, MultiEpisodeW
 from ldm_wrappers import vector as batched
 from ldm_wrappers.latent_dynamics import LatentDynamicsTrainer, TrajectoryBuffer
 from ldm_wrappers.sb3 import LatentDynamicsCallback, VectorEnvAdapter
+from ldm_wrappers.sb3.callbacks import show_newest_beliefs
 
 N, H = 2, 6
 
@@ -137,3 +138,63 @@ def test_the_first_observation_of_a_rollout_has_the_newest_belief(normalized: bo
     assert len(firsts) == 3
     for shown, expected in firsts:
         np.testing.assert_allclose(shown, expected, atol=1e-6)
+
+
+def test_after_a_reset_in_the_middle_of_a_task_beliefs_follow_the_weights_again() -> None:
+    """The steps of a task that was given up are none of the one that runs."""
+    torch.manual_seed(0)
+    env = vector_env(2)
+    model = LatentDynamics(env.single_observation_space, env.single_action_space, seed=0)
+    wrapped = batched.BeliefObservationWrapper(env, model)
+    fresh = batched.BeliefObservationWrapper(vector_env(2), model)
+    taken = actions(8, 2)
+    wrapped.reset(seed=1)
+    for action in taken[:3]:
+        wrapped.step(action)
+    wrapped.reset(seed=2)
+    for action in taken[3:6]:
+        wrapped.step(action)
+    change(model)
+    fresh.reset(seed=2)
+    for action in taken[3:7]:
+        expected = fresh.step(action)[0]
+    np.testing.assert_allclose(wrapped.step(taken[6])[0], expected, atol=2e-6)
+
+
+def test_beliefs_about_finished_tasks_outlast_resets_and_are_saved() -> None:
+    env = vector_env(2)
+    model = LatentDynamics(env.single_observation_space, env.single_action_space, seed=0)
+    trackers = [batched.BeliefObservationWrapper(vector_env(2), model).tracker for _ in range(2)]
+    rng = np.random.default_rng(0)
+
+    def step(tracker: Any) -> None:
+        states, following = rng.normal(size=(2, 2, 3)).astype(np.float32)
+        tracker.update(states, rng.normal(size=(2, 1)).astype(np.float32), np.ones(2), following)
+
+    first, second = trackers
+    step(first)
+    final = first.posterior().mean[0].clone()
+    first.end(np.array([True, False]))  # worker 1 has finished nothing yet
+    step(first)
+    expected = torch.stack([final, first.posterior().mean[1]])
+    assert not torch.allclose(final, first.posterior().mean[0], atol=1e-4)
+    torch.testing.assert_close(first.final_means(), expected)
+    second.load_state_dict(first.state_dict())
+    torch.testing.assert_close(second.final_means(), expected)
+    first.reset()
+    torch.testing.assert_close(first.final_means()[0], final)
+    torch.testing.assert_close(first.final_means()[1], first.posterior().mean[1])
+
+
+def test_the_newest_belief_is_normalised_from_the_inside_outwards() -> None:
+    env = vector_env(2)
+    model = LatentDynamics(env.single_observation_space, env.single_action_space, seed=0)
+    inner = VecNormalize(VectorEnvAdapter(batched.BeliefObservationWrapper(env, model)))
+    outer = VecNormalize(inner)
+    agent = PPO("MlpPolicy", outer, n_steps=N * H + 5, batch_size=17, n_epochs=1, seed=0)
+    agent.learn(2 * (N * H + 5))  # ends inside a task
+    expected = np.array(agent._last_obs)
+    inner.training = outer.training = False
+    agent._last_obs = None
+    show_newest_beliefs(agent)
+    np.testing.assert_allclose(agent._last_obs, expected, atol=1e-5)

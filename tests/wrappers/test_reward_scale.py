@@ -103,3 +103,30 @@ def test_scales_that_are_none_are_refused(scale: Any) -> None:
 def test_the_bernoulli_likelihood_has_a_unit_of_its_own() -> None:
     with pytest.raises(ValueError, match="likelihood='gaussian'"):
         LatentDynamicsConfig.grid(reward_scale="running")
+
+
+def test_the_scale_is_taken_before_each_training_of_what_is_stored_then() -> None:
+    """Not of the first one only, nor of ends that older, longer trajectories have left."""
+    one = model("running")
+    buffer = TrajectoryBuffer(one.spec, capacity=2, max_length=6)
+    trainer = LatentDynamicsTrainer(one, buffer, batch_trajectories=2)
+
+    def store(*rewards: list[float]) -> None:
+        for own in rewards:
+            zeros = np.zeros((1, len(own), 2), np.float32)
+            data = {name: zeros for name in ("observations", "actions", "next_observations")}
+            buffer.add({**data, "rewards": np.float32([own])}, np.array([len(own)]))
+        trainer.update(1)
+
+    store([900.0] * 6, [-900.0, 500.0, 900.0, 900.0, 900.0, 900.0])
+    assert float(one.reward_scale.mean) == pytest.approx(8600 / 12)
+    store([1.0, 2.0], [3.0, 6.0])  # in the slots of the longer ones
+    assert float(one.reward_scale.mean) == pytest.approx(3.0)
+    assert float(one.reward_scale.std) == pytest.approx(np.std([1.0, 2.0, 3.0, 6.0]))
+
+
+def test_what_rounding_leaves_of_a_constant_reward_is_no_scale() -> None:
+    scale = model("running").reward_scale
+    for mean, std, expected in ((1e6, 0.06, 1.0), (1e6, 60.0, 60.0), (0.0, 1e-3, 1e-3)):
+        scale.fit(mean, std)
+        assert float(scale.std) == pytest.approx(expected)

@@ -145,3 +145,19 @@ def test_a_model_that_nothing_has_trained_is_told_at_the_end() -> None:
     finally:
         venv.close()
     assert trainer.n_updates == 0
+
+
+def test_an_older_publisher_that_closes_lets_nobody_else_in() -> None:
+    """Only the newest one of a row hands it back."""
+    model = small_model(ScriptedEnv())
+    pool = BeliefPool(1, model.config.latent_dim)
+    oldest, older, newest = (
+        BeliefPublisherWrapper(MultiEpisodeWrapper(ScriptedEnv((9,)), 2), model, pool, 0)
+        for _ in range(3)
+    )
+    older.reset(seed=0)
+    newest.reset(seed=0)
+    oldest.close()
+    with pytest.raises(ValueError, match="two environments publish to row 0 of the belief pool"):
+        older.step(0)
+    newest.step(0)

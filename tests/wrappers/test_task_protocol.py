@@ -71,11 +71,12 @@ def test_each_environment_gets_its_row(kind: Any, wrap: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [SyncVectorEnv, AsyncVectorEnv])
-def test_keep_task_may_differ_between_environments(kind: Any) -> None:
+@pytest.mark.parametrize("kept", [[True, False, True], [False, True, True]])
+def test_keep_task_may_differ_between_environments(kind: Any, kept: list[bool]) -> None:
     env = vector.TaskRowsWrapper(paid(kind, 3))
     _, infos = env.reset(seed=0)
     before = infos["task"].copy()
-    keep = np.array([True, False, True])
+    keep = np.array(kept)
     _, infos = env.reset(options={"keep_task": keep})
     np.testing.assert_array_equal((infos["task"] == before)[:, 0], keep)
     env.close()

@@ -16,6 +16,7 @@ from train.meta_gradient.actor import AdaptingActor
 from train.meta_gradient.baseline import advantages
 from train.meta_gradient.objectives import Objective
 from train.meta_gradient.policy import MetaPolicy, Parameters
+from train.meta_gradient.recorder import EpisodeRecorder
 
 ROWS, N = 3, 4
 TASKS = np.array([[-0.5], [0.1], [0.9]], np.float32)
@@ -131,3 +132,24 @@ def test_a_further_meta_episode_begins_with_theta_again() -> None:
         if ends == 3:
             break
     assert len(adapted) == 2 and not torch.equal(*adapted)
+
+
+def test_nothing_is_left_of_a_row_that_was_begun_again() -> None:
+    """Its former episodes were longer; another row's stay."""
+    recorder = EpisodeRecorder(2, 2, 4)
+    everyone = np.ones(2, bool)
+
+    def record(rewards: list[float], row_0_ends: bool = False) -> None:
+        ended = np.array([row_0_ends, False])
+        recorder.add(np.zeros((2, 1)), np.zeros((2, 1)), np.array(rewards), ended)
+
+    for step in range(3):
+        record([10.0 + step, 1.0 + step])
+    recorder.forget(np.array([True, False]))
+    record([5.0, 4.0], row_0_ends=True)
+    record([6.0, 5.0])
+    found = recorder.episodes(everyone)
+    rewards = [[[5, 0, 0, 0, 0], [6, 0, 0, 0, 0]], [[1, 2, 3, 4, 5], [0] * 5]]
+    np.testing.assert_array_equal(found.rewards, rewards)
+    np.testing.assert_array_equal(found.mask, np.array(rewards) > 0)
+    np.testing.assert_array_equal(found.returns, [[5, 6], [15, 0]])

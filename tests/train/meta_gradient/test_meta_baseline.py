@@ -113,3 +113,10 @@ def test_with_lambda_advantages_mix_those_of_all_numbers_of_steps() -> None:
     for task in range(3):
         own = mixed[task][MASK[task]]
         assert found[task][MASK[task]] == pytest.approx((own - own.mean()) / own.std(), abs=1e-6)
+
+
+def test_features_are_those_of_the_paper() -> None:
+    """Duan et al.: observations cut off at 10, their squares, and powers of time / 100."""
+    found = features(np.array([[[25.0, -3.0], [-1e9, 2.0]]], np.float32))
+    expected = [[10, -3, 100, 9, 0, 0, 0, 1], [-10, 2, 100, 4, 0.01, 1e-4, 1e-6, 1]]
+    np.testing.assert_allclose(found[0], expected, rtol=1e-12)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ from gymnasium import spaces
 from stable_baselines3.common.logger import Logger
 from test_meta_objectives import F64, case, flat
 
+from ldm_wrappers.state_file import load_state, save_state
 from train.config.presets import resolve
+from train.meta_gradient import gradient as gradient_module
 from train.meta_gradient import learner as learner_module
 from train.meta_gradient.baseline import advantages
 from train.meta_gradient.distributions import Gaussian
@@ -256,3 +259,66 @@ def test_an_inner_step_that_is_not_finite_stops_the_run() -> None:
     with pytest.raises(FloatingPointError, match="adapted policy"):
         made.iterate()
     made.close()
+
+
+def test_returns_that_wait_for_their_row_are_saved(tmp_path: Path) -> None:
+    first, second, seen = learner(), learner(seed=1), Logger(None, [])
+    first._returns = [[1.0, 3.0]]
+    save_state(tmp_path / "state", first.state_dict())
+    second.load_state_dict(load_state(tmp_path / "state"))
+    second._returns.append([3.0, 7.0])
+    second.set_logger(seen)
+    second.log_statistics()
+    assert seen.name_to_value["rollout/return_before"] == 2.0
+    assert seen.name_to_value["rollout/return_after"] == 5.0
+    first.close()
+    second.close()
+
+
+def test_every_task_is_compared_with_its_own_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those of later chunks, the last of which is smaller."""
+    given = case(BOX, tasks=5)
+    policy, batch, own = given["policy"], given["after"], {}
+    for name, value in given["parameters"].items():
+        steps = 0.1 * torch.arange(5, dtype=F64).reshape(5, *[1] * value.dim())
+        own[name] = value + steps * torch.ones_like(value)
+    expected = []
+    for task in range(5):
+        shown = batch.observations[task]
+        pair = []
+        for parameters in (given["parameters"], {n: v[task] for n, v in own.items()}):
+            made = policy.distribution(parameters, shown)
+            pair.append(torch.distributions.Normal(made.mean, made.log_std.exp()))
+        kl = torch.distributions.kl_divergence(*pair).sum(-1)
+        expected.append(float((batch.weights[task] * kl).sum()))
+    assert min(np.abs(np.diff(expected))) > 1e-6
+    monkeypatch.setattr(gradient_module, "chunk_size", lambda batch: 2)
+    found = mean_kl(policy, given["parameters"], own, batch)
+    assert found == pytest.approx(np.mean(expected), rel=1e-10)
+
+
+def test_the_clipped_share_counts_both_ends_of_the_range() -> None:
+    given = one_task(case(BOX, steps=4))
+    after: TaskBatch = given["after"]
+    log_probs = given["policy"].distribution(given["parameters"], after.observations[0])
+    ratios = torch.tensor([[1.5, 0.5, 1.2, 0.1]], dtype=F64)
+    log_probs = log_probs.log_prob(after.actions[0]) - ratios.log()
+    quarters = torch.full((1, 4), 0.25, dtype=F64)
+    batch = dataclasses.replace(after, log_probs=log_probs, weights=quarters)
+    clipped = {**given, "after": batch, "objective": Objective("ratio", 0.0, 0.3)}
+    values = meta_gradient(**clipped)[1]
+    assert values["clip_fraction"] == pytest.approx(0.75)
+
+
+def test_environments_that_draw_from_global_generators_repeat_too() -> None:
+    """What these were before an iteration changes nothing; the next one has other numbers."""
+    found = []
+    for before in (1, 2):
+        made = learner()
+        np.random.seed(before)
+        for _ in range(2):
+            made.iterate()
+            found.append((np.random.random(), float(torch.rand(()))))
+        made.close()
+    assert found[:2] == found[2:]
+    assert found[0] != found[1]

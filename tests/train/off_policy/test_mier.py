@@ -336,3 +336,41 @@ def test_the_toy_context_has_a_sign_and_relabelling_helps_on_the_held_out_goal()
     print(returns)
     assert returns[0]["train"][:, -1].mean() > -4
     assert returns[600]["eval"][:, -1].mean() > returns[0]["eval"][:, -1].mean()
+
+
+def test_relabelling_for_two_rows_draws_random_numbers_of_its_own() -> None:
+    learner = tiny(relabel_updates=1)
+    episodes = learner.replay.episodes(0)[:1]
+    weights = [
+        torch.cat([p.detach().flatten() for p in learner.relabel(episodes, row)[0].parameters()])
+        for row in (1, 1, 2)
+    ]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_relabelling_begins_with_optimizers_that_have_seen_nothing() -> None:
+    """Adam's first step is the rate long in every weight, whatever the gradient."""
+    learner = tiny(relabel_updates=1)
+    for _ in range(3):
+        learner.update()
+    policy, _ = learner.relabel(learner.replay.episodes(0)[:1])
+    pairs = zip(policy.parameters(), learner.sac.policy.parameters(), strict=True)
+    moved = torch.cat([(new - old).abs().flatten() for new, old in pairs]).detach()
+    rate = learner.config.learning_rate
+    assert float(moved.max()) < 1.01 * rate
+    assert float(moved[moved > 0.01 * rate].median()) > 0.99 * rate
+
+
+def test_the_policy_of_a_task_ends_with_it() -> None:
+    """Plots may go on: the next task's first episodes are the trained policy's again."""
+    learner = tiny(relabel_updates=1, adapt_from=0.0)
+    actor = learner.actor()
+    actor.begin(2)
+    actor.episodes = [learner.replay.episodes(task)[:1] for task in range(2)]
+    for row in range(2):
+        actor.begin_episode(row, learner.config.n_episodes - 1)
+    assert None not in actor.policies
+    actor.begin_episode(0, 0)
+    assert actor.policies[0] is None and actor.policies[1] is not None
+    np.testing.assert_array_equal(actor.contexts[0], learner.initial_context.detach())

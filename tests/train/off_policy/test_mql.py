@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from line_env import HORIZON
 from scipy import optimize
 from toy_runs import settings
 
+from ldm_wrappers.state_file import load_state, save_state
 from train.common.evaluation import Evaluator
 from train.mql import build
 from train.off_policy import mql_acting
@@ -195,9 +197,13 @@ def test_a_truncated_state_bootstraps_and_a_terminal_one_does_not() -> None:
         assert float(values.mean().detach()) == pytest.approx(expected, abs=0.25)
 
 
-def test_the_targets_noise_is_cut_off_at_one_half() -> None:
+@pytest.mark.parametrize("bias", [0.0, 2.0])
+def test_the_targets_noise_is_cut_off_at_one_half(bias: float) -> None:
+    """And so is what it adds up to, at the bounds of actions, which tanh(2) is near to."""
     learner = tiny(target_noise=2.0)
     td3, batch, steps = learner.td3, some_batch(learner), some_batch(learner).steps
+    with torch.no_grad():
+        td3.target_actor.net[-1].bias.add_(bias)
     noise = (2 * torch.randn(32, 1, generator=torch.Generator().manual_seed(0))).clip(-0.5, 0.5)
     with torch.no_grad():
         found = td3.critic_loss(batch, torch.Generator().manual_seed(0))
@@ -449,3 +455,48 @@ def test_the_toy_adaptation_helps_on_the_held_out_goal() -> None:
         with_it, without = (returns[share][split][:, -1].mean() for share in (0.0, 1.0))
         assert with_it > without - 0.3
     assert returns[0.0]["eval"][:, -1].mean() > returns[1.0]["eval"][:, -1].mean()
+
+
+def test_exploring_actions_stay_in_their_box_and_so_does_what_is_stored() -> None:
+    learner = tiny(exploration_noise=3.0)
+    behaviour = mql_acting.MqlExploration(learner, False)
+    n = learner.config.n_workers
+    actions = np.concatenate([behaviour.act(np.zeros((n, 1), np.float32)) for _ in range(20)])
+    assert np.abs(actions).max() == 1.0
+    learner.visit(learner._next_tasks(False), False)
+    stored = np.concatenate([e.actions for task in range(2) for e in learner.replay.episodes(task)])
+    assert np.abs(stored).max() == 1.0
+
+
+def test_adaptations_of_two_rows_draw_random_numbers_of_their_own() -> None:
+    learner = tiny(replay_updates=2)
+    episodes = learner.replay.episodes(0)[:1]
+    weights = [
+        torch.cat([p.detach().flatten() for p in learner.adapt(episodes, row).actor.parameters()])
+        for row in (1, 1, 2)
+    ]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_the_networks_of_a_task_end_with_it() -> None:
+    learner = tiny(adapt_from=0.0)
+    actor = learner.actor()
+    actor.begin(2)
+    actor.episodes = [learner.replay.episodes(task)[:1] for task in range(2)]
+    for row in range(2):
+        actor.begin_episode(row, learner.config.n_episodes - 1)
+    assert None not in actor.adapted
+    actor.begin_episode(0, 0)
+    assert actor.adapted[0] is None and actor.adapted[1] is not None
+
+
+def test_a_part_of_a_gradient_step_that_is_owed_is_saved(tmp_path: Path) -> None:
+    first = build(settings("mql", updates_per_step=0.0475))
+    first.learn(440, lambda _: None)  # a visit of 40 steps, worth 1.9 gradient steps
+    second = build(settings("mql", updates_per_step=0.0475))
+    save_state(tmp_path / "state", first.state_dict())
+    second.load_state_dict(load_state(tmp_path / "state"))
+    for learner in (first, second):
+        learner.learn(520, lambda _: None)
+        assert (learner.num_timesteps, learner.n_updates) == (520, 5)

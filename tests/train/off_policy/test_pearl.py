@@ -240,3 +240,19 @@ def test_the_toy_third_episode_knows_the_goal() -> None:
     sign = np.sign(np.array(means))  # (draws, goals, latent_dim)
     opposite, steady = sign[:, 0] == -sign[:, 1], (sign == sign[0]).all(axis=1)
     assert (opposite & steady).all(axis=0).any(), means
+
+
+def test_the_context_has_room_for_all_rows_of_a_task() -> None:
+    """More workers than train tasks: two rows of each, with two prior episodes."""
+    learner = tiny(initial_episodes=1, prior_episodes=2, n_workers=4)
+    learner.visit(learner._next_tasks(False), False)
+    assert [len(learner.context.episodes(task)) for task in range(2)] == [4, 4]
+
+
+def test_visits_share_the_workers_out_among_the_train_tasks() -> None:
+    learner = tiny(n_workers=3)
+    for learner.iteration, expected in enumerate([[0, 1, 0], [1, 0, 1]]):
+        assert learner._next_tasks(True).tolist() == expected
+    drawn = np.array([learner._next_tasks(False) for _ in range(40)])
+    assert (np.sort(drawn[:, :2], axis=1) == [0, 1]).all()  # each once before any twice
+    assert 0 < drawn[:, 0].sum() < 40 and 0 < drawn[:, 2].sum() < 40

@@ -133,3 +133,55 @@ def test_the_entropy_coefficient_moves_towards_its_target() -> None:
         sac = TwinSAC(1, 1, (8,), target_entropy=target, **ARGUMENTS)
         sac.update(batch, batch.observations, batch.next_observations, g)
         assert sign * sac.log_ent_coef.item() > 0
+
+
+def test_the_regularisation_shrinks_means_and_log_deviations_alike() -> None:
+    """Its gradient is that of weight · (mean of μ² + mean of (log σ)²), and adds to the loss's."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(32, 3, generator=generator)
+    gradients = {}
+    for weight in (0.0, 0.5):
+        torch.manual_seed(0)
+        sac = ValueSAC(3, 2, (8,), ent_coef=0.1, regularization=weight, **ARGUMENTS)
+        with torch.no_grad():
+            mean, log_std = sac.policy(inputs)
+        start = {name: p.detach().clone() for name, p in sac.policy.named_parameters()}
+        sac.update_policy(inputs, torch.Generator().manual_seed(1))
+        gradients[weight] = {name: p.grad for name, p in sac.policy.named_parameters()}
+    assert float(mean.std()) > 1e-3 and float(log_std.std()) > 1e-3
+    weights = {name: p.requires_grad_() for name, p in start.items()}
+    hidden = torch.relu(inputs @ weights["net.0.weight"].T + weights["net.0.bias"])
+    columns = hidden @ weights["net.2.weight"].T + weights["net.2.bias"]
+    size = (columns[:, :2] ** 2).mean() + (columns[:, 2:] ** 2).mean()
+    (0.5 * size).backward()
+    for name, parameter in weights.items():
+        added = gradients[0.5][name] - gradients[0.0][name]
+        torch.testing.assert_close(added, parameter.grad, rtol=1e-3, atol=1e-6)
+
+
+def test_both_forms_learn_rewards_of_the_chosen_scale() -> None:
+    """Where nothing is bootstrapped and the critics say 0, errors are the scaled rewards."""
+    g = torch.Generator().manual_seed(0)
+    batch = transitions(64, g, 1.0)
+    twin = TwinSAC(1, 1, (4,), target_entropy=-1.0, reward_scale=3.0, **ARGUMENTS)
+    for parameter in twin.critics.parameters():
+        nn.init.zeros_(parameter)
+    loss = twin.critic_loss(batch, batch.observations, batch.next_observations, g)
+    torch.testing.assert_close(loss, (3.0 * batch.rewards).square().mean())
+
+
+def test_targets_move_by_the_rate_and_after_the_step() -> None:
+    g = torch.Generator().manual_seed(0)
+    batch = transitions(16, g, 0.0)
+    value = ValueSAC(1, 1, (8,), ent_coef=0.1, **ARGUMENTS)
+    twin = TwinSAC(1, 1, (8,), target_entropy=-1.0, **ARGUMENTS)
+    before = [[p.clone() for p in one.parameters()] for one in (value.value, twin.critics)]
+    value.update_policy(batch.observations, g)
+    twin.update(batch, batch.observations, batch.next_observations, g)
+    pairs = (value.value, value.target_value), (twin.critics, twin.target_critics)
+    for (network, target), start in zip(pairs, before, strict=True):
+        moved = 0.0
+        for own, slow, old in zip(network.parameters(), target.parameters(), start, strict=True):
+            torch.testing.assert_close(slow, 0.95 * old + 0.05 * own.detach())
+            moved = max(moved, float((own - old).abs().max().detach()))
+        assert moved > 1e-3
