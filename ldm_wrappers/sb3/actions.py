@@ -28,7 +28,7 @@ def policy_action_space(space: spaces.Space[Any]) -> spaces.Space[Any]:
         return space if not np.any(space.start) else spaces.MultiDiscrete(space.nvec)
     if not isinstance(space, spaces.Box):
         return space
-    if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
+    if not space.is_bounded():  # also False for integers up to the limits of their type
         raise ValueError(
             f"stable-baselines3 clips actions to finite bounds, got {space}; put "
             "gymnasium.wrappers.TransformAction around each environment, with a bounded "

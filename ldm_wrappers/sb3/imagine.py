@@ -28,7 +28,7 @@ def imagine(
     *,
     n_episodes: int = 2,
     n_mixture: int = 2,
-    num_envs: int = 8,
+    num_envs: int | None = None,
     max_episode_steps: int | None = None,
     config: LatentDynamicsConfig | None = None,
     mixture: MixtureScheme | None = None,
@@ -64,9 +64,10 @@ def imagine(
             makes one environment, of which ``num_envs`` are then stepped one after the other.
         n_episodes: Episodes N of one task in a meta-episode.
         n_mixture: Mixture workers among the environments.
-        num_envs: Number of environments, where ``env`` is an id or a function.
+        num_envs: Number of environments, where ``env`` is an id or a function; 8 if ``None``.
         max_episode_steps: Most steps H of an episode; ``None`` asks the environment. Environments
-            made here are cut there; a vector environment must end its episodes by itself.
+            made here are cut there; a vector environment must end its episodes by itself. For an
+            id it replaces the registered limit.
         config: Sizes and choices of the model; the default sizes with ``reward_scale="running"``
             if ``None``.
         mixture: Mixture scheme, Eq. 1 with β = 1 if ``None``.
@@ -121,8 +122,13 @@ def imagine(
     return vec_env, LatentDynamicsCallback(vae_trainer, n_updates=n_updates)
 
 
-def _vector_env(env: Any, num_envs: int, limit: int | None) -> VectorEnv[Any, Any, Any]:
+def _vector_env(env: Any, num_envs: int | None, limit: int | None) -> VectorEnv[Any, Any, Any]:
     if isinstance(env, VectorEnv):
+        if num_envs not in (None, env.num_envs):
+            raise ValueError(
+                f"num_envs = {num_envs} has no effect beside a vector environment of "
+                f"{env.num_envs}; leave it out, or hand over an id or a function"
+            )
         return env
     if isinstance(env, gym.Env) or not (isinstance(env, str) or callable(env)):
         raise TypeError(
@@ -131,10 +137,19 @@ def _vector_env(env: Any, num_envs: int, limit: int | None) -> VectorEnv[Any, An
         )
 
     def make() -> gym.Env[Any, Any]:
-        made: gym.Env[Any, Any] = gym.make(env) if isinstance(env, str) else env()
+        if isinstance(env, str):
+            return gym.make(env, max_episode_steps=limit)
+        made: gym.Env[Any, Any] = env()
+        own = step_limit(made)
+        if limit is not None and own is not None and own < limit:
+            raise ValueError(
+                f"max_episode_steps = {limit} has no effect where episodes end after {own} steps; "
+                f"expected at most {own}"
+            )
         return made if limit is None else gym.wrappers.TimeLimit(made, limit)
 
-    return SyncVectorEnv([make] * num_envs, autoreset_mode=AutoresetMode.DISABLED)
+    n = 8 if num_envs is None else check_integer("num_envs", num_envs)
+    return SyncVectorEnv([make] * n, autoreset_mode=AutoresetMode.DISABLED)
 
 
 def _max_episode_steps(env: VectorEnv[Any, Any, Any]) -> int:

@@ -146,9 +146,10 @@ class MixregRecurrentPPO(SequenceRecurrentPPO):
         kwargs: As :class:`SequenceRecurrentPPO`.
 
     Raises:
-        ValueError: ``mixreg_alpha`` is not positive, ``target_kl`` is given (the ratio is not 1
-            before the first step, so that it would end nearly every update at once), or as the
-            parent.
+        ValueError: ``mixreg_alpha`` is not positive, a minibatch holds one worker, whose sequences
+            have no partner, ``target_kl`` is given (the ratio is not 1 before the first step, so
+            that it would end nearly every update at once), or as the parent.
+        TypeError: Observations are categories, which cannot be mixed, or as the parent.
     """
 
     def __init__(self, *args: Any, mixreg_alpha: float = 0.2, **kwargs: Any) -> None:
@@ -161,7 +162,20 @@ class MixregRecurrentPPO(SequenceRecurrentPPO):
             )
 
     def _setup_model(self) -> None:
+        if not isinstance(self.observation_space, (spaces.Box, spaces.MultiBinary)):
+            raise TypeError(
+                "mixreg mixes observations, which must be a Box or MultiBinary, got "
+                f"{self.observation_space}; gymnasium.wrappers.FlattenObservation around the "
+                "environment makes one-hot vectors of categories"
+            )
         super()._setup_model()
+        workers = self.n_envs if self.batch_size is None else self.batch_size // self.n_steps
+        if workers < 2:
+            raise ValueError(
+                "mixreg mixes sequences of the same minibatch: expected two workers or more in "
+                f"each, got {workers} (n_envs = {self.n_envs}, batch_size = {self.batch_size}); "
+                "batch_size=None takes all workers at once"
+            )
         whole = self.batch_size is None or self.batch_size == self.n_steps * self.n_envs
         self.rollout_buffer = self._whole_workers(
             self.rollout_buffer,

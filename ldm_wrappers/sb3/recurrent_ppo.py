@@ -31,7 +31,7 @@ class SequenceRecurrentPPO(RecurrentPPO):
     Raises:
         ValueError: ``batch_size`` splits a worker or leaves a smaller minibatch over, or actions
             are squashed.
-        TypeError: Dict observations.
+        TypeError: Dict or MultiDiscrete observations.
     """
 
     def __init__(self, *args: Any, cut_at_time_limits: bool = False, **kwargs: Any) -> None:
@@ -50,7 +50,7 @@ class SequenceRecurrentPPO(RecurrentPPO):
         return ask
 
     def _setup_model(self) -> None:
-        if isinstance(self.observation_space, spaces.Dict):
+        if isinstance(self.observation_space, (spaces.Dict, spaces.MultiDiscrete)):
             raise TypeError(
                 f"observations must be a Box, got {self.observation_space}; put "
                 "gymnasium.wrappers.FlattenObservation around the environment"

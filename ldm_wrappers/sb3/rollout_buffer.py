@@ -89,6 +89,9 @@ class SequenceRolloutBuffer(RecurrentRolloutBuffer):
         """Add one step of all workers, as sb3-contrib's ``collect_rollouts`` calls it."""
         if not self.pos:
             self._initial_states = lstm_states
+        if not np.can_cast(obs.dtype, self.observations.dtype, "same_kind"):
+            # normalised whole numbers, which the space's type would cut off
+            self.observations = self.observations.astype(obs.dtype)
         self.observations[self.pos] = np.reshape(obs, self.observations.shape[1:])
         self.actions[self.pos] = action.reshape((self.n_envs, self.action_dim))
         self.rewards[self.pos] = reward

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,7 @@ class VectorEnvAdapter(VecEnv):
         self.reset_infos = self._rows(infos)
         self._reset_seeds()
         self._reset_options()
-        return observations
+        return deepcopy(observations)
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Seed each worker's next reset with a stream of its own; fresh ones for ``None``.
@@ -102,8 +103,9 @@ class VectorEnvAdapter(VecEnv):
             row.update(_row(infos.get("final_info", {}), int(index)))
             row["terminal_observation"] = observation
             row["TimeLimit.truncated"] = bool(truncations[index] and not terminations[index])
-        # a copy: SB3 adds to rewards in place
-        return observations, np.array(rewards, np.float32), dones, rows
+        # copies: SB3 adds to rewards in place, and stores observations after the next step only,
+        # which an environment may write into the same array
+        return deepcopy(observations), np.array(rewards, np.float32), dones, rows
 
     def _rows(self, infos: dict[str, Any]) -> list[dict[str, Any]]:
         """One dict per worker of the infos that were asked for."""

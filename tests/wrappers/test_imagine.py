@@ -93,3 +93,25 @@ def test_environments_that_cannot_be_wrapped_are_refused_with_a_way_out() -> Non
     assert imagine(limited)[1].trainer.buffer.max_length == 18
     batched = gym.make_vec("LDM-GridNavi-v0", num_envs=3, autoreset_mode=AutoresetMode.DISABLED)
     assert imagine(batched, n_episodes=4)[1].trainer.buffer.max_length == 120
+
+
+@pytest.mark.filterwarnings("ignore::ldm_wrappers.TaskProtocolWarning")
+def test_the_limit_of_an_id_may_be_raised_and_that_of_a_function_may_not() -> None:
+    vec_env, callback = imagine("Pendulum-v1", num_envs=3, n_mixture=1, max_episode_steps=400)
+    assert callback.trainer.buffer.max_length == 800
+    vec_env.reset()
+    for _ in range(799):
+        dones = vec_env.step(np.zeros((3, 1), np.float32))[2]
+    assert not dones.any()
+    assert vec_env.step(np.zeros((3, 1), np.float32))[2].all()
+    with pytest.raises(ValueError, match="max_episode_steps = 400 has no effect"):
+        imagine(lambda: gym.make("Pendulum-v1"), max_episode_steps=400)
+
+
+def test_numbers_of_environments_that_mean_nothing_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"num_envs = 64 has no effect beside.*of 4"):
+        imagine(vector_pendulum(), num_envs=64)
+    with pytest.raises(ValueError, match="num_envs must be at least 1, got 0"):
+        imagine(pendulum, num_envs=0)
+    with pytest.raises(ValueError, match=r"num_envs must be an integer, got 2\.5"):
+        imagine(pendulum, num_envs=2.5)  # type: ignore[arg-type]

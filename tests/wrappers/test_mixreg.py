@@ -265,3 +265,10 @@ def test_a_kl_limit_is_refused_since_no_update_would_be_made() -> None:
 def test_a_bad_alpha_is_refused(alpha: float) -> None:
     with pytest.raises(ValueError, match="alpha must be positive, got"):
         learner(mixreg_alpha=alpha)
+
+
+@pytest.mark.parametrize("sizes", [{"batch_size": STEPS}, {"lengths": [(4,)]}])
+def test_a_minibatch_without_a_partner_is_refused(sizes: Any) -> None:
+    with pytest.raises(ValueError, match="expected two workers or more in each, got 1"):
+        learner(**sizes)
+    learner(**sizes, cls=SequenceRecurrentPPO)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector.utils import batch_space
 from gymnasium.wrappers import TimeLimit
 from reference_models import small_model
 from stable_baselines3.common.callbacks import EveryNTimesteps
@@ -238,3 +239,87 @@ def test_discrete_observations_are_stored() -> None:
     ppo.learn(12)
     stored = ppo.rollout_buffer.observations
     assert stored.shape == (6, 2, 1) and set(np.unique(stored)) <= set(range(5))
+
+
+class Walk(gym.Env[Any, Any]):
+    """Whole numbers that grow by one per step."""
+
+    observation_space = spaces.Box(0, 99, (2,), np.int64)
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.steps = 0
+        return np.array([0, 1]), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.steps += 1
+        return np.array([self.steps, 1]), 0.0, False, False, {}
+
+
+def test_normalised_whole_numbers_are_learned_from_as_they_were_acted_on() -> None:
+    batch = SyncVectorEnv([Walk] * 2, autoreset_mode=AutoresetMode.SAME_STEP)
+    vec_env = VecNormalize(VectorEnvAdapter(batch), norm_reward=False)
+    agent = SequenceRecurrentPPO(
+        WholeSequenceLstmPolicy, vec_env, n_steps=6, batch_size=None, n_epochs=1, seed=0
+    )
+    seen = []
+    forward = agent.policy.forward
+
+    def spy(obs: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        seen.append(obs.numpy().copy())
+        return forward(obs, *args, **kwargs)
+
+    agent.policy.forward = spy  # type: ignore[method-assign]
+    agent.learn(24)
+    stored = agent.rollout_buffer.observations
+    assert np.abs(stored - np.rint(stored)).max() > 0.01
+    np.testing.assert_allclose(stored, np.stack(seen[-6:]), rtol=1e-6)
+
+
+class OneArray(VectorEnv[Any, Any, Any]):
+    """Counts its steps in the array that it hands out."""
+
+    metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}
+
+    def __init__(self) -> None:
+        self.num_envs = 2
+        self.single_observation_space = spaces.Box(0, 1e6, (1,))
+        self.single_action_space = spaces.Discrete(2)
+        self.observation_space = batch_space(self.single_observation_space, 2)
+        self.action_space = batch_space(self.single_action_space, 2)
+        self.counts = np.zeros((2, 1), np.float32)
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        self.counts[:] = 0.0
+        return self.counts, {}
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        self.counts += 1.0
+        no = np.zeros(2, bool)
+        return self.counts, np.zeros(2), no, no, {}
+
+
+def test_an_array_that_a_batch_writes_into_again_is_learned_from_as_it_was() -> None:
+    agent = SequenceRecurrentPPO(
+        WholeSequenceLstmPolicy, VectorEnvAdapter(OneArray()), n_steps=5, batch_size=None
+    )
+    agent.learn(10)
+    assert agent.rollout_buffer.observations[:, 0, 0].tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("kind", "space"),
+    [
+        (MixregRecurrentPPO, spaces.Discrete(5)),
+        (MixregRecurrentPPO, spaces.MultiDiscrete([5, 2])),
+        (SequenceRecurrentPPO, spaces.MultiDiscrete([5, 2])),
+    ],
+)
+def test_observations_that_cannot_be_used_are_refused_with_a_way_out(kind: Any, space: Any) -> None:
+    class Categories(Walk):
+        observation_space = space
+
+    batch = SyncVectorEnv([Categories] * 2, autoreset_mode=AutoresetMode.SAME_STEP)
+    with pytest.raises(TypeError, match="FlattenObservation"):
+        kind(WholeSequenceLstmPolicy, VectorEnvAdapter(batch), n_steps=4, batch_size=None)

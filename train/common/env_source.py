@@ -134,6 +134,12 @@ class EnvSource:
             else:
                 env = create(**arguments)
                 if limit is not None:
+                    own = step_limit(env)
+                    if own is not None and own < limit:
+                        raise ValueError(
+                            f"max_episode_steps = {limit} has no effect where episodes end after "
+                            f"{own} steps; expected at most {own}"
+                        )
                     env = wrappers.TimeLimit(env, limit)
             if self.observation_keys:
                 env = wrappers.FilterObservation(env, self.observation_keys)

@@ -24,6 +24,8 @@ IGNORED_IN_GROUPS = WHERE_NOT_WHAT | {
 _OF_RELABELLING = frozenset(
     {"adapt_from", "relabel_batch_size", "real_share", "test_context_steps", "test_model_updates"}
 )
+# settings of ProMP that compare policies before and after an update of the same episodes
+_OF_SEVERAL_EPOCHS = frozenset({"clip_range", "inner_kl_coef"})
 # settings of the VAE's encoder that a policy's encoder has too
 _OF_THE_POLICY_ENCODER = frozenset(
     {"encoder_observation_size", "encoder_action_size", "encoder_reward_size", "latent_dim"}
@@ -60,6 +62,8 @@ def unused_settings(config: RunSettings) -> frozenset[str]:
     """Settings that have no effect on what the configuration's method trains."""
     chosen = get_method(config.method)
     if chosen.observation is None:  # settings of other learners have an effect, almost all of them
+        if hasattr(config, "inner_kl_coef"):  # ProMP and E-MAML
+            return _OF_SEVERAL_EPOCHS if config.n_epochs == 1 else frozenset()
         return frozenset() if getattr(config, "relabel_updates", 1) else _OF_RELABELLING
     names = list(flattened(config.to_dict()))
     unused: set[str] = set() if chosen.mixreg else {"mixreg_alpha"}
@@ -69,6 +73,12 @@ def unused_settings(config: RunSettings) -> frozenset[str]:
         unused |= {name for name in names if name.partition(".")[0] in nested}
     if not getattr(config, "normalize_reward", True):
         unused.add("return_statistics")
+    if _one_gradient_step(config):  # from the policy that collected: ratios are 1
+        unused |= {"clip_range", "target_kl"} | (set() if chosen.mixreg else {"clip_range_vf"})
+    if getattr(config, "n_episodes", None) == 1:
+        unused.add("cut_at_time_limits")
+    if getattr(config, "n_workers", None) == 1:
+        unused.add("stagger_workers")
     if chosen.has_latent_dynamics:
         unused |= _unused_of_the_decoder(config)
     else:
@@ -84,6 +94,10 @@ def unused_settings(config: RunSettings) -> frozenset[str]:
         unused |= {"lstm_hidden_size", "value_trains_lstm", "truncate_backpropagation"}
         unused |= {"observation_to_heads", "policy_memory"}
     return frozenset(unused)
+
+
+def _one_gradient_step(config: RunSettings) -> bool:
+    return getattr(config, "n_epochs", 0) == 1 and getattr(config, "n_minibatches", 0) == 1
 
 
 def _unused_of_the_decoder(config: RunSettings) -> set[str]:

@@ -122,6 +122,11 @@ class PolicySettings(RunSettings):
             raise ValueError(
                 f"n_minibatches must divide n_workers = {self.n_workers}, got {self.n_minibatches}"
             )
+        if get_method(self.method).mixreg and self.n_workers == self.n_minibatches:
+            raise ValueError(
+                "mixreg mixes sequences of the same minibatch: expected n_minibatches of at most "
+                f"half of n_workers = {self.n_workers}, got {self.n_minibatches}"
+            )
 
 
 # dataclasses collect fields from the last base to the first: --help begins with RunSettings

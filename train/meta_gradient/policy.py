@@ -11,6 +11,7 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from ldm_wrappers.latent_dynamics.space_checks import check_observation_space
 from train.meta_gradient.distributions import Categorical, Distribution, Gaussian
 
 Parameters = dict[str, torch.Tensor]
@@ -119,10 +120,13 @@ class MetaPolicy:
             return actions.cpu().numpy() + int(space.start)
         assert isinstance(space, spaces.Box)
         fraction = (actions.cpu().numpy().reshape(-1, *space.shape) / self.action_scale + 1) / 2
-        scaled = space.low + fraction * (space.high - space.low)
+        low, high = space.low, space.high
+        if space.dtype.kind != "f":  # whose high - low may overflow
+            low, high = low.astype(np.float64), high.astype(np.float64)
+        scaled = low + fraction * (high - low)
         if space.dtype.kind != "f":
             scaled = np.rint(scaled)
-        return np.clip(scaled, space.low, space.high).astype(space.dtype)
+        return np.clip(scaled, low, high).astype(space.dtype)
 
 
 def _linear(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
@@ -134,16 +138,20 @@ def _linear(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> t
 
 
 def _check_spaces(observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:
-    if not isinstance(observation_space, spaces.Box):
-        raise ValueError(
-            f"the observation space must be a Box, got {observation_space}; put "
-            "gymnasium.wrappers.FlattenObservation around the environment first"
-        )
+    try:
+        check_observation_space(observation_space)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
     if isinstance(action_space, spaces.Discrete):
         return
     if not isinstance(action_space, spaces.Box):
-        raise ValueError(f"the action space must be a Box or Discrete, got {action_space}")
-    if not (np.isfinite(action_space.low).all() and np.isfinite(action_space.high).all()):
+        raise ValueError(
+            f"the action space must be a Box or Discrete, got {action_space}; translate actions of "
+            "one of these with gymnasium.wrappers.TransformAction"
+        )
+    with np.errstate(over="ignore"):
+        width = action_space.high - action_space.low
+    if not (action_space.is_bounded() and np.isfinite(width).all()):
         raise ValueError(
             f"a Box action space must have finite bounds, got {action_space}; put "
             "gymnasium.wrappers.RescaleAction or TransformAction around the environment first"

@@ -34,8 +34,8 @@ class Sizes:
         self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
     ) -> None:
         spec = TransitionSpec.from_spaces(observation_space, action_space)
-        bounded = isinstance(action_space, spaces.Box) and action_space.dtype.kind == "f"
-        if not (bounded and np.isfinite([action_space.low, action_space.high]).all()):  # type: ignore[attr-defined]
+        continuous = isinstance(action_space, spaces.Box) and action_space.dtype.kind == "f"
+        if not (continuous and action_space.is_bounded()):  # type: ignore[attr-defined]
             raise ValueError(
                 "PEARL, MQL and MIER need continuous actions with finite bounds, got "
                 f"{action_space}; gymnasium.wrappers.RescaleAction or TransformAction give an "

@@ -132,6 +132,36 @@ def test_whole_numbers_are_the_nearest_ones() -> None:
     assert policy.env_actions(torch.tensor([[-10.0], [10.0], [0.0]])).ravel().tolist() == [-2, 2, 0]
 
 
+@pytest.mark.parametrize(("kind", "bound"), [(np.int8, 100), (np.int16, 20_000), (np.int32, 2**30)])
+def test_bounds_of_small_integers_do_not_overflow(kind: Any, bound: int) -> None:
+    space = spaces.Box(-bound, bound, (1,), kind)
+    policy = MetaPolicy(spaces.Box(-1, 1, (1,)), space, (), action_scale=10.0)
+    actions = policy.env_actions(torch.tensor([[-10.0], [-5.0], [0.0], [10.0]]))
+    assert actions.dtype == kind
+    assert actions.ravel().tolist() == [-bound, -bound // 2, 0, bound]
+
+
+@pytest.mark.parametrize(
+    ("observations", "actions", "expected"),
+    [
+        (spaces.Box(0, 1, (84, 84, 1)), spaces.Discrete(2), "no convolutional encoder"),
+        (spaces.Discrete(3), spaces.Discrete(2), "FlattenObservation"),
+        (spaces.Box(0, 1, (2,)), spaces.MultiBinary(2), "TransformAction"),
+        (spaces.Box(0, 1, (2,)), spaces.Box(-np.inf, np.inf, (1,), np.int64), "finite bounds"),
+        (
+            spaces.Box(0, 1, (2,)),
+            spaces.Box(*(s * np.finfo(np.float32).max for s in (-1, 1)), (1,)),
+            "finite bounds",
+        ),
+    ],
+)
+def test_spaces_that_the_policy_cannot_use_are_refused(
+    observations: Any, actions: Any, expected: str
+) -> None:
+    with pytest.raises(ValueError, match=expected):
+        MetaPolicy(observations, actions, ())
+
+
 def test_finite_sets_are_dealt_out() -> None:
     rng = np.random.default_rng(0)
     known = FiniteTaskSet(np.arange(5.0)[:, None])
