@@ -147,7 +147,8 @@ class TaskMethodWrapper(TaskWrapper):
 
     Raises:
         AttributeError: Neither `env` nor an environment in it has the method.
-        ValueError: See `TaskWrapper`; at reset, for an observation outside the observation space.
+        ValueError: See `TaskWrapper`; for an `env` that has other tasks of its own, unless
+            `after_reset`; at reset, for an observation outside the observation space.
     """
 
     def __init__(
@@ -160,6 +161,8 @@ class TaskMethodWrapper(TaskWrapper):
         **kwargs: Any,
     ) -> None:
         super().__init__(env, tasks, **kwargs, set_task=set_task, after_reset=after_reset)
+        if not after_reset:
+            _refuse_family(env, tasks, "TaskMethodWrapper")
         if isinstance(set_task, str):
             env.get_wrapper_attr(set_task)  # a wrong name is an error here, not at the first reset
         self._set_task = set_task
@@ -217,14 +220,16 @@ class TaskAttributeWrapper(TaskWrapper):
 
     Raises:
         AttributeError: Neither `env` nor an environment in it has the attribute.
-        ValueError: See `TaskWrapper`; at reset, where names and components differ in number, or
-            where the environment's reset replaces the attribute (draws a goal of its own).
+        ValueError: See `TaskWrapper`; for an `env` that has other tasks of its own; at reset, where
+            names and components differ in number, or where the environment's reset replaces the
+            attribute (draws a goal of its own).
     """
 
     def __init__(
         self, env: AnyEnv, tasks: Tasks, attribute: str | Sequence[str], **kwargs: Any
     ) -> None:
         super().__init__(env, tasks, **kwargs, attribute=attribute)
+        _refuse_family(env, tasks, "TaskAttributeWrapper")
         self._names = [attribute] if isinstance(attribute, str) else list(attribute)
         for name in self._names:
             env.get_wrapper_attr(name)
@@ -284,6 +289,29 @@ class TaskSeedWrapper(TaskWrapper):
 
 
 _OPTIONS = ("task", "keep_task")
+
+
+def _refuse_family(env: AnyEnv, tasks: Tasks, name: str) -> None:
+    """Raise a ValueError where each reset of `env` would draw a task of its own beside the given.
+
+    An environment whose own sets are `tasks` may leave it to the adapter to set them.
+    """
+    try:
+        own = env.get_wrapper_attr("task_distribution")
+    except AttributeError:
+        return
+    if not isinstance(own, TaskDistribution):
+        return
+    if isinstance(tasks, Mapping) and all(tasks.get(split) is own[split] for split in own):
+        return
+    raise ValueError(
+        f"{name} got {env}, which has tasks ({', '.join(own.components)}) of its own: they would "
+        "be drawn anew at every reset, also where the task is kept. Expected an environment "
+        "without a task_distribution, and one adapter that sets all that varies: "
+        'TaskAttributeWrapper(env, tasks, ("first", "second")) for several attributes, or '
+        "TaskMethodWrapper(env, tasks, function), with after_reset=True where function replaces "
+        "the task that the environment's own reset has drawn"
+    )
 
 
 def _same(found: Any, given: Any) -> bool:

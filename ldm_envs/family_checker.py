@@ -169,10 +169,16 @@ def _check_pinning(env: AnyEnv, distribution: TaskDistribution, seed: int) -> li
 
 
 def _rewards(
-    env: AnyEnv, options: dict[str, Any], task: FloatArray, n_steps: int, seed: int
+    env: AnyEnv,
+    options: dict[str, Any],
+    task: FloatArray,
+    n_steps: int,
+    seed: int,
+    *,
+    seeded: bool = True,
 ) -> list[float]:
-    """Rewards of a fixed sequence of actions from a fixed seed."""
-    env.reset(seed=seed, options=options)
+    """Rewards of a fixed sequence of actions; the reset goes on with the generator if unseeded."""
+    env.reset(seed=seed if seeded else None, options=options)
     env.action_space.seed(seed)  # after the reset, which may have made another one
     rewards: list[float] = []
     for _ in range(n_steps):
@@ -212,6 +218,17 @@ def _check_keeping(env: AnyEnv, tasks: list[FloatArray], n_steps: int, seed: int
                 f"After options={{'keep_task': True}} the same seed and actions earn other rewards "
                 f"than with the pinned task {task.tolist()}: info['task'] says that the task is "
                 "kept, but something that the reward depends on is drawn again"
+            )
+        again: list[list[float]] = []
+        for options in ({"task": task}, {"keep_task": True}):
+            _reset(env, seed, {"task": task})
+            again.append(_rewards(env, options, task, n_steps, seed, seeded=False))
+        if again[0] != again[1]:
+            raise FamilyError(
+                "After options={'keep_task': True} without a seed, as inside a meta-episode, the "
+                f"same actions earn other rewards than after pinning the task {task.tolist()} "
+                "again without a seed: something that the reward depends on is drawn again, or "
+                "one of the two options takes more from the generator than the other"
             )
     starts = [_reset(env, seed, {"task": task})[0] for task in tasks]
     seen = {np.asarray(start).tobytes() for start in starts if not isinstance(start, (dict, tuple))}

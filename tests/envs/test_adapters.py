@@ -370,3 +370,60 @@ def test_a_zero_is_a_zero_whatever_its_sign() -> None:
     env = TaskMethodWrapper(Strict(), {"train": [0.0, 1.0]}, "set_task")
     assert env.reset(seed=0, options={"task": np.float32([-0.0])})[1]["task"] == 0.0
     assert reward(env) == 0.0
+
+
+def two_attributes(split: str) -> gym.Env[Any, Any]:
+    inner = TaskAttributeWrapper(gym.make("Pendulum-v1"), {"train": [8.0, 9.0]}, "g", split=split)
+    return TaskAttributeWrapper(inner, {"train": [1.0, 2.0]}, "m", split=split)
+
+
+def set_gravity(env: gym.Env[Any, Any], task: float) -> None:
+    env.unwrapped.model.opt.gravity[2] = -task  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: two_attributes("train"),
+        lambda: TaskMethodWrapper(
+            gym.make("LDM-HalfCheetahVel-v0"), {"train": [9.0, 10.0]}, set_gravity
+        ),
+        lambda: TaskMethodWrapper(
+            TaskSeedWrapper(gym.make("Pendulum-v1"), {"train": range(5)}),
+            {"train": [1.0]},
+            lambda env, task: None,
+        ),
+    ],
+)
+def test_an_environment_with_tasks_of_its_own_is_refused(make: Any) -> None:
+    """Its reset would draw another one at every inner episode."""
+    with pytest.raises(ValueError, match=r"tasks .* of its own: they would be drawn anew"):
+        make()
+
+
+class OwnTasks(Pushed):
+    """Leaves it to others to set the tasks that it has."""
+
+    task_distribution = TaskTable({"train": FiniteTaskSet([[1.0], [2.0]])}).distribution
+
+
+def test_an_environment_with_tasks_of_its_own_is_adapted_where_these_are_set() -> None:
+    own = TaskMethodWrapper(OwnTasks(), OwnTasks.task_distribution)
+    own.reset(options={"task": [2.0]})
+    assert reward(own) == 3.0
+
+    def replace(env: gym.Env[Any, Any], task: float) -> None:
+        env.unwrapped._task = np.float32([task])  # type: ignore[attr-defined]
+
+    cheetah = gym.make("LDM-HalfCheetahVel-v0")
+    after = TaskMethodWrapper(cheetah, {"train": [1.0, 2.0]}, replace, after_reset=True)
+    after.reset(seed=0, options={"task": [2.0]})
+    after.reset(options={"keep_task": True})
+    assert cheetah.unwrapped._task == [2.0]  # type: ignore[attr-defined]
+    seeds = TaskSeedWrapper(gym.make("LDM-GridNavi-v0"), {"train": range(5)})
+    seeds.reset(options={"task": [3]})
+    goals = []
+    for _ in range(3):
+        seeds.reset(options={"keep_task": True})
+        goals.append(seeds.unwrapped._task.tolist())  # type: ignore[attr-defined]
+    assert goals[0] == goals[1] == goals[2]

@@ -142,6 +142,16 @@ class OnlySaysSo(Line):
         return float(self.task[0]) + self.hidden
 
 
+class KeepsIfSeeded(OnlySaysSo):
+    """Does so only where the reset has no seed, as inside a meta-episode."""
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        result = super().reset(seed=seed, options=options)
+        if seed is not None:
+            self.hidden = 0.0
+        return result
+
+
 class Moves(Line):
     def step(self, action: Any) -> Any:
         self.task = self.task + np.float32(0.01)
@@ -172,6 +182,7 @@ def limited(cls: Any) -> Any:
         (Unseeded, "seed first"),
         (OtherSplit, "not in that split"),
         (OnlySaysSo, "is drawn again"),
+        (KeepsIfSeeded, "without a seed, as inside a meta-episode"),
         (Moves, "inside an episode"),
         (Noisy, "the second time"),
     ],
