@@ -131,8 +131,8 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         if seed is not None:
             self.imagination.seed(seed)
         self.imagination.begin()
-        if isinstance(self.beliefs, BeliefPool) and not self._reader.ended:
-            self.beliefs.restart()
+        if isinstance(self.beliefs, BeliefPool):
+            self.beliefs.begin_reset(self._number, ended=self._reader.ended)
         self._reader.reset(observation)
         self._step = 0
         return observation, info
@@ -147,6 +147,8 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         final = self.imagination.final_beliefs
         means = source.final_means() if final else source.means(self._step)
         observation, reward, terminated, truncated, info = self.env.step(action)
+        if isinstance(self.beliefs, BeliefPool):
+            self.beliefs.end_step()
         ended = bool(terminated or truncated)
         state, next_state = self._reader.step(observation, info, ended=ended)
         arrays = (means, state, columns, next_state)
@@ -248,8 +250,7 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         """Reset; the belief returns to the prior."""
         observation, info = self.env.reset(seed=seed, options=options)
         self.tracker.reset()
-        if not self._reader.ended:
-            self.pool.restart()
+        self.pool.begin_reset(self._number, ended=self._reader.ended)
         self._reader.reset(observation)
         self.publish()
         return observation, info
@@ -259,6 +260,7 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         actions = self._reader.action(action)
         self.pool.begin_step(self._number)
         observation, reward, terminated, truncated, info = self.env.step(action)
+        self.pool.end_step()
         ended = bool(terminated or truncated)
         state, next_state = self._reader.step(observation, info, ended=ended)
         self.tracker.update(state, actions, np.array([reward]), next_state)

@@ -55,9 +55,10 @@ class BeliefPool(ProcessBound):
     """Live beliefs of the environments of this process; each publishes to its own row.
 
     A vector environment steps them one after the other, and restarts those that have ended before
-    the next one's turn. An imaginary reward is that of a mixture of beliefs from before the step,
-    so the pool keeps what was published when a step of all of them began (:meth:`begin_step`), and
-    the order of publishers and mixture workers does not matter.
+    the next one's turn, or in their next turn instead of a step. An imaginary reward is that of a
+    mixture of beliefs from before the step, so the pool keeps what was published when a round of
+    turns began, and the order of publishers and mixture workers does not matter. It learns this
+    order: a round ends where a member has a turn that does not come later in it than the last one.
 
     Args:
         n_beliefs: Number of publishing environments (the paper's normal workers).
@@ -74,8 +75,12 @@ class BeliefPool(ProcessBound):
         n_beliefs = check_integer("n_beliefs", n_beliefs)
         latent_dim = check_integer("latent_dim", latent_dim)
         self._now = PublishedBeliefs(n_beliefs, latent_dim)
-        self._before = self._now  # what was published when the running step of all began
-        self._stepped: set[int] = set()  # members that have begun theirs
+        self._before = self._now  # what was published when the running round began
+        self._order: list[int] = []  # members, as they have their turns in a round
+        self._last = 0  # whose turn was the last one; 0: nobody's
+        self._stepping = False  # its step has begun and has not ended
+        # members that were reset since the last step of any, and whether after the end of a task
+        self._resets: dict[int, bool] = {}
         self._publishers = np.zeros(n_beliefs, np.int64)  # newest one of each row; 0: not known
         self._n_members = 0
 
@@ -92,27 +97,58 @@ class BeliefPool(ProcessBound):
     def new_member(self) -> int:
         """A number by which whoever publishes or reads says who it is, from 1."""
         self._n_members += 1
-        self.restart()
+        self._forget_order()
         return self._n_members
 
     def begin_step(self, member: int) -> PublishedBeliefs:
-        """A member begins a step; the beliefs from before the step of all members.
+        """A member begins a step; the beliefs from before the round that it belongs to.
 
-        Whoever begins a second step since the step of all began, begins the next one.
+        A step that was not ended (its environment raised an error) may begin again.
 
         Args:
             member: Its number (:meth:`new_member`).
         """
         self.check_process()
-        if not self._stepped or member in self._stepped:
-            self._stepped = set()
-            self._before = copy.deepcopy(self._now)
-        self._stepped.add(member)
+        if not (self._stepping and member == self._last):
+            self._take_turn(member)
+        self._stepping = True
+        self._resets.clear()
         return self._before
 
-    def restart(self) -> None:
-        """Members are reset, and not because a task has ended: the next step is one of all."""
-        self._stepped = set()
+    def end_step(self) -> None:
+        """The environment of the member whose turn it is has taken its step."""
+        self._stepping = False
+
+    def begin_reset(self, member: int, *, ended: bool) -> None:
+        """A member is reset: its turn, unless its last step was the last turn.
+
+        Args:
+            member: Its number.
+            ended: Its task has ended.
+        """
+        self._stepping = False
+        if member != self._last:
+            if not self._order:  # nobody has stepped yet
+                return
+            self._take_turn(member)
+        elif ended:  # autoreset in the turn of the last step
+            return
+        self._resets[member] = ended
+        if set(self._order) <= self._resets.keys() and not all(self._resets.values()):
+            self._forget_order()  # a reset of all from outside; another order may follow
+
+    def _take_turn(self, member: int) -> None:
+        """Keep what is published now if a round begins with this member's turn."""
+        place = self._order.index(self._last) if self._last else -1
+        if member not in self._order:
+            self._order.insert(place + 1, member)
+        if not self._last or self._order.index(member) <= place:
+            self._before = copy.deepcopy(self._now)
+        self._last = member
+
+    def _forget_order(self) -> None:
+        self._order, self._last, self._stepping = [], 0, False
+        self._resets.clear()
 
     def release(self, index: int, publisher: int) -> None:
         """Let an older publisher of a row go on, if ``publisher`` is the newest one."""

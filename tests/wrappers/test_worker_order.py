@@ -119,6 +119,76 @@ def test_a_reset_of_all_begins_anew_whatever_was_stepped_alone(
     np.testing.assert_allclose(paid, expected, atol=1e-6)
 
 
+def watched(workers: Sequence[Any]) -> list[Any]:
+    """The beliefs that the mixture worker mixes, noted at each of its steps."""
+    mixed: list[Any] = []
+    imagination = next(
+        one.imagination for one in workers if isinstance(one, ImaginaryRewardWrapper)
+    )
+    rewards = imagination.rewards
+
+    def note(means: Any, *transition: Any) -> Any:
+        mixed.append(means.numpy().copy())
+        return rewards(means, *transition)
+
+    imagination.rewards = note  # type: ignore[method-assign]
+    return mixed
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP])
+@pytest.mark.parametrize("limited", [False, True])
+def test_in_every_autoreset_mode_beliefs_are_those_published_before_the_step(
+    order: Sequence[int], mode: AutoresetMode, limited: bool
+) -> None:
+    """Also where a limit outside ends tasks, of which a publisher hears at its reset only."""
+    workers = makers(model_of_ramps())
+    if limited:
+        workers = [lambda make=make: gym.wrappers.TimeLimit(make(), 2) for make in workers]
+    batch = SyncVectorEnv([workers[index] for index in order], autoreset_mode=mode)
+    layers = [env.env if limited else env for env in batch.envs]
+    pool = layers[order.index(0)].pool
+    mixed = watched(layers)
+    batch.reset()
+    for _ in range(N_STEPS):
+        before, known = pool.means(0), len(mixed)
+        batch.step(np.zeros(3, np.int64))
+        if len(mixed) > known:  # the mixture worker stepped
+            np.testing.assert_array_equal(mixed[-1], before)
+
+
+class Picky(Ramp):
+    """Refuses the action 1."""
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        if action == 1:
+            raise ValueError("refused")
+        return super().step(action)
+
+
+@pytest.mark.parametrize("refused", [0, 1])
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_refused_action_that_is_taken_again_changes_no_beliefs(
+    refused: int, order: Sequence[int]
+) -> None:
+    model, pool = model_of_ramps(), BeliefPool(1, 2)
+    workers: list[Any] = [
+        BeliefPublisherWrapper(Picky(50), model, pool, 0),
+        ImaginaryRewardWrapper(Picky(50), model, pool),
+    ]
+    mixed = watched(workers)
+    for index in order:
+        workers[index].reset()
+    for step in range(6):
+        before = pool.means(0)
+        for index in order:
+            if step == 2 and index == refused:
+                with pytest.raises(ValueError, match="refused"):
+                    workers[index].step(1)
+            workers[index].step(0)
+        np.testing.assert_array_equal(mixed[-1], before)
+
+
 @pytest.mark.parametrize("order", ORDERS)
 def test_after_an_update_tasks_mix_beliefs_of_the_new_weights(order: Sequence[int]) -> None:
     """Those that were published before it are published again as a rollout begins."""
