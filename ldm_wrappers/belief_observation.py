@@ -15,6 +15,7 @@ from ldm_wrappers.live_arguments import RecordLiveArguments
 from ldm_wrappers.transition_reader import TransitionReader
 from ldm_wrappers.wrapper_order import (
     refuse_joined_columns,
+    refuse_own_statistics,
     refuse_second_record,
     refuse_twice,
 )
@@ -51,8 +52,8 @@ class BeliefObservationWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgume
 
     Raises:
         ValueError: The environment's spaces do not fit the model, another wrapper has added
-            columns to its observation (a previous reward, a belief or the task), or ``buffer``
-            would get trajectories twice, or imaginary ones.
+            columns to its observation (a previous reward, a belief or the task) or scales by
+            running statistics, or ``buffer`` would get trajectories twice, or imaginary ones.
         gymnasium.error.ResetNeeded: At a step before the first reset, or after the end of a task.
     """
 
@@ -71,6 +72,7 @@ class BeliefObservationWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgume
         super().__init__(env)
         refuse_twice(env, type(self))
         refuse_joined_columns(env, "BeliefObservationWrapper")
+        refuse_own_statistics(env, "BeliefObservationWrapper")
         refuse_second_record(env, buffer, "BeliefObservationWrapper")
         latent_dynamics.check_spaces(env.observation_space, env.action_space)
         self.latent_dynamics = latent_dynamics

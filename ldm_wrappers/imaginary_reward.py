@@ -26,6 +26,7 @@ from ldm_wrappers.transition_reader import TransitionReader
 from ldm_wrappers.wrapper_order import (
     refuse_imaginary_rewards,
     refuse_joined_columns,
+    refuse_own_statistics,
     refuse_second_record,
 )
 
@@ -59,7 +60,8 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         ValueError: The environment's spaces or the beliefs do not fit the model, or the beliefs are
             of another run; ``imagination`` needs another likelihood or samples of beliefs, the
             environment's rewards are imaginary already, or another wrapper has added columns to
-            the observation (a previous reward, a belief or the task).
+            the observation (a previous reward, a belief or the task), or scales what the VAE reads
+            by running statistics.
         gymnasium.error.ResetNeeded: At a step before the first reset, or after the end of a task.
     """
 
@@ -88,6 +90,7 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         super().__init__(env)
         refuse_imaginary_rewards(env, "ImaginaryRewardWrapper")
         refuse_joined_columns(env, "ImaginaryRewardWrapper")
+        refuse_own_statistics(env, "ImaginaryRewardWrapper")
         latent_dynamics.check_spaces(env.observation_space, env.action_space)
         if isinstance(beliefs, SavedBeliefs):
             few = DirichletMixture(n_components=min(FEW, beliefs.n_beliefs))
@@ -208,8 +211,8 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
     Raises:
         ValueError: ``index`` is not a row of the pool, or the spaces do not fit the model, or the
             environment's rewards are imaginary, or the observation has columns that are not of the
-            state, or a wrapper inside keeps its trajectories in this buffer; at a reset or step,
-            a newer publisher has the same row.
+            state or are scaled by running statistics, or a wrapper inside keeps its trajectories
+            in this buffer; at a reset or step, a newer publisher has the same row.
         gymnasium.error.ResetNeeded: At a step before the first reset, or after the end of a task.
     """
 
@@ -235,6 +238,7 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         refuse_second_record(env, buffer, "BeliefPublisherWrapper")
         refuse_joined_columns(env, "BeliefPublisherWrapper")
         latent_dynamics.check_spaces(env.observation_space, env.action_space)
+        refuse_own_statistics(env, "BeliefPublisherWrapper")
         self.latent_dynamics = latent_dynamics
         self.pool = pool
         self.index = index

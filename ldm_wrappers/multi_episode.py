@@ -17,7 +17,7 @@ from ldm_wrappers.infos import MARK, MULTI_EPISODE_INFOS, copied_arrays, set_asi
 from ldm_wrappers.latent_dynamics.space_checks import way_out
 from ldm_wrappers.reset_guard import ResetGuard
 from ldm_wrappers.task_protocol import TaskWatch, check_pinned, env_name, told_task
-from ldm_wrappers.wrapper_order import layers, refuse_task_wrappers
+from ldm_wrappers.wrapper_order import own_statistics, refuse_task_wrappers
 
 _ONE = np.zeros(1, np.intp)  # the index of the only worker
 
@@ -61,12 +61,6 @@ def warn_of_monitor(env: gym.Env[Any, Any]) -> None:
                 stacklevel=3,
             )
         layer = layer.env
-
-
-def own_statistics(env: Any) -> str:
-    """Name of a wrapper around a single environment that scales by statistics of its own, or ""."""
-    kinds = (gym.wrappers.NormalizeObservation, gym.wrappers.NormalizeReward)
-    return next((type(layer).__name__ for layer in layers(env) if isinstance(layer, kinds)), "")
 
 
 def warn_of_own_statistics(env: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import gymnasium as gym
 from gymnasium.vector import AsyncVectorEnv, VectorWrapper
+from gymnasium.wrappers import vector as vector_wrappers
 
 from ldm_wrappers.latent_dynamics.buffer import TrajectoryBuffer
 
@@ -100,6 +101,41 @@ def refuse_joined_columns(env: Any, name: str) -> None:
         raise ValueError(
             f"{name} got {found} inside, whose observation has {joins} in it, which the VAE "
             f"would take for a part of the state; expected {found} around {name}"
+        )
+
+
+def own_statistics(env: Any) -> str:
+    """Name of a wrapper that scales by running statistics of its own, or "".
+
+    One that has stopped to update them (``update_running_mean = False``) has a fixed scale.
+    """
+    kinds = (
+        gym.wrappers.NormalizeObservation,
+        gym.wrappers.NormalizeReward,
+        vector_wrappers.NormalizeObservation,
+        vector_wrappers.NormalizeReward,
+    )
+    for layer in layers(env):
+        if isinstance(layer, kinds) and layer.update_running_mean:
+            return type(layer).__name__
+    return ""
+
+
+def refuse_own_statistics(env: Any, name: str) -> None:
+    """Raise a ``ValueError`` if the scale of what a VAE is to read changes while it is read.
+
+    Args:
+        env: What a wrapper with a VAE is put around, sub-environments included.
+        name: What the message calls that wrapper.
+    """
+    found = own_statistics(env)
+    if found:
+        raise ValueError(
+            f"{name} got {found} inside, which scales by what it has seen so far: the VAE would "
+            "learn that equal transitions have different observations or rewards. Expected scales "
+            'of the VAE (scale_observations, reward_scale="running"), '
+            f"{found} around {name} or VecNormalize around the VecEnv, or statistics that stay as "
+            f"they are (its attribute update_running_mean = False before {name} is put around)"
         )
 
 

@@ -22,6 +22,7 @@ from ldm_wrappers.vector.infos import (
 from ldm_wrappers.vector.saved_state import load_all_or_nothing, saved_observations
 from ldm_wrappers.wrapper_order import (
     refuse_joined_columns,
+    refuse_own_statistics,
     refuse_second_record,
     refuse_twice,
 )
@@ -41,8 +42,9 @@ class BeliefObservationWrapper(VectorWrapper):
 
     Raises:
         ValueError: The spaces do not fit the model, the autoreset mode is another one, another
-            wrapper has added columns to the observation (a previous reward, a belief or the task),
-            or ``buffer`` would get trajectories twice, or imaginary ones.
+            wrapper has added columns to the observation (a previous reward, a belief or the task)
+            or scales by running statistics, or ``buffer`` would get trajectories twice, or
+            imaginary ones.
         gymnasium.error.ResetNeeded: At a step before the first reset.
     """
 
@@ -60,6 +62,7 @@ class BeliefObservationWrapper(VectorWrapper):
         check_batch(env, AutoresetMode.SAME_STEP, "BeliefObservationWrapper")
         refuse_twice(env, type(self))
         refuse_joined_columns(env, "BeliefObservationWrapper")
+        refuse_own_statistics(env, "BeliefObservationWrapper")
         refuse_second_record(env, buffer, "BeliefObservationWrapper")
         latent_dynamics.check_spaces(env.single_observation_space, env.single_action_space)
         self.latent_dynamics = latent_dynamics

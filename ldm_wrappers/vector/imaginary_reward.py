@@ -24,6 +24,7 @@ from ldm_wrappers.vector.saved_state import load_all_or_nothing, saved_observati
 from ldm_wrappers.wrapper_order import (
     refuse_imaginary_rewards,
     refuse_joined_columns,
+    refuse_own_statistics,
     refuse_second_record,
 )
 
@@ -55,8 +56,8 @@ class ImaginaryRewardWrapper(VectorWrapper):
     Raises:
         ValueError: ``n_mixture`` is out of range, the spaces do not fit the model, ``imagination``
             needs another likelihood, rewards are imaginary already, another wrapper has added
-            columns to the observation (a previous reward, a belief or the task), or a wrapper
-            inside stores its trajectories in ``buffer``.
+            columns to the observation (a previous reward, a belief or the task) or scales by
+            running statistics, or a wrapper inside stores its trajectories in ``buffer``.
         gymnasium.error.ResetNeeded: At a step before the first reset.
     """
 
@@ -81,6 +82,7 @@ class ImaginaryRewardWrapper(VectorWrapper):
         check_batch(env, AutoresetMode.SAME_STEP, "ImaginaryRewardWrapper")
         refuse_imaginary_rewards(env, "ImaginaryRewardWrapper")
         refuse_joined_columns(env, "ImaginaryRewardWrapper")
+        refuse_own_statistics(env, "ImaginaryRewardWrapper")
         refuse_second_record(env, buffer, "ImaginaryRewardWrapper")
         if not 1 <= n_mixture < self.num_envs:
             raise ValueError(

@@ -21,7 +21,8 @@ _SPOILED: dict[type, tuple[str, str]] = {
     ),
     wrappers.NormalizeReward: (
         "clears the returns of all environments whenever one of them is reset",
-        "stable-baselines3's VecNormalize, or put it around MultiEpisodeWrapper",
+        "stable-baselines3's VecNormalize, reward_scale of the VAE, or put it around all wrappers "
+        "of this package (a VAE inside it sees true rewards)",
     ),
     wrappers.NormalizeObservation: (
         "refuses to reset some environments, or counts the observations of the others twice",

@@ -11,6 +11,7 @@ import pytest
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from wrapper_stubs import ScriptedEnv
 
+import ldm_envs
 from ldm_wrappers import (
     BeliefObservationWrapper,
     BeliefPool,
@@ -24,6 +25,8 @@ from ldm_wrappers import (
     vector,
 )
 
+assert ldm_envs.__name__  # registers the ids
+GRID = "LDM-GridNavi-v0"
 ENV = ScriptedEnv((3,))
 MODEL = LatentDynamics(ENV.observation_space, ENV.action_space)
 SIZE = MODEL.config.latent_dim
@@ -220,3 +223,41 @@ def test_columns_of_several_kinds_are_joined() -> None:
     assert vector.RL2ObservationWrapper(told).single_observation_space.shape[0] > 2
     with pytest.raises(ValueError, match="already has the task from TaskObservationWrapper"):
         vector.TaskObservationWrapper(told, 1)
+
+
+@pytest.mark.parametrize("kind", ["NormalizeReward", "NormalizeObservation"])
+@pytest.mark.parametrize("meta", ["none", "inside", "around"])
+@pytest.mark.filterwarnings("ignore:.*around a single environment")
+def test_a_vae_does_not_read_what_is_scaled_by_running_statistics(kind: str, meta: str) -> None:
+    """GridNavi pays -0.1 at every step; as NormalizeReward has it, -17, then -2, then -1.2."""
+    scale = getattr(gym.wrappers, kind)
+    if meta == "around":
+        one: Any = MultiEpisodeWrapper(scale(gym.make(GRID)), 2)
+    else:
+        one = scale(gym.make(GRID) if meta == "none" else MultiEpisodeWrapper(gym.make(GRID), 2))
+    model = LatentDynamics(one.observation_space, one.action_space)
+    size = model.config.latent_dim
+    saved = SavedBeliefs(np.zeros((1, 1, size), np.float32))
+    pool = BeliefPool(1, size)
+    wraps: dict[str, Any] = {
+        "BeliefObservationWrapper": lambda: BeliefObservationWrapper(one, model),
+        "BeliefPublisherWrapper": lambda: BeliefPublisherWrapper(one, model, pool, 0),
+        "ImaginaryRewardWrapper": lambda: ImaginaryRewardWrapper(one, model, saved),
+    }
+    for name, wrap in wraps.items():
+        with pytest.raises(ValueError, match=rf"{name} got {kind} inside.* update_running_mean"):
+            wrap()
+    scale_layer = one.env if meta == "around" else one
+    scale_layer.update_running_mean = False
+    for wrap in wraps.values():
+        wrap()  # a fixed scale
+
+
+def test_nor_does_the_vae_of_a_batch() -> None:
+    batch = gym.make_vec(GRID, num_envs=2, autoreset_mode="Disabled")
+    scaled = gym.wrappers.vector.NormalizeReward(vector.MultiEpisodeWrapper(batch, 2))
+    model = LatentDynamics(batch.single_observation_space, batch.single_action_space)
+    with pytest.raises(ValueError, match="BeliefObservationWrapper got NormalizeReward inside"):
+        vector.BeliefObservationWrapper(scaled, model)
+    with pytest.raises(ValueError, match="ImaginaryRewardWrapper got NormalizeReward inside"):
+        vector.ImaginaryRewardWrapper(scaled, model, n_mixture=1)

@@ -14,8 +14,8 @@ import gymnasium as gym
 from gymnasium import wrappers
 
 import ldm_envs  # noqa: F401  registers the LDM ids
-from ldm_wrappers.multi_episode import own_statistics
 from ldm_wrappers.step_limit import step_limit
+from ldm_wrappers.wrapper_order import own_statistics
 from train.config.settings import RunSettings
 
 AnyEnv = gym.Env[Any, Any]
