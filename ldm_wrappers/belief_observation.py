@@ -93,12 +93,13 @@ class BeliefObservationWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgume
         """Step and show the new belief."""
         actions = self._reader.action(action)
         observation, reward, terminated, truncated, info = self.env.step(action)
-        ended = bool(terminated or truncated)
-        state, next_state = self._reader.step(observation, info, ended=ended)
-        self.tracker.update(state, actions, np.array([reward]), next_state)
-        joined = self._join(self._reader.state)
-        if ended:
-            self.tracker.end(np.ones(1, bool))
+        with self._reader.recording():
+            ended = bool(terminated or truncated)
+            state, next_state = self._reader.step(observation, info, ended=ended)
+            self.tracker.update(state, actions, np.array([reward]), next_state)
+            joined = self._join(self._reader.state)
+            if ended:
+                self.tracker.end(np.ones(1, bool))
         return joined, reward, terminated, truncated, info
 
     def observe(self) -> FloatArray:

@@ -150,13 +150,14 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         final = self.imagination.final_beliefs
         means = source.final_means() if final else source.means(self._step)
         observation, reward, terminated, truncated, info = self.env.step(action)
-        if isinstance(self.beliefs, BeliefPool):
-            self.beliefs.end_step()
-        ended = bool(terminated or truncated)
-        state, next_state = self._reader.step(observation, info, ended=ended)
-        arrays = (means, state, columns, next_state)
-        imagined = self.imagination.rewards(*map(self.latent_dynamics.to_tensor, arrays))
-        self._step += 1
+        with self._reader.recording():
+            if isinstance(self.beliefs, BeliefPool):
+                self.beliefs.end_step()
+            ended = bool(terminated or truncated)
+            state, next_state = self._reader.step(observation, info, ended=ended)
+            arrays = (means, state, columns, next_state)
+            imagined = self.imagination.rewards(*map(self.latent_dynamics.to_tensor, arrays))
+            self._step += 1
         info = {**set_aside(info, ("environment_reward",)), "environment_reward": float(reward)}
         return observation, float(imagined[0]), terminated, truncated, info
 
@@ -237,8 +238,8 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         refuse_imaginary_rewards(env, "BeliefPublisherWrapper")
         refuse_second_record(env, buffer, "BeliefPublisherWrapper")
         refuse_joined_columns(env, "BeliefPublisherWrapper")
-        latent_dynamics.check_spaces(env.observation_space, env.action_space)
         refuse_own_statistics(env, "BeliefPublisherWrapper")
+        latent_dynamics.check_spaces(env.observation_space, env.action_space)
         self.latent_dynamics = latent_dynamics
         self.pool = pool
         self.index = index
@@ -264,15 +265,16 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         actions = self._reader.action(action)
         self.pool.begin_step(self._number)
         observation, reward, terminated, truncated, info = self.env.step(action)
-        self.pool.end_step()
-        ended = bool(terminated or truncated)
-        state, next_state = self._reader.step(observation, info, ended=ended)
-        self.tracker.update(state, actions, np.array([reward]), next_state)
-        self.publish()
-        if ended:
-            self.tracker.end(np.ones(1, bool))
-            final = self.tracker.final_means()[0].cpu().numpy()
-            self.pool.publish_final(self.index, final, publisher=self._number)
+        with self._reader.recording():
+            self.pool.end_step()
+            ended = bool(terminated or truncated)
+            state, next_state = self._reader.step(observation, info, ended=ended)
+            self.tracker.update(state, actions, np.array([reward]), next_state)
+            self.publish()
+            if ended:
+                self.tracker.end(np.ones(1, bool))
+                final = self.tracker.final_means()[0].cpu().numpy()
+                self.pool.publish_final(self.index, final, publisher=self._number)
         return observation, reward, terminated, truncated, info
 
     def close(self) -> None:

@@ -188,7 +188,14 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Step, and restart where an inner episode ended."""
         self._guard.check()
-        observation, reward, terminated, truncated, info = self.env.step(action)
+        outcome = self.env.step(action)
+        with self._guard.recording():
+            return self._record(*outcome)
+
+    def _record(
+        self, observation: Any, reward: Any, terminated: bool, truncated: bool, info: dict[str, Any]
+    ) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Take in what a step of the environment has returned; what the meta-episode shows."""
         self._returns[self._episode] += float(reward)
         self._lengths[self._episode] += 1
         info = {**set_aside(info, MULTI_EPISODE_INFOS), "next_obs": np.array(observation)}

@@ -1,12 +1,14 @@
-"""Notices steps before the first reset and after the end of a task."""
+"""Notices steps before the first reset, after the end of a task and after an error."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 from gymnasium.error import ResetNeeded
 
-State = Literal["not begun", "running", "ended"]
+State = Literal["not begun", "running", "ended", "interrupted"]
 
 
 class ResetGuard:
@@ -20,7 +22,7 @@ class ResetGuard:
         name: What messages call the wrapper.
 
     Attributes:
-        state: "not begun", "running" or "ended"; a saved one may be set again.
+        state: "not begun", "running", "ended" or "interrupted"; a saved one may be set again.
     """
 
     def __init__(self, name: str) -> None:
@@ -35,7 +37,7 @@ class ResetGuard:
         """Raise unless a task is running.
 
         Raises:
-            gymnasium.error.ResetNeeded: Before the first reset, or after an end.
+            gymnasium.error.ResetNeeded: Before the first reset, after an end, or after an error.
         """
         if self.state == "not begun":
             raise ResetNeeded(
@@ -46,6 +48,21 @@ class ResetGuard:
                 f"{self._name}.step() was called after the end of a task (terminated or "
                 "truncated); call reset() first, and leave out gymnasium.wrappers.Autoreset inside"
             )
+
+        if self.state == "interrupted":
+            raise ResetNeeded(
+                f"{self._name}.step() was called after an error that had interrupted a step: what "
+                "that step did is not in the wrapper's records; call reset() first"
+            )
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """The environment has stepped, the records have not: an error now asks for a reset."""
+        try:
+            yield
+        except BaseException:
+            self.state = "interrupted"
+            raise
 
     def end(self) -> None:
         """The task has ended: it was terminated or truncated."""

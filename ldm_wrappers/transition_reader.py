@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,10 @@ class TransitionReader:
         """
         self._guard.check()
         return self._spec.action_row(action)
+
+    def recording(self) -> AbstractContextManager[None]:
+        """Around all that follows the environment's step: an error in it asks for a reset."""
+        return self._guard.recording()
 
     def step(
         self, observation: Any, info: dict[str, Any], *, ended: bool

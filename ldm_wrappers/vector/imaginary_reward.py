@@ -140,9 +140,22 @@ class ImaginaryRewardWrapper(VectorWrapper):
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Step all environments; filter, record and imagine, each as one batch."""
         self._guard.check()
+        columns = self.latent_dynamics.spec.actions(actions)
+        returned = self.env.step(actions)
+        with self._guard.recording():
+            return self._record(columns, *returned)
+
+    def _record(
+        self,
+        columns: FloatArray,
+        observations: Any,
+        rewards: Any,
+        terminations: Any,
+        truncations: Any,
+        infos: dict[str, Any],
+    ) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Take in what a step of the environments has returned; what is shown of it."""
         spec = self.latent_dynamics.spec
-        columns = spec.actions(actions)
-        observations, rewards, terminations, truncations, infos = self.env.step(actions)
         ended = terminations | truncations
         next_states = spec.observations(true_next_observations(observations, infos, ended))
         transition = (self._observations, columns, next_states)

@@ -167,7 +167,15 @@ class MultiEpisodeWrapper(VectorWrapper):
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Step all environments, restart ended inner episodes, report ended meta-episodes."""
         self._guard.check()
-        observations, *outcome, infos = self.env.step(actions)
+        returned = self.env.step(actions)
+        with self._guard.recording():
+            return self._record(*returned)
+
+    def _record(
+        self, observations: Any, *returned: Any
+    ) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Take in what a step of the environments has returned; what the meta-episodes show."""
+        *outcome, infos = returned
         # copies: an environment may reuse its arrays, when it is reset below
         rewards, terminations, truncations = (np.array(values) for values in outcome)
         self._returns[self._rows, self._episode] += rewards

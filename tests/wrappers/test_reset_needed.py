@@ -132,3 +132,91 @@ def test_a_saved_meta_episode_goes_on_and_an_ended_one_does_not() -> None:
     del running["guard"]  # as former releases saved it
     fresh.set_state(running)
     fresh.step(0)
+
+
+class Broken(BareEnv):
+    """Its second reward is none, once."""
+
+    healed = False
+
+    def step(self, action: Any) -> Any:
+        observation, reward, *rest = super().step(action)
+        if self.steps == 2 and not self.healed:
+            type(self).healed = True
+            reward = np.nan
+        return observation, reward, *rest
+
+
+class Moved(BareEnv):
+    """Another task after the first of its episodes, once."""
+
+    healed = False
+
+    def step(self, action: Any) -> Any:
+        *rest, info = super().step(action)
+        if self.steps == 3 and not self.healed:
+            type(self).healed = True
+            info = {"task": 2.0}
+        return *rest, info
+
+
+def until_an_error(env: Any, action: Any) -> None:
+    with pytest.raises((FloatingPointError, RuntimeError), match=r"not finite|changed inside"):
+        for _ in range(4):
+            env.step(action)
+
+
+@pytest.mark.filterwarnings("ignore:all meta-episodes")
+@pytest.mark.parametrize(
+    "name", ["MultiEpisodeWrapper", "BeliefObservationWrapper", "BeliefPublisherWrapper"]
+)
+def test_after_an_error_inside_a_step_scalar_wrappers_need_a_reset(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they record would have a hole, or join two steps to one."""
+    for kind in (Broken, Moved):
+        monkeypatch.setattr(kind, "healed", False)
+    meta = name == "MultiEpisodeWrapper"
+    env = MultiEpisodeWrapper(Moved(), 2) if meta else SCALAR[name](Broken())
+    env.reset()
+    until_an_error(env, 0)
+    stored = len(BUFFER)
+    with pytest.raises(ResetNeeded, match="after an error that had interrupted a step"):
+        env.step(0)
+    assert len(BUFFER) == stored
+    env.reset()
+    for _ in range(3):
+        env.step(0)
+
+
+@pytest.mark.filterwarnings("ignore:all meta-episodes")
+@pytest.mark.parametrize("name", VECTOR)
+def test_after_an_error_inside_a_step_vector_wrappers_need_a_reset(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meta = name == "MultiEpisodeWrapper"
+    kind = Moved if meta else Broken
+    monkeypatch.setattr(kind, "healed", False)
+    mode = AutoresetMode.DISABLED if meta else AutoresetMode.SAME_STEP
+    inner = SyncVectorEnv([kind, BareEnv], autoreset_mode=mode)
+    buffer = TrajectoryBuffer(MODEL.spec, capacity=8, max_length=8)
+    env: Any = {
+        "MultiEpisodeWrapper": lambda: vector.MultiEpisodeWrapper(inner, 2),
+        "BeliefObservationWrapper": lambda: vector.BeliefObservationWrapper(
+            inner, MODEL, buffer=buffer
+        ),
+        "ImaginaryRewardWrapper": lambda: vector.ImaginaryRewardWrapper(
+            inner, MODEL, n_mixture=1, buffer=buffer
+        ),
+    }[name]()
+    env.reset()
+    until_an_error(env, np.zeros(2, np.int64))
+    with pytest.raises(ResetNeeded, match="after an error that had interrupted a step"):
+        env.step(np.zeros(2, np.int64))
+    assert len(buffer) == 0
+    env.reset()
+    for _ in range(3):
+        env.step(np.zeros(2, np.int64))
+    if not meta:  # whole trajectories: each next state is the next step's state
+        rows = buffer.get(np.arange(len(buffer)))
+        np.testing.assert_array_equal(rows.next_observations[:-1], rows.observations[1:])
