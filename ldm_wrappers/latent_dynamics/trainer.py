@@ -85,6 +85,7 @@ class LatentDynamicsTrainer:
         self.optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
         self.generator = torch.Generator(device=model.device).manual_seed(check_seed(seed))
         self.n_updates = 0
+        self._warned = False  # of rewards that a Bernoulli decoder does not know
 
     def update(self, n_updates: int) -> dict[str, float]:
         """Take ``n_updates`` gradient steps; nothing happens while the buffer is empty.
@@ -109,7 +110,7 @@ class LatentDynamicsTrainer:
 
     def _step(self) -> torch.Tensor:
         batch = self.buffer.sample(self.batch_trajectories, self.model.device)
-        if not self.n_updates:
+        if self.model.config.likelihood == "bernoulli" and not self._warned:
             self._warn_of_other_rewards(batch)
         self.model.observation_scale.observe(batch.next_observations, batch.lengths)
         terms = self.evaluate(batch, dropout=True)
@@ -145,7 +146,8 @@ class LatentDynamicsTrainer:
         inside = torch.arange(len(batch.rewards), device=batch.lengths.device)
         seen = batch.rewards[inside.unsqueeze(1) < batch.lengths]
         other = seen[torch.minimum((seen - low).abs(), (seen - high).abs()) > 0.01 * (high - low)]
-        if self.model.config.likelihood == "bernoulli" and len(other):
+        if len(other):
+            self._warned = True
             warnings.warn(
                 f"rewards such as {other[0].item():g} are neither reward_low={low:g} nor "
                 f"reward_high={high:g}, the only two that likelihood='bernoulli' imagines: each is "
@@ -179,8 +181,16 @@ class LatentDynamicsTrainer:
         """Inverse of :meth:`state_dict`.
 
         Raises:
-            ValueError: The generator is one of another kind of device; nothing has changed then.
+            ValueError: The generator is one of another kind of device, or only one of the two
+                trainers averages weights; nothing has changed then.
         """
+        averaged, averages = "single_weights" in state, self._average is not None
+        if averaged != averages:
+            raise ValueError(
+                f"the saved trainer {'averages' if averaged else 'does not average'} weights, this "
+                f"one {'does' if averages else 'does not'}: expected the averaging=… that it was "
+                f"saved with, {'above 0' if averaged else '0'}"
+            )
         check_generator_state(state["generator"], self.generator)
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"].cpu())

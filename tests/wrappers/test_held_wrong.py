@@ -331,7 +331,14 @@ def test_a_bernoulli_decoder_says_which_rewards_it_cannot_imagine() -> None:
     fine.add(trajectories(1, 5, -0.1, model.spec), np.array([4]))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        LatentDynamicsTrainer(model, fine).update(1)
+        late = LatentDynamicsTrainer(model, fine)
+        late.update(1)
+    fine.add(trajectories(1, 5, 10.0, model.spec), np.array([4]))  # in place of the first one
+    with pytest.warns(UserWarning, match="rewards such as 10 are neither"):
+        late.update(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        late.update(1)  # once
 
 
 def test_a_reset_of_some_workers_is_not_cut_by_staggering() -> None:

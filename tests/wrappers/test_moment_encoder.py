@@ -393,6 +393,17 @@ def test_a_resumed_training_goes_on_from_the_single_weights(weights_first: bool)
         assert torch.equal(weights(fresh), weights(model))
 
 
+@pytest.mark.parametrize("averaging", [0.0, 0.9])
+def test_a_trainer_that_averages_otherwise_refuses_a_state(averaging: float) -> None:
+    state = trained(make(), 4, averaging=0.9 - averaging).state_dict()
+    other = trained(make(), 1, averaging=averaging)
+    before = copy.deepcopy(other.state_dict())
+    with pytest.raises(ValueError, match=r"expected the averaging=… that it was saved with"):
+        other.load_state_dict(state)
+    assert other.state_dict()["optimizer"]["state"].keys() == before["optimizer"]["state"].keys()
+    assert other.state_dict()["n_updates"] == before["n_updates"] == 1
+
+
 def test_scales_of_observations_know_no_padding_and_no_division_by_zero() -> None:
     scale, batch = ObservationScale(3, True), trajectories()
     constant = torch.tensor([1.0, 0.0, 0.0])
