@@ -16,6 +16,7 @@ from ldm_wrappers.fixed_attribute import FixedAttribute
 from ldm_wrappers.infos import MARK, MULTI_EPISODE_INFOS, copied_arrays, set_aside
 from ldm_wrappers.latent_dynamics.space_checks import way_out
 from ldm_wrappers.reset_guard import ResetGuard
+from ldm_wrappers.saved_state import check_like
 from ldm_wrappers.task_protocol import TaskWatch, check_pinned, env_name, told_task
 from ldm_wrappers.wrapper_order import own_statistics, refuse_task_wrappers
 
@@ -232,7 +233,13 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Inverse of :meth:`get_state`."""
+        """Inverse of :meth:`get_state`.
+
+        Raises:
+            ValueError: The state is of another number of episodes; nothing has changed then.
+        """
+        own = {"returns": self._returns, "lengths": self._lengths}
+        check_like({name: state[name] for name in own}, own, "meta-episode")
         self._episode = int(state["episode"])
         self._returns[...] = state["returns"]
         self._lengths[...] = state["lengths"]

@@ -24,6 +24,7 @@ from ldm_wrappers.multi_episode import (
     warn_of_own_statistics,
 )
 from ldm_wrappers.reset_guard import ResetGuard
+from ldm_wrappers.saved_state import check_like
 from ldm_wrappers.step_limit import step_limit
 from ldm_wrappers.task_protocol import TaskWatch, check_pinned_rows, env_name, told_tasks
 from ldm_wrappers.vector.infos import (
@@ -279,7 +280,14 @@ class MultiEpisodeWrapper(VectorWrapper):
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Inverse of :meth:`get_state`."""
+        """Inverse of :meth:`get_state`.
+
+        Raises:
+            ValueError: The state is of another number of episodes or environments; nothing has
+                changed then.
+        """
+        own = {"episode": self._episode, "returns": self._returns, "lengths": self._lengths}
+        check_like({name: state[name] for name in own}, own, "meta-episodes")
         self._episode[...] = state["episode"]
         self._returns[...] = state["returns"]
         self._lengths[...] = state["lengths"]

@@ -264,6 +264,29 @@ def test_state_goes_on_alike() -> None:
         np.testing.assert_equal(other.get_state(), state)
 
 
+def test_a_state_of_other_meta_episodes_is_refused() -> None:
+    """Returns of one episode would be taken for those of four."""
+    pairs: list[tuple[Any, Any]] = [
+        (MultiEpisodeWrapper(ScriptedEnv((3,)), 1), MultiEpisodeWrapper(ScriptedEnv((3,)), 4)),
+        (
+            vector.MultiEpisodeWrapper(scripted_vector((3,), (3,)), 1),
+            vector.MultiEpisodeWrapper(scripted_vector((3,), (3,)), 4),
+        ),
+        (
+            vector.MultiEpisodeWrapper(scripted_vector((3,)), 2),
+            vector.MultiEpisodeWrapper(scripted_vector((3,), (3,)), 2),
+        ),
+    ]
+    for source, other in pairs:
+        source.reset(seed=0)
+        other.reset(seed=0)
+        source.step(source.action_space.sample())
+        before = other.get_state()
+        with pytest.raises(ValueError, match="meta-episode"):
+            other.set_state(source.get_state())
+        np.testing.assert_equal(other.get_state(), before)
+
+
 def test_an_inner_end_that_is_a_time_limit_too_is_no_time_limit() -> None:
     """Advantages flow back across it: what comes after is another episode, not a cut one."""
 
