@@ -15,7 +15,7 @@ from ldm_wrappers.arguments import check_flag, check_integer
 from ldm_wrappers.fixed_attribute import FixedAttribute
 from ldm_wrappers.infos import MARK, MULTI_EPISODE_INFOS, copied_arrays, set_aside
 from ldm_wrappers.latent_dynamics.space_checks import way_out
-from ldm_wrappers.reset_guard import ResetGuard
+from ldm_wrappers.reset_guard import CutWatch, ResetGuard
 from ldm_wrappers.saved_state import check_like
 from ldm_wrappers.task_protocol import TaskWatch, check_pinned, env_name, told_task
 from ldm_wrappers.wrapper_order import own_statistics, refuse_task_wrappers
@@ -156,6 +156,7 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
         self._lengths = np.zeros(n_episodes, np.int64)
         self._watch = TaskWatch(env_name(env), 1) if check_tasks else None
         self._guard = ResetGuard("MultiEpisodeWrapper")
+        self._cuts = CutWatch(f"all of them in the first of {n_episodes} episodes of a task")
 
     @property
     def spec(self) -> EnvSpec | None:  # type: ignore[override]
@@ -180,6 +181,8 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
             self._watch.begin(_ONE, told_task(info), drawn)
             if options and "task" in options:
                 check_pinned(self._watch.name, options["task"], told_task(info))
+        if self._guard.state == "running" and self._lengths.any() and self.n_episodes > 1:
+            self._cuts.cut()
         self._episode = 0
         self._returns[:] = 0.0
         self._lengths[:] = 0
@@ -201,6 +204,8 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
         self._lengths[self._episode] += 1
         info = {**set_aside(info, MULTI_EPISODE_INFOS), "next_obs": np.array(observation)}
         ended = terminated or truncated
+        if ended:
+            self._cuts.end()
         if ended and self._watch is not None:
             self._watch.check(_ONE, told_task(info))
         if ended and self._episode < self.n_episodes - 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -67,3 +68,33 @@ class ResetGuard:
     def end(self) -> None:
         """The task has ended: it was terminated or truncated."""
         self.state = "ended"
+
+
+class CutWatch:
+    """Warns once where resets find tasks that have not ended, one after the other.
+
+    Args:
+        what: What never ends and what follows from it, for the message.
+    """
+
+    N_RESETS = 5
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._in_a_row = 0
+
+    def end(self) -> None:
+        """A task has ended by itself."""
+        self._in_a_row = 0
+
+    def cut(self) -> None:
+        """A reset has found a task that was running."""
+        self._in_a_row += 1
+        if self._in_a_row == self.N_RESETS:
+            warnings.warn(
+                f"{self.N_RESETS} resets in a row came before an end: {self._what}. A limit "
+                "outside, such as gymnasium.wrappers.TimeLimit or max_episode_steps of "
+                "gymnasium.register, is not seen here: put TimeLimit around the environment, "
+                "inside the wrappers of this package",
+                stacklevel=4,
+            )

@@ -15,6 +15,7 @@ from ldm_wrappers.latent_dynamics.posterior import Posterior
 from ldm_wrappers.latent_dynamics.process import ProcessBound
 from ldm_wrappers.latent_dynamics.recorder import TrajectoryRecorder
 from ldm_wrappers.latent_dynamics.transition import FloatArray
+from ldm_wrappers.reset_guard import CutWatch
 
 _LONGEST = 20_000  # transitions of a running task that are kept where there is no buffer
 
@@ -53,6 +54,9 @@ class BeliefTracker(ProcessBound):
         self._recorder = TrajectoryRecorder(model.spec, n_workers, longest)
         self._steps = np.zeros(n_workers, np.int64)  # of each running task
         self._warned = False
+        self._cuts = CutWatch(
+            "the trajectories of tasks that have not ended are discarded, and the buffer gets none"
+        )
         self._parameters = tuple(model.encoder.parameters())
         self._encoded_with: tuple[int, ...] | None = self._weights()  # None: former weights
 
@@ -106,6 +110,8 @@ class BeliefTracker(ProcessBound):
         self.check_process()
         self.model.check_process()
         self._filter.reset()
+        if self.buffer is not None and self._steps.any():
+            self._cuts.cut()
         self._steps[:] = 0
         self._recorder.discard(np.ones(self.n_workers, bool))
 
@@ -159,6 +165,7 @@ class BeliefTracker(ProcessBound):
         """The tasks of the workers in ``ended`` are over: store them, return to the prior."""
         if not ended.any():
             return
+        self._cuts.end()
         rows = torch.from_numpy(ended).to(self._finished.device)
         self._final_means[rows] = self.posterior().mean[rows]
         self._finished[rows] = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import gymnasium as gym
@@ -285,6 +286,26 @@ def test_a_state_of_other_meta_episodes_is_refused() -> None:
         with pytest.raises(ValueError, match="meta-episode"):
             other.set_state(source.get_state())
         np.testing.assert_equal(other.get_state(), before)
+
+
+def test_a_limit_outside_is_told() -> None:
+    """It makes one long episode of a meta-episode, whose N has no effect."""
+    cut = gym.wrappers.TimeLimit(MultiEpisodeWrapper(ScriptedEnv((50,)), 4), 6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(5):
+            cut.reset(seed=0)
+            while not cut.step(cut.action_space.sample())[3]:
+                pass
+    with pytest.warns(UserWarning, match="first of 4 episodes .* put TimeLimit around the env"):
+        cut.reset(seed=0)
+    inside = MultiEpisodeWrapper(gym.wrappers.TimeLimit(ScriptedEnv((50,)), 6), 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(8):
+            inside.reset(seed=0)
+            for _ in range(10):
+                inside.step(inside.action_space.sample())
 
 
 def test_an_inner_end_that_is_a_time_limit_too_is_no_time_limit() -> None:

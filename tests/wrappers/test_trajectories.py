@@ -113,6 +113,24 @@ def test_scalar_buffers_hold_true_transitions(wrapper: str, family: str) -> None
     assert stored(buffer) == by_hand([worker])
 
 
+def test_a_limit_outside_that_empties_the_buffer_is_told() -> None:
+    meta = MultiEpisodeWrapper(ScriptedEnv((3,)), 3)
+    model = small_model(meta)
+    buffer = TrajectoryBuffer(model.spec, capacity=50, max_length=16)
+    env = gym.wrappers.TimeLimit(BeliefObservationWrapper(meta, model, buffer=buffer), 5)
+
+    def play(n_tasks: int) -> None:
+        for _ in range(n_tasks):
+            env.reset(seed=0)
+            while not env.step(0)[3]:
+                pass
+
+    play(5)
+    with pytest.warns(UserWarning, match="the buffer gets none"):
+        env.reset()
+    assert len(buffer) == 0
+
+
 def test_a_reset_in_the_middle_forgets_the_running_trajectories() -> None:
     meta = vector.MultiEpisodeWrapper(scripted_vector((3,), (4,)), 2)
     model = small_model(meta)
