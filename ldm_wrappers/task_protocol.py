@@ -77,10 +77,10 @@ class TaskWatch:
         if tasks is None or self._tasks.shape[1:] != tasks.shape[1:]:
             return
         began = self._tasks[workers]
-        if np.array_equal(began, tasks):
+        if _alike(began, tasks):
             return
         for worker, old, new in zip(workers, began, tasks, strict=True):
-            if self._known[worker] and not np.array_equal(old, new):
+            if self._known[worker] and not _alike(old, new):
                 raise TaskChangedError(
                     f"the task of {self.name} (environment {worker}) changed inside a "
                     f"meta-episode, from {old} to {new}: its reset ignores options={{'keep_task': "
@@ -95,7 +95,7 @@ class TaskWatch:
         if self._first is None:
             self._first = tasks[0].copy() if isinstance(tasks[0], np.ndarray) else tasks[0]
         assert self._n_equal is not None
-        if not all(np.array_equal(task, self._first) for task in tasks):
+        if not all(_alike(task, self._first) for task in tasks):
             self._n_equal = None
             return
         self._n_equal += len(tasks)
@@ -119,6 +119,18 @@ class TaskWatch:
                 TaskProtocolWarning,
                 stacklevel=1,
             )
+
+
+def _alike(task: Any, other: Any) -> bool:
+    """Whether two tasks are equal: arrays, objects, or dicts and lists of them."""
+    if isinstance(task, dict) and isinstance(other, dict):
+        return task.keys() == other.keys() and all(_alike(task[key], other[key]) for key in task)
+    arrays = isinstance(task, np.ndarray) and isinstance(other, np.ndarray)
+    if arrays and task.dtype == object and task.shape == other.shape:
+        return all(map(_alike, task.ravel(), other.ravel()))
+    if isinstance(task, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(task) == len(other) and all(map(_alike, task, other))
+    return np.array_equal(task, other)
 
 
 def check_pinned(name: str, pinned: Any, told: Array | None) -> None:

@@ -252,3 +252,32 @@ def test_only_environments_that_are_reset_are_compared_with_their_tasks() -> Non
     env.reset(seed=0, options={"task": 0.5})
     options = {"task": 0.25, "reset_mask": np.array([False, True])}
     assert env.reset(options=options)[1]["task"][1] == 0.25
+
+
+class Named(ScriptedEnv):
+    """Its task is a dict of arrays."""
+
+    goal = 1.0
+
+    def told(self, info: dict[str, Any]) -> dict[str, Any]:
+        return {**info, "task": {"goal": np.full(2, self.goal), "names": ["a", "b"]}}
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        observation, info = super().reset(seed=seed)
+        return observation, self.told(info)
+
+    def step(self, action: Any) -> Any:
+        *rest, info = super().step(action)
+        return *rest, self.told(info)
+
+
+def test_tasks_that_are_dicts_of_arrays_are_compared() -> None:
+    env = MultiEpisodeWrapper(Named((2,)), 2)
+    env.reset(seed=0)
+    env.reset(seed=0)
+    for _ in range(2):
+        env.step(0)
+    env.env.goal = 2.0  # type: ignore[attr-defined]
+    with pytest.raises(TaskChangedError, match="changed inside"):
+        for _ in range(2):
+            env.step(0)
