@@ -93,11 +93,15 @@ class FiniteTaskSet(TaskSet):
         self._tasks = np.array(tasks, dtype=np.float32)
         if self._tasks.ndim != 2 or len(self._tasks) == 0:
             raise ValueError(f"Expected tasks of shape (n_tasks >= 1, task_dim), got {tasks!r}")
+        if not np.isfinite(self._tasks).all():
+            raise ValueError(f"Expected tasks that are finite in float32, got {tasks!r}")
         self.task_dim = self._tasks.shape[1]
         periods = period if period is not None else [None] * self.task_dim
         if len(periods) != self.task_dim:
             raise ValueError(f"Expected {self.task_dim} periods, got {period!r}")
         self._period = np.array([np.inf if p is None else p for p in periods])
+        if not (self._period > 0).all():
+            raise ValueError(f"Expected periods that are positive or None, got {period!r}")
 
     @property
     def tasks(self) -> FloatArray:

@@ -348,3 +348,17 @@ def test_rounding_to_float32_does_not_fall_below_an_interval() -> None:
         AnnulusTaskSet([(0.7, 0.7 + 1e-7)]),
     ):
         assert task_set.contains(task_set.sample(rng, 1000)).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"tasks": [[0.0]], "period": [-360.0]}, "periods that are positive"),
+        ({"tasks": [[0.0]], "period": [0.0]}, "periods that are positive"),
+        ({"tasks": [[np.nan]]}, "finite in float32"),
+        ({"tasks": [[1.0], [np.inf]]}, "finite in float32"),
+    ],
+)
+def test_finite_sets_refuse_what_contains_cannot_answer(arguments, says) -> None:
+    with pytest.raises(ValueError, match=says):
+        FiniteTaskSet(**arguments)
