@@ -8,6 +8,7 @@ import numpy as np
 
 from ldm_envs.tasks import FloatArray, TaskDistribution, TaskSet
 
+_MANY = 100_000  # pairs of tasks, above which only equal numbers are found
 _DRAWN = 64  # tasks that stand for a set, where one of the two is continuous
 
 
@@ -15,8 +16,9 @@ def warn_of_shared_tasks(distribution: TaskDistribution, *, stacklevel: int = 2)
     """Warn where a split other than "train" and "all" has tasks of "train" in it.
 
     Args:
-        distribution: The family's task sets. Two finite ones are compared exactly; of others, 64
-            fixed tasks are looked up.
+        distribution: The family's task sets. All tasks of two finite ones are compared, with the
+            periods and the tolerance of "train" unless they are many; of others, 64 fixed tasks
+            are looked up.
         stacklevel: As `warnings.warn` has it.
     """
     if "train" not in distribution:
@@ -39,6 +41,9 @@ def _shared(train: TaskSet, other: TaskSet) -> tuple[list[FloatArray], int]:
     if train.tasks is not None and other.tasks is not None:
         known = {task.tobytes() for task in train.tasks + np.float32(0.0)}  # -0.0 is 0.0
         rows = other.tasks + np.float32(0.0)
-        return [task for task in rows if task.tobytes() in known], len(rows)
+        inside = np.array([task.tobytes() in known for task in rows])
+        if len(rows) * len(train.tasks) <= _MANY:
+            inside |= train.contains(rows)
+        return list(rows[inside]), len(rows)
     drawn = other.sample(np.random.default_rng(0), _DRAWN)
     return [task for task in drawn if train.contains(task)], len(drawn)

@@ -16,6 +16,7 @@ from ldm_envs.split_overlap import warn_of_shared_tasks
 from ldm_envs.tasks import BoolArray, FiniteTaskSet, FloatArray, TaskDistribution, TaskSet
 
 Tasks = Mapping[str, TaskSet | Iterable[Any]]
+_INDEX = ["task index"]
 
 
 class UnionTaskSet(TaskSet):
@@ -68,7 +69,8 @@ class TaskTable:
     Args:
         splits: Split name -> its tasks: a list (any iterable) or a `TaskSet`. A set "all" is added
             where there is none: the union of the splits.
-        components: Name and unit of each component of a task vector, for messages and tables.
+        components: Name and unit of each component of a task vector, for messages and tables; not
+            used for numbers that became their index.
 
     Attributes:
         distribution: The splits as a `TaskDistribution`.
@@ -88,24 +90,29 @@ class TaskTable:
             sets = {name: _as_set(name, tasks) for name, tasks in splits.items()}
             names = [f"task[{i}]" for i in range(next(iter(sets.values())).task_dim)]
         else:
-            sets, names = self._from_lists(
-                {name: _listed(name, tasks) for name, tasks in splits.items()}
-            )
+            lists = {name: _listed(name, tasks) for name, tasks in splits.items()}
+            sets, names, are_numbers = self._from_lists(lists)
+            if are_numbers and names == _INDEX:  # no components of theirs
+                components = None
         if "all" not in sets:
             sets["all"] = UnionTaskSet(list(sets.values()))
         self.distribution = TaskDistribution(sets, tuple(components or names))
         warn_of_shared_tasks(self.distribution, stacklevel=4)
 
-    def _from_lists(self, lists: dict[str, list[Any]]) -> tuple[dict[str, TaskSet], list[str]]:
+    def _from_lists(
+        self, lists: dict[str, list[Any]]
+    ) -> tuple[dict[str, TaskSet], list[str], bool]:
+        """Sets of vectors, names of their components, and whether tasks are numbers."""
         every = [task for tasks in lists.values() for task in tasks]
         matrix = _numbers(every)
         keys = _keys(every) if matrix is None else [row.tobytes() for row in matrix + 0.0]
         order = {key: rank for rank, key in enumerate(dict.fromkeys(keys))}
-        names = ["task index"]
+        names = _INDEX
         vectors = np.array([[order[key]] for key in keys], np.float32)
         if matrix is not None:
-            rounded = matrix.astype(np.float32) + np.float32(0.0)
-            if len(np.unique(rounded, axis=0)) == len(order):
+            with np.errstate(over="ignore"):
+                rounded = matrix.astype(np.float32) + np.float32(0.0)
+            if np.isfinite(rounded).all() and len(np.unique(rounded, axis=0)) == len(order):
                 vectors, names = rounded, [f"task[{i}]" for i in range(matrix.shape[1])]
         for vector, task in zip(vectors, every, strict=True):
             self._objects.setdefault(vector.tobytes(), _copied(task))
@@ -115,7 +122,10 @@ class TaskTable:
             rows = vectors[begin : begin + len(tasks)]
             sets[name] = FiniteTaskSet(rows, tolerance=0.0)
             begin += len(tasks)
-        return sets, names
+        are_numbers = matrix is not None or all(
+            isinstance(task, int | float | np.number) for task in every
+        )
+        return sets, names, are_numbers
 
     def task(self, vector: FloatArray) -> Any:
         """What the environment is given for a task vector of the set "all".
@@ -188,12 +198,19 @@ def _numbers(tasks: list[Any]) -> NDArray[np.float64] | None:
 
 
 def _keys(tasks: list[Any]) -> list[Any]:
-    """What tells tasks apart: their value where they can be hashed, else their identity."""
-    keys: list[Any] = []
-    for task in tasks:
-        try:
-            hash(task)
-            keys.append((type(task), task))
-        except TypeError:
-            keys.append(id(task))
-    return keys
+    """What tells tasks apart: their value where it can be compared, else their identity."""
+    return [_key(task) for task in tasks]
+
+
+def _key(task: Any) -> Any:
+    if isinstance(task, np.ndarray) and task.dtype != object:
+        return (np.ndarray, task.shape, task.dtype.str, task.tobytes())
+    if type(task) is dict:
+        return (dict, frozenset((name, _key(value)) for name, value in task.items()))
+    if type(task) in (list, tuple):
+        return (type(task), tuple(_key(value) for value in task))
+    try:
+        hash(task)
+    except TypeError:
+        return id(task)
+    return (type(task), task)

@@ -427,3 +427,22 @@ def test_an_environment_with_tasks_of_its_own_is_adapted_where_these_are_set() -
         seeds.reset(options={"keep_task": True})
         goals.append(seeds.unwrapped._task.tolist())  # type: ignore[attr-defined]
     assert goals[0] == goals[1] == goals[2]
+
+
+def test_seeds_that_travel_by_index_are_called_so() -> None:
+    """Seed 16777216 is told as 0 then, and seed 5 as 4."""
+    for seeds in (range(2**24, 2**24 + 4), range(2**60, 2**60 + 4)):
+        tasks = {"train": seeds, "test": [5]}
+        env = TaskSeedWrapper(gym.make("Pendulum-v1"), tasks)
+        assert env.task_distribution.components == ("task index",)
+    named = TaskTable({"train": ["red", "blue"]}, components=("colour",))
+    assert named.distribution.components == ("colour",)
+    huge = TaskTable({"train": [1e39, 1e40]}, components=("mass (kg)",))
+    assert huge.distribution.components == ("task index",)
+
+
+def test_equal_tasks_that_are_dicts_are_one_task() -> None:
+    tasks = {"train": [{"x": np.ones(2)}, {"x": np.zeros(2)}], "test": [{"x": np.ones(2)}]}
+    with pytest.warns(UserWarning, match="shares 1 of 1 tasks"):
+        table = TaskTable(tasks)
+    np.testing.assert_array_equal(table.distribution["test"].tasks, [[0.0]])
