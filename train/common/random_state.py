@@ -7,6 +7,23 @@ from typing import Any
 
 import numpy as np
 import torch
+from stable_baselines3.common.utils import set_random_seed
+
+
+_GLOBAL = 0x610BA1  # what this stream of a run's seed is for
+
+
+def seed_global_generators(seed: int, iteration: int) -> None:
+    """Begin the global generators anew for an iteration, for environments that draw from them.
+
+    Where every iteration begins so, they need not be saved for an exact resume.
+
+    Args:
+        seed: Seed of the run.
+        iteration: Number of the iteration that begins.
+    """
+    sequence = np.random.SeedSequence(seed, spawn_key=(_GLOBAL, iteration))
+    set_random_seed(int(sequence.generate_state(1)[0]))
 
 
 def random_state(device: torch.device) -> dict[str, Any]:

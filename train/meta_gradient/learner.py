@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.utils import set_random_seed
 
 from ldm_wrappers.saved_state import (
     check_like,
@@ -21,6 +20,7 @@ from ldm_wrappers.saved_state import (
 )
 from train.common.guard import check_weights
 from train.common.learner import AfterIterationHook, AnyVectorEnv, Learner
+from train.common.random_state import seed_global_generators
 from train.config.meta_gradient import MetaGradientSettings
 from train.meta_gradient.actor import AdaptingActor
 from train.meta_gradient.episodes import Episodes, TaskBatch, task_batch
@@ -93,9 +93,9 @@ class MetaGradientLearner(Learner):
 
     def iterate(self) -> None:
         """Tasks ▸ episodes ▸ inner step ▸ episodes ▸ outer updates on all of them."""
-        task_seed, env_seed, action_seed, global_seed = self._seeds(_ITERATION, self.iterations)
+        task_seed, env_seed, action_seed = self._seeds(_ITERATION, self.iterations)
         actions = torch.Generator(self.policy.device).manual_seed(action_seed)
-        set_random_seed(global_seed)  # for environments that draw from global generators
+        seed_global_generators(self.config.seed, self.iterations)
         old = self.parameters
         with one_thread():
             self.rollouts.begin(env_seed, self._tasks(task_seed))
@@ -143,7 +143,7 @@ class MetaGradientLearner(Learner):
     def _seeds(self, purpose: int, number: int) -> list[int]:
         """Independent seeds, of the run's seed, what they are for, and a number."""
         sequence = np.random.SeedSequence(self.config.seed, spawn_key=(purpose, number))
-        return [int(word) for word in sequence.generate_state(4)]
+        return [int(word) for word in sequence.generate_state(3)]
 
     def _record(self, values: dict[str, float]) -> None:
         if self._logger is None:

@@ -26,6 +26,7 @@ from train.common.envs import base_env
 from train.common.generators import adapt_generators
 from train.common.guard import FiniteCheckWrapper, check_weights
 from train.common.learner import AfterIterationHook, AnyVectorEnv, Learner, chosen_device
+from train.common.random_state import seed_global_generators
 from train.config.methods import get_method
 from train.config.off_policy import OffPolicySettings
 from train.off_policy.collection import Behaviour, Sizes, collect
@@ -51,7 +52,8 @@ class OffPolicyLearner(Learner):
 
     An iteration is a visit of ``n_workers`` train tasks and the gradient steps that its environment
     steps are worth. The first iterations visit all train tasks in turn, without gradient steps.
-    Each begins with a seeded reset, so that environments need not be saved for an exact resume.
+    Each begins with a seeded reset and seeds the global generators, so that neither environments
+    nor these need be saved for an exact resume.
 
     Args:
         config: Settings of the run.
@@ -182,6 +184,7 @@ class OffPolicyLearner(Learner):
         finished: Callable[[int, int, Episode], None],
     ) -> int:
         """Play training episodes of the tasks (n_workers,); the number of steps."""
+        seed_global_generators(self.config.seed, self.iteration)
         seed = stream_seed(self.config.seed, ENVS, self.iteration)
         return collect(
             self.env, self.sizes, behaviour, self.tasks[tasks], n_episodes, finished, seed

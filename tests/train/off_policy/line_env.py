@@ -45,3 +45,15 @@ class Line(TaskEnv[Any, Any]):
 
 def line(split: str = "train") -> gym.Env[Any, Any]:
     return gym.wrappers.TimeLimit(Line(split), HORIZON)
+
+
+class Jittery(Line):
+    """Is moved by what a global generator draws."""
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.x += 0.05 * float(np.random.standard_normal())
+        return super().step(action)
+
+
+def jittery(split: str = "train") -> gym.Env[Any, Any]:
+    return gym.wrappers.TimeLimit(Jittery(split), HORIZON)

@@ -52,11 +52,13 @@ class Killed(BaseException):
     """Ends a training without any of its cleaning up being asked."""
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_an_interrupted_run_ends_as_a_whole_one(
-    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole, broken = run(method, tmp_path / "whole"), tmp_path / "broken"
+def resume(method: str, path: Path, *flags: str) -> None:
+    script = importlib.import_module(get_method(method).script)
+    assert script.main(["--resume", str(path), *flags]) == 0
+
+
+def run_until_killed(method: str, path: Path, monkeypatch: pytest.MonkeyPatch, *flags: str) -> None:
+    """A run that dies in its fourth iteration, without a checkpoint of it."""
     evaluation = hooks.PeriodicEvaluation.__call__
 
     def die(self: Any, now: int) -> None:
@@ -67,12 +69,32 @@ def test_an_interrupted_run_ends_as_a_whole_one(
     with monkeypatch.context() as patch:
         patch.setattr(hooks.PeriodicEvaluation, "__call__", die)
         with pytest.raises(Killed):
-            run(method, broken)
-    script = importlib.import_module(get_method(method).script)
-    assert script.main(["--resume", str(broken)]) == 0
+            run(method, path, *flags)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_interrupted_run_ends_as_a_whole_one(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, broken = run(method, tmp_path / "whole"), tmp_path / "broken"
+    run_until_killed(method, broken, monkeypatch)
+    resume(method, broken)
     assert_same_run(broken, whole)
     other = run(method, tmp_path / "other", "--seed", "1")
     assert (other / "metrics.csv").read_text() != (whole / "metrics.csv").read_text()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_environments_that_draw_from_global_generators_repeat_and_resume_exactly(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = ("--env-fn", "line_env:jittery")
+    np.random.seed(1)
+    whole, broken = run(method, tmp_path / "whole", *flags), tmp_path / "broken"
+    np.random.seed(2)
+    run_until_killed(method, broken, monkeypatch, *flags)
+    resume(method, broken)
+    assert_same_run(broken, whole)
 
 
 @pytest.mark.parametrize("method", METHODS)
