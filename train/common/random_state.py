@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from stable_baselines3.common.utils import set_random_seed
 
-
 _GLOBAL = 0x610BA1  # what this stream of a run's seed is for
 
 

@@ -134,10 +134,10 @@ class MqlLearner(OffPolicyLearner):
     def new_batch(self, episodes: list[Episode]) -> HistoryBatch:
         """The newest ``snapshot_size`` transitions of a new task, in order."""
         sizes = (self.sizes.observation_dim, self.sizes.action_dim)
-        replay = TaskReplay(1, len(episodes), self.horizon, *sizes)
+        lengths = [len(episode) for episode in episodes]
+        replay = TaskReplay(1, len(episodes), max(lengths), *sizes)  # may be of eval_env_id
         for episode in episodes:
             replay.add(0, episode)
-        lengths = [len(episode) for episode in episodes]
         slots = np.repeat(np.arange(len(episodes)), lengths)
         times = np.concatenate([np.arange(length) for length in lengths])
         newest = slice(-self.config.snapshot_size, None)

@@ -57,3 +57,27 @@ class Jittery(Line):
 
 def jittery(split: str = "train") -> gym.Env[Any, Any]:
     return gym.wrappers.TimeLimit(Jittery(split), HORIZON)
+
+
+class Brief(Line):
+    """Ends after the first step where the goal is negative."""
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        shown, reward, _, truncated, info = super().step(action)
+        return shown, reward, float(self._current_task()[0]) < 0.0, truncated, info
+
+
+def brief(split: str = "train") -> gym.Env[Any, Any]:
+    return gym.wrappers.TimeLimit(Brief(split), HORIZON)
+
+
+class Unbounded(Line):
+    """Leaves the end of an episode to a wrapper."""
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        shown, reward, terminated, _, info = super().step(action)
+        return shown, reward, terminated, False, info
+
+
+def longer(split: str = "train") -> gym.Env[Any, Any]:
+    return gym.wrappers.TimeLimit(Unbounded(split), 2 * HORIZON)

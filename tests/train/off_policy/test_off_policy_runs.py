@@ -112,6 +112,15 @@ def test_a_finished_run_is_evaluated_from_its_files(method: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_episodes_of_the_other_evaluated_environment_may_be_longer(
+    method: str, tmp_path: Path
+) -> None:
+    path = run(method, tmp_path / "run", "--eval-env-id", "line_env:longer")
+    splits = [row["split"] for row in read_csv(path / "evaluations.csv")]
+    assert "test" in splits and (path / "policy.safetensors").exists()
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_evaluation_comes_before_training_repeats_and_changes_nothing(method: str) -> None:
     script = importlib.import_module(get_method(method).script)
     changes = {"replay_updates": 10} if method == "mql" else {}
