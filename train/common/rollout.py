@@ -25,6 +25,8 @@ class Step:
         infos: What the environment reported.
         episode: Inner episode that the step belongs to, from 0, int (n,).
         running: Rows whose first meta-episode was not over before this step, bool (n,).
+        over: Rows whose further steps are of no use, as their meta-episode has been played, bool
+            (n,); none where further meta-episodes are asked for.
     """
 
     observations: Any
@@ -35,6 +37,7 @@ class Step:
     infos: dict[str, Any]
     episode: NDArray[np.int64]
     running: NDArray[np.bool_]
+    over: NDArray[np.bool_]
 
 
 def play(
@@ -63,14 +66,16 @@ def play(
             actions = actor.act(observations, starts)
             shown, rewards, terminations, truncations, infos = env.step(actions)
             ended = np.asarray(terminations | truncations)
+            still_running = running & ~ended
+            over = np.zeros(n, bool) if forever else ~still_running
             step = Step(
                 observations, actions, np.asarray(rewards, np.float64), shown, ended, infos,
-                episode, running,
+                episode, running, over,
             )  # fmt: skip
             actor.observe(step)
             yield step
             observations, starts = shown, ended
-            running = running & ~ended
+            running = still_running
             episode = np.array(infos["episode_index"])
     finally:
         actor.end()

@@ -89,7 +89,7 @@ class AdaptingActor:
         ended = step.ended | (np.asarray(step.infos["episode_index"]) != step.episode)
         shown, actions = self._shown.cpu().numpy(), self._actions.cpu().numpy()
         self._recorder.add(shown, actions, step.rewards, ended)
-        through = explored & ~self._recorder.running
+        through = explored & ~self._recorder.running & ~step.over
         if through.any():
             self._adapt(through)
 

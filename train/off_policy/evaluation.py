@@ -43,6 +43,9 @@ class InnerEnds(VectorWrapper):
 class EpisodeActor(abc.ABC):
     """Acts greedily in meta-episodes, one row per task, and keeps a row's finished episodes.
 
+    A row whose meta-episode has been played continues with what it had, while others are running:
+    it begins no further episode, and so never adapts to one.
+
     Args:
         sizes: Sizes of observations and actions.
 
@@ -54,20 +57,21 @@ class EpisodeActor(abc.ABC):
         self.sizes = sizes
         self.episodes: list[list[Episode]] = []
         self._recorder = Recorder(0)
-        self._begins = np.zeros(0, bool)
+        self._begins, self._over = np.zeros(0, bool), np.zeros(0, bool)
         self._actions: Array = np.zeros(0)
 
     def begin(self, n: int) -> None:
         """Begin ``n`` meta-episodes."""
         self.episodes = [[] for _ in range(n)]
-        self._recorder, self._begins = Recorder(n), np.ones(n, bool)
+        self._recorder = Recorder(n)
+        self._begins, self._over = np.ones(n, bool), np.zeros(n, bool)
 
     def act(self, observations: Array, episode_starts: NDArray[np.bool_]) -> Array:
         """Actions (n, …) of the environment."""
         for row in np.flatnonzero(episode_starts).tolist():
             self.episodes[row] = []
             self._recorder.drop(row)
-        for row in np.flatnonzero(self._begins | episode_starts).tolist():
+        for row in np.flatnonzero((self._begins | episode_starts) & ~self._over).tolist():
             self.begin_episode(row, len(self.episodes[row]))
         self._begins[:] = False
         self._actions = np.asarray(self.actions(self.sizes.flat(observations)), np.float32)
@@ -85,7 +89,7 @@ class EpisodeActor(abc.ABC):
             if starts[row]:
                 terminated = bool(np.asarray(step.infos["episode_terminated"])[row])
                 self.episodes[row].append(self._recorder.finish(row, terminated))
-        self._begins = starts
+        self._begins, self._over = starts, step.over
 
     def end(self) -> None:
         """Forget the meta-episodes."""

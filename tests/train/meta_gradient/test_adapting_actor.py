@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from ragged import LENGTH, ragged, ragged_policy
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from ragged import LENGTH, Ragged, ragged, ragged_policy
 
 from ldm_wrappers.vector import MultiEpisodeWrapper
 from train.common.rollout import Step, play
@@ -153,3 +154,27 @@ def test_nothing_is_left_of_a_row_that_was_begun_again() -> None:
     np.testing.assert_array_equal(found.rewards, rewards)
     np.testing.assert_array_equal(found.mask, np.array(rewards) > 0)
     np.testing.assert_array_equal(found.returns, [[5, 6], [15, 0]])
+
+
+class Uneven(Ragged):
+    """One step where the task is negative."""
+
+    def step(self, action: Any) -> Any:
+        shown, reward, ended, *rest = super().step(action)
+        return shown, reward, ended or float(self.task[0]) < 0.0, *rest
+
+
+def test_each_task_is_adapted_to_once_while_slower_ones_are_running(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    adapted, adapt = np.zeros(2, int), AdaptingActor._adapt
+
+    def count(self: AdaptingActor, rows: Any) -> None:
+        adapted[rows] += 1
+        adapt(self, rows)
+
+    monkeypatch.setattr(AdaptingActor, "_adapt", count)
+    env = SyncVectorEnv([Uneven] * 2, autoreset_mode=AutoresetMode.DISABLED)
+    tasks = np.array([[-0.5], [0.9]], np.float32)
+    list(play(MultiEpisodeWrapper(env, N), actor(), seed=11, options={"task": tasks}))
+    assert adapted.tolist() == [1, 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import os
 import shlex
@@ -118,6 +119,32 @@ def test_episodes_of_the_other_evaluated_environment_may_be_longer(
     path = run(method, tmp_path / "run", "--eval-env-id", "line_env:longer")
     splits = [row["split"] for row in read_csv(path / "evaluations.csv")]
     assert "test" in splits and (path / "policy.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "adapting", "changes"),
+    [
+        ("pearl", "posterior", {}),
+        ("mql", "adapt", {"replay_updates": 1, "snapshot_updates": 1}),
+        ("mier", "identify", {}),
+        ("mier", "relabel", {"relabel_updates": 1, "test_model_updates": 0}),
+    ],
+)
+def test_each_task_is_adapted_to_once_however_early_its_episodes_end(
+    method: str, adapting: str, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = importlib.import_module(get_method(method).script)
+    config = dataclasses.replace(settings(method, **changes), env_id="line_env:brief")
+    learner, calls = script.build(config), []
+    for _ in range(learner.n_initial_iterations):
+        learner.visit(learner._next_tasks(True), True)
+    adapt = getattr(learner, adapting)
+    monkeypatch.setattr(learner, adapting, lambda *a, **k: (calls.append(a), adapt(*a, **k))[1])
+    evaluator = Evaluator(learner)
+    evaluator.evaluate(learner.actor())
+    evaluator.close()
+    learner.close()
+    assert len(calls) == 3  # tasks: two of train and one of eval
 
 
 @pytest.mark.parametrize("method", METHODS)
