@@ -79,6 +79,12 @@ class EnvSource:
         found = _find(self.env_id)
         return None if callable(found) and not isinstance(found, str) else gym.spec(found)
 
+    @property
+    def of_ldm_envs(self) -> bool:
+        """Whether it is an id of ``ldm_envs``, whose environments keep nothing beyond a reset."""
+        spec = self.spec()
+        return spec is not None and str(spec.entry_point).startswith("ldm_envs.")
+
     def batch_arguments(self) -> list[str] | None:
         """Arguments of the environment's own batch; ``None`` if it has none or resets itself."""
         spec = self.spec()

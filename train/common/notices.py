@@ -1,8 +1,9 @@
-"""What a run says before it begins of settings and splits that may not do what they seem to."""
+"""What a run says of settings, splits and environments that may not do what they seem to."""
 
 from __future__ import annotations
 
 import dataclasses
+import sys
 
 import numpy as np
 
@@ -60,4 +61,20 @@ def split_notice(config: RunSettings, n_resets: int = 20) -> str:
         f"{n_resets} resets of {config.env_id} with split={split!r} have drawn train tasks only, "
         f"so method {config.method} may never see another one; ldm_envs.check_family tests whether "
         "split has an effect"
+    )
+
+
+def warn_of_unsaved_environments(config: RunSettings) -> None:
+    """Say, of a resumed run whose iterations begin with seeded resets, what these do not restore.
+
+    The environments of ``ldm_envs`` keep nothing beyond a reset; nobody knows that of others.
+    """
+    if EnvSource.of(config).of_ldm_envs:
+        return
+    print(
+        f"warning: checkpoints of method {config.method} hold no state of {config.env_id}, as "
+        "every iteration begins with a seeded reset: what the environment keeps beyond such a "
+        "reset (a counter, a curriculum) begins anew, and if it keeps anything, what follows "
+        "differs from an uninterrupted run",
+        file=sys.stderr,
     )

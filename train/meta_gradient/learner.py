@@ -20,6 +20,7 @@ from ldm_wrappers.saved_state import (
 )
 from train.common.guard import check_weights
 from train.common.learner import AfterIterationHook, AnyVectorEnv, Learner
+from train.common.notices import warn_of_unsaved_environments
 from train.common.random_state import seed_global_generators
 from train.config.meta_gradient import MetaGradientSettings
 from train.meta_gradient.actor import AdaptingActor
@@ -212,6 +213,7 @@ class MetaGradientLearner(Learner):
         self.optimizer.load_state_dict(to_tensors(state["optimizer"]))
         self.iterations, self._steps = state["iterations"], state["num_timesteps"]
         self._returns = [list(pair) for pair in returns]
+        warn_of_unsaved_environments(self.config)
         return True
 
     def artifacts(self) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from train.common.envs import base_env
 from train.common.generators import adapt_generators
 from train.common.guard import FiniteCheckWrapper, check_weights
 from train.common.learner import AfterIterationHook, AnyVectorEnv, Learner, chosen_device
+from train.common.notices import warn_of_unsaved_environments
 from train.common.random_state import seed_global_generators
 from train.config.methods import get_method
 from train.config.off_policy import OffPolicySettings
@@ -235,7 +236,7 @@ class OffPolicyLearner(Learner):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> bool:
-        """Inverse of :meth:`state_dict`; environments need no state."""
+        """Inverse of :meth:`state_dict`; a seeded reset is all the state of environments."""
         state_part(state, "generator")
         adapt_generators([(self.generator, state)])
         self._check(state)
@@ -250,6 +251,7 @@ class OffPolicyLearner(Learner):
         self._steps, self.iteration = int(state["timesteps"]), int(state["iteration"])
         self.n_updates, self._owed = int(state["n_updates"]), float(state["owed"])
         self._returns = {name: list(values) for name, values in state["returns"].items()}
+        warn_of_unsaved_environments(self.config)
         return True
 
     def _check(self, state: dict[str, Any]) -> None:

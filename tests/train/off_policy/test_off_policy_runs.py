@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from fault_runs import assert_same_run
 from line_env import Line
 from toy_runs import settings
@@ -21,6 +22,7 @@ from train.common import hooks
 from train.common.artifacts import load_artifacts
 from train.common.evaluation import Evaluator
 from train.config.methods import get_method
+from train.config.presets import resolve
 from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
 
@@ -96,6 +98,29 @@ def test_environments_that_draw_from_global_generators_repeat_and_resume_exactly
     run_until_killed(method, broken, monkeypatch, *flags)
     resume(method, broken)
     assert_same_run(broken, whole)
+
+
+@pytest.mark.parametrize("method", (*METHODS, "promp"))
+def test_a_resumed_run_says_that_foreign_environments_may_keep_more_than_a_reset_restores(
+    method: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = importlib.import_module(get_method(method).script)
+    for env_id, warned in (("line_env:line", True), ("LDM-HalfCheetahVel-v0", False)):
+        config = resolve(env_id, method, device="cpu", net_arch=(8,), num_threads=1)
+        learner = script.build(config)
+        learner.load_state_dict(_as_loaded(learner.state_dict()))
+        learner.close()
+        said = capsys.readouterr().err
+        assert (f"{env_id}, as every iteration begins with a seeded reset" in said) == warned
+
+
+def _as_loaded(value: Any) -> Any:
+    """A nested state with arrays for tensors, as a file gives it back."""
+    if isinstance(value, dict):
+        return {key: _as_loaded(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_as_loaded(one) for one in value]
+    return value.cpu().numpy() if isinstance(value, torch.Tensor) else value
 
 
 @pytest.mark.parametrize("method", METHODS)
