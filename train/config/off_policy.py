@@ -31,8 +31,9 @@ class OffPolicySettings(RunSettings):
     updates_per_step: float = 0.1
     """Gradient steps per environment step that is collected after the initial ones."""
     replay_size: int = 1_000_000
-    """Transitions kept, all train tasks together; the newest episodes of a task replace its
-    oldest."""
+    """Transitions kept, all train tasks together: room for episodes of full length, whose newest
+    replace the oldest of their task. Where episodes end early, as many of them are fewer
+    transitions."""
     batch_size: int = 64
     """Transitions of a task in a gradient step (mql: of all tasks together)."""
     net_arch: tuple[int, ...] = (256, 256)

@@ -87,6 +87,7 @@ class OffPolicyLearner(Learner):
         self.iteration = 0
         self.n_updates = 0
         self.loaded = False  # from a finished run's files
+        self._warned = False  # that the replay keeps far fewer transitions than its size
         self._steps = 0
         self._owed = 0.0  # gradient steps that the environment steps so far are worth
         self._returns: dict[str, list[float]] = {}
@@ -137,6 +138,7 @@ class OffPolicyLearner(Learner):
                 self._owed += steps * self.config.updates_per_step
                 self._learn_from_replay()
             self.iteration += 1
+            self._warn_of_short_episodes()
             after_iteration(self.iteration)
         if not self.n_updates:
             print(
@@ -148,6 +150,21 @@ class OffPolicyLearner(Learner):
                 f"{total_timesteps:,}: --resume with a larger --total-timesteps",
                 file=sys.stderr,
             )
+
+    def _warn_of_short_episodes(self) -> None:
+        """Say once where a task's place in the replay is used up by episodes that end early."""
+        full, share = self.replay.full_tasks, self.replay.capacity * self.horizon
+        kept = self.replay.n_transitions[full]
+        if self._warned or not len(full) or kept.min() >= share / 2:
+            return
+        self._warned = True
+        print(
+            f"\nwarning: episodes end early, so the replay is full with {kept.min():,} transitions "
+            f"of task {full[kept.argmin()]}, where replay_size = {self.config.replay_size:,} has "
+            f"room for {share:,}: it keeps {self.replay.capacity:,} episodes of each train task, "
+            "whatever their length; a larger --replay-size keeps more, in a new run",
+            file=sys.stderr,
+        )
 
     @property
     def _initial_steps(self) -> int:

@@ -64,6 +64,11 @@ class TaskReplay:
         """Transitions per task, (K,)."""
         return self._ends[:, -1]
 
+    @property
+    def full_tasks(self) -> NDArray[np.int64]:
+        """Tasks whose next episode replaces another one, (m,)."""
+        return np.flatnonzero(self._lengths.all(axis=1))
+
     def add(self, task: int, episode: Episode) -> None:
         """Store an episode of a task in the place of its oldest one.
 

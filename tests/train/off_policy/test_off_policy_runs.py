@@ -235,6 +235,19 @@ def test_test_tasks_never_enter_training(monkeypatch: pytest.MonkeyPatch) -> Non
     assert played == {-1.0, 1.0}
 
 
+@pytest.mark.parametrize(("env_id", "short"), [("line_env:brief", True), ("line_env:line", False)])
+def test_a_replay_that_short_episodes_fill_is_noticed_once(
+    env_id: str, short: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = {"n_workers": 2, "initial_episodes": 5, "replay_size": 200, "updates_per_step": 0.01}
+    config = dataclasses.replace(settings("pearl", **changes), env_id=env_id)
+    learner = importlib.import_module("train.pearl").build(config)
+    learner.learn(600, lambda _: None)
+    learner.close()
+    kept = "with 10 transitions of task 0, where replay_size = 200 has room for 100: it keeps 10"
+    assert capsys.readouterr().err.count(kept) == int(short)
+
+
 def test_a_run_without_a_gradient_step_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
