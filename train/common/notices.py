@@ -21,7 +21,8 @@ def settings_without_use(config: RunSettings) -> frozenset[str]:
     unused = _without_use(config)
     if config.eval_env_id:
         other = dataclasses.replace(config, env_id=config.eval_env_id, eval_env_id="")
-        unused &= _without_use(other) | {"vectorization"}  # evaluations are never processes
+        # evaluations are never processes, and train on nothing
+        unused &= _without_use(other) | {"vectorization", "n_train_tasks"}
     return frozenset(unused)
 
 
@@ -33,6 +34,9 @@ def _without_use(config: RunSettings) -> set[str]:
         unused.add("vectorization")
     if sets is not None and all(sets[name].tasks is not None for name in sets.splits):
         unused.add("eval_tasks")
+    split = get_method(config.method).split
+    if sets is not None and split in sets and sets[split].tasks is not None:
+        unused.add("n_train_tasks")
     return unused
 
 

@@ -26,6 +26,18 @@ _OF_RELABELLING = frozenset(
 )
 # settings of ProMP that compare policies before and after an update of the same episodes
 _OF_SEVERAL_EPOCHS = frozenset({"clip_range", "inner_kl_coef"})
+# settings of MQL that need replay_updates, and those that need snapshot_updates or these
+_OF_REPLAY_UPDATES = frozenset(
+    {
+        "adapt_batch_size",
+        "propensity_features",
+        "propensity_c",
+        "propensity_clip",
+        "correct_class_sizes",
+        "prox",
+    }
+)
+_OF_ADAPTATION = frozenset({"adapt_from", "adapt_learning_rate", "snapshot_size"})
 # settings of the VAE's encoder that a policy's encoder has too
 _OF_THE_POLICY_ENCODER = frozenset(
     {"encoder_observation_size", "encoder_action_size", "encoder_reward_size", "latent_dim"}
@@ -64,7 +76,7 @@ def unused_settings(config: RunSettings) -> frozenset[str]:
     if chosen.observation is None:  # settings of other learners have an effect, almost all of them
         if hasattr(config, "inner_kl_coef"):  # ProMP and E-MAML
             return _OF_SEVERAL_EPOCHS if config.n_epochs == 1 else frozenset()
-        return frozenset() if getattr(config, "relabel_updates", 1) else _OF_RELABELLING
+        return _unused_of_adaptation(config)
     names = list(flattened(config.to_dict()))
     unused: set[str] = set() if chosen.mixreg else {"mixreg_alpha"}
     if not chosen.imaginary:
@@ -98,6 +110,16 @@ def unused_settings(config: RunSettings) -> frozenset[str]:
 
 def _one_gradient_step(config: RunSettings) -> bool:
     return getattr(config, "n_epochs", 0) == 1 and getattr(config, "n_minibatches", 0) == 1
+
+
+def _unused_of_adaptation(config: RunSettings) -> frozenset[str]:
+    """What belongs to gradient steps at test that there are none of."""
+    unused = frozenset() if getattr(config, "relabel_updates", 1) else _OF_RELABELLING
+    if not getattr(config, "replay_updates", 1):
+        unused |= _OF_REPLAY_UPDATES
+    if not getattr(config, "test_updates", 1):
+        unused |= _OF_ADAPTATION
+    return unused
 
 
 def _unused_of_the_decoder(config: RunSettings) -> set[str]:

@@ -151,9 +151,15 @@ class MqlSettings(OffPolicySettings):
     normalised effective sample size of each batch, as in the paper."""
 
     @property
+    def test_updates(self) -> int:
+        """Gradient steps per test task; 0: MQL without adaptation."""
+        return self.snapshot_updates + self.replay_updates
+
+    @property
     def adapts_from(self) -> int:
         """See :attr:`RunSettings.adapts_from`."""
-        return math.ceil(self.adapt_from * self.total_timesteps)
+        share = self.adapt_from if self.test_updates else 0.0
+        return math.ceil(share * self.total_timesteps)
 
     def __post_init__(self) -> None:
         super().__post_init__()

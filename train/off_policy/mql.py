@@ -96,7 +96,8 @@ class MqlLearner(OffPolicyLearner):
     def adapts(self) -> bool:
         """Whether evaluations adapt weights at this point of the training."""
         config = self.config
-        return self.loaded or self._steps >= config.adapt_from * config.total_timesteps
+        reached = self.loaded or self._steps >= config.adapt_from * config.total_timesteps
+        return reached and config.test_updates > 0
 
     def adapt(self, episodes: list[Episode], row: int = 0) -> TD3:
         """A copy of the networks, adapted to the task of some episodes; nothing else changes.

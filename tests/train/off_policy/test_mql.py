@@ -272,6 +272,7 @@ def test_adaptation_may_wait_until_a_share_of_the_training() -> None:
     learner._steps = learner.config.total_timesteps
     assert learner.adapts
     assert tiny(adapt_from=0.0).adapts
+    assert not tiny(adapt_from=0.0, snapshot_updates=0, replay_updates=0).adapts
 
 
 def line_episode(goal: float, rng: np.random.Generator) -> Episode:

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from train.common.command_line import unused_flags
+from train.config.grouping import group_text
 from train.config.off_policy import MierSettings, MqlSettings, OffPolicySettings, PearlSettings
 from train.config.presets import resolve
 from train.config.settings import RunSettings
@@ -52,6 +54,41 @@ def test_every_setting_is_read_somewhere(method: str) -> None:
     source = "\n".join(file.read_text(encoding="utf-8") for file in files)
     for name in own(CLASSES[method]):
         assert re.search(rf"config\.{name}\b", source), name
+
+
+REPLAY_FLAGS = "adapt_batch_size propensity_c propensity_clip prox correct_class_sizes"
+ALL_FLAGS = f"{REPLAY_FLAGS} propensity_features adapt_from adapt_learning_rate snapshot_size"
+
+
+@pytest.mark.parametrize(
+    ("env_id", "method", "changes", "unused"),
+    [
+        ("LDM-AntDir-v0", "pearl", {}, "n_train_tasks"),
+        ("LDM-AntGoal-v0", "pearl", {}, ""),
+        ("LDM-AntGoal-v0", "mql", {}, ""),
+        ("LDM-AntGoal-v0", "mql", {"snapshot_updates": 0}, ""),
+        ("LDM-AntGoal-v0", "mql", {"replay_updates": 0}, f"{REPLAY_FLAGS} propensity_features"),
+        ("LDM-AntGoal-v0", "mql", {"replay_updates": 0, "snapshot_updates": 0}, ALL_FLAGS),
+    ],
+)
+def test_flags_without_effect_are_named(
+    env_id: str, method: str, changes: dict[str, Any], unused: str
+) -> None:
+    config = resolve(env_id, method, **changes)
+    flags = [f"--{name.replace('_', '-')}" for name in own(type(config))]
+    named = unused_flags(config, flags).partition(": ")[2].split()
+    assert set(named) == {f"--{name.replace('_', '-')}" for name in unused.split()}
+
+
+def test_mql_without_gradient_steps_at_test_is_scored_like_methods_that_have_none() -> None:
+    half = {"adapt_from": 0.5, "total_timesteps": 1000}
+    assert resolve("LDM-AntGoal-v0", "mql", **half).adapts_from == 500
+    changes = {"replay_updates": 0, "snapshot_updates": 3}
+    assert resolve("LDM-AntGoal-v0", "mql", **half, **changes).adapts_from == 500
+    changes["snapshot_updates"] = 0
+    config = resolve("LDM-AntGoal-v0", "mql", **half, **changes)
+    assert config.adapts_from == 0
+    assert group_text(config) == group_text(dataclasses.replace(config, prox=0.3))
 
 
 def test_the_papers_numbers_of_episodes() -> None:
