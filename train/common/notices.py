@@ -9,6 +9,7 @@ import numpy as np
 
 from train.common.env_source import EnvSource
 from train.config.methods import get_method
+from train.config.off_policy import MqlSettings
 from train.config.settings import RunSettings
 
 
@@ -38,6 +39,21 @@ def _without_use(config: RunSettings) -> set[str]:
     if sets is not None and split in sets and sets[split].tasks is not None:
         unused.add("n_train_tasks")
     return unused
+
+
+def adaptation_notice(config: RunSettings) -> str:
+    """A sentence if MQL's gradient steps at test move the critics only, else an empty text."""
+    if not isinstance(config, MqlSettings):
+        return ""
+    most = max(config.snapshot_updates, config.replay_updates)
+    if not 0 < most < config.policy_freq:
+        return ""
+    return (
+        f"policy_freq = {config.policy_freq} is more than snapshot_updates = "
+        f"{config.snapshot_updates} and replay_updates = {config.replay_updates}, each of which "
+        "counts from 0: at test no gradient step moves the actor, so adaptation changes no "
+        f"action; expected at least one of the two to be {config.policy_freq} or more"
+    )
 
 
 def split_notice(config: RunSettings, n_resets: int = 20) -> str:

@@ -31,7 +31,7 @@ from train.common.envs import evaluation_batches
 from train.common.evaluation import Evaluator
 from train.common.hooks import FiniteCheck, IterationSize, MetricsLog, PeriodicEvaluation, Progress
 from train.common.learner import Learner
-from train.common.notices import split_notice
+from train.common.notices import adaptation_notice, split_notice
 from train.config.settings import RunSettings
 from train.persistence.checkpoint import Checkpoints, Stateful
 from train.persistence.files import CsvFile
@@ -50,7 +50,7 @@ def main(program: str, build: Build, arguments: list[str] | None = None) -> int:
     """
     with report_errors():
         config, resumed = parse(program, arguments)
-        notices = [unused_flags(config, arguments), split_notice(config)]
+        notices = [unused_flags(config, arguments), adaptation_notice(config), split_notice(config)]
         folder = train(build, config, resumed, notices=[text for text in notices if text])
         print(f"run folder: {folder.path}")
         print(f"pictures and tables: {trust(config)}python -m train.evaluate {folder.path}")

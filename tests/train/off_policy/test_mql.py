@@ -16,6 +16,7 @@ from toy_runs import settings
 
 from ldm_wrappers.state_file import load_state, save_state
 from train.common.evaluation import Evaluator
+from train.common.notices import adaptation_notice
 from train.mql import build
 from train.off_policy import mql_acting
 from train.off_policy.episodes import Episode
@@ -273,6 +274,27 @@ def test_adaptation_may_wait_until_a_share_of_the_training() -> None:
     assert learner.adapts
     assert tiny(adapt_from=0.0).adapts
     assert not tiny(adapt_from=0.0, snapshot_updates=0, replay_updates=0).adapts
+
+
+@pytest.mark.parametrize(
+    ("snapshot_updates", "replay_updates"), [(3, 3), (4, 3), (3, 4), (0, 3), (0, 0)]
+)
+def test_adaptation_that_never_moves_the_actor_is_noticed(
+    snapshot_updates: int, replay_updates: int
+) -> None:
+    changes = {"snapshot_updates": snapshot_updates, "replay_updates": replay_updates}
+    learner = tiny(policy_freq=4, **changes)
+    adapted = learner.adapt(learner.replay.episodes(0)[:1])
+    actor_moved, critics_moved = (
+        not all(map(torch.equal, new.parameters(), old.parameters()))
+        for new, old in (
+            (adapted.actor, learner.td3.actor),
+            (adapted.critics, learner.td3.critics),
+        )
+    )
+    notice = adaptation_notice(learner.config)
+    assert bool(notice) == (critics_moved and not actor_moved)
+    assert not notice or "policy_freq = 4" in notice
 
 
 def line_episode(goal: float, rng: np.random.Generator) -> Episode:
