@@ -52,7 +52,8 @@ class OffPolicySettings(RunSettings):
             "n_train_tasks n_workers initial_episodes updates_per_step replay_size batch_size "
             "learning_rate",
         )
-        self._check("must lie in [0, 1]", "gamma tau")
+        self._check("must lie in [0, 1]", "gamma")
+        self._check("must lie in (0, 1]", "tau")
         self._check("must hold widths of at least 1", "net_arch")
         if self.n_episodes < 2:
             raise ValueError(
@@ -214,7 +215,8 @@ class MierSettings(OffPolicySettings):
     relabel_batch_size: int = 256
     """Transitions of such a step."""
     real_share: float = 0.05
-    """Share of them that is the test task's own."""
+    """Share of them that is the test task's own: at least one if it is not 0, and not all if it is
+    not 1."""
     test_context_steps: int = 2
     """Gradient steps on φ before relabelling; those after context_steps have a rate of 0.001."""
     test_model_updates: int = 100

@@ -22,6 +22,7 @@ _RULES: dict[str, Callable[[Any], bool]] = {
     "must not be negative": lambda value: value >= 0,
     "must be at least 1 or None": lambda value: value >= 1,
     "must lie in [0, 1]": lambda value: 0 <= value <= 1,
+    "must lie in (0, 1]": lambda value: 0 < value <= 1,
     "must lie in [0, 1)": lambda value: 0 <= value < 1,
     "must hold widths of at least 1": lambda value: min(value, default=1) >= 1,
     "must hold one or more widths of at least 1": lambda value: min(value, default=0) >= 1,

@@ -183,7 +183,7 @@ class MierLearner(OffPolicyLearner):
         sac = copy.deepcopy(self.sac)
         sac.optimizers = sac.fresh_optimizers()
         real = whole_episodes(episodes, self.device)
-        n_real = round(config.real_share * config.relabel_batch_size)
+        n_real = n_of_share(config.real_share, config.relabel_batch_size)
         for _ in range(config.relabel_updates):
             chosen = torch.from_numpy(rng.integers(0, len(real.rewards), size=n_real))
             places = self.replay.draw_any(config.relabel_batch_size - n_real, rng)
@@ -231,3 +231,9 @@ class MierLearner(OffPolicyLearner):
         super().load_artifacts(contents)
         if replay is not None:
             self.replay.load_state_dict(replay)
+
+
+def n_of_share(share: float, n: int) -> int:
+    """``share`` of ``n`` as a whole number: none or all of them only for a share of 0 or 1."""
+    lowest, highest = int(share > 0.0), n - int(share < 1.0)
+    return min(max(round(share * n), lowest), highest)

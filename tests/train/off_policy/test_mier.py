@@ -179,7 +179,9 @@ def test_identifying_takes_the_trainings_steps_and_smaller_ones_after_them() -> 
     np.testing.assert_allclose(found.numpy(), [total / 2] * 2, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("real_share", "n_real"), [(0.15, 6), (0.0, 0), (1.0, 40)])
+@pytest.mark.parametrize(
+    ("real_share", "n_real"), [(0.15, 6), (0.0, 0), (1.0, 40), (0.01, 1), (0.999, 39)]
+)
 def test_relabelled_batches_are_mostly_of_train_tasks_as_the_tuned_model_pays_them(
     real_share: float, n_real: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ CLASSES = {"pearl": PearlSettings, "mql": MqlSettings, "mier": MierSettings}
 BAD: dict[str, Any] = {
     "n_episodes": 1, "log_interval": 0, "n_train_tasks": 0, "n_workers": 0, "initial_episodes": 0,
     "updates_per_step": 0.0, "replay_size": 0, "batch_size": 0, "net_arch": (0,),
-    "learning_rate": -1.0, "gamma": 1.5, "tau": -0.1, "meta_batch": 0, "prior_episodes": 0,
+    "learning_rate": -1.0, "gamma": 1.5, "tau": 0.0, "meta_batch": 0, "prior_episodes": 0,
     "posterior_episodes": -1, "latent_dim": 0, "encoder_hidden_sizes": (0,), "context_size": 0,
     "next_observation_in_context": 1, "kl_weight": -0.5, "reward_scale": 0.0, "ent_coef": 0.0,
     "policy_regularization": -1.0, "episodes_per_visit": 0, "history_length": 0, "context_dim": 0,
