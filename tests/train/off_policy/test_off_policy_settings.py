@@ -91,6 +91,13 @@ def test_mql_without_gradient_steps_at_test_is_scored_like_methods_that_have_non
     assert group_text(config) == group_text(dataclasses.replace(config, prox=0.3))
 
 
+def test_mql_starts_with_as_many_random_steps_per_task_as_its_authors_rounded_to_episodes() -> None:
+    steps = {"LDM-HalfCheetahVel-v0": 500, "LDM-AntDir-v0": 1500, "LDM-AntGoal-v0": 1500}
+    for env_id, n_steps in steps.items():
+        episodes = resolve(env_id, "mql", "paper").initial_episodes
+        assert 0 <= 200 * episodes - n_steps < 200
+
+
 def test_the_papers_numbers_of_episodes() -> None:
     for env_id in ("LDM-HalfCheetahVel-v0", "LDM-AntDir-v0", "LDM-AntGoal-v0"):
         for preset in ("default", "paper"):
