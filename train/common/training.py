@@ -32,6 +32,7 @@ from train.common.evaluation import Evaluator
 from train.common.hooks import FiniteCheck, IterationSize, MetricsLog, PeriodicEvaluation, Progress
 from train.common.learner import Learner
 from train.common.notices import adaptation_notice, split_notice
+from train.common.same_tasks import check_evaluated_tasks
 from train.config.settings import RunSettings
 from train.persistence.checkpoint import Checkpoints, Stateful
 from train.persistence.files import CsvFile
@@ -104,6 +105,7 @@ def _train(learner: Learner, evaluator: Evaluator, folder: RunFolder, resumed: b
         if not checkpoints.resume():  # killed before its first checkpoint
             for log in (evaluation, metrics):
                 log.clear()
+        check_evaluated_tasks(config, folder.evaluations)
         if config.total_timesteps != folder.config.total_timesteps:
             _check_new_total(config, folder, learner.num_timesteps)
         folder.update(config)
