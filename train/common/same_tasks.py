@@ -15,7 +15,7 @@ from train.persistence.files import read_csv
 
 Array = NDArray[Any]
 _RTOL = 1e-5  # six digits are off by half of that at most
-WAY_OUT = (
+_WAY_OUT = (
     "a run continues on its own tasks: let the environment have those again (draw them with a "
     "fixed seed), or train a new run in another folder"
 )
@@ -35,6 +35,19 @@ def same_tasks(then: Array, now: Array) -> bool:
     near = np.isclose(one, other, rtol=_RTOL, atol=0.1 * _RTOL * np.abs(other).max(axis=0))
     whole = (one == np.rint(one)) & (other == np.rint(other)) & (np.abs(other) <= 2**24)
     return bool(np.where(whole, one == other, near).all())
+
+
+def check_train_tasks(config: RunSettings, then: Array, now: Array) -> None:
+    """Compare the train tasks (K, task_dim) of a replay with those that its run has now.
+
+    Raises:
+        ValueError: They differ.
+    """
+    if not same_tasks(then, now):
+        raise ValueError(
+            f"the replay is of other train tasks than {config.env_id} has now: "
+            f"{_listed(task_texts(then))}; now {_listed(task_texts(now))}; {_WAY_OUT}"
+        )
 
 
 def check_evaluated_tasks(config: RunSettings, evaluations: Path) -> None:
@@ -62,14 +75,14 @@ def check_evaluated_tasks(config: RunSettings, evaluations: Path) -> None:
     if list(then) != list(now):
         raise ValueError(
             f"{evaluations} has the splits {', '.join(then)}, and {config.env_id} has "
-            f"{', '.join(now)} to evaluate now; {WAY_OUT}"
+            f"{', '.join(now)} to evaluate now; {_WAY_OUT}"
         )
     for split, (env_id, tasks) in now.items():
         if not _read_as(then[split], tasks):
             raise ValueError(
                 f"{evaluations} has other {split} tasks than {env_id} has now: "
-                f"{listed(then[split])}; now {listed(_texts(tasks, len(then[split])))}; "
-                f"{WAY_OUT}"
+                f"{_listed(then[split])}; now {_listed(_texts(tasks, len(then[split])))}; "
+                f"{_WAY_OUT}"
             )
 
 
@@ -89,7 +102,7 @@ def _read_as(texts: list[str], tasks: Array | None) -> bool:
     return same_tasks(found, tasks)
 
 
-def listed(texts: list[str], most: int = 8) -> str:
+def _listed(texts: list[str], most: int = 8) -> str:
     """Their number, and the first of them."""
     shown = ", ".join(texts[:most]) + (", …" if len(texts) > most else "")
     return f"{len(texts)} tasks ({shown})" if any(texts) else f"{len(texts)} tasks that are unknown"

@@ -28,8 +28,7 @@ from train.common.guard import FiniteCheckWrapper, check_weights
 from train.common.learner import AfterIterationHook, AnyVectorEnv, Learner, chosen_device
 from train.common.notices import warn_of_unsaved_environments
 from train.common.random_state import seed_global_generators
-from train.common.same_tasks import WAY_OUT, listed, same_tasks
-from train.common.task_text import task_texts
+from train.common.same_tasks import check_train_tasks
 from train.config.methods import get_method
 from train.config.off_policy import OffPolicySettings
 from train.off_policy.collection import Behaviour, Sizes, collect
@@ -287,12 +286,8 @@ class OffPolicyLearner(Learner):
         replays = state_part(state, "replays")
         for name, replay in self.replays().items():
             replay.check_state(state_part(replays, name), name)
-        tasks = state.get("tasks", self.tasks)  # newer than some checkpoints
-        if not same_tasks(tasks, self.tasks):
-            raise ValueError(
-                f"the replay is of other train tasks than {self.config.env_id} has now: "
-                f"{listed(task_texts(tasks))}; now {listed(task_texts(self.tasks))}; {WAY_OUT}"
-            )
+        if "tasks" in state:  # newer than some checkpoints
+            check_train_tasks(self.config, state["tasks"], self.tasks)
         check_generator_state(state_part(state, "generator"), self.generator)
         type(self.rng.bit_generator)().state = state["rng"]
 
