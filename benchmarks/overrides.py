@@ -12,8 +12,9 @@ from train.sweeps.trials import parse_overrides
 def add_override(parser: argparse.ArgumentParser) -> None:
     """Add ``--override NAME=VALUE …``."""
     parser.add_argument(
-        "--override", nargs="+", default=[], metavar="NAME=VALUE", help="settings to change"
-    )
+        "--override", nargs="+", action="extend", default=[], metavar="NAME=VALUE",
+        help="settings to change",
+    )  # fmt: skip
 
 
 def single_overrides(parser: argparse.ArgumentParser, texts: Sequence[str]) -> dict[str, Any]:

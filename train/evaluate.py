@@ -166,7 +166,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--video", action="store_true", help="film the chosen tasks as MP4")
     flags.add_argument("--gif", action="store_true", help="film them as GIF")
     flags.add_argument(
-        "--tasks", nargs="+", default=[], metavar="TASK",
+        "--tasks", nargs="+", action="extend", default=[], metavar="TASK",
         help="tasks to show: indexes of the eval split, or components: 3,4 or 2.5 or 2,",
     )  # fmt: skip
     flags.add_argument(

@@ -19,6 +19,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -135,14 +136,9 @@ def main(arguments: list[str] | None = None) -> int:
         "source", nargs="?", type=Path, help=f"folder of CSV files, default {_DEFAULT}"
     )
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--collect", nargs="+", type=Path, metavar="RUN", help="run folders")
-    which.add_argument(
-        "--add",
-        nargs="+",
-        type=Path,
-        metavar="RUN",
-        help="more run folders",
-    )
+    several: dict[str, Any] = {"nargs": "+", "action": "extend", "type": Path, "metavar": "RUN"}
+    which.add_argument("--collect", **several, help="run folders")
+    which.add_argument("--add", **several, help="more run folders")
     parser.add_argument(
         "--out",
         type=Path,

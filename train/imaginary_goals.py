@@ -29,6 +29,8 @@ from train.config.methods import get_method
 from train.persistence.run_folder import RunFolder
 from train.plots.goal_maps import GoalMap, goal_maps, plot_goal_maps
 
+_BETAS = [1.0, 1.5, 2.0, 2.5]
+
 
 def measure(
     folder: RunFolder, places: Places, betas: list[float], n_mixtures: int, samples: int
@@ -77,7 +79,9 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m train.imaginary_goals", description=__doc__.split("\n")[0]
     )
     flags.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders")
-    flags.add_argument("--betas", nargs="+", type=float, default=[1.0, 1.5, 2.0, 2.5])
+    flags.add_argument(
+        "--betas", nargs="+", action="extend", type=float, help="default 1, 1.5, 2 and 2.5"
+    )
     flags.add_argument("--mixtures", type=int, default=200, help="mixtures per β (default 200)")
     flags.add_argument(
         "--masks", type=int, default=0,
@@ -104,7 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
             )
         splits = places.splits(source.facts().distribution)
         runs, rows = {}, []
-        betas = list(dict.fromkeys(given.betas))
+        betas = list(dict.fromkeys(given.betas or _BETAS))
         for name, folder in zip(run_names(folders), folders, strict=True):
             runs[name], steps = measure(folder, places, betas, given.mixtures, given.masks)
             print(f"{folder.path}:" if steps is None else f"{folder.path}, after {steps:,} steps:")

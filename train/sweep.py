@@ -106,12 +106,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("sweep", nargs="?", help="a named sweep, instead of --methods, --env-ids, --seeds")
-    add("--methods", nargs="+", metavar="METHOD")
-    add("--env-ids", nargs="+", metavar="ID", help="default LDM-GridNavi-v0")
+    several: dict[str, Any] = {"nargs": "+", "action": "extend"}  # a flag may be given again
+    add("--methods", **several, metavar="METHOD")
+    add("--env-ids", **several, metavar="ID", help="default LDM-GridNavi-v0")
     add("--seeds", type=int, help="number of seeds, counted from 0; default 8")
     add(
         "--override",
-        nargs="+",
+        **several,
         default=[],
         metavar="NAME=VALUE",
         help="values of a setting, separated by commas, widths as in net_arch=(64,64),(32,); "

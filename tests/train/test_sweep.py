@@ -211,6 +211,15 @@ def test_several_values_for_a_named_sweep_are_a_product_with_what_its_grids_vary
     assert {t.config.mixture.beta for t in beta if t.config.preset == "default"} >= {3.0}
 
 
+def test_flags_that_are_given_twice_add_their_values() -> None:
+    arguments = "--methods ldm --methods rl2 --env-ids LDM-GridNavi-v0 --env-ids LDM-AntGoal-v0"
+    overrides = "--override p_drop=0.1 --override mixture.beta=2 --seeds 1 --out x"
+    trials = planned(parse([*arguments.split(), *overrides.split()]))
+    found = [(t.config.env_id, t.config.method) for t in trials]
+    assert found == [(e, m) for e in (GRID, "LDM-AntGoal-v0") for m in ("ldm", "rl2")]
+    assert all((t.config.p_drop, t.config.mixture.beta) == (0.1, 2.0) for t in trials)
+
+
 def test_settings_that_a_method_does_not_use_make_no_trial() -> None:
     trials = plan([TrialGrid((GRID,), ("ldm", "rl2"), 2, parse_overrides(["mixture.beta=1,2"]))])
     assert [t.name.removeprefix(GRID) for t in trials] == [
@@ -231,6 +240,10 @@ def test_settings_that_a_method_does_not_use_make_no_trial() -> None:
         (["--methods", "ldm", "--seeds", "0"], "got --seeds 0"),
         (["--methods", "ldm", "--override", "beta"], "name=value"),
         (["--methods", "ldm", "--override", "bet=1"], "'bet' is not a setting"),
+        (
+            ["--methods", "ldm", "--override", "p_drop=0.1", "--override", "p-drop=0.2"],
+            r"p_drop is given twice, with 0.1 and with 0.2; .*: p_drop=0.1,0.2$",
+        ),
         (["--methods", "ldm", "--override", "run_dir=x"], "'run_dir' is not a setting"),
         (["--methods", "ldm", "--override", "mixture.beta=big"], "beta must be float, got 'big'"),
         (["--methods", "ldm", "--override", "mixture.beta=-1"], "beta must be positive"),

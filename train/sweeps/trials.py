@@ -165,7 +165,7 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, tuple[Any, ...]]:
     """``["beta=1,1.5", "net_arch=(64,64)"]`` as values per setting; settings check their types.
 
     Raises:
-        ValueError: No ``name=value``, or an unknown setting.
+        ValueError: No ``name=value``, an unknown setting, or one that is given twice.
     """
     known = {k: v for method in METHODS for k, v in known_settings(settings_class(method)).items()}
     found: dict[str, tuple[Any, ...]] = {}
@@ -176,6 +176,12 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, tuple[Any, ...]]:
             raise ValueError(f"an override must be name=value[,value…], got {text!r}")
         if name not in known or name in WHERE_NOT_WHAT | {"env_id", "method", "seed", "preset"}:
             raise ValueError(f"{name!r} is not a setting that can be overridden")
+        if name in found:
+            given = ",".join(str(value) for value in found[name])
+            raise ValueError(
+                f"{name} is given twice, with {given} and with {content}; expected all its values "
+                f"in one: {name}={given},{content}"
+            )
         try:
             values = ast.literal_eval(f"[{content}]")
         except (ValueError, SyntaxError):
