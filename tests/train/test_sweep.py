@@ -19,6 +19,7 @@ import pytest
 import train.recurrent_ppo
 import train.sweep
 from ldm_wrappers import ExpectedReward
+from ldm_wrappers.state_file import StateFileError
 from train.analysis.ablations import ABLATIONS
 from train.common.command_line import TrainingStopped
 from train.common.command_line import parse as parse_script
@@ -39,6 +40,7 @@ from train.sweeps.worker import (
     TrialState,
     is_running,
     read_state,
+    run_so_far,
     run_trial,
     trial_lock,
     write_state,
@@ -350,6 +352,23 @@ def test_a_stopped_trial_goes_on_and_ends_like_an_unbroken_one(
     assert [one["from_timesteps"] for one in attempts] == [0, 240]
     assert run_trial(trial, tmp_path / "whole", "cpu") == "finished"
     assert metrics(tmp_path / "broken", trial) == metrics(tmp_path / "whole", trial)
+
+
+def test_a_trial_of_a_modules_family_goes_on_without_further_trust(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sweep's own command line names the module; other modules stay refused."""
+    monkeypatch.delenv("LDM_TRUST_MODULES", raising=False)
+    (trial,) = plan([TrialGrid(("examples.reacher:make",), ("rl2",), 1)])
+    run = tmp_path / "runs" / trial.name
+    config = trial.config.to_dict()
+    write_json(run / "config.json", {"format": "ldm-run-1", "config": config})
+    begun = run_so_far(trial.with_run_dir(tmp_path))
+    assert begun is not None and begun.config == trial.config
+    config["eval_env_id"] = "elsewhere:make"
+    write_json(run / "config.json", {"format": "ldm-run-1", "config": config})
+    with pytest.raises(StateFileError, match="would import the module 'elsewhere'"):
+        run_so_far(trial.with_run_dir(tmp_path))
 
 
 def metrics(out: Path, trial: Trial) -> list[dict[str, str]]:

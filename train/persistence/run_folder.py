@@ -9,7 +9,7 @@ import platform
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -150,8 +150,12 @@ class RunFolder:
             lock.release()
 
     @classmethod
-    def open(cls, path: str | Path) -> RunFolder:
+    def open(cls, path: str | Path, named: Collection[str] = ()) -> RunFolder:
         """Read an existing run's configuration.
+
+        Args:
+            path: Its folder.
+            named: Environments that the user has named, whose modules are imported anyway.
 
         Raises:
             StateFileError: There is none, or it is damaged or of another format.
@@ -169,8 +173,8 @@ class RunFolder:
             raise StateFileError(f"{file} has format {found!r}, expected {FORMAT!r}")
         try:
             config = settings_class(values["config"]["method"]).from_dict(values["config"])
-            check_module(config.env_id)
-            check_module(config.eval_env_id)
+            for env_id in {config.env_id, config.eval_env_id} - set(named):
+                check_module(env_id)
             return cls(path, config)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise StateFileError(f"{file} does not describe a run: {error}") from None

@@ -107,7 +107,7 @@ def run_so_far(config: RunSettings) -> RunFolder | None:
     """
     if not (Path(config.run_dir) / "config.json").exists():
         return None
-    folder = RunFolder.open(config.run_dir)
+    folder = RunFolder.open(config.run_dir, (config.env_id, config.eval_env_id))
     mine, theirs = flattened(config.to_dict()), flattened(folder.config.to_dict())
     indifferent = WHERE_NOT_WHAT | unused_settings(config)
     differing = [k for k in mine if k not in indifferent and mine[k] != theirs.get(k)]
