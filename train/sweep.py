@@ -5,16 +5,15 @@
         --override mixture.beta=1,2 --out runs/ant-goal --cpus-per-trial 2
 
 The same command again resumes the sweep: finished trials stay, others begin at their last
-checkpoint. Needs the extra ``sweep`` (``pip install ray``). Ray schedules; a trial asks it for
-``--cpus-per-trial`` cores and ``--gpus-per-trial`` GPUs, on this machine or, with
-``--address``, on a cluster that shares the folder ``--out``.
+checkpoint, which Ctrl-C and SIGTERM let them write. Needs the extra ``sweep`` (``pip install
+ray``). Ray schedules; a trial asks it for ``--cpus-per-trial`` cores and ``--gpus-per-trial``
+GPUs, on this machine or, with ``--address``, on a cluster that shares the folder ``--out``.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
-import os
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,14 @@ from typing import Any
 if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import torch
+
 from train.common.command_line import report_errors
 from train.config.methods import METHODS
 from train.sweeps.progress import SweepTable
+from train.sweeps.schedule import run_trials
 from train.sweeps.trials import SWEEPS, Trial, TrialGrid, parse_overrides, plan
-from train.sweeps.worker import read_state, run_so_far, run_trial, trial_lock
+from train.sweeps.worker import read_state, run_so_far, trial_lock
 
 
 def sweep(trials: list[Trial], out: Path, options: argparse.Namespace) -> int:
@@ -37,6 +39,7 @@ def sweep(trials: list[Trial], out: Path, options: argparse.Namespace) -> int:
 
     Raises:
         ValueError: A run of the folder has other settings than the trial of its name.
+        KeyboardInterrupt: Ctrl-C or SIGTERM came; the tables say how far the trials are.
     """
     for trial in trials:
         run_so_far(trial.with_run_dir(out))
@@ -45,56 +48,12 @@ def sweep(trials: list[Trial], out: Path, options: argparse.Namespace) -> int:
     done = len(trials) - len(waiting)
     print(f"{len(trials)} trials in {out}: {done} finished before, {len(waiting)} to run")
     table.update()
-    if waiting:
-        _run(waiting, out, options, table)
-    return table.update(final=True)
-
-
-def _run(trials: list[Trial], out: Path, options: argparse.Namespace, table: SweepTable) -> None:
-    """Submit all trials in order, which Ray schedules, and watch them."""
     try:
-        ray: Any = importlib.import_module("ray")
-    except ImportError:
-        raise ValueError("sweeps run on Ray, which is missing: pip install ray") from None
-    threads = max(int(options.cpus_per_trial), 1)
-    root = str(Path(__file__).resolve().parent.parent)
-    variables = {
-        "OMP_NUM_THREADS": str(threads),
-        "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
-        "TQDM_DISABLE": "1",
-    }
-    local = {"object_store_memory": 100_000_000, "num_cpus": options.num_cpus}
-    ray.init(
-        address=options.address or "local",
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="error",
-        **({} if options.address else local),
-    )
-    try:
-        remote = ray.remote(
-            num_cpus=options.cpus_per_trial,
-            num_gpus=options.gpus_per_trial,
-            max_calls=1,  # a process of its own for each trial
-            max_retries=options.retries,  # of trials whose process or machine died
-            runtime_env={"env_vars": variables},
-        )(run_trial)
-        running = {
-            remote.options(name=trial.name).remote(trial, out, options.device, threads): trial
-            for trial in trials
-        }
-        while running:
-            ready, _ = ray.wait(list(running), num_returns=1, timeout=options.interval)
-            for reference in ready:
-                trial = running.pop(reference)
-                try:
-                    ray.get(reference)
-                except Exception as error:  # its process died too often, or was told to stop
-                    reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-                    table.lost[trial.name] = f"{type(error).__name__}: {reason}"
-            table.update()
+        if waiting:
+            run_trials(waiting, out, options, table)
     finally:
-        ray.shutdown()
+        left = table.update(final=True)
+    return left
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -166,13 +125,36 @@ def planned(options: argparse.Namespace) -> list[Trial]:
         grids = SWEEPS[options.sweep]
     else:
         raise ValueError(f"unknown sweep {options.sweep!r}, expected one of {sorted(SWEEPS)}")
+    _check_numbers(options)
     return plan(grids, preset=options.preset, overrides=parse_overrides(options.override))
+
+
+def _check_numbers(options: argparse.Namespace) -> None:
+    """Refuse what Ray would refuse late, or would wait for without an end."""
+    least = {"num_cpus": 1, "cpus_per_trial": 0, "gpus_per_trial": 0, "retries": 0}
+    for name, low in least.items():
+        value = getattr(options, name)
+        if value is not None and not low <= value < math.inf:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least {low}, got {value}")
+    if options.gpus_per_trial > 1 and options.gpus_per_trial % 1:
+        raise ValueError(
+            "--gpus-per-trial must be whole or below 1, a share of a GPU, got "
+            f"{options.gpus_per_trial}"
+        )
+    if not 0 < options.interval < math.inf:
+        raise ValueError(f"--interval must be positive, got {options.interval}")
+    try:
+        torch.device("cpu" if options.device == "auto" else options.device)
+    except RuntimeError:
+        raise ValueError(
+            f"--device must be cpu, cuda, auto or another device of torch, got {options.device!r}"
+        ) from None
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a sweep; the exit status is 0 only if every trial has finished."""
     options = parse(arguments)
-    with report_errors():
+    with report_errors("interrupted; the same command again resumes the sweep"):
         trials = planned(options)
         if options.dry_run:
             print(SweepTable(trials, options.out).text())

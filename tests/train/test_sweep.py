@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 import os
@@ -26,9 +27,11 @@ from train.common.command_line import parse as parse_script
 from train.config.grouping import group_text, override_text
 from train.config.methods import get_method
 from train.config.presets import resolve
+from train.persistence.checkpoint import newest_timesteps
 from train.persistence.files import read_csv, write_json
 from train.sweep import main, parse, planned
 from train.sweeps.progress import SweepTable
+from train.sweeps.schedule import check_machines
 from train.sweeps.trials import (
     SWEEPS,
     Trial,
@@ -252,6 +255,16 @@ def test_settings_that_a_method_does_not_use_make_no_trial() -> None:
         (["--methods", "rl2", "--override", "optimizer=5"], "optimizer must be Literal.*, got 5"),
         (["--methods", "rl2", "--override", "p_drop=true"], "p_drop must be float, got 'true'"),
         (["--methods", "ldm", "--preset", "nonsense"], "unknown preset"),
+        (
+            ["--methods", "ldm", "--cpus-per-trial", "-1"],
+            "cpus-per-trial must be at least 0, got -1",
+        ),
+        (["--methods", "ldm", "--gpus-per-trial", "nan"], "gpus-per-trial must be at least 0, got"),
+        (["--methods", "ldm", "--gpus-per-trial", "1.5"], "must be whole or below 1.*, got 1.5"),
+        (["--methods", "ldm", "--num-cpus", "0"], "num-cpus must be at least 1, got 0"),
+        (["--methods", "ldm", "--retries", "-1"], "retries must be at least 0, got -1"),
+        (["--methods", "ldm", "--interval", "0"], "interval must be positive, got 0"),
+        (["--methods", "ldm", "--device", "foo"], "device must be cpu, cuda, .*, got 'foo'"),
     ],
 )
 def test_bad_sweeps_are_refused(
@@ -478,6 +491,65 @@ def test_c5_sigkill_loses_no_trial_and_repeats_none(tmp_path: Path, victim: str)
     interrupted = max(trials, key=lambda trial: len(read_state(out, trial.name).attempts))
     assert run_trial(interrupted, tmp_path / "whole", "cpu") == "finished"
     assert metrics(out, interrupted) == metrics(tmp_path / "whole", interrupted)
+
+
+@pytest.mark.parametrize(
+    ("flags", "fits"),
+    [
+        ("--gpus-per-trial 1", False),
+        ("--cpus-per-trial 3", False),
+        ("--cpus-per-trial 2", True),
+        ("--cpus-per-trial 4 --gpus-per-trial 0", False),  # of two machines together
+    ],
+)
+def test_a_sweep_does_not_wait_for_machines_that_there_are_not(
+    flags: str, fits: bool, capsys: Any
+) -> None:
+    nodes = [{"Alive": True, "Resources": {"CPU": 2.0}}] * 2
+    nodes.append({"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}})
+    options = parse([*flags.split(), "--out", "x"])
+    with contextlib.nullcontext() if fits else pytest.raises(ValueError, match="Ray found 2 cores"):
+        check_machines(nodes, options)
+    options.address = "auto"  # a cluster may grow
+    check_machines(nodes, options)
+    assert ("warning: a trial asks for" in capsys.readouterr().err) != fits
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra sweep")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_sweep_that_is_told_to_stop_lets_its_trials_write_checkpoints(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    out = tmp_path / "sweep"
+    flags = "--methods rl2 --seeds 3 --preset paper --num-cpus 2 --interval 1 --override"
+    overrides = "n_workers=2 log_interval=1 checkpoint_interval=1000000"
+    arguments = [*flags.split(), *overrides.split(), "--out", str(out)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "train.sweep", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell's background process ignores SIGINT, and so would this one
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    trials = planned(parse(arguments))
+    logs = [out / "runs" / trial.name / "metrics.csv" for trial in trials[:2]]
+    while not all(log.exists() and len(log.read_text().splitlines()) > 2 for log in logs):
+        assert process.poll() is None
+        time.sleep(0.2)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert said.endswith("interrupted; the same command again resumes the sweep\n")
+    rows = read_csv(out / "sweep.csv")
+    assert [row["status"] for row in rows] == ["interrupted", "interrupted", "waiting"]
+    for trial, row in zip(trials[:2], rows, strict=False):
+        run = out / "runs" / trial.name
+        logged = int(read_csv(run / "metrics.csv")[-1]["timesteps"])  # not one step was lost
+        assert newest_timesteps(run / "checkpoints") == logged == int(row["timesteps"])
 
 
 def test_a_named_sweep_has_a_folder_by_default(capsys: Any) -> None:

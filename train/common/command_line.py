@@ -197,8 +197,11 @@ def _resumed(command: str, arguments: list[str]) -> tuple[RunSettings, RunFolder
 
 
 @contextlib.contextmanager
-def report_errors() -> Iterator[None]:
-    """Turn errors that a user can fix into one line and exit status 1.
+def report_errors(interrupted: str = "interrupted") -> Iterator[None]:
+    """Turn errors that a user can fix into one line and exit status 1, and Ctrl-C into 130.
+
+    Args:
+        interrupted: What to say after Ctrl-C, such as how to continue.
 
     With ``LDM_TRACEBACK=1`` in the environment they stay what they are.
     """
@@ -211,7 +214,7 @@ def report_errors() -> Iterator[None]:
         print(" ".join(message.split()), file=sys.stderr)
         raise SystemExit(130 if isinstance(error, TrainingStopped) else 1) from None
     except KeyboardInterrupt:
-        print("interrupted; --resume goes on from the last checkpoint, if any", file=sys.stderr)
+        print(interrupted, file=sys.stderr)
         raise SystemExit(130) from None
 
 

@@ -49,7 +49,7 @@ def main(program: str, build: Build, arguments: list[str] | None = None) -> int:
         build: Makes the learner of a configuration.
         arguments: Command line; ``None`` for the process's own.
     """
-    with report_errors():
+    with report_errors("interrupted; --resume goes on from the last checkpoint, if any"):
         config, resumed = parse(program, arguments)
         notices = [unused_flags(config, arguments), adaptation_notice(config), split_notice(config)]
         folder = train(build, config, resumed, notices=[text for text in notices if text])

@@ -1,0 +1,158 @@
+"""Runs trials on Ray; when it is told to stop, they write their checkpoints first."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from train.sweeps.progress import SweepTable
+from train.sweeps.trials import Trial
+from train.sweeps.worker import run_trial
+
+STOP_SECONDS = 300.0  # for the rest of an iteration, its evaluation and a large checkpoint
+
+
+def run_trials(
+    trials: list[Trial], out: Path, options: argparse.Namespace, table: SweepTable
+) -> None:
+    """Submit all trials in order, which Ray schedules, and watch them.
+
+    Args:
+        trials: What to run.
+        out: Folder of the sweep.
+        options: The command line of ``train.sweep``.
+        table: The sweep's table, which is updated while they run.
+
+    Raises:
+        ValueError: Ray is missing, or has no machine for a trial.
+        KeyboardInterrupt: Ctrl-C or SIGTERM came. The trials have written checkpoints, unless a
+            second signal came or they took longer than ``STOP_SECONDS``.
+    """
+    try:
+        ray: Any = importlib.import_module("ray")
+    except ImportError:
+        raise ValueError("sweeps run on Ray, which is missing: pip install ray") from None
+    local = {"object_store_memory": 100_000_000, "num_cpus": options.num_cpus}
+    ray.init(
+        address=options.address or "local",
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="error",
+        **({} if options.address else local),
+    )
+    try:
+        with _sigterm_interrupts():
+            check_machines(ray.nodes(), options)
+            running = _submit(ray, trials, out, options)
+            try:
+                _watch(ray, running, options.interval, table)
+            except KeyboardInterrupt:
+                _stop(ray, running)
+                raise
+    finally:
+        ray.shutdown()
+
+
+def check_machines(nodes: list[dict[str, Any]], options: argparse.Namespace) -> None:
+    """Say so where no machine has what a trial asks for: Ray would wait for one without a word.
+
+    Args:
+        nodes: Ray's machines.
+        options: The command line of ``train.sweep``.
+
+    Raises:
+        ValueError: Ray runs on this machine only. On a cluster, which may still grow, it is a
+            warning.
+    """
+    asked = {"CPU": options.cpus_per_trial, "GPU": options.gpus_per_trial}
+    found = [node["Resources"] for node in nodes if node["Alive"]]
+    if any(all(has.get(name, 0) >= n for name, n in asked.items()) for has in found):
+        return
+    there = ", ".join(
+        f"{has.get('CPU', 0):g} cores and {has.get('GPU', 0):g} GPUs" for has in found
+    )
+    text = (
+        f"a trial asks for {asked['CPU']:g} cores and {asked['GPU']:g} GPUs (--cpus-per-trial, "
+        f"--gpus-per-trial), and no machine has as many; Ray found {there or 'no machine'}"
+    )
+    if not options.address:
+        raise ValueError(f"{text}: ask for less, or name a cluster with --address")
+    print(f"warning: {text}; the trials wait for one that joins the cluster", file=sys.stderr)
+
+
+def _submit(
+    ray: Any, trials: list[Trial], out: Path, options: argparse.Namespace
+) -> dict[Any, Trial]:
+    threads = max(int(options.cpus_per_trial), 1)
+    root = str(Path(__file__).resolve().parents[2])
+    variables = {
+        "OMP_NUM_THREADS": str(threads),
+        "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
+        "TQDM_DISABLE": "1",
+    }
+    remote = ray.remote(
+        num_cpus=options.cpus_per_trial,
+        num_gpus=options.gpus_per_trial,
+        max_calls=1,  # a process of its own for each trial
+        max_retries=options.retries,  # of trials whose process or machine died
+        runtime_env={"env_vars": variables},
+    )(run_trial)
+    return {
+        remote.options(name=trial.name).remote(trial, out, options.device, threads): trial
+        for trial in trials
+    }
+
+
+def _watch(ray: Any, running: dict[Any, Trial], interval: float, table: SweepTable) -> None:
+    """Wait for the trials; those that have ended are taken out of ``running``."""
+    while running:
+        ready, _ = ray.wait(list(running), num_returns=1, timeout=interval)
+        for reference in ready:
+            trial = running.pop(reference)
+            try:
+                ray.get(reference)
+            except Exception as error:  # its process died too often, or was told to stop
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+                table.lost[trial.name] = f"{type(error).__name__}: {reason}"
+        table.update()
+
+
+def _stop(ray: Any, running: dict[Any, Trial]) -> None:
+    """Interrupt the trials, as Ctrl-C does a training, and wait for their checkpoints."""
+    print(
+        "\nstopping: each trial ends its iteration and evaluation and writes a checkpoint (for at "
+        f"most {STOP_SECONDS:g} seconds); again: at once",
+        file=sys.stderr,
+        flush=True,
+    )
+    references = list(running)
+    for reference in reversed(references):  # those that have not begun first: they would begin now
+        ray.cancel(reference)
+    if references:
+        ray.wait(references, num_returns=len(references), timeout=STOP_SECONDS)
+
+
+@contextlib.contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """SIGTERM raises ``KeyboardInterrupt`` inside the block; only in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)  # Ray has its own, which ends the process
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
