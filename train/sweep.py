@@ -27,7 +27,14 @@ from train.common.command_line import report_errors
 from train.config.methods import METHODS
 from train.sweeps.progress import SweepTable
 from train.sweeps.schedule import run_trials
-from train.sweeps.trials import SWEEPS, Trial, TrialGrid, parse_overrides, plan
+from train.sweeps.trials import (
+    SWEEPS,
+    Trial,
+    TrialGrid,
+    overrides_without_use,
+    parse_overrides,
+    plan,
+)
 from train.sweeps.worker import read_state, run_so_far, trial_lock
 
 
@@ -47,6 +54,8 @@ def sweep(trials: list[Trial], out: Path, options: argparse.Namespace) -> int:
     waiting = [trial for trial in trials if read_state(out, trial.name).finished is None]
     done = len(trials) - len(waiting)
     print(f"{len(trials)} trials in {out}: {done} finished before, {len(waiting)} to run")
+    if others := table.others():
+        print(f"note: {others}")
     table.update()
     try:
         if waiting:
@@ -156,8 +165,13 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     with report_errors("interrupted; the same command again resumes the sweep"):
         trials = planned(options)
+        if unused := overrides_without_use(trials, parse_overrides(options.override)):
+            print(
+                f"warning: no effect on any trial: --override {' '.join(unused)}", file=sys.stderr
+            )
         if options.dry_run:
-            print(SweepTable(trials, options.out).text())
+            table = SweepTable(trials, options.out)
+            print("\n".join(filter(None, [table.text(), table.others()])))
             return 0
         with trial_lock(options.out, "sweep"):  # one that still works here is waited for
             left = sweep(trials, options.out, options)

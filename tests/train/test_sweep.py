@@ -288,6 +288,27 @@ def test_a_dry_run_lists_and_writes_nothing(tmp_path: Path, capsys: Any) -> None
     assert not out.exists()
 
 
+def test_runs_that_the_tables_leave_out_are_named(tmp_path: Path, capsys: Any) -> None:
+    arguments = ["--methods", "rl2", "--seeds", "1", "--out", str(tmp_path), "--dry-run"]
+    (former,) = planned(parse([*arguments, "--override", "gamma=0.9"]))
+    config = {"format": "ldm-run-1", "config": former.config.to_dict()}
+    write_json(tmp_path / "runs" / former.name / "config.json", config)
+    assert main([*arguments, "--override", "gamma=0.9"]) == 0
+    assert "no trial of this command" not in capsys.readouterr().out
+    assert main(arguments) == 0
+    said = capsys.readouterr().out
+    assert "no trial of this command (1 in" in said and said.endswith(f"): {former.name}\n")
+
+
+def test_an_override_that_no_trial_uses_is_warned_of(capsys: Any) -> None:
+    """RL² mixes no beliefs."""
+    flags = "--seeds 1 --out x --dry-run --override mixture.beta=1,2 gamma=0.9 --methods"
+    for methods, unused in (("rl2", "mixture.beta"), ("rl2 ldm", "")):
+        main([*flags.split(), *methods.split()])
+        expected = f"warning: no effect on any trial: --override {unused}\n" if unused else ""
+        assert capsys.readouterr().err == expected
+
+
 def test_without_ray_a_sweep_says_how_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:

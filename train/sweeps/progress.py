@@ -57,6 +57,19 @@ class SweepTable:
             self._printed[row["trial"]] = row["status"]
         return len(rows) - finished
 
+    def others(self) -> str:
+        """A sentence on runs of the folder that the tables do not name; empty without any."""
+        mine = {trial.name for trial in self.trials}
+        configs = sorted((self.out / "runs").glob("*/config.json"))
+        names = [path.parent.name for path in configs if path.parent.name not in mine]
+        if not names:
+            return ""
+        return (
+            f"sweep.csv and results.csv leave out what is no trial of this command ({len(names)} "
+            f"in {self.out / 'runs'}, of other methods, seeds or overrides perhaps): "
+            f"{', '.join(names[:3])}{', …' if len(names) > 3 else ''}"
+        )
+
     def text(self) -> str:
         """The trials and their states; nothing is written."""
         table = pd.DataFrame([self._row(trial, False) for trial in self.trials])[_SHOWN]

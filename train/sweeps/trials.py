@@ -14,7 +14,7 @@ from train.config.grouping import WHERE_NOT_WHAT, override_text, unused_settings
 from train.config.methods import METHODS, settings_class
 from train.config.old_runs import present_name
 from train.config.presets import resolve
-from train.config.settings import RunSettings, known_settings
+from train.config.settings import RunSettings, flattened, known_settings
 from train.persistence.files import file_name
 
 
@@ -159,6 +159,14 @@ def _name(config: RunSettings) -> str:
     differing = override_text(config, WHERE_NOT_WHAT | {"seed"} | unused_settings(config))
     parts = [file_name(config.env_id), config.method, preset, differing.replace(" ", "-")]
     return "-".join([*filter(None, parts), f"seed{config.seed}"]).replace("/", "-")
+
+
+def overrides_without_use(trials: Iterable[Trial], overrides: Iterable[str]) -> list[str]:
+    """The settings out of ``overrides`` that change nothing of what any of the trials trains."""
+    useful: set[str] = set()
+    for trial in trials:
+        useful |= flattened(trial.config.to_dict()).keys() - unused_settings(trial.config)
+    return [name for name in overrides if name not in useful]
 
 
 def parse_overrides(texts: Iterable[str]) -> dict[str, tuple[Any, ...]]:
