@@ -74,8 +74,9 @@ class SavedBeliefs:
             path: The file; replaced as a whole or not at all.
             metadata: What else to keep with them, for example the environment's id: JSON-able
                 values and arrays, which :meth:`load` gives back as the attribute ``metadata``.
+                ``None`` keeps this attribute, so loaded beliefs stay those of their run.
         """
-        save_object(path, self.to_state(), metadata)
+        save_object(path, self.to_state(), self.metadata if metadata is None else metadata)
 
     @classmethod
     def load(cls, path: str | Path) -> SavedBeliefs:

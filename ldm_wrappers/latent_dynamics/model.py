@@ -106,9 +106,11 @@ class LatentDynamics(ProcessBound, nn.Module):
         Args:
             path: The file; replaced as a whole or not at all.
             metadata: What else to keep with it, for example the environment's id: JSON-able values
-                and arrays, which :meth:`load` gives back as the attribute ``metadata``.
+                and arrays, which :meth:`load` gives back as the attribute ``metadata``. ``None``
+                keeps this attribute, so a loaded model stays that of its run; ``{}`` drops it,
+                for one that was trained further.
         """
-        save_object(path, self.to_state(), metadata)
+        save_object(path, self.to_state(), self.metadata if metadata is None else metadata)
 
     @classmethod
     def load(cls, path: str | Path, device: torch.device | str = "cpu") -> LatentDynamics:

@@ -81,6 +81,19 @@ def test_beliefs_come_back(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found.means(step), means[:, min(step, 3)])
 
 
+def test_what_was_loaded_and_saved_again_stays_of_its_run(tmp_path: Path) -> None:
+    model = LatentDynamics(*CASES["discrete"])
+    beliefs = SavedBeliefs(np.zeros((3, 4, 5), np.float32))
+    for kind, saved in ((LatentDynamics, model), (SavedBeliefs, beliefs)):
+        first, again, bare = (tmp_path / f"{kind.__name__}-{k}.safetensors" for k in range(3))
+        saved.save(first, {"run": "a1b2"})
+        assert saved.metadata == {}
+        kind.load(first).save(again)
+        assert kind.load(again).metadata == {"run": "a1b2"}
+        kind.load(first).save(bare, {})
+        assert kind.load(bare).metadata == {}
+
+
 SCHEMES = (
     (DirichletMixture(1.5, n_components=2), ExpectedReward(n_dropout_masks=3)),
     (DirichletMixture(per_dimension=True), PlausibleTasks()),
