@@ -28,7 +28,7 @@ import numpy as np
 
 from train.analysis.beliefs import belief_rows, decoded_goal_rows
 from train.analysis.collect import collect
-from train.analysis.copies import refuse_copied_rows
+from train.analysis.copies import refuse_copied_rows, refuse_other_runs
 from train.analysis.cut import cut_run
 from train.analysis.tables import write_csv
 from train.common.command_line import report_errors
@@ -77,7 +77,8 @@ def add_runs(paths: list[Path], out: Path, until: int | None = None) -> list[Pat
     """As :func:`collect_runs`, beside the rows of the other runs; those of these are replaced.
 
     Raises:
-        ValueError: A run has the settings and the seed of another one that is there already.
+        ValueError: A run has the settings and the seed of another one that is there already, or
+            the name of one with other settings.
     """
     names = {path.resolve().name for path in paths}
     with tempfile.TemporaryDirectory() as temporary:
@@ -86,10 +87,11 @@ def add_runs(paths: list[Path], out: Path, until: int | None = None) -> list[Pat
     written = []
     for name in _TABLES:
         path = out / f"{name}.csv"
-        before = read_csv(path) if path.exists() else []
-        kept = [with_present_names(row) for row in before if row.get("run") not in names]
+        before = [with_present_names(row) for row in read_csv(path)] if path.exists() else []
+        kept = [row for row in before if row.get("run") not in names]
         rows = kept + fresh.get(name, [])
         if name == "runs":
+            refuse_other_runs(before, fresh.get(name, []))
             refuse_copied_rows(rows)
         columns = list(dict.fromkeys(column for row in rows for column in row))
         if rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 import statistics
 from pathlib import Path
@@ -23,7 +24,7 @@ from train.common.env_source import EnvSource
 from train.config.grouping import override_text
 from train.config.methods import METHODS
 from train.config.presets import resolve
-from train.figures import main
+from train.figures import add_runs, main
 from train.persistence.files import CsvFile, read_csv, write_json
 from train.persistence.run_folder import RunFolder
 from train.plots import results_folder
@@ -418,8 +419,21 @@ def test_runs_are_added_to_a_collection_whose_folders_are_gone(
     assert main(["--add", str(other), str(last), "--out", str(added)]) == 0
     for name in ("runs", "curves", "tasks", "summary"):
         assert (added / f"{name}.csv").read_text() == (together / f"{name}.csv").read_text()
+    for changed in ({"seed": 7}, {"gamma": 0.5}, {"env_id": "LDM-GridNaviExtrapolation-v0"}):
+        stranger = tmp_path / "-".join(changed) / other.name
+        shutil.copytree(other, stranger)
+        values = json.loads((stranger / "config.json").read_text())
+        values["config"].update(changed)
+        (stranger / "config.json").write_text(json.dumps(values))
+        files = {file: file.read_bytes() for file in added.glob("*.csv")}
+        with pytest.raises(ValueError, match=rf"called {other.name!r} is there already.* \(there"):
+            add_runs([stranger], added)
+        assert {file: file.read_bytes() for file in added.glob("*.csv")} == files
     longer = tmp_path / "runs" / other.name
     shutil.copytree(other, longer)
+    values = json.loads((longer / "config.json").read_text())
+    values["config"]["total_timesteps"] *= 2  # resumed with --total-timesteps: the same run
+    (longer / "config.json").write_text(json.dumps(values))
     rows = (longer / "evaluations.csv").read_text()
     (longer / "evaluations.csv").write_text(rows.replace("\n250000,", "\n240000,"))
     assert main(["--add", str(longer), "--out", str(added)]) == 0

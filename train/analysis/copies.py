@@ -1,4 +1,4 @@
-"""Notices runs that are there twice: a copy is no further seed."""
+"""Notices runs that are there twice (a copy is no further seed), and names that two runs share."""
 
 from __future__ import annotations
 
@@ -38,3 +38,37 @@ def refuse_copied_rows(rows: Iterable[Mapping[str, Any]]) -> None:
         (row["run"], tuple(str(row.get(name, "")) for name in _OF_A_GROUP), row.get("seed"))
         for row in rows
     )
+
+
+def refuse_other_runs(
+    before: Iterable[Mapping[str, Any]], fresh: Iterable[Mapping[str, Any]]
+) -> None:
+    """Raise where a row of ``runs.csv`` would be replaced by that of another run of its name.
+
+    Args:
+        before: Rows that are there.
+        fresh: Rows that would replace those of the same name.
+
+    Raises:
+        ValueError: Two of them differ in environment, method, seed or settings.
+    """
+    known = {row["run"]: row for row in before}
+    for row in fresh:
+        old = known.get(row["run"], row)
+        differing = [
+            f"{name} {_text(row, name) or 'none'} (there {_text(old, name) or 'none'})"
+            for name in (*_OF_A_GROUP, "seed")
+            if _text(old, name) != _text(row, name)
+        ]
+        if differing:
+            raise ValueError(
+                f"a run called {row['run']!r} is there already, with other settings: "
+                f"{', '.join(differing)}; rename the new run's folder to add it beside that one, "
+                "or delete that one's rows from the CSV files to replace it"
+            )
+
+
+def _text(row: Mapping[str, Any], name: str) -> str:
+    """What a row says; a run that was made longer is still the same one."""
+    words = str("" if row.get(name) is None else row[name]).split()
+    return " ".join(word for word in words if not word.startswith("total_timesteps="))
