@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 
 from ldm_envs.split_overlap import warn_of_shared_tasks
-from ldm_envs.tasks import FloatArray, TaskDistribution
+from ldm_envs.tasks import FloatArray, TaskDistribution, same_tasks
 
 AnyEnv = gym.Env[Any, Any]
 Make = Callable[..., AnyEnv]
@@ -58,6 +58,12 @@ def check_family(make: str | Make, *, n_steps: int = 100, seed: int = 0) -> None
     for split in distribution.splits:
         other = create(split)
         try:
+            if not same_tasks(_distribution(other)[split], distribution[split]):
+                raise FamilyError(
+                    f"make() has other tasks of split {split!r} at each call. Every environment of "
+                    "a run needs the same ones: list them, or draw them from a generator with a "
+                    "fixed seed (np.random.default_rng(0) inside make)"
+                )
             _check_draws(other, distribution[split], seed, split)
         finally:
             other.close()

@@ -288,6 +288,16 @@ class TaskDistribution(Mapping[str, TaskSet]):
         return array
 
 
+def same_tasks(one: TaskSet, other: TaskSet) -> bool:
+    """Whether two sets have the same tasks; of infinite ones, whether they draw alike."""
+    if one is other:
+        return True
+    mine, theirs = one.tasks, other.tasks
+    if mine is None and theirs is None:
+        mine, theirs = (each.sample(np.random.default_rng(0), 8) for each in (one, other))
+    return np.array_equal(mine, theirs) if mine is not None and theirs is not None else False
+
+
 def _bounds(
     intervals: Sequence[tuple[float, float]],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

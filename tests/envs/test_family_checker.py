@@ -192,6 +192,29 @@ def test_each_breach_is_an_error_that_says_what_to_write(cls: Any, says: str) ->
         check_family(limited(cls))
 
 
+def test_a_family_that_draws_new_tasks_at_each_call_is_an_error_that_says_so() -> None:
+    rng = np.random.default_rng(0)
+
+    def goals(n: int) -> Any:
+        return FiniteTaskSet(rng.uniform(-2, 2, (n, 1)).tolist())
+
+    def interval(n: int) -> Any:
+        return IntervalTaskSet([(0.0, float(rng.uniform(1, 2)))])
+
+    for draw in (goals, interval):
+
+        def make(split: str = "train", draw: Any = draw) -> Any:
+            env = Line(split)
+            train, test = draw(4), draw(2)
+            everything = IntervalTaskSet([(-2, 2)])
+            sets = {"train": train, "test": test, "all": everything}
+            env.task_distribution = TaskDistribution(sets, ("goal (m)",))
+            return gym.wrappers.TimeLimit(env, 8)
+
+        with pytest.raises(FamilyError, match="other tasks of split 'train' at each call"):
+            check_family(make)
+
+
 def test_families_that_keep_the_protocol_pass_without_a_word() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")

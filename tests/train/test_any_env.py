@@ -139,6 +139,12 @@ class Deaf(Point):
 
 gym.register("Deaf-v0", Deaf, max_episode_steps=6)
 
+def unseeded(split="train"):
+    """Draws new tasks at each call."""
+    tasks = {"train": np.random.uniform(0.5, 1.5, 4), "test": np.random.uniform(0.5, 1.5, 2)}
+    env = gym.make("Pendulum-v1", max_episode_steps=6)
+    return TaskAttributeWrapper(env, {k: v.tolist() for k, v in tasks.items()}, "l", split=split)
+
 def late(split="train"):
     """Declares a limit that nothing keeps."""
     env = Point(split)
@@ -252,6 +258,7 @@ def test_test_tasks_may_be_of_another_id(mine: str) -> None:
         ("--env-id {m}:Nothing-v0", "has no function 'Nothing-v0' either"),
         ("--env-fn {m}:nothing", "must return a gymnasium.Env, got 3"),
         ("--env-fn {m}:keeps_split --method oracle", "split='all' and has made an environment of"),
+        ("--env-fn {m}:unseeded --method rl2", "other tasks of split 'train' at each call"),
         ("--env-fn {m}:once", "in which one environment stands for several rows"),
         ("--env-fn {m}:late --method rl2", "go on after 6 steps, the most that the env"),
         ("--env-fn nowhere:make", "unknown env_id 'nowhere:make': ModuleNotFoundError"),

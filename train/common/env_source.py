@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium as gym
 from gymnasium import wrappers
 
-import ldm_envs  # noqa: F401  registers the LDM ids
+from ldm_envs.tasks import TaskDistribution, same_tasks  # registers the LDM ids, too
 from ldm_wrappers.step_limit import step_limit
 from ldm_wrappers.wrapper_order import own_statistics
 from train.config.settings import RunSettings
@@ -119,6 +119,14 @@ class EnvSource:
                 f"{self.env_id!r} was called with split={split!r} and has made an environment of "
                 f"split {made!r}: hand split on to it, as in "
                 "TaskMethodWrapper(env, tasks, split=split)"
+            )
+        own = _attribute(env, "task_distribution")
+        if not _alike(own, known, split):
+            env.close()
+            raise ValueError(
+                f"{self.env_id!r} has other tasks of split {split!r} at each call. Every "
+                "environment of a run needs the same ones: list them, or draw them from a "
+                "generator with a fixed seed (np.random.default_rng(0) inside the function)"
             )
         return env
 
@@ -227,6 +235,13 @@ def _takes(function: Callable[..., Any], name: str) -> bool:
     parameters = inspect.signature(function).parameters
     anything = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
     return anything or name in parameters
+
+
+def _alike(one: Any, other: Any, split: str) -> bool:
+    """Whether two environments have the same tasks of a split, as far as they tell."""
+    if not (isinstance(one, TaskDistribution) and isinstance(other, TaskDistribution)):
+        return True
+    return split not in one or split not in other or same_tasks(one[split], other[split])
 
 
 def _attribute(env: AnyEnv, name: str) -> Any | None:
