@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import importlib.util
 import os
 import random
@@ -309,6 +310,34 @@ def test_an_override_that_no_trial_uses_is_warned_of(capsys: Any) -> None:
         assert capsys.readouterr().err == expected
 
 
+@pytest.mark.parametrize(
+    ("module", "inside", "says"),
+    [
+        ("train.sweep", "planned", "interrupted; the same command again resumes the sweep\n"),
+        ("train.evaluate", "RunFolder", "interrupted\n"),
+        ("train.common.training", "parse", "interrupted; --resume goes on from the last"),
+    ],
+)
+def test_an_interrupted_program_names_its_own_way_to_go_on(
+    module: str, inside: str, says: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def interrupt(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    program = importlib.import_module(module)
+    replaced = interrupt if inside != "RunFolder" else type("Interrupted", (), {"open": interrupt})
+    monkeypatch.setattr(program, inside, replaced)
+    arguments: dict[str, tuple[Any, ...]] = {
+        "train.sweep": (["gridworld"],),
+        "train.evaluate": (["run"],),
+        "train.common.training": ("train.recurrent_ppo", None, []),
+    }
+    with pytest.raises(SystemExit) as stopped:
+        program.main(*arguments[module])
+    assert stopped.value.code == 130
+    assert capsys.readouterr().err.startswith(says)
+
+
 def test_without_ray_a_sweep_says_how_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
@@ -537,12 +566,13 @@ def test_a_sweep_does_not_wait_for_machines_that_there_are_not(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra sweep")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_sweep_that_is_told_to_stop_lets_its_trials_write_checkpoints(
     tmp_path: Path, number: signal.Signals
 ) -> None:
+    """Ctrl-C in a terminal goes to the whole group, SIGTERM to the sweep alone."""
     out = tmp_path / "sweep"
     flags = "--methods rl2 --seeds 3 --preset paper --num-cpus 2 --interval 1 --override"
     overrides = "n_workers=2 log_interval=1 checkpoint_interval=1000000"
@@ -553,6 +583,7 @@ def test_a_sweep_that_is_told_to_stop_lets_its_trials_write_checkpoints(
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
         # a shell's background process ignores SIGINT, and so would this one
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
@@ -561,7 +592,10 @@ def test_a_sweep_that_is_told_to_stop_lets_its_trials_write_checkpoints(
     while not all(log.exists() and len(log.read_text().splitlines()) > 2 for log in logs):
         assert process.poll() is None
         time.sleep(0.2)
-    process.send_signal(number)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 130
     assert said.endswith("interrupted; the same command again resumes the sweep\n")
