@@ -75,7 +75,7 @@ def unused_settings(config: RunSettings) -> frozenset[str]:
     chosen = get_method(config.method)
     if chosen.observation is None:  # settings of other learners have an effect, almost all of them
         if hasattr(config, "inner_kl_coef"):  # ProMP and E-MAML
-            return _OF_SEVERAL_EPOCHS if config.n_epochs == 1 else frozenset()
+            return _OF_SEVERAL_EPOCHS if getattr(config, "n_epochs", 0) == 1 else frozenset()
         return _unused_of_adaptation(config)
     names = list(flattened(config.to_dict()))
     unused: set[str] = set() if chosen.mixreg else {"mixreg_alpha"}
