@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from train.common.envs import evaluation_batches
 from train.common.task_text import task_texts
 from train.config.settings import RunSettings
+from train.persistence.checkpoint import OtherTasksError
 from train.persistence.files import read_csv
 
 Array = NDArray[Any]
@@ -41,10 +42,10 @@ def check_train_tasks(config: RunSettings, then: Array, now: Array) -> None:
     """Compare the train tasks (K, task_dim) of a replay with those that its run has now.
 
     Raises:
-        ValueError: They differ.
+        OtherTasksError: They differ.
     """
     if not same_tasks(then, now):
-        raise ValueError(
+        raise OtherTasksError(
             f"the replay is of other train tasks than {config.env_id} has now: "
             f"{_listed(task_texts(then))}; now {_listed(task_texts(now))}; {_WAY_OUT}"
         )
@@ -58,7 +59,7 @@ def check_evaluated_tasks(config: RunSettings, evaluations: Path) -> None:
         evaluations: Its evaluations.csv; there may be none yet.
 
     Raises:
-        ValueError: A split has other tasks, or there are other splits.
+        OtherTasksError: A split has other tasks, or there are other splits.
     """
     rows = read_csv(evaluations) if evaluations.exists() else []
     then: dict[str, list[str]] = {}
@@ -73,13 +74,13 @@ def check_evaluated_tasks(config: RunSettings, evaluations: Path) -> None:
         for split, tasks in by_split.items()
     }
     if list(then) != list(now):
-        raise ValueError(
+        raise OtherTasksError(
             f"{evaluations} has the splits {', '.join(then)}, and {config.env_id} has "
             f"{', '.join(now)} to evaluate now; {_WAY_OUT}"
         )
     for split, (env_id, tasks) in now.items():
         if not _read_as(then[split], tasks):
-            raise ValueError(
+            raise OtherTasksError(
                 f"{evaluations} has other {split} tasks than {env_id} has now: "
                 f"{_listed(then[split])}; now {_listed(_texts(tasks, len(then[split])))}; "
                 f"{_WAY_OUT}"

@@ -40,6 +40,10 @@ class Trained(Stateful, Protocol):
         """Environment steps so far."""
 
 
+class OtherTasksError(ValueError):
+    """The environment has other tasks than when the run was saved."""
+
+
 class Checkpoints:
     """Writes and reads the checkpoints of one run.
 
@@ -105,6 +109,7 @@ class Checkpoints:
 
         Raises:
             StateFileError: There are checkpoints, and none of them can be used.
+            OtherTasksError: The environment has other tasks than the run.
         """
         self._clean()
         failures = []
@@ -148,7 +153,7 @@ class Checkpoints:
             complete = self.learner.load_state_dict(state["learner"])
             for name, log in self.logs.items():
                 log.load_state_dict(state["logs"][name])
-        except StateFileError:
+        except (StateFileError, OtherTasksError):
             raise
         except (
             ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError,
