@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from train.analysis.aggregate import Run, common_source, final_scores, group_curve
 from train.analysis.tables import write_csv
-from train.common.env_source import EnvSource
 from train.plots.optimal_returns import standing_returns
 from train.plots.paper_curves import curve_rows
 from train.plots.style import figure, group_colours, legend_beside, plot_line, save, step_unit, tidy
@@ -18,14 +18,18 @@ from train.plots.style import figure, group_colours, legend_beside, plot_line, s
 _LINES = ("pearl", "mql", "mier", "known-task")
 
 
-def plot_figure7(families: dict[str, dict[str, list[Run]]], path: Path) -> list[Path]:
+def plot_figure7(
+    families: dict[str, dict[str, list[Run]]], tasks: pd.DataFrame, path: Path
+) -> list[Path]:
     """Return at the last episode over steps: a column per family; test tasks above train tasks.
 
     Curves are means over runs with their standard deviation. Methods that learn off-policy, and
-    ``known-task``, are horizontal lines at their final return; dots are what standing still earns.
+    ``known-task``, are horizontal lines at their final return; dots are what standing still earns
+    on the same tasks.
 
     Args:
         families: Runs by label, by environment id.
+        tasks: Rows of tasks.csv, which name the tasks that runs were evaluated on.
         path: PNG to write; the numbers go beside it.
     """
     labels = list(dict.fromkeys(name for groups in families.values() for name in groups))
@@ -39,18 +43,20 @@ def plot_figure7(families: dict[str, dict[str, list[Run]]], path: Path) -> list[
     rows: list[dict[str, Any]] = []
     for column, (env_id, groups) in enumerate(families.items()):
         members = [run for runs in groups.values() for run in runs]
-        unit, label = step_unit(float(max(run.table["timesteps"].max() for run in members)))
+        longest = float(max(run.table["timesteps"].max() for run in members))
+        unit, label = step_unit(longest)
         held_out = next(s for s in ("eval", "test") if s in members[0].tasks)
         for panel, split in zip(axes[:, column], (held_out, "train"), strict=True):
             for name, runs in groups.items():
                 panel_rows = _draw_group(panel, name, runs, split, unit, colours[name])
                 rows += [{"env_id": env_id, **row} for row in panel_rows]
-            still = _standing(common_source(members), split)
+            still = _standing(members, tasks, split)
             if still is not None:
                 panel.axhline(still, color="#444444", ls=":", lw=1.2)
             panel.set_title(f"{env_id}: {split}", fontsize=9)
             tidy(panel)
         axes[1, column].set_xlabel(label)
+        axes[1, column].set_xlim(0, longest / unit)  # horizontal lines alone set none
     handles: dict[str, Any] = {}
     for panel in axes.flat:
         handles |= dict(zip(*panel.get_legend_handles_labels()[::-1], strict=True))
@@ -77,14 +83,15 @@ def _draw_group(
     return curve_rows(name, split, episode, False, curve)
 
 
-def _standing(source: EnvSource | None, split: str) -> float | None:
-    if source is None:
+def _standing(runs: list[Run], tasks: pd.DataFrame, split: str) -> float | None:
+    """Mean return of standing still on the tasks that runs of one environment were evaluated on."""
+    source = common_source(runs)
+    distribution = None if source is None else source.facts().distribution
+    if source is None or distribution is None or split not in distribution:  # another environment's
         return None
-    distribution = source.facts().distribution
-    if distribution is not None and split not in distribution:  # of another environment
+    names = [run.name for run in runs]
+    own = tasks[tasks["run"].isin(names) & (tasks["split"] == split)]["task"].unique()
+    if not len(own):
         return None
-    tasks = None if distribution is None else distribution[split].tasks
-    if distribution is not None and tasks is None:
-        tasks = distribution[split].sample(np.random.default_rng(0), 2000)
-    returns = standing_returns(source, tasks)
+    returns = standing_returns(source, np.array([task.split() for task in own], np.float32))
     return None if returns is None else float(returns.mean())

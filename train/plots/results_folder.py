@@ -72,7 +72,7 @@ def plot_results_folder(source: Path, out: Path) -> list[Path]:
         if compared and standing_returns(own[0].source, np.zeros((1, 2))) is not None:
             families[env_id] = compared
     if len(families) > 1:
-        written += plot_figure7(families, out / "figure7.png")
+        written += plot_figure7(families, tasks, out / "figure7.png")
     return written + _draw_tables(source, out, {run.name: run.source for run in runs})
 
 
