@@ -32,7 +32,7 @@ from train.analysis.copies import refuse_copied_rows, refuse_other_runs
 from train.analysis.cut import cut_run
 from train.analysis.tables import write_csv
 from train.common.command_line import report_errors
-from train.config.old_runs import with_present_names
+from train.config.old_runs import row_with_present_names
 from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
 from train.plots.paper_maps import collect_mixtures
@@ -87,7 +87,7 @@ def add_runs(paths: list[Path], out: Path, until: int | None = None) -> list[Pat
     written = []
     for name in _TABLES:
         path = out / f"{name}.csv"
-        before = [with_present_names(row) for row in read_csv(path)] if path.exists() else []
+        before = [row_with_present_names(row) for row in read_csv(path)] if path.exists() else []
         kept = [row for row in before if row.get("run") not in names]
         rows = kept + fresh.get(name, [])
         if name == "runs":

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ldm_wrappers.state_file import StateFileError
 from train.analysis.tables import write_csv
-from train.plots import figure7, results_folder
+from train.persistence.files import read_csv
+from train.plots import belief_curves, figure7, results_folder
 from train.plots.results_folder import plot_results_folder
 
 GRID, CHEETAH, GOAL = "LDM-GridNavi-v0", "LDM-HalfCheetahVel-v0", "LDM-AntGoal-v0"
@@ -87,3 +89,58 @@ def test_a_panel_of_horizontal_lines_alone_has_the_steps_of_its_runs(
     for panel in panels:
         longest = 400 if CHEETAH in panel.get_title() else 700
         assert panel.get_xlim() == (0, longest)
+
+
+def belief_rows(errors: dict[str, dict[int, float]]) -> list[dict[str, Any]]:
+    """Rows of beliefs.csv: reward errors by run and step."""
+    return [
+        {"run": run, "timesteps": step, "split": "test", "quantity": "reward_error", "value": value}
+        for run, own in errors.items()
+        for step, value in own.items()
+    ]
+
+
+@pytest.mark.usefixtures("few_figures")
+def test_reward_errors_are_counted_for_the_seeds_that_have_some(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The legend said 3 seeds of a curve that was of two."""
+    found: list[Any] = []
+    monkeypatch.setattr(belief_curves, "save", lambda drawing, path: found.append(drawing) or path)
+    rows = [run_row(f"ldm{seed}", GRID, "ldm", seed=seed) for seed in range(3)]
+    rows += [run_row(f"varibad{seed}", GRID, "varibad", seed=seed) for seed in range(2)]
+    folder = results(tmp_path, rows)
+    with_errors = ("ldm1", "ldm2", "varibad0", "varibad1")
+    write_csv(folder / "beliefs.csv", belief_rows({name: {500: 1.0} for name in with_errors}))
+    plot_results_folder(folder, folder)
+    labels = {text.get_text() for text in found[0].legends[0].texts}
+    assert labels == {"ldm (2 of 3: seeds 1, 2)", "varibad (2)"}
+    written = read_csv(folder / "reward_error.csv")
+    assert {(row["group"], row["runs"]) for row in written} == {("ldm", "2"), ("varibad", "2")}
+
+
+@pytest.mark.usefixtures("few_figures")
+def test_reward_errors_are_shown_where_all_seeds_were_evaluated(tmp_path: Path) -> None:
+    """Between the evaluations of one seed the curve jumped to the level of the other."""
+    folder = results(tmp_path, [run_row(f"run{seed}", GRID, "ldm", seed=seed) for seed in (0, 1)])
+    often, seldom = {s: 1.0 for s in range(100, 1001, 100)}, {s: 9.0 for s in range(200, 1001, 200)}
+    write_csv(folder / "beliefs.csv", belief_rows({"run0": often, "run1": seldom}))
+    plot_results_folder(folder, folder)
+    written = read_csv(folder / "reward_error.csv")
+    assert [int(row["timesteps"]) for row in written] == list(seldom)
+    assert {(row["runs"], row["mean"]) for row in written} == {("2", "5")}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [({}, {}), ({"overrides": "n_mixture=8"}, {"overrides": "n_mixture_workers=8"})],
+)
+def test_figures_are_not_drawn_from_copies(
+    first: dict[str, str], second: dict[str, str], tmp_path: Path
+) -> None:
+    """A setting's former name hid one; the interval over two seeds was one over three."""
+    rows = [run_row("a", GRID, "ldm", **first), run_row("b", GRID, "ldm", **second)]
+    results(tmp_path, [*rows, run_row("c", GRID, "ldm", seed=1, **second)])
+    said = r"runs.csv: a and b have the same settings and seed 0 .*delete the rows"
+    with pytest.raises(StateFileError, match=said):
+        plot_results_folder(tmp_path, tmp_path)

@@ -21,11 +21,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ldm_wrappers.state_file import StateFileError
-from train.analysis.condense import (
-    final_steps,
-    format_number,
-    read_table,
-)
+from train.analysis.condense import final_steps, format_number, read_table
+from train.analysis.copies import refuse_copied_rows
 from train.analysis.statistics import (
     interquartile_mean,
     interval_over_runs,
@@ -34,13 +31,13 @@ from train.analysis.statistics import (
     sample_deviation,
 )
 from train.common.env_source import EnvSource
-from train.config.old_runs import present_name, with_present_names
+from train.config.old_runs import row_with_present_names
 from train.persistence.files import read_csv, require_columns
 from train.persistence.run_folder import check_module
 
 BUDGET = "total_timesteps"
 _CURVE_COLUMNS = "run timesteps split episode tasks return reached"
-_RUN_COLUMNS = "run env_id method preset overrides n_mixture_workers beta p_drop n_episodes"
+_RUN_COLUMNS = "run env_id method preset seed overrides n_mixture_workers beta p_drop n_episodes"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,17 +132,18 @@ def read_runs(folder: Path) -> list[Run]:
     """The runs of ``runs.csv`` and ``curves.csv``, in their order.
 
     Raises:
-        StateFileError: A file does not fit.
+        StateFileError: A file does not fit, or two runs have the same settings and seed.
     """
     try:
         curves = read_table(folder / "curves.csv")
         require_columns(folder / "curves.csv", curves, _CURVE_COLUMNS)
         tables = dict(list(curves.groupby("run", sort=False)))
-        rows = [_with_present_names(row) for row in read_csv(folder / "runs.csv")]
+        rows = [row_with_present_names(row) for row in read_csv(folder / "runs.csv")]
         for row in rows[:1]:
             require_columns(folder / "runs.csv", row, _RUN_COLUMNS)
         for row in rows:
             check_module(row["env_id"])
+        refuse_copied_rows(rows)
         return [Run(row, tables[row["run"]]) for row in rows]
     except StateFileError:
         raise
@@ -153,12 +151,6 @@ def read_runs(folder: Path) -> list[Run]:
         raise StateFileError(f"{folder / 'runs.csv'}: {error}") from None
     except (KeyError, TypeError) as error:
         raise StateFileError(f"the results of {folder} are damaged: {error!r}") from None
-
-
-def _with_present_names(row: dict[str, str]) -> dict[str, str]:
-    pairs = (pair.partition("=") for pair in row["overrides"].split())
-    overrides = " ".join(f"{present_name(name)}{rest}{value}" for name, rest, value in pairs)
-    return {**with_present_names(row), "overrides": overrides}
 
 
 def common_source(runs: Iterable[Run]) -> EnvSource | None:
@@ -182,18 +174,15 @@ def group_curve(
 
     Each run is smoothed by a moving average over five evaluations (section 5), of those where the
     method adapts to its tasks apart from those before; the intervals' resamples come from a
-    generator of its own, so that the same files give the same figure. Moments at which some runs
-    were evaluated between two evaluations of others are left out, if they share any.
+    generator of its own, so that the same files give the same figure. The moments are those of
+    :func:`common_table`.
     """
     pairs = [(run.curve(split, episode, missed=missed), run.adapted_from) for run in runs]
     curves = [_smoothed(curve, adapted_from) for curve, adapted_from in pairs if len(curve)]
     if not curves:
         return None
     rng = np.random.default_rng(0)
-    table = pd.concat(at_common_steps(curves), axis=1).sort_index()
-    over = table.bfill().isna()  # runs that have ended
-    shared = (table.notna() | over).all(axis=1)
-    table = table[shared] if table.notna().all(axis=1).any() else table
+    table = common_table(curves)
     rows = []
     for values in table.to_numpy():
         scores = values[~np.isnan(values)]
@@ -205,6 +194,18 @@ def group_curve(
 def _smoothed(curve: pd.Series[float], adapted_from: int) -> pd.Series[float]:
     parts = [curve[curve.index < adapted_from], curve[curve.index >= adapted_from]]
     return pd.concat([pd.Series(moving_average(part), part.index) for part in parts if len(part)])
+
+
+def common_table(curves: list[pd.Series[float]]) -> pd.DataFrame:
+    """Curves of a group side by side: a row per moment, a column per run, NaN after its end.
+
+    Moments at which some runs were evaluated between two evaluations of others are left out, if
+    they share any: means would be of changing runs.
+    """
+    table = pd.concat(at_common_steps(curves), axis=1).sort_index()
+    over = table.bfill().isna()  # runs that have ended
+    shared = (table.notna() | over).all(axis=1)
+    return table[shared] if table.notna().all(axis=1).any() else table
 
 
 def at_common_steps(curves: list[pd.Series[float]]) -> list[pd.Series[float]]:

@@ -41,3 +41,17 @@ def with_present_names(values: dict[str, Any]) -> dict[str, Any]:
     if both:
         raise ValueError(f"{both[0]} is now called {FORMER_NAMES[both[0]]}, expected one of them")
     return {present_name(name): value for name, value in values.items()}
+
+
+def row_with_present_names(row: dict[str, str]) -> dict[str, str]:
+    """A row of a results file; ``overrides``, if it has them, are ``name=value`` pairs.
+
+    Raises:
+        ValueError: A column is there under both of its names.
+    """
+    present = with_present_names(row)
+    if "overrides" in present:
+        pairs = (pair.partition("=") for pair in present["overrides"].split())
+        changed = (f"{present_name(name)}{rest}{value}" for name, rest, value in pairs)
+        present["overrides"] = " ".join(changed)
+    return present

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from train.analysis.aggregate import Run, at_common_steps
+from train.analysis.aggregate import Run, common_table
 from train.analysis.tables import write_csv
 from train.common.env_source import EnvSource
 from train.common.places import Places
@@ -38,10 +38,11 @@ def plot_belief_curves(
 ) -> list[Path]:
     """Means over the runs of each group, a row per quantity and a column per split.
 
-    Evaluations of one moment have one step, as in the other curves (:func:`at_common_steps`).
+    Moments are those of the other curves (:func:`~train.analysis.aggregate.common_table`).
 
     Args:
-        groups: Runs by label, all of one environment; those without a VAE are left out.
+        groups: Runs by label, all of one environment; those without a VAE are left out. Where only
+            some runs of a group have rows, the legend names their seeds.
         beliefs: Rows of beliefs.csv.
         path: PNG to write; the numbers go beside it.
         title: Title of the figure.
@@ -49,11 +50,12 @@ def plot_belief_curves(
     Returns:
         What was written: nothing if no run has a VAE.
     """
-    known = {n: [r.name for r in runs] for n, runs in groups.items()}
-    known = {n: names for n, names in known.items() if beliefs["run"].isin(names).any()}
+    measured = set(beliefs["run"])
+    known = {n: [run for run in runs if run.name in measured] for n, runs in groups.items()}
+    known = {n: runs for n, runs in known.items() if runs}
     if not known:
         return []
-    own = beliefs[beliefs["run"].isin([name for names in known.values() for name in names])]
+    own = beliefs[beliefs["run"].isin([run.name for runs in known.values() for run in runs])]
     kinds = [kind for kind in _KINDS if (own["quantity"] == kind).any()]
     splits = list(dict.fromkeys(own["split"]))
     drawing = figure(3.7 * len(splits) + 1.2, 3.0 * len(kinds) + 0.6)
@@ -62,21 +64,21 @@ def plot_belief_curves(
     colours = group_colours([groups[name][0].row["method"] for name in known])
     unit, label = step_unit(float(own["timesteps"].max()))
     table = []
-    for (name, names), colour in zip(known.items(), colours, strict=True):
-        parts = own[own["run"].isin(names)].groupby(["quantity", "split"], sort=False)
-        for (quantity, split), part in parts:
-            by_step = part.set_index("timesteps").sort_index().groupby("run")["value"]
-            aligned = pd.concat(at_common_steps([run for _, run in by_step]))
-            curve = aligned.groupby(level=0).agg(["mean", "size"])
+    for (name, runs), colour in zip(known.items(), colours, strict=True):
+        of_group = own[own["run"].isin([run.name for run in runs])]
+        for (quantity, split), part in of_group.groupby(["quantity", "split"], sort=False):
+            by_run = part.set_index("timesteps").sort_index().groupby("run")["value"]
+            aligned = common_table([values for _, values in by_run])
+            curve = aligned.agg(["mean", "count"], axis=1)
             dropped = str(quantity).endswith(_WITH)
             panel = axes[kinds.index(str(quantity).removesuffix(_WITH)), splits.index(split)]
             style = {"color": colour, "ls": "--" if dropped else "-", "lw": 1.6}
-            shown = None if dropped else f"{name} ({len(names)})"
+            shown = None if dropped else f"{name} ({_counted(runs, len(groups[name]))})"
             steps, means = curve.index.to_numpy() / unit, curve["mean"].to_numpy()
             plot_line(panel, steps, means, label=shown, **style)
             table += [
                 {"group": name, "split": split, "quantity": quantity, "timesteps": step,
-                 "runs": int(row["size"]), "mean": f"{row['mean']:.6g}"}
+                 "runs": int(row["count"]), "mean": f"{row['mean']:.6g}"}
                 for step, row in curve.iterrows()
             ]  # fmt: skip
     for row, kind in zip(axes, kinds, strict=True):
@@ -86,9 +88,18 @@ def plot_belief_curves(
             panel.set_yscale("log" if kind == "reward_error" else "linear")
             tidy(panel)
     drawing.supxlabel(f"{label}; solid: dropout off, dashed: with dropout", fontsize=8)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    legend_beside(drawing, handles, labels, title="seeds in ( )")
+    lines: dict[str, Any] = {}  # a group may have no line in the first panel
+    for panel in axes.flat:
+        lines |= dict(zip(*panel.get_legend_handles_labels()[::-1], strict=True))
+    legend_beside(drawing, list(lines.values()), list(lines), title="seeds in ( )")
     return [save(drawing, path), write_csv(path.with_suffix(".csv"), table)]
+
+
+def _counted(runs: list[Run], of: int) -> str:
+    """How many seeds a curve is of, and which ones if the group has others."""
+    if len(runs) == of:
+        return str(of)
+    return f"{len(runs)} of {of}: seeds {', '.join(run.row['seed'] for run in runs)}"
 
 
 def plot_decoded_goals(rows: list[dict[str, str]], path: Path, source: EnvSource) -> Path:
