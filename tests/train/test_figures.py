@@ -157,7 +157,7 @@ def test_figure_4_of_every_scheme_is_collected(
     write_csv(tmp_path / "mixtures.csv", text)
     # slow, drawn elsewhere
     monkeypatch.setattr(results_folder, "plot_paper_maps", lambda _, path: path)
-    names = [path.name for path in results_folder._draw_tables(tmp_path, tmp_path, {})]
+    names = [path.name for path in results_folder._draw_tables(tmp_path, tmp_path, [])]
     assert names == ["figure4.png", "figure4_present-beliefs.png", "figure4_published-tasks.png"]
 
 

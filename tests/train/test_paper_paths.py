@@ -69,6 +69,16 @@ def test_runners_are_shown_over_time_with_their_targets(panels: list[Any], tmp_p
     assert has(panels[1], [[0, 0.2, 0.4], [0, 3, 2.5]]) and has(panels[1], [[0, 1], [2.5, 2.5]])
 
 
+def test_the_seed_of_a_panel_is_in_its_title(panels: list[Any], tmp_path: Path) -> None:
+    """Of another group not always the same one: a run that was cut has no policy."""
+    cheetah = "LDM-HalfCheetahVel-v0"
+    rows = [row("one", cheetah, "1.5", "0 1 2"), row("two", cheetah, "2.5", "0 3 2.5")]
+    path, seeds = tmp_path / "figure8.png", {"one": "3"}
+    plot_paper_paths(rows, path, "Figure 8", EnvSource(cheetah), seeds)
+    titles = [axes.get_title().split("\n")[0] for axes in panels]
+    assert titles == ["method of one, seed 3", "method of two"]
+
+
 def test_tracks_are_those_of_the_greedy_policy(tmp_path: Path) -> None:
     """One run per group: the lowest seed, whatever the order; gridworlds have films instead."""
     runs = []

@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 
 from ldm_wrappers.state_file import StateFileError
+from train.analysis.aggregate import Run
 from train.analysis.tables import write_csv
+from train.common.artifacts import first_trained
+from train.config.presets import resolve
 from train.persistence.files import read_csv
+from train.persistence.run_folder import RunFolder
 from train.plots import belief_curves, figure7, results_folder
 from train.plots.results_folder import plot_results_folder
 
@@ -144,3 +148,48 @@ def test_figures_are_not_drawn_from_copies(
     said = r"runs.csv: a and b have the same settings and seed 0 .*delete the rows"
     with pytest.raises(StateFileError, match=said):
         plot_results_folder(tmp_path, tmp_path)
+
+
+def test_runs_of_a_sweep_over_two_settings_are_all_shown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The one that differs in both was in no figure."""
+    shown: list[str] = []
+
+    def plot(groups: dict[str, list[Run]], path: Path, *_: Any, **__: Any) -> list[Path]:
+        shown.extend(f"{path.stem}: {run.name}" for runs in groups.values() for run in runs)
+        return []
+
+    monkeypatch.setattr(results_folder, "plot_paper_curves", plot)
+    rows = [
+        run_row("neither", GRID, "ldm"),
+        run_row("dropout", GRID, "ldm", overrides="p_drop=0.5", p_drop=0.5),
+        run_row("beta", GRID, "ldm", overrides="beta=2", beta=2),
+        run_row("both", GRID, "ldm", overrides="p_drop=0.5 beta=2", p_drop=0.5, beta=2),
+    ]
+    plot_results_folder(results(tmp_path, rows), tmp_path)
+    for run, figures in {
+        "neither": {"figure3", "first_episode", "dropout", "beta"},
+        "dropout": {"dropout"},
+        "beta": {"beta"},
+        "both": {"figure3", "first_episode"},
+    }.items():
+        assert {text.partition(":")[0] for text in shown if text.endswith(f" {run}")} == figures
+
+
+def test_a_substitute_for_the_lowest_seed_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run with the lowest seed was cut and has no weights."""
+    runs = []
+    for seed in (0, 1, 2):
+        config = resolve(CHEETAH, "rl2", seed=seed, run_dir=str(tmp_path / f"{seed}"))
+        runs.append((f"run{seed}", RunFolder.create(config)))
+    for _, folder in runs[1:]:
+        folder.artifact("policy").touch()
+    assert first_trained(runs, ("policy",), "paths") == runs[1]
+    said = capsys.readouterr().err
+    assert "warning: paths are of run1 (seed 1)" in said and "run0 (seed 0)" in said
+    assert first_trained(runs[1:], ("policy",), "paths") == runs[1]
+    assert first_trained(runs, ("policy", "latent_dynamics"), "mixtures") is None
+    assert not capsys.readouterr().err

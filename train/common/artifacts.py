@@ -48,6 +48,31 @@ def load_artifacts(folder: RunFolder, device: str = "cpu") -> Learner:
     return learner
 
 
+def first_trained(
+    runs: list[tuple[str, RunFolder]], stems: tuple[str, ...], what: str
+) -> tuple[str, RunFolder] | None:
+    """The first run that left files of all these stems; a warning names those before it.
+
+    Args:
+        runs: Names and folders, the ones that should be shown first.
+        stems: Files that are needed.
+        what: What the runs are chosen for, in the warning.
+    """
+    passed_over: list[str] = []
+    for name, folder in runs:
+        if all(folder.artifact(stem).exists() for stem in stems):
+            if passed_over:
+                print(
+                    f"warning: {what} are of {name} (seed {folder.config.seed}), since no "
+                    f"{' or '.join(stems)} is saved in {', '.join(passed_over)}: the run is not "
+                    "finished, or was cut with --until",
+                    file=sys.stderr,
+                )
+            return name, folder
+        passed_over.append(f"{name} (seed {folder.config.seed})")
+    return None
+
+
 class RunContents(Mapping[str, Any]):
     """The files of a run by stem, each read when it is asked for; all are of one moment."""
 

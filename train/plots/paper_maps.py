@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from train.common.artifacts import load_artifacts
+from train.common.artifacts import first_trained, load_artifacts
 from train.common.env_source import EnvSource
 from train.common.envs import evaluation_tasks
+from train.config.grouping import stands_for_preset
 from train.persistence.run_folder import RunFolder
 from train.plots.grid import Grid
 from train.plots.mixtures import Mixtures, sample_mixtures
@@ -24,22 +25,21 @@ def collect_mixtures(runs: list[tuple[str, RunFolder]]) -> list[dict[str, Any]]:
     """Mixtures of one finished LDM run per preset and dropout rate (the lowest seed).
 
     Runs must be on the grid and differ from their preset in nothing but dropout and budget, so that
-    all rows of a preset show one kind of mixture. A row per number.
+    all rows of a preset show one kind of mixture. A row per number. A lower seed that left no
+    weights is named in a warning.
     """
-    from train.config.grouping import stands_for_preset
-
-    chosen: dict[tuple[str, float], tuple[str, RunFolder]] = {}
+    found: dict[tuple[str, float], list[tuple[str, RunFolder]]] = {}
     for name, folder in sorted(runs, key=lambda run: run[1].config.seed):
         config = folder.config
-        usual = stands_for_preset(config)
-        finished = all(folder.artifact(stem).exists() for stem in ("latent_dynamics", "policy"))
-        if (config.env_id, config.method) == ("LDM-GridNavi-v0", "ldm") and usual and finished:
-            chosen.setdefault((config.preset, config.p_drop), (name, folder))
-    return [
-        {**row, "preset": preset}
-        for (preset, _), (name, folder) in sorted(chosen.items())
-        for row in _rows(name, _mixtures(folder))
-    ]
+        on_grid = (config.env_id, config.method) == ("LDM-GridNavi-v0", "ldm")
+        if on_grid and stands_for_preset(config):
+            found.setdefault((config.preset, config.p_drop), []).append((name, folder))
+    rows = []
+    for (preset, _), own in sorted(found.items()):
+        run = first_trained(own, ("latent_dynamics", "policy"), "mixtures")
+        if run is not None:
+            rows += [{**row, "preset": preset} for row in _rows(run[0], _mixtures(run[1]))]
+    return rows
 
 
 def _mixtures(folder: RunFolder) -> Mixtures:

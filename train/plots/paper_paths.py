@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from train.common.artifacts import load_artifacts
+from train.common.artifacts import first_trained, load_artifacts
 from train.common.env_source import EnvSource
 from train.common.envs import evaluation_tasks
 from train.common.task_text import task_texts
@@ -26,21 +27,20 @@ def collect_paths(runs: list[tuple[str, RunFolder]]) -> list[dict[str, Any]]:
     """Play one finished run per group of seeds (the lowest): one row per task, a track in it.
 
     Tracks are positions of walkers (``x``, ``y``), or velocities of runners (``x``), at every
-    fourth step of the last episode of some tasks of every split.
+    fourth step of the last episode of some tasks of every split. A lower seed without a trained
+    policy, as runs have that were cut at a number of steps, is named in a warning.
     """
-    chosen: dict[tuple[str, ...], tuple[str, RunFolder]] = {}
+    found: dict[tuple[str, str], list[tuple[str, RunFolder]]] = {}
     for name, folder in sorted(runs, key=lambda run: run[1].config.seed):
         config = folder.config
         distribution = EnvSource.of(config).facts().distribution
-        runner = distribution is not None and "cell" not in distribution.components[0]
-        if runner and folder.artifact("policy").exists():
-            group = " ".join(
-                filter(
-                    None, [config.method, config.preset.replace("default", ""), group_text(config)]
-                )
-            )
-            chosen.setdefault((config.env_id, group), (name, folder))
-    return [row for (_, g), (name, folder) in chosen.items() for row in _tracks(name, g, folder)]
+        if distribution is not None and "cell" not in distribution.components[0]:
+            preset = config.preset.replace("default", "")
+            group = " ".join(filter(None, [config.method, preset, group_text(config)]))
+            found.setdefault((config.env_id, group), []).append((name, folder))
+    chosen = {key: first_trained(own, ("policy",), "paths") for key, own in found.items()}
+    shown = [(group, *run) for (_, group), run in chosen.items() if run is not None]
+    return [row for group, name, folder in shown for row in _tracks(name, group, folder)]
 
 
 def _tracks(name: str, group: str, folder: RunFolder) -> list[dict[str, Any]]:
@@ -80,7 +80,13 @@ def _tracks(name: str, group: str, folder: RunFolder) -> list[dict[str, Any]]:
     return rows
 
 
-def plot_paper_paths(rows: list[dict[str, str]], path: Path, title: str, source: EnvSource) -> Path:
+def plot_paper_paths(
+    rows: list[dict[str, str]],
+    path: Path,
+    title: str,
+    source: EnvSource,
+    seeds: Mapping[str, str] | None = None,
+) -> Path:
     """A panel per run: paths and targets of walkers, velocities over time of runners.
 
     Args:
@@ -88,7 +94,9 @@ def plot_paper_paths(rows: list[dict[str, str]], path: Path, title: str, source:
         path: PNG to write.
         title: Title of the figure.
         source: Where the environments come from.
+        seeds: Seed by name of a run, for the titles of panels; one that is missing is not shown.
     """
+    seeds = seeds or {}
     names = list(dict.fromkeys(row["run"] for row in rows))
     distribution, across = source.facts().distribution, min(_COLUMNS, len(names))
     assert distribution is not None
@@ -114,7 +122,9 @@ def plot_paper_paths(rows: list[dict[str, str]], path: Path, title: str, source:
             _draw_speeds(axes, components, tasks, lines, float(rows[own[0]]["seconds"]))
         mean = np.mean([float(rows[index]["return"]) for index in own])
         label = rows[own[0]]["group"]
-        if any(row["group"] == label and row["run"] != name for row in rows):  # another seed
+        if name in seeds:
+            label = f"{label}, seed {seeds[name]}"
+        elif any(row["group"] == label and row["run"] != name for row in rows):
             label = f"{label} ({name})"
         label = textwrap.fill(label, 40)
         axes.set_title(f"{label}\nmean return {mean:.1f}", fontsize=8)

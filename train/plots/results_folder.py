@@ -51,11 +51,18 @@ def plot_results_folder(source: Path, out: Path) -> list[Path]:
     for env_id in env_ids:
         own = [run for run in runs if run.row["env_id"] == env_id]
         suffix = suffixes[env_id]
-        compared = {name: r for name, r in groups(own).items() if not ablated(r[0])}
         values = {setting: ablations(own, setting) for setting in ABLATIONS}
-        if not compared and not any(values.values()):  # but one value of an ablation
-            compared = groups(own)
-        if len(compared) > 1 or not any(values.values()):
+        shown = {
+            run.name
+            for by_preset in values.values()
+            for by_value in by_preset.values()
+            for members in by_value.values()
+            for run in members
+        }
+        compared = {  # runs of no ablation, and those of ablations that are not shown
+            n: r for n, r in groups(own).items() if not ablated(r[0]) or r[0].name not in shown
+        }
+        if len(compared) > 1 or any(r[0].name not in shown for r in compared.values()):
             path = out / f"figure3{suffix}.png"
             title = "Figure 3: the methods"
             written += plot_paper_curves(compared, path, title)
@@ -73,7 +80,7 @@ def plot_results_folder(source: Path, out: Path) -> list[Path]:
             families[env_id] = compared
     if len(families) > 1:
         written += plot_figure7(families, tasks, out / "figure7.png")
-    return written + _draw_tables(source, out, {run.name: run.source for run in runs})
+    return written + _draw_tables(source, out, runs)
 
 
 def _draw_ablation(
@@ -97,9 +104,11 @@ def _draw_ablation(
     return written
 
 
-def _draw_tables(source: Path, out: Path, sources: dict[str, EnvSource]) -> list[Path]:
+def _draw_tables(source: Path, out: Path, runs: list[Run]) -> list[Path]:
     """Figures of what runs were asked when they were collected: mixtures, goals, paths."""
     written = []
+    sources = {run.name: run.source for run in runs}
+    seeds = {run.name: run.row["seed"] for run in runs}
     suffixes = _suffixes_of(source, [one.env_id for one in sources.values()])
     for preset, rows in _parts(source / "mixtures.csv", "preset"):
         end = "" if preset in ("", "default") else f"_{preset}"
@@ -126,7 +135,7 @@ def _draw_tables(source: Path, out: Path, sources: dict[str, EnvSource]) -> list
             own = [row for row in rows if row["split"] == split]
             title = f"{title} of {env_id}, last episode"
             env_source = sources.get(rows[0]["run"], EnvSource(env_id))
-            written.append(plot_paper_paths(own, path, title, env_source))
+            written.append(plot_paper_paths(own, path, title, env_source, seeds))
     return written
 
 
