@@ -141,7 +141,11 @@ def _is_grid_navi(source: EnvSource) -> bool:
 
 
 def describe(rows: list[dict[str, Any]], n_episodes: int) -> list[str]:
-    """What the rows say, by where the best cell lies and by how many cells are rewarded."""
+    """What the rows say, by where the best cell lies and by how many cells are rewarded.
+
+    Tasks whose best return is not positive offer nothing to earn; whether they were solved is not
+    judged.
+    """
     groups = {
         "best on a train goal": [r for r in rows if r["best_on_train_goal"]],
         "best on another cell": [r for r in rows if not r["best_on_train_goal"]],
@@ -156,12 +160,17 @@ def describe(rows: list[dict[str, Any]], n_episodes: int) -> list[str]:
             continue
         last = np.array([float(row[f"episode_{n_episodes}"]) for row in group])
         best = np.array([float(row["best_return"]) for row in group])
-        solved = (last >= SOLVED * best).mean()
-        lines.append(
+        line = (
             f"{name}: {len(group)} of {len(rows)} imaginary tasks, best return "
-            f"{best.mean():.1f}, earned in the last episode {last.mean():.1f}, "
-            f"{SOLVED:.0%} of the best in {solved:.0%}"
+            f"{best.mean():.1f}, earned in the last episode {last.mean():.1f}"
         )
+        gain = best > 0  # where nothing can be gained there is nothing to have a share of
+        if gain.any():
+            solved = (last >= SOLVED * best)[gain].mean()
+            line += f", {SOLVED:.0%} of the best in {solved:.0%} of {gain.sum()}"
+        if not gain.all():
+            line += f" ({(~gain).sum()} with a best return of at most 0 not judged)"
+        lines.append(line)
     return lines
 
 

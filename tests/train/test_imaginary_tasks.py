@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tiny_runs import train_tiny
 
-from train.imaginary_tasks import best_returns, main, measure
+from train.imaginary_tasks import best_returns, describe, main, measure
 from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
 from train.plots.grid import Grid
@@ -81,3 +81,24 @@ def test_a_method_without_imaginary_tasks_is_refused(
     with pytest.raises(SystemExit):
         main([str(run)])
     assert "method rl2 has no imaginary tasks" in capsys.readouterr().err
+
+
+def test_a_task_that_offers_nothing_is_neither_solved_nor_missed() -> None:
+    """Optimal play was called a failure where the best return is negative: -3 is below 70 % of it.
+
+    Of the two others on another cell one is solved.
+    """
+    shown = [(-3.0, -3.0, 0), (20.0, 19.0, 1), (20.0, 5.0, 1)]
+    rows = [
+        {"repeat": 0, "cells_paid": paid, "best_cell": "0 0", "best_on_train_goal": 0}
+        | {"best_return": f"{best:.3f}", "episode_1": f"{earned:.3f}"}
+        for best, earned, paid in shown
+    ]
+    lines = {line.partition(":")[0]: line for line in describe(rows, 1)}
+    means = f"best return {37 / 3:.1f}, earned in the last episode {21 / 3:.1f}"
+    assert lines["best on another cell"].endswith(
+        f"{means}, 70% of the best in 50% of 2 (1 with a best return of at most 0 not judged)"
+    )
+    assert lines["one cell paid"].endswith("70% of the best in 50% of 2")
+    assert lines["no cell paid"].endswith("(1 with a best return of at most 0 not judged)")
+    assert "70%" not in lines["no cell paid"]
