@@ -4,7 +4,8 @@
 
 One column per family, one colour per arm. Above: the reward error after 200 steps of a task over
 the CPU time of training; below: the last error over the steps of a task. Both as shares of the
-prior variance, held-out tasks solid, test tasks dotted. Dashed: the exact posterior.
+prior variance, held-out tasks solid, test tasks dotted. Dashed: the exact posterior, with triangles
+at the lower edge of a panel where it is below.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from train.persistence.files import read_csv
 Row = dict[str, str]
 EXACT = "exact posterior"
 BAR, BAR_STEPS = 0.1, 200
+FLOOR = 1e-3  # of the panels below
 STYLES = {"held-out": "-", "test": ":"}
 
 
@@ -50,7 +52,11 @@ def draw(table: list[Row], colours: dict[str, str], over_time: Axes, over_steps:
             over_time.plot(seconds, mean_by(at_bar, "moment", "share_of_prior")[1], **look)
             last = [row for row in chosen if row["moment"] == at_bar[-1]["moment"]]
             over_steps.plot(*mean_by(last, "steps_of_task", "share_of_prior"), marker="o", **look)
-    over_steps.plot(*mean_by(exact, "steps_of_task", "share_of_prior"), "k--", label=EXACT)
+    steps, shares = mean_by(exact, "steps_of_task", "share_of_prior")
+    label = f"{EXACT} (triangles: below {FLOOR:g})"
+    over_steps.plot(steps, np.maximum(shares, FLOOR), "k--", label=label, clip_on=False)
+    below = [step for step, share in zip(steps, shares, strict=True) if share < FLOOR]
+    over_steps.plot(below, [FLOOR] * len(below), "kv", ms=4, clip_on=False)
     over_time.axhline(BAR, color="grey", lw=0.5)
 
 
@@ -68,7 +74,7 @@ def main() -> None:
     for column, family in enumerate(families):
         draw([row for row in table if row["env_id"] == family], colours, *axes[:, column])
         axes[0, column].set(title=family, xlabel="CPU seconds of VAE training", yscale="log")
-        axes[1, column].set(xlabel="steps of a task", yscale="log", ylim=(1e-3, 2))
+        axes[1, column].set(xlabel="steps of a task", yscale="log", ylim=(FLOOR, 2))
     axes[0, 0].set_ylabel(f"reward error / prior variance, step {BAR_STEPS}")
     axes[1, 0].set_ylabel("reward error / prior variance, end of training")
     axes[0, 0].legend(fontsize="small")

@@ -79,6 +79,7 @@ def main() -> None:
                 around = np.linspace(0.0, 2 * np.pi, 100)
                 axes.plot(radius * np.cos(around), radius * np.sin(around), lw=0.8, color="#d1602c")
             axes.set(xlim=(-0.22, 0.22), ylim=(-0.22, 0.22), aspect="equal")
+            axes.set(xlabel="x (m)", ylabel="y (m)")
             axes.set_title(f"{run.name}, {name}: {share:.0%} between", fontsize=8)
     for row in rows:
         print(*row.values())

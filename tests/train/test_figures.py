@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import shutil
 import statistics
@@ -13,6 +14,7 @@ import gymnasium as gym
 import mujoco
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 from packaging.version import Version
 from tiny_runs import build
@@ -398,6 +400,24 @@ def test_no_two_methods_share_a_colour() -> None:
     assert len(set(group_colours(["pearl", "pearl", "mql", "ldm", "ldm", "promp"]))) == 6
     many = [*names, *names]
     assert len(set(group_colours(many))) == len(many)
+
+
+def test_colours_of_methods_can_be_told_apart() -> None:
+    """Two greys of a known task and of an oracle differed by 8 (CIE 1976), which no one sees."""
+    alike = {frozenset({"oracle", "oracle-rl2"})}  # two names of one
+    for one, other in itertools.combinations(METHODS, 2):
+        distance = np.linalg.norm(lab(group_colours([one])[0]) - lab(group_colours([other])[0]))
+        assert distance > 15 or {one, other} in alike, (one, other)
+
+
+def lab(colour: str) -> np.ndarray:
+    """CIE L*a*b* of an sRGB colour (white point D65)."""
+    coded = np.array(to_rgb(colour))
+    linear = np.where(coded > 0.04045, ((coded + 0.055) / 1.055) ** 2.4, coded / 12.92)
+    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    shares = np.array(to_xyz) @ linear / [0.9505, 1.0, 1.089]
+    x, y, z = np.where(shares > 0.008856, np.cbrt(shares), 7.787 * shares + 16 / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 
 
 @pytest.mark.usefixtures("few_figures")

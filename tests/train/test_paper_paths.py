@@ -7,16 +7,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.image import imread
 from tiny_runs import build
 
 from train.common.artifacts import load_artifacts, save_artifacts
 from train.common.env_source import EnvSource
 from train.common.envs import evaluation_tasks
 from train.config.presets import resolve
+from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
 from train.plots import paper_paths
 from train.plots.paper_paths import collect_paths, plot_paper_paths
 from train.plots.rollout import record
+
+RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 
 def row(run: str, env_id: str, task: str, x: str, y: str = "") -> dict[str, str]:
@@ -59,6 +63,19 @@ def test_walkers_of_two_runs_share_a_figure(panels: list[Any], tmp_path: Path) -
     assert has(first, [[0.0], [1.75]]) and has(first, [[1.75], [0.0]])  # the goals' crosses
     assert has(second, [[0, -1], [0, -2]]) and not has(second, [[0.0], [1.75]])
     assert first.get_xlim() == second.get_xlim() and first.get_xlim()[1] >= 3.0
+
+
+@pytest.mark.parametrize("folder", ["ant_dir/three_million", "ant_goal", "ant_goal/second_seed"])
+def test_labels_of_walkers_are_inside_of_the_picture(folder: str, tmp_path: Path) -> None:
+    """Below or on the left they were cut at the edge."""
+    rows = [r for r in read_csv(RESULTS / folder / "paths.csv") if r["split"] == "train"]
+    path, env_id = tmp_path / "paths.png", rows[0]["env_id"]
+    plot_paper_paths(rows, path, f"Appendix F: train tasks of {env_id}", EnvSource(env_id))
+    picture = imread(path)[..., :3]
+    edges = {"top": picture[0], "bottom": picture[-1]}
+    edges |= {"left": picture[:, 0], "right": picture[:, -1]}
+    for name, edge in edges.items():
+        assert (edge == 1.0).all(), name
 
 
 def test_runners_are_shown_over_time_with_their_targets(panels: list[Any], tmp_path: Path) -> None:

@@ -12,10 +12,12 @@ from ldm_wrappers.state_file import StateFileError
 from train.analysis.aggregate import Run
 from train.analysis.tables import write_csv
 from train.common.artifacts import first_trained
+from train.common.env_source import EnvSource
+from train.common.places import Places
 from train.config.presets import resolve
 from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
-from train.plots import belief_curves, figure7, results_folder
+from train.plots import belief_curves, figure7, goal_maps, results_folder
 from train.plots.results_folder import plot_results_folder
 
 GRID, CHEETAH, GOAL = "LDM-GridNavi-v0", "LDM-HalfCheetahVel-v0", "LDM-AntGoal-v0"
@@ -193,3 +195,26 @@ def test_a_substitute_for_the_lowest_seed_is_named(
     assert first_trained(runs[1:], ("policy",), "paths") == runs[1]
     assert first_trained(runs, ("policy", "latent_dynamics"), "mixtures") is None
     assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("env_id", "unit"), [(GOAL, "m"), (GRID, "cell")])
+def test_places_of_goals_have_axes_with_units(
+    env_id: str, unit: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    drawn: list[Any] = []
+    for module in (belief_curves, goal_maps):
+        monkeypatch.setattr(module, "save", lambda drawing, path: drawn.append(drawing) or path)
+    source = EnvSource(env_id)
+    places = Places.of(source)
+    assert places is not None
+    fields = np.arange(2 * len(places.xy)).reshape(2, -1)
+    splits = places.splits(source.facts().distribution)
+    maps = {"run": [goal_maps.GoalMap("beliefs", fields)]}
+    goal_maps.plot_goal_maps(maps, places, splits, tmp_path / "imaginary_goals.png")
+    row = {"run": "run", "env_id": env_id, "p_drop": "0", "timesteps": "500", "split": "test"}
+    row |= {"task": "2 0", "dropout": "0", "x": "1", "y": "0", "distance": "1"}
+    row["rewards"] = " ".join(map(str, fields[0]))
+    belief_curves.plot_decoded_goals([row], tmp_path / "decoded_goals.png", source)
+    for drawing in drawn:
+        assert drawing.axes[-1].get_xlabel() == f"x ({unit})"
+        assert all(panel.get_ylabel().endswith(f"\ny ({unit})") for panel in drawing.axes)

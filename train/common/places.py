@@ -72,6 +72,11 @@ class Places:
         return len(np.unique(self.xy[:, 1])), len(np.unique(self.xy[:, 0]))
 
     @property
+    def unit(self) -> str:
+        """Of x and y."""
+        return "m" if self.polar else "cell"
+
+    @property
     def tasks(self) -> NDArray[np.float32]:
         """The task whose goal is at each position, (n, 2)."""
         if not self.polar:

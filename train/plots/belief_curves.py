@@ -130,7 +130,10 @@ def plot_decoded_goals(rows: list[dict[str, str]], path: Path, source: EnvSource
             far = np.mean([float(row["distance"]) for row in now])
             axes.set_title(f"{step:,} steps: {far:.2f} off", fontsize=7)
         drop = "with dropout" if block[2] == "1" else "dropout off"
-        line[0].set_ylabel(f"{block[0]}\np_drop {block[1]}, {drop}", fontsize=7)
+        name = f"{block[0]}\np_drop {block[1]}, {drop}"
+        line[0].set_ylabel(f"{name}\ny ({places.unit})", fontsize=7)
+    for axes in panels[-1]:
+        axes.set_xlabel(f"x ({places.unit})", fontsize=7)
     drawing.supxlabel(
         "shade: decoded reward of the first task; circle: its goal, cross: where the reward is "
         "largest; lines: from other tasks' goals to where theirs is",

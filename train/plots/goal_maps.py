@@ -112,8 +112,10 @@ def plot_goal_maps(
             axes.scatter(*places.xy[cells].T, s=4 + 400 * counts / len(best), color=TEST, alpha=0.6)
             test = np.isin(splits[best], ["train", "outside"], invert=True).mean()
             axes.set_title(f"{len(best)}: {test:.0%} on test tasks", fontsize=8)
-        above[0].set_ylabel(f"{name}\nreward of the first", fontsize=8)
-        below[0].set_ylabel("largest rewards", fontsize=8)
+        above[0].set_ylabel(f"{name}\nreward of the first\ny ({places.unit})", fontsize=8)
+        below[0].set_ylabel(f"largest rewards\ny ({places.unit})", fontsize=8)
+    for axes in panels[-1]:
+        axes.set_xlabel(f"x ({places.unit})", fontsize=8)
     drawing.supxlabel(
         "above: decoded reward, dark where high; below: places of the largest reward of each, "
         "blue: goals of train tasks",

@@ -132,6 +132,7 @@ def plot_paper_paths(
         axes.set_axis_off()
     handles, labels = panels[0, 0].get_legend_handles_labels()
     drawing.legend(handles, labels, loc="outside right center", fontsize=8)
+    drawing.draw_without_rendering()  # square panels have their place after a first layout only
     return save(drawing, path)
 
 

@@ -30,7 +30,7 @@ _METHODS = {
     "varibad": "#1a8a3a",
     "mixreg": "#8a5a2b",
     "ldm-varibad": "#e8963a",
-    "known-task": "#b0b0b0",
+    "known-task": "#7fd13b",
     "promp": "#7a4fa3",
     "e-maml": "#d16ba5",
     "pearl": "#2aa5a0",
@@ -39,6 +39,8 @@ _METHODS = {
     "oracle": "#444444",
     "oracle-rl2": "#444444",
     "oracle-varibad": "#9a9a9a",
+    "oracle-promp": "#3f2065",
+    "oracle-e-maml": "#7d2a55",
 }
 _SPARE = ("#7a4fa3", "#d9a520", "#2aa5a0", "#d16ba5", "#8f9d2c", "#5b7fd1")
 _MORE = tuple(to_hex(colour) for colour in colormaps["tab20"].colors)  # type: ignore[attr-defined]

@@ -66,6 +66,7 @@ def plot_paths(
         axes.set_title(f"episode {episode + 1}, mean return {mean:.1f}", fontsize=9)
     handles, labels = panels[0].get_legend_handles_labels()
     drawing.legend(handles, labels, loc="outside right center", fontsize=8)
+    drawing.draw_without_rendering()  # square panels have their place after a first layout only
     return save(drawing, path)
 
 
