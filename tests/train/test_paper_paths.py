@@ -92,8 +92,10 @@ def test_the_seed_of_a_panel_is_in_its_title(panels: list[Any], tmp_path: Path) 
     rows = [row("one", cheetah, "1.5", "0 1 2"), row("two", cheetah, "2.5", "0 3 2.5")]
     path, seeds = tmp_path / "figure8.png", {"one": "3"}
     plot_paper_paths(rows, path, "Figure 8", EnvSource(cheetah), seeds)
-    titles = [axes.get_title().split("\n")[0] for axes in panels]
-    assert titles == ["method of one, seed 3", "method of two"]
+    assert [axes.get_title().split("\n") for axes in panels] == [
+        ["method of one", "seed 3, mean return -100.0"],
+        ["method of two", "mean return -100.0"],
+    ]
 
 
 def test_tracks_are_those_of_the_greedy_policy(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_a_panel_of_horizontal_lines_alone_has_the_steps_of_its_runs(
     plot_results_folder(results(tmp_path, rows, ends), tmp_path)
     for panel in panels:
         longest = 400 if CHEETAH in panel.get_title() else 700
-        assert panel.get_xlim() == (0, longest)
+        assert panel.get_xlim()[0] == 0 and longest < panel.get_xlim()[1] < 1.1 * longest
 
 
 def belief_rows(errors: dict[str, dict[int, float]]) -> list[dict[str, Any]]:

@@ -69,7 +69,8 @@ def plot_belief_curves(
         for (quantity, split), part in of_group.groupby(["quantity", "split"], sort=False):
             by_run = part.set_index("timesteps").sort_index().groupby("run")["value"]
             aligned = common_table([values for _, values in by_run])
-            curve = aligned.agg(["mean", "count"], axis=1)
+            shown_at = pd.concat([column.dropna() for _, column in aligned.items()])
+            curve = shown_at.groupby(level=0).agg(["mean", "size"])
             dropped = str(quantity).endswith(_WITH)
             panel = axes[kinds.index(str(quantity).removesuffix(_WITH)), splits.index(split)]
             style = {"color": colour, "ls": "--" if dropped else "-", "lw": 1.6}
@@ -78,7 +79,7 @@ def plot_belief_curves(
             plot_line(panel, steps, means, label=shown, **style)
             table += [
                 {"group": name, "split": split, "quantity": quantity, "timesteps": step,
-                 "runs": int(row["count"]), "mean": f"{row['mean']:.6g}"}
+                 "runs": int(row["size"]), "mean": f"{row['mean']:.6g}"}
                 for step, row in curve.iterrows()
             ]  # fmt: skip
     for row, kind in zip(axes, kinds, strict=True):

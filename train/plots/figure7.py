@@ -56,7 +56,7 @@ def plot_figure7(
             panel.set_title(f"{env_id}: {split}", fontsize=9)
             tidy(panel)
         axes[1, column].set_xlabel(label)
-        axes[1, column].set_xlim(0, longest / unit)  # horizontal lines alone set none
+        axes[1, column].set_xlim(0, 1.03 * longest / unit)  # horizontal lines alone set none
     handles: dict[str, Any] = {}
     for panel in axes.flat:
         handles |= dict(zip(*panel.get_legend_handles_labels()[::-1], strict=True))

@@ -122,12 +122,11 @@ def plot_paper_paths(
             _draw_speeds(axes, components, tasks, lines, float(rows[own[0]]["seconds"]))
         mean = np.mean([float(rows[index]["return"]) for index in own])
         label = rows[own[0]]["group"]
-        if name in seeds:
-            label = f"{label}, seed {seeds[name]}"
-        elif any(row["group"] == label and row["run"] != name for row in rows):
+        seed = f"seed {seeds[name]}, " if name in seeds else ""
+        if not seed and any(row["group"] == label and row["run"] != name for row in rows):
             label = f"{label} ({name})"
         label = textwrap.fill(label, 40)
-        axes.set_title(f"{label}\nmean return {mean:.1f}", fontsize=8)
+        axes.set_title(f"{label}\n{seed}mean return {mean:.1f}", fontsize=8)
     for axes in panels.flat[len(names) :]:
         axes.set_axis_off()
     handles, labels = panels[0, 0].get_legend_handles_labels()
