@@ -48,6 +48,21 @@ def check_action_space(space: spaces.Space[Any]) -> None:
         )
 
 
+def has_bounds(space: spaces.Box) -> bool:
+    """Whether actions can be scaled to the bounds of ``space``.
+
+    They are finite, and the type of real numbers holds their distance; float64 tells whole numbers
+    within them apart, so that the limits of a 64-bit type are no bounds.
+    """
+    if not space.is_bounded():
+        return False
+    if space.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return bool(np.isfinite(space.high - space.low).all())
+    bounds = np.stack([space.low, space.high]).astype(np.float64)
+    return bool((np.abs(bounds) <= 2**53).all())
+
+
 def way_out(space: spaces.Space[Any]) -> str:
     """What makes a ``Box`` of observations of another kind."""
     if isinstance(space, spaces.Dict):

@@ -12,6 +12,8 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from ldm_wrappers.latent_dynamics.space_checks import has_bounds
+
 
 def policy_action_space(space: spaces.Space[Any]) -> spaces.Space[Any]:
     """The space of a policy's actions in an environment with the single action space ``space``.
@@ -28,7 +30,7 @@ def policy_action_space(space: spaces.Space[Any]) -> spaces.Space[Any]:
         return space if not np.any(space.start) else spaces.MultiDiscrete(space.nvec)
     if not isinstance(space, spaces.Box):
         return space
-    if not space.is_bounded():  # also False for integers up to the limits of their type
+    if not has_bounds(space):
         raise ValueError(
             f"stable-baselines3 clips actions to finite bounds, got {space}; put "
             "gymnasium.wrappers.TransformAction around each environment, with a bounded "

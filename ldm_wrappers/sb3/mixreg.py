@@ -174,7 +174,7 @@ class MixregRecurrentPPO(SequenceRecurrentPPO):
             raise ValueError(
                 "mixreg mixes sequences of the same minibatch: expected two workers or more in "
                 f"each, got {workers} (n_envs = {self.n_envs}, batch_size = {self.batch_size}); "
-                "batch_size=None takes all workers at once"
+                "batch_size=None takes all workers of two environments or more at once"
             )
         whole = self.batch_size is None or self.batch_size == self.n_steps * self.n_envs
         self.rollout_buffer = self._whole_workers(

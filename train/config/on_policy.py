@@ -124,8 +124,8 @@ class PolicySettings(RunSettings):
             )
         if get_method(self.method).mixreg and self.n_workers == self.n_minibatches:
             raise ValueError(
-                "mixreg mixes sequences of the same minibatch: expected n_minibatches of at most "
-                f"half of n_workers = {self.n_workers}, got {self.n_minibatches}"
+                "mixreg mixes sequences of the same minibatch: expected two workers or more in "
+                f"each, got n_workers = {self.n_workers} in n_minibatches = {self.n_minibatches}"
             )
 
 

@@ -11,7 +11,7 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ldm_wrappers.latent_dynamics.space_checks import check_observation_space
+from ldm_wrappers.latent_dynamics.space_checks import check_observation_space, has_bounds
 from train.meta_gradient.distributions import Categorical, Distribution, Gaussian
 
 Parameters = dict[str, torch.Tensor]
@@ -106,8 +106,8 @@ class MetaPolicy:
         return Gaussian(hidden, log_std if log_std.dim() == 1 else log_std.unsqueeze(1))
 
     def observation_tensor(self, observations: Any) -> torch.Tensor:
-        """A batch of environment observations (n, …) as (n, observation_size)."""
-        flat = np.asarray(observations).reshape(len(observations), self.observation_size)
+        """A batch of environment observations (n, …) as (n, observation_size), a copy of them."""
+        flat = np.array(observations).reshape(len(observations), self.observation_size)
         return torch.as_tensor(flat).to(self.device, self.dtype)
 
     def env_actions(self, actions: torch.Tensor) -> NDArray[Any]:
@@ -149,9 +149,7 @@ def _check_spaces(observation_space: spaces.Space[Any], action_space: spaces.Spa
             f"the action space must be a Box or Discrete, got {action_space}; translate actions of "
             "one of these with gymnasium.wrappers.TransformAction"
         )
-    with np.errstate(over="ignore"):
-        width = action_space.high - action_space.low
-    if not (action_space.is_bounded() and np.isfinite(width).all()):
+    if not has_bounds(action_space):
         raise ValueError(
             f"a Box action space must have finite bounds, got {action_space}; put "
             "gymnasium.wrappers.RescaleAction or TransformAction around the environment first"

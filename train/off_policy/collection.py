@@ -10,6 +10,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from ldm_wrappers.latent_dynamics import TransitionSpec
+from ldm_wrappers.latent_dynamics.space_checks import has_bounds
 from ldm_wrappers.task_protocol import check_pinned_rows, env_name
 from ldm_wrappers.vector.task_rows import reset_rows
 from train.common.learner import AnyVectorEnv
@@ -34,8 +35,11 @@ class Sizes:
         self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
     ) -> None:
         spec = TransitionSpec.from_spaces(observation_space, action_space)
-        continuous = isinstance(action_space, spaces.Box) and action_space.dtype.kind == "f"
-        if not (continuous and action_space.is_bounded()):  # type: ignore[attr-defined]
+        if not (
+            isinstance(action_space, spaces.Box)
+            and action_space.dtype.kind == "f"
+            and has_bounds(action_space)
+        ):
             raise ValueError(
                 "PEARL, MQL and MIER need continuous actions with finite bounds, got "
                 f"{action_space}; gymnasium.wrappers.RescaleAction or TransformAction give an "

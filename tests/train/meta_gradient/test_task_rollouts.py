@@ -132,6 +132,15 @@ def test_whole_numbers_are_the_nearest_ones() -> None:
     assert policy.env_actions(torch.tensor([[-10.0], [10.0], [0.0]])).ravel().tolist() == [-2, 2, 0]
 
 
+def test_observations_are_copied_before_the_next_step_overwrites_them() -> None:
+    """A batch of one's own may show all of its observations in one array."""
+    policy = MetaPolicy(spaces.Box(-1, 1, (1,)), spaces.Discrete(2), ())
+    reused = np.zeros((3, 1), np.float32)
+    shown = policy.observation_tensor(reused)
+    reused += 1
+    assert shown.tolist() == [[0.0]] * 3
+
+
 @pytest.mark.parametrize(("kind", "bound"), [(np.int8, 100), (np.int16, 20_000), (np.int32, 2**30)])
 def test_bounds_of_small_integers_do_not_overflow(kind: Any, bound: int) -> None:
     space = spaces.Box(-bound, bound, (1,), kind)
@@ -148,6 +157,7 @@ def test_bounds_of_small_integers_do_not_overflow(kind: Any, bound: int) -> None
         (spaces.Discrete(3), spaces.Discrete(2), "FlattenObservation"),
         (spaces.Box(0, 1, (2,)), spaces.MultiBinary(2), "TransformAction"),
         (spaces.Box(0, 1, (2,)), spaces.Box(-np.inf, np.inf, (1,), np.int64), "finite bounds"),
+        (spaces.Box(0, 1, (2,)), spaces.Box(-(2**63), 2**63 - 1, (1,), np.int64), "finite bounds"),
         (
             spaces.Box(0, 1, (2,)),
             spaces.Box(*(s * np.finfo(np.float32).max for s in (-1, 1)), (1,)),
