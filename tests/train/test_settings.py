@@ -273,7 +273,7 @@ def test_settings_that_reach_the_learner(name: str) -> None:
 
 
 def test_settings_of_single_methods_and_families() -> None:
-    mixreg = resolve("LDM-GridNavi-v0", "mixreg", device="cpu", **SMALL)
+    mixreg = resolve("LDM-GridNavi-v0", "mixreg", device="cpu", **{**SMALL, "n_minibatches": 1})
     assert seen(dataclasses.replace(mixreg, mixreg_alpha=0.7)) != seen(mixreg)
     ant = resolve("LDM-AntGoal-v0", "rl2", eval_tasks=3)
     sizes = {k: len(v) for k, v in evaluation_tasks(ant).items() if v is not None}
