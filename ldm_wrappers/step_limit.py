@@ -31,6 +31,23 @@ def step_limit(env: Any) -> int | None:
     return None if limit is None else int(limit)
 
 
+def with_step_limit(env: gym.Env[Any, Any], limit: int | None) -> gym.Env[Any, Any]:
+    """``env`` with episodes of at most ``limit`` steps; as it is for ``None``.
+
+    Raises:
+        ValueError: Its episodes end sooner, so that the limit would have no effect.
+    """
+    if limit is None:
+        return env
+    own = step_limit(env)
+    if own is not None and own < limit:
+        raise ValueError(
+            f"max_episode_steps = {limit} has no effect where episodes end after {own} steps; "
+            f"expected at most {own}"
+        )
+    return gym.wrappers.TimeLimit(env, limit)
+
+
 def _scalar_limit(env: gym.Env[Any, Any]) -> int | None:
     limits = [] if env.spec is None else [env.spec.max_episode_steps]
     layer: Any = env

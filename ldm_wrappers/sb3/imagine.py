@@ -19,7 +19,7 @@ from ldm_wrappers.latent_dynamics import (
 )
 from ldm_wrappers.sb3.callbacks import LatentDynamicsCallback
 from ldm_wrappers.sb3.vec_env import VectorEnvAdapter
-from ldm_wrappers.step_limit import step_limit
+from ldm_wrappers.step_limit import step_limit, with_step_limit
 from ldm_wrappers.vector import ImaginaryRewardWrapper, MultiEpisodeWrapper, RL2ObservationWrapper
 
 
@@ -139,14 +139,7 @@ def _vector_env(env: Any, num_envs: int | None, limit: int | None) -> VectorEnv[
     def make() -> gym.Env[Any, Any]:
         if isinstance(env, str):
             return gym.make(env, max_episode_steps=limit)
-        made: gym.Env[Any, Any] = env()
-        own = step_limit(made)
-        if limit is not None and own is not None and own < limit:
-            raise ValueError(
-                f"max_episode_steps = {limit} has no effect where episodes end after {own} steps; "
-                f"expected at most {own}"
-            )
-        return made if limit is None else gym.wrappers.TimeLimit(made, limit)
+        return with_step_limit(env(), limit)
 
     n = 8 if num_envs is None else check_integer("num_envs", num_envs)
     return SyncVectorEnv([make] * n, autoreset_mode=AutoresetMode.DISABLED)

@@ -95,18 +95,13 @@ class BeliefObservationWrapper(VectorWrapper):
         columns = self.latent_dynamics.spec.actions(actions)
         returned = self.env.step(actions)
         with self._guard.recording():
-            return self._record(columns, *returned)
+            return self._record(columns, returned)
 
     def _record(
-        self,
-        columns: FloatArray,
-        observations: Any,
-        rewards: Any,
-        terminations: Any,
-        truncations: Any,
-        infos: dict[str, Any],
+        self, columns: FloatArray, returned: tuple[Any, Any, Any, Any, dict[str, Any]]
     ) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Take in what a step of the environments has returned; what is shown of it."""
+        observations, rewards, terminations, truncations, infos = returned
         spec = self.latent_dynamics.spec
         ended = terminations | truncations
         next_states = spec.observations(true_next_observations(observations, infos, ended))

@@ -13,7 +13,7 @@ from tiny_runs import main
 
 from ldm_wrappers.state_file import load_state, save_state
 from train.common.env_source import EnvSource
-from train.common.same_tasks import check_evaluated_tasks, same_tasks
+from train.common.same_tasks import check_evaluated_tasks, equal_as_written
 from train.common.task_text import task_texts
 from train.persistence.run_folder import RunFolder
 
@@ -105,18 +105,18 @@ def test_six_digits_are_enough_to_know_a_task_again(scale: float) -> None:
     tasks = (scale * rng.standard_normal((200, 2))).astype(np.float32)
     tasks[0] = 0.0
     read = np.array([[float(v) for v in text.split()] for text in task_texts(tasks)])
-    assert same_tasks(read, tasks)
-    assert same_tasks(np.nextafter(tasks, np.float32(np.inf)), tasks)
+    assert equal_as_written(read, tasks)
+    assert equal_as_written(np.nextafter(tasks, np.float32(np.inf)), tasks)
     for row in (1, 50):
         moved = read.copy()
         moved[row, 1] += 1e-3 * scale
-        assert not same_tasks(moved, tasks)
-    assert not same_tasks(read[:-1], tasks) and not same_tasks(read[::-1], tasks)
+        assert not equal_as_written(moved, tasks)
+    assert not equal_as_written(read[:-1], tasks) and not equal_as_written(read[::-1], tasks)
 
 
 @pytest.mark.parametrize("seed", [7, 123_456, 1_234_567])
 def test_seeds_that_are_neighbours_are_other_tasks(seed: int) -> None:
     tasks = np.array([[seed], [10]], np.float32)
     read = np.array([[float(text)] for text in task_texts(tasks)])
-    assert same_tasks(read, tasks)
-    assert not same_tasks(read + 1.0, tasks)
+    assert equal_as_written(read, tasks)
+    assert not equal_as_written(read + 1.0, tasks)

@@ -14,7 +14,7 @@ import gymnasium as gym
 from gymnasium import wrappers
 
 from ldm_envs.tasks import TaskDistribution, same_tasks  # registers the LDM ids, too
-from ldm_wrappers.step_limit import step_limit
+from ldm_wrappers.step_limit import step_limit, with_step_limit
 from ldm_wrappers.wrapper_order import own_statistics
 from train.config.settings import RunSettings
 
@@ -146,15 +146,7 @@ class EnvSource:
             if isinstance(create, str):
                 env = gym.make(create, max_episode_steps=limit, **arguments)
             else:
-                env = create(**arguments)
-                if limit is not None:
-                    own = step_limit(env)
-                    if own is not None and own < limit:
-                        raise ValueError(
-                            f"max_episode_steps = {limit} has no effect where episodes end after "
-                            f"{own} steps; expected at most {own}"
-                        )
-                    env = wrappers.TimeLimit(env, limit)
+                env = with_step_limit(create(**arguments), limit)
             if self.observation_keys:
                 env = wrappers.FilterObservation(env, self.observation_keys)
             if self.flatten_observation:

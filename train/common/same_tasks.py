@@ -22,7 +22,7 @@ _WAY_OUT = (
 )
 
 
-def same_tasks(then: Array, now: Array) -> bool:
+def equal_as_written(then: Array, now: Array) -> bool:
     """Whether two arrays (n_tasks, task_dim) hold the same tasks in the same order.
 
     Numbers may differ by what six digits leave of them, or by rounding on another machine. Whole
@@ -44,7 +44,7 @@ def check_train_tasks(config: RunSettings, then: Array, now: Array) -> None:
     Raises:
         OtherTasksError: They differ.
     """
-    if not same_tasks(then, now):
+    if not equal_as_written(then, now):
         raise OtherTasksError(
             f"the replay is of other train tasks than {config.env_id} has now: "
             f"{_listed(task_texts(then))}; now {_listed(task_texts(now))}; {_WAY_OUT}"
@@ -100,7 +100,7 @@ def _read_as(texts: list[str], tasks: Array | None) -> bool:
         found = np.array([[float(value) for value in text.split()] for text in texts])
     except ValueError:  # not numbers, or not as many in every row
         return False
-    return same_tasks(found, tasks)
+    return equal_as_written(found, tasks)
 
 
 def _listed(texts: list[str], most: int = 8) -> str:
