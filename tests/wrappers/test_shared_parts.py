@@ -27,6 +27,16 @@ from ldm_wrappers.latent_dynamics import LatentDynamicsTrainer
 from ldm_wrappers.sb3 import LatentDynamicsCallback, VectorEnvAdapter, imagine
 
 
+def publishers(n: int) -> list[BeliefPublisherWrapper]:
+    """Several on the only row of one pool."""
+    model = small_model(ScriptedEnv())
+    pool = BeliefPool(1, model.config.latent_dim)
+    return [
+        BeliefPublisherWrapper(MultiEpisodeWrapper(ScriptedEnv((9,)), 2), model, pool, 0)
+        for _ in range(n)
+    ]
+
+
 def test_one_environment_cannot_stand_for_several_rows() -> None:
     """Each row's step moved the others: s and s' of a transition were of different workers."""
     env = gym.wrappers.TimeLimit(ScriptedEnv(), 5)
@@ -70,12 +80,7 @@ def test_the_same_of_single_environments() -> None:
 
 def test_two_publishers_of_one_row_are_noticed_once_both_publish() -> None:
     """An imaginary task mixed the belief of whichever had stepped last."""
-    model = small_model(ScriptedEnv())
-    pool = BeliefPool(1, model.config.latent_dim)
-    training, evaluation = (
-        BeliefPublisherWrapper(MultiEpisodeWrapper(ScriptedEnv((9,)), 2), model, pool, 0)
-        for _ in range(2)
-    )
+    training, evaluation = publishers(2)
     evaluation.reset(seed=0)
     with pytest.raises(ValueError, match="two environments publish to row 0 of the belief pool"):
         training.reset(seed=0)
@@ -83,12 +88,7 @@ def test_two_publishers_of_one_row_are_noticed_once_both_publish() -> None:
 
 def test_a_publisher_that_was_only_made_or_is_closed_is_in_nobodys_way() -> None:
     """As where ``check_env`` makes the environment once more from its spec."""
-    model = small_model(ScriptedEnv())
-    pool = BeliefPool(1, model.config.latent_dim)
-    first, made, closed = (
-        BeliefPublisherWrapper(MultiEpisodeWrapper(ScriptedEnv((9,)), 2), model, pool, 0)
-        for _ in range(3)
-    )
+    first, made, closed = publishers(3)
     first.reset(seed=0)
     first.step(0)
     closed.reset(seed=0)
@@ -149,12 +149,7 @@ def test_a_model_that_nothing_has_trained_is_told_at_the_end() -> None:
 
 def test_an_older_publisher_that_closes_lets_nobody_else_in() -> None:
     """Only the newest one of a row hands it back."""
-    model = small_model(ScriptedEnv())
-    pool = BeliefPool(1, model.config.latent_dim)
-    oldest, older, newest = (
-        BeliefPublisherWrapper(MultiEpisodeWrapper(ScriptedEnv((9,)), 2), model, pool, 0)
-        for _ in range(3)
-    )
+    oldest, older, newest = publishers(3)
     older.reset(seed=0)
     newest.reset(seed=0)
     oldest.close()
