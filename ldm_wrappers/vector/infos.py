@@ -58,22 +58,27 @@ def check_batch(env: VectorEnv[Any, Any, Any], expected: AutoresetMode, wrapper:
 
 
 def merge_rows(infos: Infos, new: Infos, rows: BoolArray) -> Infos:
-    """``infos`` with the entries of ``new`` in ``rows``; neither argument is changed."""
+    """``infos`` with the entries of ``new`` in ``rows``; neither argument is changed.
+
+    What masks (``_key``) of ``new`` say not to be there replaces nothing.
+    """
     merged = dict(infos)
     for key, value in new.items():
+        of_masks = key.startswith("_") and key[1:] in new
+        told: Any = value if of_masks else new.get(f"_{key}")
+        inside = rows & told if np.shape(told) == rows.shape else rows
+        old = infos.get(key)
         if isinstance(value, dict):
-            old = infos.get(key)
-            merged[key] = merge_rows(old if isinstance(old, dict) else {}, value, rows)
+            merged[key] = merge_rows(old if isinstance(old, dict) else {}, value, inside)
             continue
         if not isinstance(value, np.ndarray) or value.shape[:1] != rows.shape:
             merged[key] = value
             continue
-        old = infos.get(key)
         if isinstance(old, np.ndarray) and old.shape == value.shape:
             result = old.astype(np.result_type(old, value)) if old.dtype != object else old.copy()
         else:
             result = np.zeros_like(value)
-        result[rows] = value[rows]
+        result[inside] = value[inside]
         merged[key] = result
     return merged
 

@@ -170,3 +170,36 @@ def test_meta_episodes_inside_each_environment_have_true_next_states() -> None:
         stored.append(buffer.get(np.arange(len(buffer))))
     for one, other in zip(*stored, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+class Remarking(gym.Wrapper[Any, Any, Any, Any]):
+    """Every step remarks on something, a reset only if the environment is ``eager``."""
+
+    def __init__(self, env: gym.Env[Any, Any], eager: bool) -> None:
+        super().__init__(env)
+        self.eager = eager
+
+    def reset(self, **kwargs: Any) -> Any:
+        observation, info = self.env.reset(**kwargs)
+        return observation, {**info, **({"x": -1.0, "of": {"y": -1.0}} if self.eager else {})}
+
+    def step(self, action: Any) -> Any:
+        *result, info = self.env.step(action)
+        return (*result, {**info, "x": 1.0, "of": {"y": 2.0}})
+
+
+def test_a_restart_keeps_what_only_the_step_has_told() -> None:
+    """Whatever the resets of others tell: as around each single environment."""
+    makers = [lambda eager=eager: Remarking(ScriptedEnv((2,)), eager) for eager in (False, True)]
+    batch = SyncVectorEnv(makers, autoreset_mode=AutoresetMode.DISABLED)
+    env = vector.MultiEpisodeWrapper(batch, 2)
+    singles = [MultiEpisodeWrapper(make(), 2) for make in makers]
+    for one in (env, *singles):
+        one.reset(seed=0)
+    for _ in range(2):
+        infos = env.step(np.zeros(2, np.int64))[-1]
+        told = [single.step(0)[-1] for single in singles]
+    assert infos["episode_start"].all()
+    assert infos["x"].tolist() == [info["x"] for info in told] == [1.0, -1.0]
+    assert infos["of"]["y"].tolist() == [info["of"]["y"] for info in told] == [2.0, -1.0]
+    assert infos["_x"].all() and infos["_of"].all() and infos["of"]["_y"].all()
