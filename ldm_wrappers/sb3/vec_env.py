@@ -154,7 +154,7 @@ class VectorEnvAdapter(VecEnv):
         of_singles = layer is None and isinstance(batch, (SyncVectorEnv, AsyncVectorEnv))
         if of_singles and len(workers) < self.num_envs:
             try:
-                values = list(batch.get_attr(attr_name))
+                values = self.get_attr(attr_name)
             except AttributeError:
                 raise ValueError(
                     f"no environment has {attr_name!r} yet, so indices must be None, got "
@@ -205,9 +205,12 @@ class VectorEnvAdapter(VecEnv):
     def _batch(self, name: str) -> SyncVectorEnv | AsyncVectorEnv:
         """The batch of single environments, where an attribute of these is asked for."""
         batch = self.env.unwrapped
-        if not isinstance(batch, (SyncVectorEnv, AsyncVectorEnv)):
-            raise AttributeError(f"neither {self.env} nor an environment in it has {name!r}")
-        return batch
+        if isinstance(batch, SyncVectorEnv):
+            return batch
+        # asked first: an attribute that is missing in one of them ends the processes
+        if isinstance(batch, AsyncVectorEnv) and all(batch.call("has_wrapper_attr", name)):
+            return batch
+        raise AttributeError(f"neither {self.env} nor an environment in it has {name!r}")
 
     def env_is_wrapped(self, wrapper_class: type, indices: VecEnvIndices = None) -> list[bool]:
         """Whether a vector wrapper, or one of the single environment, is a ``wrapper_class``.

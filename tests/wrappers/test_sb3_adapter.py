@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.vector import AutoresetMode
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
 from wrapper_stubs import ScriptedEnv, actions_for, scripted_vector
 
@@ -179,6 +179,22 @@ def test_attributes_methods_and_wrappers() -> None:
     with pytest.raises(AttributeError):
         ours.get_attr("no_such_thing")
     ours.close()
+
+
+def test_asking_for_what_is_not_there_leaves_processes_alive() -> None:
+    batch = AsyncVectorEnv([ScriptedEnv] * 2, autoreset_mode=AutoresetMode.SAME_STEP)
+    env = VectorEnvAdapter(batch)
+    env.reset()
+    assert not env.has_attr("no_such_thing")  # stable-baselines3's question
+    with pytest.raises(AttributeError, match="no_such_thing"):
+        env.env_method("no_such_thing")
+    with pytest.raises(ValueError, match="no environment has 'note' yet"):
+        env.set_attr("note", 1, indices=[0])
+    env.set_attr("note", 2)
+    env.set_attr("note", 3, indices=[0])
+    assert env.get_attr("note") == [3, 2]
+    assert len(env.step(np.zeros(2, np.int64))[1]) == 2
+    env.close()
 
 
 def test_rewards_are_the_learners_own() -> None:
