@@ -217,6 +217,7 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
             info = {**info, **set_aside(reset_info, MULTI_EPISODE_INFOS)}
             return observation, reward, False, False, self._position(info, True)
         if ended:
+            observation = copy.copy(observation)  # kept by batches that reset the environment now
             self._guard.end()
             info["episode_returns"] = self._returns.copy()
             info["episode_lengths"] = self._lengths.copy()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.vector.utils import batch_space
 from reference_models import small_model
 from stable_baselines3 import PPO
@@ -117,6 +117,36 @@ def test_an_environment_may_reuse_its_arrays_when_it_is_reset() -> None:
     assert infos["final_info"]["is_success"].all()
     np.testing.assert_array_equal(np.stack(list(infos["final_obs"])), 3.0)
     np.testing.assert_array_equal(infos["final_info"]["episode_returns"], 6.0)
+
+
+class OwnArray(gym.Env[Any, Any]):
+    """Counts the steps of an episode of two in the array that it hands out."""
+
+    observation_space = spaces.Box(-99.0, 99.0, (1,), np.float32)
+    action_space = spaces.Discrete(2)
+
+    def __init__(self) -> None:
+        self.state = np.zeros(1, np.float32)
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        self.state[:] = 0.0
+        return self.state, {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.state += 1.0
+        return self.state, 0.0, False, bool(self.state[0] == 2.0), {}
+
+
+def test_the_last_observation_of_a_task_is_not_overwritten_by_the_next_reset() -> None:
+    makers = [lambda: MultiEpisodeWrapper(OwnArray(), 2, check_tasks=False)] * 2
+    batch = SyncVectorEnv(makers, autoreset_mode=AutoresetMode.SAME_STEP)
+    model = small_model(batch)
+    buffer = TrajectoryBuffer(model.spec, capacity=2, max_length=4)
+    env = vector.BeliefObservationWrapper(batch, model, buffer=buffer)
+    env.reset()
+    for _ in range(4):
+        env.step(np.zeros(2, np.int64))
+    assert buffer.newest(2).next_observations[:, :, 0].T.tolist() == [[1, 2, 1, 2]] * 2
 
 
 class Scaled(gym.vector.VectorWrapper[Any, Any, Any]):
