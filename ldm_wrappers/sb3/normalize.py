@@ -33,16 +33,34 @@ class NormalizeWithRealReturns(VecNormalize):
         n_normal = check_integer("n_normal", n_normal, least=None)
         if not 1 <= n_normal <= venv.num_envs:
             raise ValueError(f"n_normal must lie between 1 and {venv.num_envs}, got {n_normal}")
-        imaginary = np.flatnonzero(imaginary_workers(venv)[:n_normal]).tolist()
-        if imaginary and n_normal < venv.num_envs:
-            raise ValueError(
-                f"workers {imaginary} earn imaginary rewards and are among the first {n_normal}, "
-                "whose returns are to be real ones: expected mixture workers to be the last of the "
-                "environments, and n_normal to be the number of the others"
-            )
+        if n_normal < venv.num_envs:
+            _refuse_imaginary(venv, n_normal)
         super().__init__(venv, **kwargs)
         self.n_normal = n_normal
+
+    def set_venv(self, venv: VecEnv) -> None:
+        """As ``VecNormalize`` has it, for ``load``; all returns count where all counted before.
+
+        Raises:
+            ValueError: Others did not, and one of the first ``n_normal`` workers is wrapped in an
+                ``ImaginaryRewardWrapper``.
+        """
+        if self.n_normal == self.num_envs:
+            self.n_normal = venv.num_envs
+        else:
+            _refuse_imaginary(venv, self.n_normal)
+        super().set_venv(venv)
 
     def _update_reward(self, reward: np.ndarray[Any, Any]) -> None:
         self.returns = self.returns * self.gamma + reward
         self.ret_rms.update(self.returns[: self.n_normal])
+
+
+def _refuse_imaginary(venv: VecEnv, n_normal: int) -> None:
+    imaginary = np.flatnonzero(imaginary_workers(venv)[:n_normal]).tolist()
+    if imaginary:
+        raise ValueError(
+            f"workers {imaginary} earn imaginary rewards and are among the first {n_normal}, "
+            "whose returns are to be real ones: expected mixture workers to be the last of the "
+            "environments, and n_normal to be the number of the others"
+        )

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from gymnasium import spaces
+from reference_models import small_model
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from wrapper_stubs import scripted_vector
 
+from ldm_wrappers import vector
 from ldm_wrappers.sb3 import (
     NormalizeWithRealReturns,
     SequenceRecurrentPPO,
+    VectorEnvAdapter,
     WholeSequenceLstmPolicy,
     imagine,
 )
@@ -85,6 +90,22 @@ def test_without_mixture_workers_it_is_vec_normalize() -> None:
 def test_bad_numbers_of_normal_workers(n_normal: int) -> None:
     with pytest.raises(ValueError, match=f"between 1 and 2, got {n_normal}"):
         NormalizeWithRealReturns(Paying([1.0, 2.0]), n_normal=n_normal)
+
+
+def test_loaded_statistics_stay_those_of_real_returns(tmp_path: Path) -> None:
+    def made(n: int) -> Any:
+        batch = vector.MultiEpisodeWrapper(scripted_vector(*[(3,)] * n), 1)
+        return VectorEnvAdapter(
+            vector.ImaginaryRewardWrapper(batch, small_model(batch), n_mixture=1, seed=0)
+        )
+
+    for name, n_normal in (("real", 3), ("all", 4)):
+        NormalizeWithRealReturns(made(4), n_normal=n_normal).save(str(tmp_path / name))
+    load = NormalizeWithRealReturns.load
+    with pytest.raises(ValueError, match=r"workers \[1\] earn imaginary rewards.* first 3"):
+        load(str(tmp_path / "real"), made(2))
+    assert load(str(tmp_path / "real"), made(6)).n_normal == 3
+    assert [load(str(tmp_path / "all"), made(n)).n_normal for n in (2, 6)] == [2, 6]
 
 
 @pytest.mark.parametrize("kind", ["stock", "observations only", "real returns"])
