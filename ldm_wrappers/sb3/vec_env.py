@@ -59,6 +59,7 @@ class VectorEnvAdapter(VecEnv):
             policy_action_space(env.single_action_space),
         )
         self.render_mode = env.render_mode
+        self.metadata = {**env.metadata, **self.metadata}  # VecVideoRecorder reads render_fps
 
     def reset(self) -> VecEnvObs:
         """Reset all workers with the seeds and options set before; observations (n, …)."""

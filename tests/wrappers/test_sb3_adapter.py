@@ -222,6 +222,9 @@ def test_images_are_one_frame_per_worker() -> None:
     images = env.get_images()
     assert len(images) == 2 and images[0].shape == (4, 4, 3)
     assert env.render_mode == "rgb_array"
+    alike = DummyVecEnv([lambda: ScriptedEnv((3,), render_mode="rgb_array")])
+    fps = [one["render_fps"] for one in alike.get_attr("metadata")]  # as VecVideoRecorder asks
+    assert [env.metadata["render_fps"]] == fps == [1]
 
 
 def test_other_autoreset_modes_are_refused() -> None:
