@@ -48,7 +48,7 @@ def reset_rows(
     """
     rows = _rows(env, options)
     seeds = worker_seeds(seed, env.num_envs)
-    if rows is None:
+    if rows is None or not np.any((options or {}).get("reset_mask", True)):
         # a copy: Gymnasium's batches take the mask out of what they are given
         return env.reset(seed=seeds, options=None if options is None else dict(options))
     assert options is not None
