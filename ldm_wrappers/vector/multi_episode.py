@@ -163,7 +163,7 @@ class MultiEpisodeWrapper(VectorWrapper):
         self._watch_begin(mask, infos, drawn)
         if self._watch is not None and options and "task" in options:
             check_pinned_rows(self._watch.name, options["task"], infos, mask)
-        return observations, self._position(set_aside(infos, _OWN_INFOS), mask)
+        return observations, self._position(set_aside(infos, _OWN_INFOS))
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Step all environments, restart ended inner episodes, report ended meta-episodes."""
@@ -189,7 +189,7 @@ class MultiEpisodeWrapper(VectorWrapper):
         self._inner_limits = np.zeros(self.num_envs, bool)
         if not ended.any():
             observations = observations.copy()
-            return observations, rewards, terminations, truncations, self._position(infos, ended)
+            return observations, rewards, terminations, truncations, self._position(infos)
 
         last = (terminations | truncations) & (self._episode == self.n_episodes - 1)
         early &= ~last
@@ -211,7 +211,7 @@ class MultiEpisodeWrapper(VectorWrapper):
             infos = {**merge_rows(infos, reset_infos, inner), "next_obs": next_obs}
         if last.any():
             final_info = {key: value for key, value in infos.items() if not key.startswith("_")}
-            final_info = self._position(final_info, np.zeros_like(last))
+            final_info = self._position(final_info)
             final_info["episode_returns"] = self._returns.copy()
             final_info["episode_lengths"] = self._lengths.copy()
             final_info["cut_short"] = early.copy()
@@ -234,7 +234,7 @@ class MultiEpisodeWrapper(VectorWrapper):
             terminations, truncations = last & ~early, early
         else:
             terminations, truncations = terminations & last & ~early, truncations & last | early
-        return shown, rewards, terminations, truncations, self._position(infos, ended)
+        return shown, rewards, terminations, truncations, self._position(infos)
 
     def _check_mask(self, mask: BoolArray, shown: Any, before: Any) -> None:
         """Raise where a reset of some environments has moved others, the first time that it may."""
@@ -261,11 +261,11 @@ class MultiEpisodeWrapper(VectorWrapper):
             workers = np.flatnonzero(mask)
             self._watch.check(workers, told_tasks(infos, workers))
 
-    def _position(self, infos: dict[str, Any], starts: BoolArray) -> dict[str, Any]:
+    def _position(self, infos: dict[str, Any]) -> dict[str, Any]:
         return {
             **infos,
             MARK: np.ones(self.num_envs, bool),
-            "episode_start": starts.copy(),
+            "episode_start": self._lengths[self._rows, self._episode] == 0,
             "episode_index": self._episode.copy(),
         }
 

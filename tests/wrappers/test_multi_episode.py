@@ -148,9 +148,12 @@ def test_a_reset_mask_begins_some_meta_episodes_anew() -> None:
     options = {"reset_mask": np.array([True, False])}
     after, infos = env.reset(options=options)
     assert infos["episode_index"].tolist() == [0, 1]
-    assert infos["episode_start"].tolist() == [True, False]
+    assert infos["episode_start"].tolist() == [True, True]  # the other one has just restarted
     np.testing.assert_array_equal(after[1], observations[1])
     assert after[0, 0] != observations[0, 0]
+    env.step([1, 1])
+    _, infos = env.reset(options=options)
+    assert infos["episode_start"].tolist() == [True, False]
 
 
 def test_returned_arrays_are_the_callers() -> None:
