@@ -61,6 +61,7 @@ def parse(program: str, arguments: list[str] | None = None) -> tuple[RunSettings
     nested = nested_kinds(settings_class(chosen.method))
     kinds, arguments = _kinds(command, nested, arguments)
     default = resolve_unchecked(chosen.env_id, chosen.method, chosen.preset, **kinds)
+    _refuse_repeated(default, arguments)
     if "--method" not in arguments and not any(a.startswith("--method=") for a in arguments):
         arguments = ["--method", chosen.method, *arguments]
     said = io.StringIO()
@@ -105,6 +106,18 @@ def _one_flag(argument: str) -> str:
     name = flag[2:].replace("-", "_")
     name = "env_id" if name == "env_fn" else present_name(name)
     return f"--{name.replace('_', '-')}{equals}{value}"
+
+
+def _refuse_repeated(default: RunSettings, arguments: list[str]) -> None:
+    """Say that a second ``--env-kwargs`` would replace the values of the first, as tyro does."""
+    flags = [argument.partition("=")[0] for argument in arguments]
+    for name, value in vars(default).items():
+        flag = f"--{name.replace('_', '-')}"
+        if isinstance(value, tuple) and flags.count(flag) > 1:
+            raise ValueError(
+                f"{flag} is given {flags.count(flag)} times, and the last would replace the "
+                f"others; expected all its values after one {flag}"
+            )
 
 
 def _kinds(

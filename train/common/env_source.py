@@ -67,8 +67,19 @@ class EnvSource:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """``env_kwargs`` with their values read as JSON, or as text where they are none."""
-        return dict(parse_argument(text) for text in self.env_kwargs)
+        """``env_kwargs`` with their values read as JSON, or as text where they are none.
+
+        Raises:
+            ValueError: One has no name, or the name of another one.
+        """
+        found: dict[str, Any] = {}
+        for name, value in map(parse_argument, self.env_kwargs):
+            if name in found:
+                raise ValueError(
+                    f"env_kwargs has {name} twice, {found[name]!r} and {value!r}; expected one"
+                )
+            found[name] = value
+        return found
 
     def spec(self) -> gym.envs.registration.EnvSpec | None:
         """The registration of an id; ``None`` for a function.
