@@ -163,6 +163,11 @@ def main(arguments: list[str] | None = None) -> int:
         if options.until is not None and not paths:
             raise ValueError("--until cuts runs: expected --collect or --add RUN… beside it")
         if paths:
+            if options.source is not None:
+                raise ValueError(
+                    f"--collect and --add read runs and write into --out: {options.source} beside "
+                    "them has no part in that; expected it after --out, or not at all"
+                )
             if options.out is None:
                 raise ValueError(
                     "--collect and --add write CSV files and figures: expected --out FOLDER beside "

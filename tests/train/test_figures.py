@@ -510,6 +510,8 @@ def test_a_run_that_cannot_be_cut_is_refused(
     assert "evaluated at 750,000 steps only" in said and "such as 750000" in said
     assert "at least 1, got 0" in refused("--add", str(rl2), "--until", "0")
     assert "expected --collect or --add" in refused("--until", "600000")
+    for flag in ("--collect", "--add"):
+        assert "mine beside them has no part" in refused("results/mine", flag, str(rl2))
     assert not (tmp_path / "out").exists()
 
 
