@@ -163,11 +163,13 @@ def parser() -> argparse.ArgumentParser:
         description="Evaluate finished runs greedily: tables, CSV files, pictures and videos.",
     )
     flags.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders")
-    flags.add_argument("--video", action="store_true", help="film the chosen tasks as MP4")
-    flags.add_argument("--gif", action="store_true", help="film them as GIF")
+    film = flags.add_mutually_exclusive_group()
+    film.add_argument("--video", action="store_true", help="film the chosen tasks as MP4")
+    film.add_argument("--gif", action="store_true", help="film them as GIF")
     flags.add_argument(
         "--tasks", nargs="+", action="extend", default=[], metavar="TASK",
-        help="tasks to show: indexes of the eval split, or components: 3,4 or 2.5 or 2,",
+        help="tasks to show: indexes of the eval split, or components: 3,4 or 2.5 or 2, or, "
+        "beginning with a minus sign, --tasks=-3,4",
     )  # fmt: skip
     flags.add_argument(
         "--out", type=Path, default=None, metavar="DIR",

@@ -23,7 +23,7 @@ from ldm_wrappers import (
 from ldm_wrappers.state_file import load_state, save_state
 from train.common.artifacts import load_artifacts
 from train.config.presets import resolve
-from train.evaluate import chosen_tasks, main
+from train.evaluate import chosen_tasks, main, parser
 from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
 
@@ -266,6 +266,12 @@ def test_bad_tasks_are_one_line(
     error = capsys.readouterr().err
     assert stopped.value.code == 1 and message in error and error.count("\n") == 1
     assert not (run / "evaluation").exists() and not (run / "pictures").exists()
+
+
+def test_one_film_is_asked_for_and_tasks_may_begin_with_a_minus_sign() -> None:
+    assert parser().parse_args(["run", "--tasks=-3,4", "--tasks", "0"]).tasks == ["-3,4", "0"]
+    with pytest.raises(SystemExit):  # the MP4 was not made, without a word
+        parser().parse_args(["run", "--video", "--gif"])
 
 
 def test_tasks_of_one_component_end_with_a_comma() -> None:
