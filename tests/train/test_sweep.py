@@ -301,13 +301,20 @@ def test_runs_that_the_tables_leave_out_are_named(tmp_path: Path, capsys: Any) -
     assert "no trial of this command (1 in" in said and said.endswith(f"): {former.name}\n")
 
 
-def test_an_override_that_no_trial_uses_is_warned_of(capsys: Any) -> None:
-    """RL² mixes no beliefs."""
-    flags = "--seeds 1 --out x --dry-run --override mixture.beta=1,2 gamma=0.9 --methods"
-    for methods, unused in (("rl2", "mixture.beta"), ("rl2 ldm", "")):
-        main([*flags.split(), *methods.split()])
-        expected = f"warning: no effect on any trial: --override {unused}\n" if unused else ""
-        assert capsys.readouterr().err == expected
+def test_an_override_that_no_trial_uses_is_warned_of_and_makes_no_second_trial(
+    capsys: Any,
+) -> None:
+    """RL² mixes no beliefs, and all goals of a grid are evaluated, however many are asked for."""
+    flags = "--seeds 1 --out x --dry-run --override mixture.beta=1,2 eval_tasks=3,4 --methods"
+    ant = "rl2 --env-ids LDM-AntGoal-v0"
+    for more, n_trials, unused in (
+        ("rl2", 1, " mixture.beta eval_tasks"), ("rl2 ldm", 3, " eval_tasks"),
+        (ant, 2, " mixture.beta"),
+    ):  # fmt: skip
+        main([*flags.split(), *more.split()])
+        said = capsys.readouterr()
+        assert said.err == f"warning: no effect on any trial: --override{unused}\n"
+        assert f"0 of {n_trials} trials finished" in said.out
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from train.common.envs import whole_meta_episodes
+from train.common.notices import settings_without_use
 from train.config.grouping import WHERE_NOT_WHAT, override_text, unused_settings
 from train.config.methods import METHODS, settings_class
 from train.config.old_runs import present_name
@@ -127,8 +128,8 @@ def plan(
 ) -> list[Trial]:
     """All trials in order, each once.
 
-    An ablation's value that is the preset's own is not a new run, nor is one of a setting that the
-    method does not use.
+    An ablation's value that is the preset's own is not a new run, nor is one of a setting that has
+    no effect with the method and the environment.
 
     Args:
         grids: What to run.
@@ -156,7 +157,7 @@ def plan(
 def _name(config: RunSettings) -> str:
     """A file name of everything that tells a trial apart."""
     preset = "" if config.preset == "default" else config.preset
-    differing = override_text(config, WHERE_NOT_WHAT | {"seed"} | unused_settings(config))
+    differing = override_text(config, WHERE_NOT_WHAT | {"seed"} | without_effect(config))
     parts = [file_name(config.env_id), config.method, preset, differing.replace(" ", "-")]
     return "-".join([*filter(None, parts), f"seed{config.seed}"]).replace("/", "-")
 
@@ -165,8 +166,13 @@ def overrides_without_use(trials: Iterable[Trial], overrides: Iterable[str]) -> 
     """The settings out of ``overrides`` that change nothing of what any of the trials trains."""
     useful: set[str] = set()
     for trial in trials:
-        useful |= flattened(trial.config.to_dict()).keys() - unused_settings(trial.config)
+        useful |= flattened(trial.config.to_dict()).keys() - without_effect(trial.config)
     return [name for name in overrides if name not in useful]
+
+
+def without_effect(config: RunSettings) -> frozenset[str]:
+    """Settings that change nothing of a run, because of its method or of its environment."""
+    return unused_settings(config) | settings_without_use(config)
 
 
 def parse_overrides(texts: Iterable[str]) -> dict[str, tuple[Any, ...]]:

@@ -16,13 +16,13 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from train.common.command_line import TrainingStopped
-from train.config.grouping import WHERE_NOT_WHAT, unused_settings
+from train.config.grouping import WHERE_NOT_WHAT
 from train.config.methods import get_method
 from train.config.settings import RunSettings, flattened
 from train.persistence.checkpoint import newest_timesteps
 from train.persistence.files import write_json
 from train.persistence.run_folder import RunFolder
-from train.sweeps.trials import Trial, run_path
+from train.sweeps.trials import Trial, run_path, without_effect
 
 FORMAT = "ldm-trial-1"
 
@@ -109,7 +109,7 @@ def run_so_far(config: RunSettings) -> RunFolder | None:
         return None
     folder = RunFolder.open(config.run_dir, (config.env_id, config.eval_env_id))
     mine, theirs = flattened(config.to_dict()), flattened(folder.config.to_dict())
-    indifferent = WHERE_NOT_WHAT | unused_settings(config)
+    indifferent = WHERE_NOT_WHAT | without_effect(config)
     differing = [k for k in mine if k not in indifferent and mine[k] != theirs.get(k)]
     if differing:
         raise ValueError(
