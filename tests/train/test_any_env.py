@@ -81,6 +81,9 @@ class Breaks(Point):
     def __init__(self, **kwargs):
         raise AssertionError("no such\\njoint")
 
+class Listed(Point):
+    task_distribution = {"train": TRAIN, "test": TEST}
+
 class Strict(Point):
     task_distribution = None
     def reset(self, *, seed=None, options=None):
@@ -105,6 +108,7 @@ gym.register("Point-v0", Point, max_episode_steps=6)
 gym.register("Endless-v0", Point)
 gym.register("Dicts-v0", Dicts, max_episode_steps=6)
 gym.register("Breaks-v0", Breaks, max_episode_steps=6)
+gym.register("Listed-v0", Listed, max_episode_steps=6)
 gym.register("Strict-v0", Strict, max_episode_steps=6)
 gym.register("PlainTrain-v0", Plain, max_episode_steps=6, kwargs={"goal": 1.0})
 gym.register("PlainTest-v0", Plain, max_episode_steps=6, kwargs={"goal": 3.0})
@@ -263,6 +267,7 @@ def test_test_tasks_may_be_of_another_id(mine: str) -> None:
         ("--env-fn {m}:late --method rl2", "go on after 6 steps, the most that the env"),
         ("--env-fn nowhere:make", "unknown env_id 'nowhere:make': ModuleNotFoundError"),
         ("--env-id {m}:Dicts-v0", "FilterObservation"),
+        ("--env-id {m}:Listed-v0", "must be a TaskDistribution, got {{'train': [[1.0, 1.0], "),
         ("--env-id {m}:Strict-v0", "asked for another episode of the same task"),
         ("--env-id Pendulum-v1 --env-kwargs g=abc", "environments failed at step: TypeError: "),
         ("--env-id {m}:PlainTrain-v0 --method oracle", "--env-fn module:function"),

@@ -183,7 +183,7 @@ class EnvSource:
         """What one environment says of itself; it is made once.
 
         Raises:
-            ValueError: It cannot be made.
+            ValueError: It cannot be made, or its ``task_distribution`` is something else.
         """
         create = _find(self.env_id)
         takes_split = not isinstance(create, str) and _takes(create, "split")
@@ -193,6 +193,12 @@ class EnvSource:
             horizon = step_limit(env)
         finally:
             env.close()
+        if not isinstance(distribution, TaskDistribution | None):
+            raise ValueError(
+                f"{self.env_id!r}: task_distribution must be a TaskDistribution, got "
+                f"{distribution!r}; where the attribute is somebody else's, an adapter of ldm_envs "
+                "(TaskMethodWrapper and its like) around the environment has its own"
+            )
         by_id = isinstance(create, str) and distribution is not None
         return EnvFacts(distribution, horizon, takes_split or by_id)
 
