@@ -20,6 +20,7 @@ from train.common.command_line import parse
 from train.common.env_source import EnvFacts, EnvSource
 from train.common.notices import split_notice
 from train.config.on_policy import OnPolicySettings
+from train.recurrent_ppo import train
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Overriding environment")
 
@@ -300,7 +301,10 @@ def test_collection_of_episodes_that_never_end_is_one_line(
 def test_an_oracle_that_may_see_train_tasks_only_is_told(
     mine: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main(flags(f"--env-id {mine}:Deaf-v0 --method oracle"))
+    deaf = flags(f"--env-id {mine}:Deaf-v0 --method oracle")
+    main(deaf)
+    assert "with split='all' have drawn train tasks only" in capsys.readouterr().err
+    train(parse("train.recurrent_ppo", [*deaf, "--overwrite"])[0])  # as trials of a sweep do
     assert "with split='all' have drawn train tasks only" in capsys.readouterr().err
     main(flags(f"--env-id {mine}:Point-v0 --method oracle --overwrite"))
     assert "have drawn train tasks only" not in capsys.readouterr().err

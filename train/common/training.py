@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
@@ -51,8 +51,7 @@ def main(program: str, build: Build, arguments: list[str] | None = None) -> int:
     """
     with report_errors("interrupted; --resume goes on from the last checkpoint, if any"):
         config, resumed = parse(program, arguments)
-        notices = [unused_flags(config, arguments), adaptation_notice(config), split_notice(config)]
-        folder = train(build, config, resumed, notices=[text for text in notices if text])
+        folder = train(build, config, resumed, unused=unused_flags(config, arguments))
         print(f"run folder: {folder.path}")
         print(f"pictures and tables: {trust(config)}python -m train.evaluate {folder.path}")
     return 0
@@ -63,7 +62,7 @@ def train(
     config: RunSettings,
     resume: RunFolder | None = None,
     *,
-    notices: Sequence[str] = (),
+    unused: str = "",
 ) -> RunFolder:
     """Train one run from its configuration, or resume one, and save what it learned.
 
@@ -71,13 +70,14 @@ def train(
         build: Makes the learner of a configuration.
         config: The configuration.
         resume: The run to resume.
-        notices: What to warn of once nothing is refused any more.
+        unused: What to say of the command line's flags, once nothing is refused any more.
 
     Raises:
         TrainingStopped: Ctrl-C or SIGTERM came; a checkpoint has been written.
         FloatingPointError: Something was not finite; the message says what, where and when.
     """
     evaluation_batches(config)  # what cannot be evaluated is refused before there is a folder
+    notices = unused, adaptation_notice(config), split_notice(config)
     learner = build(config)
     with contextlib.ExitStack() as unless_it_begins:
         unless_it_begins.callback(learner.close)
@@ -86,7 +86,7 @@ def train(
         folder = resume or RunFolder.create(config)
         unless_it_begins.pop_all()
     with folder.lock():
-        for notice in notices:
+        for notice in filter(None, notices):
             print(f"warning: {notice}", file=sys.stderr)
         _train(learner, evaluator, folder, resume is not None)
     return folder
