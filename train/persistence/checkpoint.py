@@ -163,8 +163,8 @@ class Checkpoints:
             ) from None
         if not complete:
             print(
-                f"warning: {self.config.env_id} cannot save its state (it has no get_state): "
-                "running meta-episodes begin again, with tasks of their own random stream; what "
+                f"warning: {self.config.env_id} cannot save its state (its batch has no get_state)"
+                ": running meta-episodes begin again, with tasks of their own random stream; what "
                 "follows differs from an uninterrupted run",
                 file=sys.stderr,
             )
