@@ -393,6 +393,16 @@ def test_environments_that_are_not_ours(env_id: str, flags: list[str], tmp_path:
          ""),
         (SCRIPT, "--p-drop 0 --imagination.n-dropout-masks 2", "--imagination.n-dropout-masks"),
         (SCRIPT, "--decoder-heads 49 --p-drop 0.5", "--p-drop"),
+        (SCRIPT, "--env-id LDM-AntGoal-v0 --reward-low -1 --reward-high 0",
+         "--reward-low --reward-high"),
+        (SCRIPT, "--reward-low -1 --reward-high 0", ""),
+        (SCRIPT, "--imagination expected-reward --imagination.n-dropout-masks 0 "
+         "--imagination.keep-dropout-masks", "--imagination.keep-dropout-masks"),
+        (SCRIPT, "--imagination.no-relative --imagination.n-candidates 1 "
+         "--imagination.n-remembered-transitions 9", "--imagination.n-remembered-transitions"),
+        (SCRIPT, "--imagination.no-relative --imagination.n-remembered-transitions 9", ""),
+        (SCRIPT, "--method rl2 --mixture.no-per-dimension --no-scale-observations",
+         "--mixture.no-per-dimension --no-scale-observations"),
         (SCRIPT, "--method rl2 --preset paper --clip-range 0.1 --target-kl 1 --clip-range-vf 1",
          "--clip-range --target-kl --clip-range-vf"),
         (SCRIPT, "--method mixreg --preset paper --clip-range 0.1 --clip-range-vf 1",

@@ -91,7 +91,7 @@ def unused_flags(config: RunSettings, arguments: list[str] | None = None) -> str
     flags = [argument.partition("=")[0] for argument in given if argument.startswith("--")]
     names = {flag: flag[2:].replace("-", "_") for flag in flags}
     unused = unused_settings(config) | settings_without_use(config)
-    found = [f for f, name in names.items() if {name, name.removeprefix("no_")} & unused]
+    found = [f for f, name in names.items() if {name, re.sub(r"(^|\.)no_", r"\1", name)} & unused]
     if not found:
         return ""
     return f"no effect on method {config.method} with these settings: {' '.join(found)}"

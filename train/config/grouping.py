@@ -92,7 +92,7 @@ def unused_settings(config: RunSettings) -> frozenset[str]:
     if getattr(config, "n_workers", None) == 1:
         unused.add("stagger_workers")
     if chosen.has_latent_dynamics:
-        unused |= _unused_of_the_decoder(config)
+        unused |= _unused_of_the_decoder(config) | _unused_of_imagination(config)
     else:
         unused |= set(LatentDynamicsConfig.__dataclass_fields__)
         unused |= {name for name in names if name.startswith("vae_")}
@@ -123,7 +123,7 @@ def _unused_of_adaptation(config: RunSettings) -> frozenset[str]:
 
 
 def _unused_of_the_decoder(config: RunSettings) -> set[str]:
-    """Embeddings of what it does not see, and masks of a dropout that is off."""
+    """Embeddings of what it does not see, outcomes, and masks of a dropout that is off."""
     seen: set[str] = set(getattr(config, "decoder_inputs", ()))
     if getattr(config, "decoder_heads", 1) > 1:
         seen.discard("next_observation")  # which picks a head
@@ -132,10 +132,22 @@ def _unused_of_the_decoder(config: RunSettings) -> set[str]:
         unused.add("decoder_observation_size")
     if not seen:
         unused.add("p_drop")  # nothing to drop
+    if getattr(config, "likelihood", "") == "gaussian":
+        unused |= {"reward_low", "reward_high"}
     p_drop: float = getattr(config, "p_drop", 0.0)
     if seen and p_drop > 0.0:
         return unused
     return unused | {"imagination.n_dropout_masks", "imagination.keep_dropout_masks"}
+
+
+def _unused_of_imagination(config: RunSettings) -> set[str]:
+    """What keeps masks that are not drawn, and what remembers transitions that nothing asks for."""
+    tasks, unused = getattr(config, "imagination", None), set[str]()
+    if not getattr(tasks, "n_dropout_masks", 1):
+        unused.add("imagination.keep_dropout_masks")
+    if not getattr(tasks, "relative", True) and getattr(tasks, "n_candidates", 1) == 1:
+        unused.add("imagination.n_remembered_transitions")
+    return unused
 
 
 def group_text(config: RunSettings) -> str:
