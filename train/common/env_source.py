@@ -29,11 +29,13 @@ class EnvFacts:
         distribution: Its ``task_distribution``, found through wrappers, or ``None``.
         horizon: Most steps H of an episode, or ``None``.
         takes_split: Whether it is made with ``split``.
+        observation_space: What it shows.
     """
 
     distribution: Any | None
     horizon: int | None
     takes_split: bool
+    observation_space: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,7 +202,7 @@ class EnvSource:
                 "(TaskMethodWrapper and its like) around the environment has its own"
             )
         by_id = isinstance(create, str) and distribution is not None
-        return EnvFacts(distribution, horizon, takes_split or by_id)
+        return EnvFacts(distribution, horizon, takes_split or by_id, env.observation_space)
 
 
 def parse_argument(text: str) -> tuple[str, Any]:

@@ -6,6 +6,7 @@ import dataclasses
 import sys
 
 import numpy as np
+from gymnasium import spaces
 
 from train.common.env_source import EnvSource
 from train.config.methods import get_method
@@ -35,6 +36,11 @@ def _without_use(config: RunSettings) -> set[str]:
         unused.add("vectorization")
     if sets is not None and all(sets[name].tasks is not None for name in sets.splits):
         unused.add("eval_tasks")
+    unflattened = dataclasses.replace(source, flatten_observation=False)
+    space = unflattened.facts().observation_space
+    own_batch = unflattened.batch_arguments() is not None  # which flattening does without
+    if not own_batch and isinstance(space, spaces.Box) and len(space.shape) == 1:
+        unused.add("flatten_observation")
     split = get_method(config.method).split
     if sets is not None and split in sets and sets[split].tasks is not None:
         unused.add("n_train_tasks")
