@@ -46,7 +46,13 @@ def measure(
     Raises:
         StateFileError: It left no latent dynamics model or no beliefs, or they are damaged, or of
             different moments.
+        ValueError: Its method has no latent dynamics model.
     """
+    if not get_method(folder.config.method).has_latent_dynamics:
+        raise ValueError(
+            f"{folder.path}: method {folder.config.method} has no latent dynamics model that could "
+            "imagine goals; expected a run of ldm, varibad or ldm-varibad"
+        )
     contents = RunContents(folder)
     for stem in ("latent_dynamics", "beliefs"):
         _ = contents[stem]  # of this run, and of one moment

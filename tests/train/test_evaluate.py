@@ -240,6 +240,8 @@ def test_a_broken_run_is_one_line(
     error = capsys.readouterr().err
     assert stopped.value.code == 1
     assert error.startswith("error: ") and error.count("\n") == 1 and str(run) in error
+    way_out = f"python -m train.recurrent_ppo --resume {run} continues it"
+    assert (way_out in error) == (breakage in ("no policy", "no VAE"))
     assert not run.exists() or not [file for file in run.rglob(".*") if file.is_file()]
 
 

@@ -195,6 +195,14 @@ def test_a_mixture_of_all_workers_is_not_one_of_all_saved_beliefs(tmp_path: Path
     np.testing.assert_array_equal(found, same[1].fields)
 
 
+def test_a_method_without_a_model_is_named(tmp_path: Path) -> None:
+    """It has no files that are missing because the run has not ended."""
+    grid = Places.of(EnvSource("LDM-GridNavi-v0"))
+    assert grid is not None
+    with pytest.raises(ValueError, match="method rl2 has no latent dynamics model"):
+        measure(RunFolder(tmp_path, resolve("LDM-GridNavi-v0", "rl2")), grid, [1.0], 40, 0)
+
+
 @dataclass(frozen=True)
 class Mean(SavedScheme):
     """A scheme of one's own, without settings: the mean of all beliefs."""

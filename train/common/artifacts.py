@@ -14,7 +14,7 @@ from train.common.learner import Learner
 from train.config.grouping import run_identity
 from train.config.methods import get_method
 from train.persistence.files import read_csv
-from train.persistence.run_folder import RunFolder
+from train.persistence.run_folder import RunFolder, resume_command
 
 
 def save_artifacts(folder: RunFolder, learner: Learner) -> None:
@@ -128,6 +128,11 @@ def artifact_state(folder: RunFolder, stem: str) -> dict[str, Any]:
         StateFileError: It is missing, damaged, or of another run.
     """
     path = folder.artifact(stem)
+    if not path.exists():
+        raise StateFileError(
+            f"cannot read {path}: No such file or directory. A run writes it at its end, to which "
+            f"{resume_command(folder.config, folder.path)} continues it"
+        )
     state = load_state(path)
     if not isinstance(state, dict) or "content" not in state:
         raise StateFileError(f"{path} is not a file of a run")
