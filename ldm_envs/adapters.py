@@ -46,6 +46,7 @@ class TaskWrapper(DrawsFromSplit, gym.Wrapper[Any, Any, Any, Any], RecordConstru
             info.
             None takes "is_success" or else "success", where the environment reports one.
         components: Name and unit of each component of a task vector, for messages and tables.
+        recorded: Further arguments of a subclass, for its `spec`.
 
     Raises:
         ValueError: For an unknown split or tasks that do not fit; the message shows them.
@@ -59,10 +60,10 @@ class TaskWrapper(DrawsFromSplit, gym.Wrapper[Any, Any, Any, Any], RecordConstru
         split: str = "train",
         success: Success | None = None,
         components: Sequence[str] | None = None,
-        **recorded: Any,
+        recorded: Mapping[str, Any] | None = None,
     ) -> None:
         common = {"tasks": tasks, "split": split, "success": success, "components": components}
-        RecordConstructorArgs.__init__(self, _disable_deepcopy=True, **recorded, **common)
+        RecordConstructorArgs.__init__(self, _disable_deepcopy=True, **(recorded or {}), **common)
         super().__init__(env)
         self._table = TaskTable(tasks, components)
         self._set_split(split)
@@ -160,7 +161,8 @@ class TaskMethodWrapper(TaskWrapper):
         after_reset: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(env, tasks, **kwargs, set_task=set_task, after_reset=after_reset)
+        own = {"set_task": set_task, "after_reset": after_reset}
+        super().__init__(env, tasks, recorded=own, **kwargs)
         if not after_reset:
             _refuse_family(env, tasks, "TaskMethodWrapper")
         if isinstance(set_task, str):
@@ -228,7 +230,7 @@ class TaskAttributeWrapper(TaskWrapper):
     def __init__(
         self, env: AnyEnv, tasks: Tasks, attribute: str | Sequence[str], **kwargs: Any
     ) -> None:
-        super().__init__(env, tasks, **kwargs, attribute=attribute)
+        super().__init__(env, tasks, recorded={"attribute": attribute}, **kwargs)
         _refuse_family(env, tasks, "TaskAttributeWrapper")
         self._names = [attribute] if isinstance(attribute, str) else list(attribute)
         for name in self._names:

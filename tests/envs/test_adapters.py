@@ -143,6 +143,24 @@ def test_a_method_makes_a_family() -> None:
         TaskMethodWrapper(Strict(), GOALS, "set_tusk")
 
 
+@pytest.mark.parametrize(
+    ("adapter", "arguments", "unknown"),
+    [
+        (TaskMethodWrapper, ("set_task",), "sucess"),
+        (TaskAttributeWrapper, ("g",), "after_reset"),
+        (TaskSeedWrapper, (), "splits"),
+    ],
+)
+def test_arguments_that_an_adapter_does_not_have_are_refused(
+    adapter: Any, arguments: tuple[str, ...], unknown: str
+) -> None:
+    """They were recorded for the spec, and had no effect."""
+    env = Strict() if adapter is TaskMethodWrapper else gym.make("Pendulum-v1")
+    adapter(env, {"train": [1, 2]}, *arguments)
+    with pytest.raises(TypeError, match=f"unexpected keyword argument '{unknown}'"):
+        adapter(env, {"train": [1, 2]}, *arguments, **{unknown: True})
+
+
 def test_a_reset_that_redraws_is_told_afterwards() -> None:
     shown = np.float32([0.25])
 
