@@ -246,6 +246,8 @@ class TaskAttributeWrapper(TaskWrapper):
         for name, value in zip(self._names, values, strict=True):
             self.env.set_wrapper_attr(name, value)
         started = self.env.reset(seed=seed, options=options)
+        # asked for once more: the reset may have written into what it was given
+        values = [self.task] if self._single else list(self.task)
         for name, value in zip(self._names, values, strict=True):
             found = self.env.get_wrapper_attr(name)
             if found is not None and not _same(found, value):  # None: used up by the reset
@@ -320,13 +322,17 @@ def _same(found: Any, given: Any) -> bool:
     """Whether an attribute is what it was set to, as another type or in float16 too."""
     if found is given:
         return True
+    if isinstance(found, dict) and isinstance(given, dict):
+        return found.keys() == given.keys() and all(_same(found[key], given[key]) for key in given)
     try:
         return bool(np.allclose(found, given, rtol=1e-3, atol=0.0, equal_nan=True))
     except (TypeError, ValueError):  # no numbers, or of another shape
         pass
+    if isinstance(found, (list, tuple)) and isinstance(given, (list, tuple)):
+        return len(found) == len(given) and all(map(_same, found, given))
     try:
         return bool(np.all(found == given))
-    except ValueError:  # containers of arrays, which do not say whether they are equal
+    except ValueError:  # objects that hold arrays, which do not say whether they are equal
         return True
 
 

@@ -143,6 +143,49 @@ def test_other_objects_are_compared_as_they_are() -> None:
         env.reset(seed=0)
 
 
+class Writes(Reach):
+    """Draws its goal into the array or the container that it has."""
+
+    def __init__(self, write: Any) -> None:
+        super().__init__()
+        self.write = write
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        started = super().reset(seed=seed, options=options)
+        self.write(self, self.np_random.uniform(-1.0, 1.0, 2))
+        return started
+
+
+def write_in_place(env: Any, goal: Any) -> None:
+    env.goal[:] = goal
+
+
+def write_anew(env: Any, goal: Any) -> None:
+    env.goal = {"place": goal, "name": "left"}
+
+
+def write_list(env: Any, goal: Any) -> None:
+    env.goal = ["left", goal]
+
+
+@pytest.mark.parametrize(
+    ("write", "task"),
+    [
+        (write_in_place, np.ones(2)),
+        (write_in_place, [1.0, 1.0]),
+        (write_anew, {"place": np.ones(2), "name": "left"}),
+        (write_list, ["left", np.ones(2)]),
+    ],
+)
+def test_a_replaced_task_of_arrays_is_noticed(write: Any, task: Any) -> None:
+    """Its array was written into, or it is a container of arrays: both passed for the same."""
+    env = TaskAttributeWrapper(Writes(write), {"train": [task]}, "goal")
+    with pytest.raises(ValueError, match=r"goal was set to .*1\..* before it and is .* after it"):
+        env.reset(seed=0)
+    kept = TaskAttributeWrapper(Writes(lambda env, goal: None), {"train": [task]}, "goal")
+    kept.reset(seed=0)
+
+
 def test_test_tasks_that_are_train_tasks_are_told() -> None:
     def make(split: str = "train") -> gym.Env[Any, Any]:
         tasks = {"train": range(100), "test": range(50, 150)}
