@@ -240,14 +240,12 @@ class TaskAttributeWrapper(TaskWrapper):
     def _start(
         self, task: Any, seed: int | None, options: dict[str, Any] | None
     ) -> tuple[Any, dict[str, Any]]:
-        values = [task] if self._single else list(task)
-        if len(values) != len(self._names):
-            raise ValueError(f"Expected a task with a value for each of {self._names}, got {task}")
+        values = self._values(task)
         for name, value in zip(self._names, values, strict=True):
             self.env.set_wrapper_attr(name, value)
         started = self.env.reset(seed=seed, options=options)
         # asked for once more: the reset may have written into what it was given
-        values = [self.task] if self._single else list(self.task)
+        values = self._values(self.task)
         for name, value in zip(self._names, values, strict=True):
             found = self.env.get_wrapper_attr(name)
             if found is not None and not _same(found, value):  # None: used up by the reset
@@ -261,6 +259,17 @@ class TaskAttributeWrapper(TaskWrapper):
                     "after_reset=True); if it converts what it was given, leave out after_reset"
                 )
         return started
+
+    def _values(self, task: Any) -> list[Any]:
+        """A value for each attribute."""
+        if self._single:
+            return [task]
+        if not isinstance(task, (list, tuple, np.ndarray)) or len(task) != len(self._names):
+            raise ValueError(
+                f"Expected a task that is a list with a value for each of {self._names}, got "
+                f"{task!r}"
+            )
+        return list(task)
 
 
 class TaskSeedWrapper(TaskWrapper):

@@ -189,9 +189,11 @@ def test_attributes_make_a_family() -> None:
     assert (two.unwrapped.g, two.unwrapped.m) == (12, 2)
     with pytest.raises(AttributeError, match="gravity"):
         TaskAttributeWrapper(gym.make("Pendulum-v1"), {"train": [8.0]}, "gravity")
-    three = TaskAttributeWrapper(gym.make("Pendulum-v1"), {"train": [(1, 2, 3)]}, ("g", "m"))
-    with pytest.raises(ValueError, match="a value for each"):
-        three.reset()
+    # a dict gave its keys, a text its letters, and a number was no iterable
+    for task in ((1, 2, 3), {"g": 8.0, "m": 1.0}, "gm", 8.0):
+        other = TaskAttributeWrapper(gym.make("Pendulum-v1"), {"train": [task]}, ("g", "m"))
+        with pytest.raises(ValueError, match="a list with a value for each of"):
+            other.reset()
 
 
 def test_seeds_make_a_family() -> None:
