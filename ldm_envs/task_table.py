@@ -6,6 +6,8 @@ whatever a foreign environment takes (numbers, arrays, strings, objects) to such
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -130,9 +132,9 @@ class TaskTable:
     def task(self, vector: FloatArray) -> Any:
         """What the environment is given for a task vector of the set "all".
 
-        Listed tasks are returned as they were listed: arrays, lists and dicts as copies, since
-        an environment may change what it is given in place. A task of a `TaskSet` is a float where
-        `task_dim` is 1, else a float32 array (task_dim,).
+        Listed tasks are returned as they were listed: arrays, containers and dataclasses as copies,
+        since an environment may change what it is given in place. Where a split is a `TaskSet`,
+        tasks are floats for `task_dim` 1, else float32 arrays (task_dim,).
         """
         if self._objects:
             key = (np.asarray(vector, np.float32) + np.float32(0.0)).tobytes()
@@ -141,17 +143,36 @@ class TaskTable:
 
 
 def _copied(task: Any) -> Any:
-    """A task with copies of its arrays, lists and dicts, which can be changed in place.
+    """A task with copies of its arrays, containers and dataclasses, which can be changed in place.
 
     Other objects are handed on as they are: their owner knows what a copy of them means.
     """
-    if isinstance(task, np.ndarray):
+    if isinstance(task, (np.ndarray, set)):
         return task.copy()
-    if isinstance(task, dict):
-        return {name: _copied(value) for name, value in task.items()}
-    if type(task) in (list, tuple):
-        return type(task)(_copied(value) for value in task)
-    return task
+    if type(task) is tuple or (isinstance(task, tuple) and hasattr(task, "_make")):  # a named one
+        return getattr(task, "_make", tuple)(_copied(value) for value in task)
+    fields = _fields(task)
+    if not isinstance(task, (dict, list)) and fields is None:
+        return task
+    copied = copy.copy(task)  # of the same class
+    if isinstance(copied, dict):
+        copied.update((name, _copied(value)) for name, value in task.items())
+        if getattr(task, "__dict__", None) is task:  # a way to have items as attributes
+            copied.__dict__ = copied
+    elif isinstance(copied, list):
+        copied[:] = [_copied(value) for value in task]
+    for name, value in (fields or {}).items():
+        object.__setattr__(copied, name, _copied(value))  # a frozen one refuses setattr
+    return copied
+
+
+def _fields(task: Any) -> dict[str, Any] | None:
+    """The fields of a dataclass whose values make it what it is; `None` of anything else."""
+    if not dataclasses.is_dataclass(task) or isinstance(task, type):
+        return None
+    if type(task).__eq__ is object.__eq__:  # made with eq=False: told apart by identity
+        return None
+    return {one.name: getattr(task, one.name) for one in dataclasses.fields(task)}
 
 
 def _listed(name: str, tasks: Any) -> list[Any]:
@@ -182,6 +203,8 @@ def _as_set(name: str, tasks: Any) -> TaskSet:
 
 def _numbers(tasks: list[Any]) -> NDArray[np.float64] | None:
     """Tasks as a float64 matrix (n_tasks, task_dim); None where it cannot hold them exactly."""
+    if any(isinstance(task, dict) for task in tasks):  # NumPy would look for attributes of theirs
+        return None
     try:
         array = np.asarray(tasks)
     except (TypeError, ValueError):  # lists of different lengths
@@ -205,12 +228,15 @@ def _keys(tasks: list[Any]) -> list[Any]:
 def _key(task: Any) -> Any:
     if isinstance(task, np.ndarray) and task.dtype != object:
         return (np.ndarray, task.shape, task.dtype.str, task.tobytes())
-    if type(task) is dict:
-        return (dict, frozenset((name, _key(value)) for name, value in task.items()))
-    if type(task) in (list, tuple):
+    if isinstance(task, dict):
+        return (type(task), frozenset((name, _key(value)) for name, value in task.items()))
+    if isinstance(task, (list, tuple)):
         return (type(task), tuple(_key(value) for value in task))
+    if isinstance(task, set):
+        return (type(task), frozenset(task))
     try:
         hash(task)
     except TypeError:
-        return id(task)
+        fields = _fields(task)
+        return id(task) if fields is None else (type(task), _key(fields))
     return (type(task), task)
