@@ -212,7 +212,8 @@ def _numbers(tasks: list[Any]) -> NDArray[np.float64] | None:
     if array.dtype.kind not in "biuf" or array.ndim not in (1, 2) or array.size == 0:
         return None
     matrix = array.astype(np.float64).reshape(len(tasks), -1)
-    rounded = any(isinstance(task, int) and int(float(task)) != task for task in tasks)
+    # objects: Python compares an integer with a float exactly
+    rounded = bool((np.array(tasks, object).reshape(matrix.shape) != matrix).any())
     if array.dtype.kind in "iu":
         rounded |= bool((matrix.astype(array.dtype) != array.reshape(matrix.shape)).any())
     if rounded:  # integers that float64 cannot hold

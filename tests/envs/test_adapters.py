@@ -356,6 +356,11 @@ def test_integers_that_no_float_holds_stay_apart() -> None:
         assert train is not None and test is not None
         assert [table.task(row) for row in train] == large
         assert [table.task(row) for row in test] == [2**60 + 9]
+    pairs = [(2**60 + i, 0.5) for i in range(3)]
+    rows = TaskTable({"train": pairs, "test": [(5, 0.1)]}).distribution["train"].tasks
+    np.testing.assert_array_equal(rows, [[0.0], [1.0], [2.0]])
+    small = TaskTable({"train": [(1, 0.1), (2, 0.5)]}).distribution
+    np.testing.assert_array_equal(small["train"].tasks, np.float32([[1, 0.1], [2, 0.5]]))
 
 
 def test_all_keeps_periods_and_tolerances_of_the_splits() -> None:
