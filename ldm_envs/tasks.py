@@ -21,6 +21,7 @@ BoolArray = NDArray[np.bool_]
 # Tasks travel as float32, whose relative spacing is 1.2e-7; this accepts a few roundings (an angle
 # converted from degrees in float32, say) and nothing that a person would call another task.
 FINITE_SET_TOLERANCE = 1e-5
+_PAIRS_AT_ONCE = 1_000_000  # tasks times members of a set that are compared in one array
 
 
 class TaskSet(ABC):
@@ -113,7 +114,13 @@ class FiniteTaskSet(TaskSet):
         return self._tasks[rng.integers(len(self._tasks), size=n)]
 
     def _contains(self, tasks: NDArray[np.float64]) -> BoolArray:
-        gap = np.abs(tasks[..., None, :] - self._tasks.astype(np.float64))
+        rows, n = tasks.reshape(-1, self.task_dim), max(1, _PAIRS_AT_ONCE // len(self._tasks))
+        parts = [self._near(rows[begin : begin + n]) for begin in range(0, len(rows), n)]
+        return np.concatenate([np.zeros(0, np.bool_), *parts]).reshape(tasks.shape[:-1])
+
+    def _near(self, tasks: NDArray[np.float64]) -> BoolArray:
+        """Membership of tasks (n, task_dim)."""
+        gap = np.abs(tasks[:, None, :] - self._tasks.astype(np.float64))
         wrapped = np.where(np.isinf(self._period), gap, np.mod(gap, self._period))
         # |gap| modulo the period, on the circle: 359.99 degrees is next to 0.
         distance = np.minimum(wrapped, self._period - wrapped)
