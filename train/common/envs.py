@@ -21,6 +21,9 @@ from train.config.methods import get_method
 from train.config.presets import PRESETS
 from train.config.settings import RunSettings
 
+MOST_TASKS = 1000
+"""Tasks of a finite set that are all evaluated, each in an environment of its own."""
+
 
 def base_env(
     config: RunSettings, num_envs: int, split: str, vectorization: str | None = None
@@ -153,7 +156,7 @@ def evaluation_env(learner: Learner, env: AnyVectorEnv) -> AnyVectorEnv:
 
 
 def evaluation_tasks(config: RunSettings) -> dict[str, np.ndarray[Any, Any] | None]:
-    """Tasks per split: all of a finite set, a fixed sample of a continuous one.
+    """Tasks per split: all of a finite set, a fixed sample of a continuous or a large one.
 
     Splits that are all there is (``"all"``) or repeat an earlier one are left out. An environment
     without a task distribution is evaluated on ``eval_tasks`` seeded resets, under ``"train"``.
@@ -166,9 +169,11 @@ def evaluation_tasks(config: RunSettings) -> dict[str, np.ndarray[Any, Any] | No
         if split == "all":
             continue
         chosen = distribution[split].tasks
+        rng = np.random.default_rng(20_221)  # a fixed sample, the same for every run
         if chosen is None:
-            rng = np.random.default_rng(20_221)  # a fixed sample, the same for every run
             chosen = distribution[split].sample(rng, config.eval_tasks)
+        elif len(chosen) > MOST_TASKS:
+            chosen = chosen[rng.permutation(len(chosen))[: config.eval_tasks]]
         if not any(np.array_equal(chosen, other) for other in tasks.values() if other is not None):
             tasks[split] = np.asarray(chosen, np.float32)
     return tasks

@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 from train.common.env_source import EnvSource
+from train.common.envs import MOST_TASKS
 from train.config.methods import get_method
 from train.config.off_policy import MqlSettings
 from train.config.settings import RunSettings
@@ -34,8 +35,10 @@ def _without_use(config: RunSettings) -> set[str]:
     unused = {"num_threads"} if known is None or "num_threads" not in known else set()
     if known is not None:
         unused.add("vectorization")
-    if sets is not None and all(sets[name].tasks is not None for name in sets.splits):
-        unused.add("eval_tasks")
+    if sets is not None:
+        listed = [sets[name].tasks for name in sets.splits if name != "all"]
+        if all(tasks is not None and len(tasks) <= MOST_TASKS for tasks in listed):
+            unused.add("eval_tasks")
     unflattened = dataclasses.replace(source, flatten_observation=False)
     space = unflattened.facts().observation_space
     own_batch = unflattened.batch_arguments() is not None  # which flattening does without

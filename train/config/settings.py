@@ -90,7 +90,7 @@ class RunSettings:
     eval_interval: int = 250_000
     """Environment steps between evaluations; the end is always evaluated."""
     eval_tasks: int = 16
-    """Tasks of the fixed sample that stands for a continuous set."""
+    """Tasks of the fixed sample that stands for a continuous set, or for one of over 1000 tasks."""
     log_interval: int = 10
     """Iterations (policy updates) between rows of metrics.csv."""
     checkpoint_interval: int = 1_000_000
