@@ -325,10 +325,25 @@ def test_columns_far_from_zero_are_told() -> None:
     lengths = torch.full((4,), 9)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        scale.observe(values * torch.tensor([1e-3, 1e3]) + torch.tensor([0.5, 1e5]), lengths)
+        scale.observe(values * torch.tensor([3e-3, 1e3]) + torch.tensor([0.5, 1e5]), lengths)
         ObservationScale(2, True).observe(torch.full((9, 4, 2), 1000.1), lengths)  # constant
     with pytest.warns(UserWarning, match="observation column 1 has mean 1e.06 and standard dev"):
         ObservationScale(2, True).observe(values + torch.tensor([0.0, 1e6]), lengths)
+
+
+@pytest.mark.parametrize("offset", [100.0, 900.0])
+def test_columns_whose_scale_comes_out_wrong_are_told(offset: float) -> None:
+    """Moments of many batches, each rounded to float32, against those of float64."""
+    generator = torch.Generator().manual_seed(0)
+    batches = torch.randn(1000, 10, 10, 1, generator=generator) + offset
+    scale, lengths = ObservationScale(1, True), torch.full((10,), 10)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for batch in batches.unbind():
+            scale.observe(batch, lengths)
+    found = float(scale.square - scale.mean.square())
+    error = found / float(batches.double().var(correction=0)) - 1.0
+    assert (abs(error) > 0.25) == bool(told), error
 
 
 def test_long_gradients_are_shortened() -> None:
