@@ -51,7 +51,8 @@ class PolicySettings(RunSettings):
     n_epochs: int = 1
     """Passes over a rollout per update."""
     n_minibatches: int = 1
-    """Minibatches of whole workers per pass."""
+    """Minibatches per pass: of whole workers, or of single steps where the policy has no memory
+    (varibad and its like)."""
     learning_rate: float = 7e-4
     """Policy learning rate."""
     lr_decay_start: float = 1.0
