@@ -44,6 +44,24 @@ def ends(split: str = "train") -> gym.Env[Any, Any]:
     return gym.wrappers.TimeLimit(Ends(split), HORIZON)
 
 
+class SaysOnlySuccess(Ends):
+    """Tells ``is_success`` at successes and at no other step, as many environments do."""
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        observation, info = super().reset(seed=seed, options=options)
+        return observation, {"task": info["task"]}
+
+    def step(self, action: Any) -> Any:
+        *result, info = super().step(action)
+        if float(np.ravel(action)[0]) <= 0.0 or not info["is_success"]:
+            del info["is_success"]
+        return *result, info
+
+
+def says_only_success(split: str = "train") -> gym.Env[Any, Any]:
+    return gym.wrappers.TimeLimit(SaysOnlySuccess(split), HORIZON)
+
+
 def family(*splits: str, **attributes: Any) -> type[Ends]:
     """:class:`Ends` with these splits, of one task each: 1, 2, …"""
     tasks = {split: FiniteTaskSet([[float(i)]]) for i, split in enumerate(splits, 1)}

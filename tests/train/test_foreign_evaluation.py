@@ -8,10 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from train.common.evaluation import Evaluator
+from train.analysis.aggregate import read_runs, summary_rows
+from train.analysis.collect import collect
+from train.common.evaluation import Evaluator, evaluation_rows
 from train.config.presets import resolve
+from train.persistence.files import CsvFile, write_json
 from train.persistence.run_folder import RunFolder
 from train.plots import run
+from train.plots.curves import read_curves
 
 
 class Still:
@@ -50,6 +54,42 @@ def test_success_at_the_last_step_of_an_inner_episode_counts() -> None:
     found = evaluated("foreign_envs:ends")["train"]
     assert found.returns.tolist() == [[2.0] * 3, [4.0] * 3]
     assert found.reached.tolist() == [[True] * 3, [False] * 3]
+
+
+class Walker(Still):
+    """Acts, or does not."""
+
+    moves = False
+
+    def act(self, observations: Any, starts: Any) -> Any:
+        return super().act(observations, starts) + self.moves
+
+
+def test_evaluations_without_a_success_count_where_only_successes_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One seed reaches its task in the third and the sixth evaluation, another one never."""
+    env_id = "foreign_envs:says_only_success"
+    runs: list[tuple[str, RunFolder]] = []
+    monkeypatch.setenv("LDM_TRUST_MODULES", "foreign_envs")
+    for seed, reaching in enumerate(((3, 6), (0,))):
+        config = resolve(env_id, "rl2", n_episodes=3, seed=seed, total_timesteps=7)
+        path = tmp_path / f"seed{seed}"
+        write_json(path / "config.json", {"format": "ldm-run-1", "config": config.to_dict()})
+        walker: Any = Walker(config)
+        evaluator = Evaluator(walker)
+        for step in range(1, 8):
+            walker.moves = step in reaching
+            rows = evaluation_rows(step, evaluator.evaluate(walker))
+            CsvFile(path / "evaluations.csv").append(rows)
+        evaluator.close()
+        runs.append((path.name, RunFolder.open(path, (env_id,))))
+    collect(runs, tmp_path)
+    curve = read_curves(runs[0][1])["train"].missed
+    assert curve is not None and curve[:, -1].tolist() == [2, 2, 1, 2, 2, 1, 2]
+    assert read_curves(runs[1][1])["train"].missed is None  # of this one alone nothing is known
+    (row,) = (row for row in summary_rows(read_runs(tmp_path)) if row["episode"] == 3)
+    assert (row["runs"], row["reached_mean"]) == (2, "0.2")  # (2 of 5 + 0 of 5) / 2
 
 
 def test_test_tasks_of_another_id_do_not_take_the_name_of_a_split() -> None:

@@ -21,7 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ldm_wrappers.state_file import StateFileError
-from train.analysis.condense import final_steps, format_number, read_table
+from train.analysis.condense import final_steps, format_number, read_table, successes_known
 from train.analysis.copies import refuse_copied_rows
 from train.analysis.statistics import (
     interquartile_mean,
@@ -137,13 +137,15 @@ def read_runs(folder: Path) -> list[Run]:
     try:
         curves = read_table(folder / "curves.csv")
         require_columns(folder / "curves.csv", curves, _CURVE_COLUMNS)
-        tables = dict(list(curves.groupby("run", sort=False)))
         rows = [row_with_present_names(row) for row in read_csv(folder / "runs.csv")]
         for row in rows[:1]:
             require_columns(folder / "runs.csv", row, _RUN_COLUMNS)
         for row in rows:
             check_module(row["env_id"])
         refuse_copied_rows(rows)
+        places = {row["run"]: f"{row['env_id']} {row.get('environment')}" for row in rows}
+        curves = successes_known(curves, [curves["run"].map(places), "split"])
+        tables = dict(list(curves.groupby("run", sort=False)))
         return [Run(row, tables[row["run"]]) for row in rows]
     except StateFileError:
         raise

@@ -67,6 +67,7 @@ def evaluations(folder: RunFolder, *, running: bool = False) -> pd.DataFrame:
         raise StateFileError(f"{folder.evaluations} holds no evaluations")
     if table.empty:
         return table
+    table = successes_known(table, ["split"])
     sizes = Counter(table["timesteps"].tolist())  # in order, as they were written
     *before, last = sizes
     if not before or sizes[last] >= sizes[before[-1]]:
@@ -78,6 +79,21 @@ def evaluations(folder: RunFolder, *, running: bool = False) -> pd.DataFrame:
             file=sys.stderr,
         )
     return table[table["timesteps"] != last]
+
+
+def successes_known(table: pd.DataFrame, environment: list[Any]) -> pd.DataFrame:
+    """``table`` with no task reached, instead of an unknown number, where successes are reported.
+
+    Many environments say ``is_success`` at a success only, so that an evaluation without one tells
+    nothing; without it, means over evaluations and runs would be of those that had some.
+
+    Args:
+        table: Evaluations.
+        environment: Names of columns, or columns: what is equal in them is one environment and
+            split, which reports success if any of its rows does.
+    """
+    reports = table.groupby(environment)["reached"].transform("count") > 0
+    return table.assign(reached=table["reached"].mask(reports & table["reached"].isna(), 0.0))
 
 
 def curve_table(table: pd.DataFrame) -> pd.DataFrame:
