@@ -28,7 +28,7 @@ import numpy as np
 
 from train.analysis.beliefs import belief_rows, decoded_goal_rows
 from train.analysis.collect import collect
-from train.analysis.copies import refuse_copied_rows, refuse_other_runs
+from train.analysis.copies import refuse_copied_rows, refuse_other_runs, refuse_other_tasks
 from train.analysis.cut import cut_run
 from train.analysis.tables import write_csv
 from train.common.command_line import report_errors
@@ -77,22 +77,26 @@ def add_runs(paths: list[Path], out: Path, until: int | None = None) -> list[Pat
     """As :func:`collect_runs`, beside the rows of the other runs; those of these are replaced.
 
     Raises:
-        ValueError: A run has the settings and the seed of another one that is there already, or
-            the name of one with other settings.
+        ValueError: A run has the settings and the seed of another one that is there already, its
+            settings and other tasks, or the name of one with other settings.
     """
     names = {path.resolve().name for path in paths}
     with tempfile.TemporaryDirectory() as temporary:
         collected = collect_runs(paths, Path(temporary), until)
         fresh = {path.stem: read_csv(path) for path in collected}
-    written = []
+    tables = {}
     for name in _TABLES:
         path = out / f"{name}.csv"
         before = [row_with_present_names(row) for row in read_csv(path)] if path.exists() else []
         kept = [row for row in before if row.get("run") not in names]
-        rows = kept + fresh.get(name, [])
+        tables[name] = kept + fresh.get(name, [])
         if name == "runs":
             refuse_other_runs(before, fresh.get(name, []))
-            refuse_copied_rows(rows)
+    refuse_copied_rows(tables["runs"])
+    refuse_other_tasks(tables["runs"], tables["tasks"])
+    written = []
+    for name, rows in tables.items():
+        path = out / f"{name}.csv"
         columns = list(dict.fromkeys(column for row in rows for column in row))
         if rows:
             filled = [{column: row.get(column, "") for column in columns} for row in rows]

@@ -115,6 +115,28 @@ def test_runs_that_are_not_finished_are_named(
     assert [run.name for run in read_runs(tmp_path)] == ["whole", "half"]
 
 
+def test_seeds_that_were_evaluated_on_other_tasks_are_refused(tmp_path: Path) -> None:
+    """Of two tasks and of three, "reached" would be the number of the first minus those missed."""
+    out, row = tmp_path / "out", {"timesteps": 1000, "episode": 1, "return": 1.0, "reached": 1}
+    runs = [stored(tmp_path / f"seed{seed}", 1000, seed=seed) for seed in range(3)]
+    for folder, tasks in zip(
+        runs, (["2 0", "2 1"], ["2 0", "2 1", "2 2"], ["2 1", "2 0"]), strict=True
+    ):
+        rows = [{**row, "split": "test", "task": task} for task in tasks]
+        write_csv(folder.evaluations, rows)
+    says = "only seed1 was evaluated on task '2 2' of split 'test'"
+    with pytest.raises(ValueError, match=says):
+        collect([(run.path.name, run) for run in runs[:2]], out)
+    assert not out.exists()
+    collect_runs([runs[0].path], out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(ValueError, match=says):
+        add_runs([runs[1].path], out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    add_runs([runs[2].path], out)  # in another order
+    assert [run.name for run in read_runs(out)] == ["seed0", "seed2"]
+
+
 def test_evaluations_with_adaptation_are_not_averaged_with_those_before() -> None:
     run = run_of([10, 20, 30, 40, 50], [0.0, 0.0, 0.0, 0.0, 10.0])
     assert group_curve([run], "train", 1).mean.tolist()[-1] == 2.0  # type: ignore[union-attr]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from train.analysis.condense import curve_table, evaluations, run_row, task_table, text_rows
-from train.analysis.copies import refuse_copied_rows
+from train.analysis.copies import refuse_copied_rows, refuse_other_tasks
 from train.analysis.tables import write_csv
 from train.persistence.run_folder import RunFolder
 
@@ -21,8 +21,8 @@ def collect(runs: Iterable[tuple[str, RunFolder]], out: Path) -> list[Path]:
         out: Where the files go.
 
     Raises:
-        ValueError: Two runs of one name or of the same settings and seed, or none that has been
-            evaluated.
+        ValueError: Two runs of one name, of the same settings and seed, or of the same settings and
+            different tasks; or none that has been evaluated.
     """
     tables: dict[str, list[dict[str, Any]]] = {"runs": [], "curves": [], "tasks": []}
     seen: set[str] = set()
@@ -49,4 +49,5 @@ def collect(runs: Iterable[tuple[str, RunFolder]], out: Path) -> list[Path]:
     if not tables["runs"]:
         raise ValueError("none of the runs has been evaluated yet")
     refuse_copied_rows(tables["runs"])
+    refuse_other_tasks(tables["runs"], tables["tasks"])
     return [write_csv(out / f"{name}.csv", rows) for name, rows in tables.items()]

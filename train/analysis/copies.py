@@ -1,4 +1,4 @@
-"""Notices runs that are there twice (a copy is no further seed), and names that two runs share."""
+"""Refuses runs that must not be averaged as seeds: copies, and runs with other tasks or names."""
 
 from __future__ import annotations
 
@@ -34,10 +34,41 @@ def refuse_copies(runs: Iterable[tuple[str, Hashable, Any]]) -> None:
 
 def refuse_copied_rows(rows: Iterable[Mapping[str, Any]]) -> None:
     """:func:`refuse_copies` for rows of ``runs.csv``."""
-    refuse_copies(
-        (row["run"], tuple(str(row.get(name, "")) for name in _OF_A_GROUP), row.get("seed"))
-        for row in rows
-    )
+    refuse_copies((row["run"], _group(row), row.get("seed")) for row in rows)
+
+
+def refuse_other_tasks(
+    runs: Iterable[Mapping[str, Any]], tasks: Iterable[Mapping[str, Any]]
+) -> None:
+    """Raise where two runs of one group were evaluated on different tasks.
+
+    Their mean would be of different quantities: an environment's module has changed between them.
+
+    Args:
+        runs: Rows of ``runs.csv``.
+        tasks: Rows of ``tasks.csv``.
+
+    Raises:
+        ValueError: Two of them; the message names both.
+    """
+    evaluated: dict[str, set[tuple[str, str]]] = {}
+    for row in tasks:
+        evaluated.setdefault(row["run"], set()).add((row["split"], row["task"]))
+    first: dict[Hashable, str] = {}
+    for row in runs:
+        name = row["run"]
+        if name not in evaluated:
+            continue
+        other = first.setdefault(_group(row), name)
+        if differing := evaluated[name] ^ evaluated[other]:
+            split, task = min(differing)
+            one = name if (split, task) in evaluated[name] else other
+            raise ValueError(
+                f"{other} and {name} have the same settings, but only {one} was evaluated on task "
+                f"{task!r} of split {split!r}: expected the seeds of a group to be evaluated on "
+                "equal tasks. Collect them into different folders (--out), or train the older one "
+                "again on the tasks of now"
+            )
 
 
 def refuse_other_runs(
@@ -66,6 +97,10 @@ def refuse_other_runs(
                 f"{', '.join(differing)}; rename the new run's folder to add it beside that one, "
                 "or delete that one's rows from the CSV files to replace it"
             )
+
+
+def _group(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(str(row.get(name, "")) for name in _OF_A_GROUP)
 
 
 def _text(row: Mapping[str, Any], name: str) -> str:
