@@ -11,7 +11,6 @@ from train.config.presets import off_policy
 _PAPER: dict[str, Any] = {
     **off_policy.PAPER,
     "n_episodes": 3,
-    "initial_episodes": 2,
     "replay_size": 5_000_000,
     "net_arch": (300, 300, 300),
     "updates_per_step": 0.2,
