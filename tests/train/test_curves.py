@@ -127,9 +127,13 @@ def test_runs_are_grouped_by_what_differs(tmp_path: Path) -> None:
         run("b", "ldm", seed=1),
         run("c", "ldm", p_drop=0.0),
         run("d", "rl2"),
+        run("e", "varibad", vae_learning_rate=0.001234561),  # six digits do not tell these apart
+        run("f", "varibad", vae_learning_rate=0.001234562, seed=1),
     ]
     names = {key: len(group) for key, group in group_runs(folders).items()}
-    assert names == {"ldm p_drop 0.7": 2, "ldm p_drop 0": 1, "rl2": 1}
+    rate = "varibad vae_learning_rate 0.00123456"
+    expected = {"ldm p_drop 0.7": 2, "ldm p_drop 0": 1, "rl2": 1, f"{rate}1": 1, f"{rate}2": 1}
+    assert names == expected
 
 
 def test_returns_that_wait_for_their_row_are_saved(tmp_path: Path) -> None:

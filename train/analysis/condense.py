@@ -15,7 +15,7 @@ import pandas as pd
 
 from ldm_wrappers.state_file import StateFileError
 from train.common.env_source import EnvSource
-from train.config.grouping import group_text
+from train.config.grouping import group_text, value_text
 from train.config.settings import RunSettings
 from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
@@ -145,8 +145,8 @@ def run_row(folder: RunFolder, table: pd.DataFrame) -> dict[str, Any]:
         "overrides": group_text(config),
         "n_workers": getattr(config, "n_workers", ""),
         "n_mixture_workers": getattr(config, "n_mixture_workers", ""),
-        "beta": "" if beta is None else f"{beta:g}",
-        "p_drop": "" if p_drop is None else f"{p_drop:g}",
+        "beta": "" if beta is None else value_text(beta),
+        "p_drop": "" if p_drop is None else value_text(p_drop),
         "n_episodes": config.n_episodes,
         "total_timesteps": config.total_timesteps,
         "evaluated_timesteps": int(table["timesteps"].max()),

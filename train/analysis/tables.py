@@ -12,7 +12,7 @@ import pandas as pd
 
 from train.analysis.copies import refuse_copies
 from train.common.evaluation import SplitResult
-from train.config.grouping import IGNORED_IN_GROUPS, unused_settings
+from train.config.grouping import IGNORED_IN_GROUPS, unused_settings, value_text
 from train.config.settings import flattened
 from train.persistence.files import write_text
 from train.persistence.run_folder import RunFolder
@@ -69,7 +69,7 @@ def group_runs(folders: list[RunFolder]) -> dict[str, list[RunFolder]]:
         differing = [k for k in own if any(k in s and s[k] != own[k] for s in alike)]
         differing = [k for k in differing if k != "preset"]
         env = own["env_id"] if len({s["env_id"] for s in settings}) > 1 else ""
-        parts = [env, own["method"], *(f"{k} {_short(own[k])}" for k in differing)]
+        parts = [env, own["method"], *(f"{k} {value_text(own[k])}" for k in differing)]
         groups.setdefault(" ".join(part for part in parts if part), []).append(folder)
     refuse_copies(
         (str(folder.path.resolve()), name, folder.config.seed)
@@ -105,11 +105,6 @@ def write_csv(path: Path, rows: list[dict[str, Any]]) -> Path:
     writer.writerows(rows)
     write_text(path, stream.getvalue())
     return path
-
-
-def _short(value: Any) -> str:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return f"{value:g}" if number else str(value)
 
 
 def _shown(results: list[SplitResult]) -> list[dict[str, str]]:

@@ -67,7 +67,7 @@ def override_text(config: RunSettings, ignored: frozenset[str] = IGNORED_IN_GROU
     Nested settings go by their own name: ``beta=2``, not ``mixture.beta=2``.
     """
     found = overrides(config, ignored).items()
-    return " ".join(f"{name.rpartition('.')[2]}={_text(value)}" for name, value in found)
+    return " ".join(f"{name.rpartition('.')[2]}={value_text(value)}" for name, value in found)
 
 
 def unused_settings(config: RunSettings) -> frozenset[str]:
@@ -164,9 +164,10 @@ def run_identity(config: RunSettings) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _text(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """A setting's value as names of runs and of groups have it, without spaces of its own."""
     if isinstance(value, tuple):
-        return "x".join(map(_text, value))
+        return "x".join(map(value_text, value))
     if not isinstance(value, float):
         return str(value)
     short = f"{value:g}"
