@@ -5,7 +5,8 @@ python -m train.export runs/LDM-GridNavi-v0-ldm-seed0 policy.zip
 The file is for programs that use stable-baselines3's ``load``; of a recurrent policy it names our
 class, so this package has to be installed there. It holds pickles, as all such files do: whoever
 loads one runs what is in it, so load none that you did not make yourself. A run that normalises
-observations needs its ``VecNormalize`` statistics too; they are written beside it.
+observations needs its ``VecNormalize`` statistics too; they are written beside it, frozen and for
+real rewards, as evaluations want them (``training=True`` and ``norm_reward=True`` to train on).
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ def export(folder: RunFolder, target: Path) -> list[Path]:
             learner.algorithm.save(stream)
         if learner.normalizer is None:
             return [target]
+        learner.normalizer.training = learner.normalizer.norm_reward = False
         with atomic_path(statistics) as temporary:
             learner.normalizer.save(str(temporary))
         return [target, statistics]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 import subprocess
 import sys
@@ -243,6 +244,12 @@ def test_the_export_acts_as_the_run(
     np.testing.assert_array_equal(
         statistics.normalize_obs(observations), learner.normalizer.normalize_obs(observations)
     )
+    # an evaluation with them moves no statistics, and its returns are real ones
+    before = copy.deepcopy(statistics.obs_rms)
+    statistics.reset()
+    rewards = statistics.step(np.zeros(statistics.num_envs, int))[1]
+    assert (rewards == statistics.get_original_reward()).all() and rewards.any()
+    np.testing.assert_equal(vars(statistics.obs_rms), vars(before))
     for one, other in zip(
         exported.policy.parameters(), learner.algorithm.policy.parameters(), strict=True
     ):
