@@ -12,7 +12,7 @@ from train.common.belief_error import BeliefErrors
 from train.common.envs import base_env, evaluation_batches, evaluation_env
 from train.common.guard import FiniteCheckWrapper
 from train.common.learner import Actor, AnyVectorEnv, Learner
-from train.common.rollout import play
+from train.common.rollout import EVALUATION_SEED, play
 from train.common.task_text import task_texts
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -83,7 +83,7 @@ class Evaluator:
         ValueError: ``eval_env_id`` has other observations or actions than ``env_id``.
     """
 
-    def __init__(self, learner: Learner, seed: int = 1_000_003) -> None:
+    def __init__(self, learner: Learner, seed: int = EVALUATION_SEED) -> None:
         self.learner = learner
         self.n_episodes = learner.config.n_episodes
         self.seed = seed

@@ -10,6 +10,9 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
+EVALUATION_SEED = 1_000_003
+"""Seed of evaluations, pictures and videos, which therefore meet the same starts."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Step:

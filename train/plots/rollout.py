@@ -12,7 +12,7 @@ from ldm_wrappers.latent_dynamics import BeliefTracker
 from train.common.envs import base_env, evaluation_env
 from train.common.guard import FiniteCheckWrapper
 from train.common.learner import AnyVectorEnv, Learner
-from train.common.rollout import play
+from train.common.rollout import EVALUATION_SEED, play
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -94,13 +94,12 @@ def _numeric(name: str, value: Any, rows: int) -> bool:
     return plain and not name.startswith("_") and value.shape[:1] == (rows,)
 
 
-def record(learner: Learner, tasks: Array | None, *, seed: int = 1_000_003) -> Rollout:
+def record(learner: Learner, tasks: Array | None) -> Rollout:
     """Play one greedy meta-episode per task, all tasks as one batch.
 
     Args:
         learner: A loaded run.
         tasks: float32 (n_tasks, task_dim); ``None`` plays one seeded reset.
-        seed: Seed of the environments' starts.
     """
     n = 1 if tasks is None else len(tasks)
     recorder = _Recorder(FiniteCheckWrapper(base_env(learner.config, n, "train", "sync")))
@@ -110,7 +109,7 @@ def record(learner: Learner, tasks: Array | None, *, seed: int = 1_000_003) -> R
     tracker = None if model is None else BeliefTracker(model, n)
     beliefs = [] if tracker is None else [tracker.posterior().mean.cpu().numpy()]
     rows: list[dict[str, Any]] = []
-    for step in play(env, learner.actor(), seed=seed, options=options):
+    for step in play(env, learner.actor(), seed=EVALUATION_SEED, options=options):
         row = recorder.latest
         rows.append({**row, "valid": step.running, "episodes": step.episode})
         if tracker is not None:

@@ -22,7 +22,7 @@ from train.common.env_source import EnvSource
 from train.common.envs import evaluation_env
 from train.common.guard import FiniteCheckWrapper
 from train.common.learner import AnyVectorEnv, Learner
-from train.common.rollout import play
+from train.common.rollout import EVALUATION_SEED, play
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _BACKENDS = ("egl", "osmesa", "glfw")
@@ -67,14 +67,13 @@ def choose_renderer() -> None:
     )
 
 
-def record_video(learner: Learner, task: Array | None, path: Path, *, seed: int = 1_000_003) -> str:
+def record_video(learner: Learner, task: Array | None, path: Path) -> str:
     """Film one greedy meta-episode.
 
     Args:
         learner: A loaded run.
         task: float32 (task_dim,); ``None`` films a seeded reset.
         path: File to write, ``.mp4`` or ``.gif``; it appears only once it is complete.
-        seed: Seed of the start.
 
     Returns:
         The returns of its episodes, as text.
@@ -101,7 +100,7 @@ def record_video(learner: Learner, task: Array | None, path: Path, *, seed: int 
     fps = int(inner.metadata.get("render_fps", 20))
     scores: list[float] = []
     try:
-        frames = _frames(learner, env, camera, task, seed, scores)
+        frames = _frames(learner, env, camera, task, scores)
         first = next(frames)
         with atomic_path(path) as temporary:
             writer = imageio_ffmpeg.write_frames(
@@ -147,17 +146,12 @@ class _Camera(VectorWrapper):
 
 
 def _frames(
-    learner: Learner,
-    env: AnyVectorEnv,
-    camera: _Camera,
-    task: Array | None,
-    seed: int,
-    scores: list[float],
+    learner: Learner, env: AnyVectorEnv, camera: _Camera, task: Array | None, scores: list[float]
 ) -> Iterator[Array]:
     """Frames of a meta-episode; ``scores`` takes the return of each inner episode."""
     options = None if task is None else {"task": np.asarray(task, np.float32)}
     caption, score, length = _Caption(learner.config.n_episodes), 0.0, 0
-    for step in play(env, learner.actor(), seed=seed, options=options):
+    for step in play(env, learner.actor(), seed=EVALUATION_SEED, options=options):
         episode, over = int(step.episode[0]), bool(step.ended[0])
         score, length = score + float(step.rewards[0]), length + 1
         restarted = not over and int(step.infos["episode_index"][0]) != episode
