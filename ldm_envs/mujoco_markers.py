@@ -27,15 +27,15 @@ class Marker(TypedDict):
     rgba: NDArray[np.float32]
 
 
-def disc(x: float, y: float, radius: float, colour: ArrayLike = TASK_COLOUR) -> Marker:
+def disc(x: float, y: float, radius: float) -> Marker:
     """A flat disc on the ground at (x, y)."""
     size = (radius, 0.01, 0.0)  # radius, half of the height
-    return _marker(mujoco.mjtGeom.mjGEOM_CYLINDER, size, (x, y, 0.01), np.eye(3), colour)
+    return _marker(mujoco.mjtGeom.mjGEOM_CYLINDER, size, (x, y, 0.01), np.eye(3), TASK_COLOUR)
 
 
-def sphere(position: ArrayLike, radius: float, colour: ArrayLike = TASK_COLOUR) -> Marker:
+def sphere(position: ArrayLike, radius: float) -> Marker:
     """A ball at `position` (3,)."""
-    return _marker(mujoco.mjtGeom.mjGEOM_SPHERE, (radius,) * 3, position, np.eye(3), colour)
+    return _marker(mujoco.mjtGeom.mjGEOM_SPHERE, (radius,) * 3, position, np.eye(3), TASK_COLOUR)
 
 
 def arrow(

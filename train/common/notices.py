@@ -14,6 +14,8 @@ from train.config.methods import get_method
 from train.config.off_policy import MqlSettings
 from train.config.settings import RunSettings
 
+_N_RESETS = 20  # that are to tell whether a split has an effect
+
 
 def settings_without_use(config: RunSettings) -> frozenset[str]:
     """Settings that have no effect with the environments of a run.
@@ -65,7 +67,7 @@ def adaptation_notice(config: RunSettings) -> str:
     )
 
 
-def split_notice(config: RunSettings, n_resets: int = 20) -> str:
+def split_notice(config: RunSettings) -> str:
     """A sentence if a method that trains on all tasks seems to be given train tasks only.
 
     Environments of a function of somebody else may not hand ``split`` on. Resets tell it, unless
@@ -77,17 +79,17 @@ def split_notice(config: RunSettings, n_resets: int = 20) -> str:
         return ""
     drawn = distribution[split].sample(np.random.default_rng(0), 1000)
     outside = 1.0 - float(np.mean(distribution["train"].contains(drawn)))
-    if (1.0 - outside) ** n_resets > 0.01:
+    if (1.0 - outside) ** _N_RESETS > 0.01:
         return ""
     env = source.make(split)
     try:
-        told = [env.reset(seed=seed)[1].get("task") for seed in range(n_resets)]
+        told = [env.reset(seed=seed)[1].get("task") for seed in range(_N_RESETS)]
     finally:
         env.close()
     if any(task is None or not distribution["train"].contains(task) for task in told):
         return ""
     return (
-        f"{n_resets} resets of {config.env_id} with split={split!r} have drawn train tasks only, "
+        f"{_N_RESETS} resets of {config.env_id} with split={split!r} have drawn train tasks only, "
         f"so method {config.method} may never see another one; ldm_envs.check_family tests whether "
         "split has an effect"
     )

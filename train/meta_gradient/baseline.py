@@ -45,17 +45,16 @@ def features(observations: NDArray[Any]) -> FloatArray:
     return np.concatenate([clipped, np.square(clipped), powers], axis=-1)
 
 
-def linear_baseline(
-    observations: NDArray[Any], returns: FloatArray, mask: BoolArray, ridge: float = RIDGE
-) -> FloatArray:
-    """Values of the steps by one ridge regression of the returns per task.
+def linear_baseline(observations: NDArray[Any], returns: FloatArray, mask: BoolArray) -> FloatArray:
+    """Values of the steps by one ridge regression of the returns per task, XᵀX + λI.
+
+    λ is ``RIDGE``; a regression that gives no finite numbers is repeated with ten times as much, up
+    to five times.
 
     Args:
         observations: (n_tasks, R, H, observation_size).
         returns: Targets, (n_tasks, R, H).
         mask: (n_tasks, R, H), true at the steps to fit.
-        ridge: λ of XᵀX + λI; a regression that gives no finite numbers is repeated with ten times
-            as much, up to five times.
 
     Returns:
         Fitted values, float64 (n_tasks, R, H), zero outside the mask.
@@ -69,7 +68,7 @@ def linear_baseline(
     transposed = inputs.transpose(0, 2, 1)
     gram, moments = transposed @ inputs, transposed @ targets
     for attempt in range(6):
-        penalty = ridge * 10**attempt * np.eye(gram.shape[-1])
+        penalty = RIDGE * 10**attempt * np.eye(gram.shape[-1])
         try:
             weights = np.linalg.solve(gram + penalty, moments)
         except np.linalg.LinAlgError:

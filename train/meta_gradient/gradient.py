@@ -15,9 +15,9 @@ from train.meta_gradient.policy import MetaPolicy, Parameters
 STEPS_PER_CHUNK = 4_000
 
 
-def chunk_size(batch: TaskBatch, steps_per_chunk: int = STEPS_PER_CHUNK) -> int:
-    """Number of tasks that together have about ``steps_per_chunk`` steps, at least 1."""
-    return max(1, round(steps_per_chunk / batch.weights.shape[1]))
+def chunk_size(batch: TaskBatch) -> int:
+    """Number of tasks that together have about ``STEPS_PER_CHUNK`` steps, at least 1."""
+    return max(1, round(STEPS_PER_CHUNK / batch.weights.shape[1]))
 
 
 def adapt_in_chunks(

@@ -150,9 +150,7 @@ class MierLearner(OffPolicyLearner):
         reached = self.loaded or self._steps >= config.adapt_from * config.total_timesteps
         return reached and config.relabel_updates > 0
 
-    def identify(
-        self, episodes: list[Episode], model: ContextModel | None = None, n_steps: int | None = None
-    ) -> Tensor:
+    def identify(self, episodes: list[Episode], n_steps: int | None = None) -> Tensor:
         """φ after gradient steps on some episodes of a task, (context_dim,)."""
         config = self.config
         batch = one_task(whole_episodes(episodes, self.device))
@@ -161,7 +159,7 @@ class MierLearner(OffPolicyLearner):
         rates = [config.context_learning_rate] * early
         rates += [LATER_CONTEXT_RATE] * (n_steps - early)
         start = self.initial_context.detach().unsqueeze(0)
-        return adapt_context(model or self.model, batch, start, rates, GRADIENT_CLIP)[0]
+        return adapt_context(self.model, batch, start, rates, GRADIENT_CLIP)[0]
 
     def relabel(self, episodes: list[Episode], row: int = 0) -> tuple[SquashedGaussian, Tensor]:
         """A policy and φ for the task of some episodes; nothing of the learner changes.

@@ -65,9 +65,8 @@ def goal_maps(
     *,
     n_mixtures: int = 200,
     samples: int = 0,
-    seed: int = 0,
 ) -> list[GoalMap]:
-    """Maps of the beliefs at the end of tasks, then of as many mixtures of them for each β.
+    """Maps of the beliefs at the end of tasks, then of mixtures of them for each β.
 
     Args:
         model: The latent dynamics model.
@@ -75,18 +74,16 @@ def goal_maps(
         mixture: Scheme of the weights, apart from its β.
         places: Positions to decode at.
         betas: Degrees of extrapolation.
-        n_mixtures: Mixtures per β.
+        n_mixtures: Mixtures per β, of the same draws for each.
         samples: Mean over this many dropout masks; 0 switches dropout off.
-        seed: Seed of weights, the same for each β, and of masks.
     """
     own = beliefs.final_means()
-    shown: dict[str, Any] = {"samples": samples, "seed": seed}
-    maps = [GoalMap("beliefs", reward_fields(model, places.observations, own, **shown))]
+    maps = [GoalMap("beliefs", reward_fields(model, places.observations, own, samples=samples))]
     for beta in betas:
-        scheme, rng = dataclasses.replace(mixture, beta=beta), np.random.default_rng(seed)
+        scheme, rng = dataclasses.replace(mixture, beta=beta), np.random.default_rng(0)
         weights = scheme.sample(rng, n_mixtures, *own.shape)
         latents = (weights * own[None]).sum(1).astype(np.float32)
-        fields = reward_fields(model, places.observations, latents, **shown)
+        fields = reward_fields(model, places.observations, latents, samples=samples)
         maps.append(GoalMap(f"β = {beta:g}", fields))
     return maps
 

@@ -13,6 +13,7 @@ from train.plots.grid import Grid, reward_maps
 from train.plots.rollout import Rollout
 
 Array = np.ndarray[Any, np.dtype[Any]]
+_REWARDED = 0.45  # what counts as a goal: half way between GridNavi's two rewards
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,17 +54,16 @@ class Mixtures:
         other = max(0.0, 1.0 - float(train) - float(test))
         return {"train": float(train), "test": float(test), "other": other}
 
-    def coverage(self, maps: Array, rewarded: float = 0.45) -> float:
-        """Effective number of test goals that the maps reward by more than ``rewarded``.
+    def coverage(self, maps: Array) -> float:
+        """Effective number of test goals that the maps reward by more than ``_REWARDED``.
 
         The exponential of the entropy of how often each one is rewarded: as many goals, all
         rewarded equally often, would be as diverse. Neither a policy nor a test task is involved.
 
         Args:
             maps: Reward per cell, (n_maps, n_cells).
-            rewarded: What counts as a goal; by default half way between GridNavi's two rewards.
         """
-        counts = (maps[:, self.grid.index(self.test_cells)] > rewarded).sum(0).astype(float)
+        counts = (maps[:, self.grid.index(self.test_cells)] > _REWARDED).sum(0).astype(float)
         if not counts.any():
             return 0.0
         shares = counts[counts > 0] / counts.sum()
@@ -102,7 +102,6 @@ def sample_mixtures(
     *,
     n_mixtures: int = 1000,
     samples: int = 128,
-    seed: int = 0,
 ) -> Mixtures:
     """Mix final beliefs as training does: normal workers on random train tasks, then Eq. 1.
 
@@ -116,12 +115,11 @@ def sample_mixtures(
         test_cells: Goals of the other tasks, (n_test, 2).
         n_mixtures: How many mixtures.
         samples: Dropout masks that means are taken over, where a run keeps none for a task.
-        seed: Seed of tasks, weights and masks.
     """
     assert rollout.tasks is not None
     beliefs = rollout.final_beliefs()
     n_tasks, latent_dim = beliefs.shape
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     weights = np.zeros((n_mixtures, n_tasks), np.float32)
     latents = np.zeros((n_mixtures, latent_dim), np.float32)
     for index in range(n_mixtures):
@@ -130,7 +128,7 @@ def sample_mixtures(
         latents[index] = (drawn * beliefs[tasks]).sum(0)
         np.add.at(weights[index], tasks, drawn.mean(1))
     sizes = {"n_mixture": n_mixtures, "n_normal": config.n_normal_workers}
-    masks = config.imagination.start(model, **sizes, mixture=config.mixture, seed=seed).masks
+    masks = config.imagination.start(model, **sizes, mixture=config.mixture, seed=0).masks
     kept, n_candidates = "", getattr(config.imagination, "n_candidates", 1)
     if n_candidates > 1:
         kept = f" (candidates: training keeps one in {n_candidates}, the rare ones)"
@@ -140,9 +138,9 @@ def sample_mixtures(
         test_cells=test_cells,
         weights=weights,
         maps=reward_maps(model, grid, latents),
-        dropout_maps=reward_maps(model, grid, latents, samples=samples, seed=seed, masks=masks),
+        dropout_maps=reward_maps(model, grid, latents, samples=samples, masks=masks),
         own_maps=reward_maps(model, grid, beliefs),
-        own_dropout_maps=reward_maps(model, grid, beliefs, samples=samples, seed=seed),
+        own_dropout_maps=reward_maps(model, grid, beliefs, samples=samples),
         p_drop=config.p_drop,
         scheme=f"{config.mixture} of {config.n_normal_workers} workers{kept}",
     )

@@ -175,7 +175,8 @@ def test_identifying_takes_the_trainings_steps_and_smaller_ones_after_them() -> 
     r, total = np.concatenate([e.rewards for e in episodes]), 0.0
     for rate in (0.3, 0.3, 0.001, 0.001, 0.001):
         total -= rate * 2 * 2 * (x * (x * total - r)).mean()  # of two columns
-    found = learner.identify(episodes, Linear(1, 1, 2, (4,)), n_steps=5)
+    learner.model = Linear(1, 1, 2, (4,))
+    found = learner.identify(episodes, n_steps=5)
     np.testing.assert_allclose(found.numpy(), [total / 2] * 2, rtol=1e-4)
 
 
