@@ -26,7 +26,7 @@ from train.off_policy.episodes import (
 )
 from train.off_policy.learner import EVALUATION, WEIGHTS, OffPolicyLearner, stream_seed
 from train.off_policy.mier_acting import MierActor, MierExploration
-from train.off_policy.networks import SquashedGaussian, adam, seeded_weights
+from train.off_policy.networks import SquashedGaussian, adam, descend, seeded_weights
 from train.off_policy.replay import TaskReplay
 from train.off_policy.sac import TwinSAC
 
@@ -205,9 +205,7 @@ class MierLearner(OffPolicyLearner):
             batch = one_task(whole_episodes(episodes, self.device))
             for _ in range(self.config.test_model_updates):
                 loss = model.losses(batch, context.unsqueeze(0)).mean() + model.bound_penalty()
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                optimizer.step()
+                descend(optimizer, loss)
         return model
 
     def actor(self) -> MierActor:

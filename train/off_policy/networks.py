@@ -128,6 +128,13 @@ def adam(parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Adam:
     return torch.optim.Adam(parameters, lr=rate, fused=True)
 
 
+def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One gradient step."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+
+
 @contextlib.contextmanager
 def seeded_weights(seed: int) -> Iterator[None]:
     """Draw initial weights from a seed, and leave PyTorch's global generator as it was."""

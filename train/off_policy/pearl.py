@@ -17,12 +17,8 @@ from torch import nn
 from train.config.off_policy import PearlSettings
 from train.off_policy.collection import Sizes
 from train.off_policy.episodes import Episode, Transitions
-from train.off_policy.learner import (
-    WEIGHTS,
-    OffPolicyLearner,
-    stream_seed,
-)
-from train.off_policy.networks import adam, mlp, seeded_weights
+from train.off_policy.learner import WEIGHTS, OffPolicyLearner, stream_seed
+from train.off_policy.networks import adam, descend, mlp, seeded_weights
 from train.off_policy.pearl_acting import PearlActor, PearlExploration
 from train.off_policy.posterior import kl_to_standard_normal, product_of_gaussians
 from train.off_policy.replay import TaskReplay
@@ -135,10 +131,7 @@ class PearlLearner(OffPolicyLearner):
         following = torch.cat([batch.next_observations, columns.detach()], dim=-1)
         critic_loss = self.sac.critic_loss(batch, inputs, following)
         kl = kl_to_standard_normal(mean, variance).sum()
-        optimizer = self.optimizers["critics"]
-        optimizer.zero_grad(set_to_none=True)
-        (critic_loss + self.config.kl_weight * kl).backward()
-        optimizer.step()
+        descend(self.optimizers["critics"], critic_loss + self.config.kl_weight * kl)
         losses = self.sac.update_policy(inputs.detach(), self.generator)
         latent = {"kl": kl / len(mean), "z_std": variance.sqrt().mean()}
         found = {"critic_loss": critic_loss, **latent, **losses}

@@ -17,6 +17,7 @@ from train.off_policy.networks import (
     SquashedGaussian,
     TwinCritics,
     adam,
+    descend,
     frozen,
     mlp,
     polyak,
@@ -83,11 +84,11 @@ class ValueSAC(nn.Module):
             q = self.critics.smallest(inputs, actions)
         soft = (q - self.ent_coef * log_prob).detach()
         value_loss = (self.value(inputs).squeeze(-1) - soft).square().mean()
-        _step(self.optimizers["value"], value_loss)
+        descend(self.optimizers["value"], value_loss)
         polyak(self.target_value.parameters(), self.value.parameters(), self.tau)
         loss = (self.ent_coef * log_prob - q).mean()
         size = mean.square().mean() + log_std.square().mean()
-        _step(self.optimizers["policy"], loss + self.regularization * size)
+        descend(self.optimizers["policy"], loss + self.regularization * size)
         return {"value_loss": value_loss, "policy_loss": loss, "entropy": -log_prob.mean()}
 
 
@@ -152,15 +153,15 @@ class TwinSAC(nn.Module):
     ) -> dict[str, Tensor]:
         """One gradient step of everything; the losses."""
         critic_loss = self.critic_loss(batch, inputs, next_inputs, generator)
-        _step(self.optimizers["critics"], critic_loss)
+        descend(self.optimizers["critics"], critic_loss)
         actions, log_prob = self.policy.sample(inputs, generator)
         with frozen(self.critics):
             q = self.critics.smallest(inputs, actions)
         ent_coef = self.log_ent_coef.exp().detach()
         loss = (ent_coef * log_prob - q).mean()
-        _step(self.optimizers["policy"], loss)
+        descend(self.optimizers["policy"], loss)
         surplus = (log_prob.detach() + self.target_entropy).mean()
-        _step(self.optimizers["ent_coef"], -self.log_ent_coef * surplus)
+        descend(self.optimizers["ent_coef"], -self.log_ent_coef * surplus)
         polyak(self.target_critics.parameters(), self.critics.parameters(), self.tau)
         return {
             "critic_loss": critic_loss,
@@ -168,9 +169,3 @@ class TwinSAC(nn.Module):
             "ent_coef": ent_coef,
             "entropy": -log_prob.mean(),
         }
-
-
-def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()

@@ -13,7 +13,7 @@ from torch import nn
 
 from ldm_wrappers.latent_dynamics.gru import GRU
 from train.off_policy.episodes import Transitions
-from train.off_policy.networks import TwinCritics, adam, frozen, mlp, polyak, target_of
+from train.off_policy.networks import TwinCritics, adam, descend, frozen, mlp, polyak, target_of
 
 Tensor = torch.Tensor
 TARGET_NOISE_CLIP = 0.5
@@ -181,23 +181,17 @@ def td3_step(
         prox: λ and θ̂ of the penalty λ ‖θ − θ̂‖².
     """
     losses = {"critic_loss": td3.critic_loss(batch, generator, weights)}
-    _descend(optimizers["critics"], losses["critic_loss"], td3.critics, prox, "critics")
+    descend(optimizers["critics"], losses["critic_loss"] + _penalty(td3, prox, "critics"))
     if moves_actor:
         losses["actor_loss"] = td3.actor_loss(batch, weights)
-        _descend(optimizers["actor"], losses["actor_loss"], td3.actor, prox, "actor")
+        descend(optimizers["actor"], losses["actor_loss"] + _penalty(td3, prox, "actor"))
         td3.move_targets()
     return {name: loss.detach() for name, loss in losses.items()}
 
 
-def _descend(
-    optimizer: torch.optim.Optimizer,
-    loss: Tensor,
-    module: nn.Module,
-    prox: tuple[float, TD3] | None,
-    name: str,
-) -> None:
-    if prox is not None:
-        loss = loss + prox[0] * squared_distance(module, getattr(prox[1], name))
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()
+def _penalty(td3: TD3, prox: tuple[float, TD3] | None, part: str) -> Tensor | float:
+    """λ ‖θ − θ̂‖² of the ``actor`` or the ``critics``."""
+    if prox is None:
+        return 0.0
+    weight, anchor = prox
+    return weight * squared_distance(getattr(td3, part), getattr(anchor, part))
