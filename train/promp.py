@@ -22,7 +22,7 @@ from gymnasium import spaces
 
 from train.common import training
 from train.common.env_source import EnvSource
-from train.common.envs import base_env, meta_episode_length, runs_in_processes
+from train.common.envs import base_env, episode_length, runs_in_processes
 from train.common.guard import FiniteCheckWrapper
 from train.common.learner import chosen_device
 from train.config.meta_gradient import MetaGradientSettings as Settings
@@ -77,7 +77,7 @@ def build(config: Settings) -> MetaGradientLearner:
     """
     device = chosen_device(config.device)
     split = get_method(config.method).split
-    length = meta_episode_length(config) // config.n_episodes
+    length = episode_length(config)
     distribution = EnvSource.of(config).facts().distribution
     in_turn = distribution is None or runs_in_processes(config)
     per_task = 1 if in_turn else config.n_episodes

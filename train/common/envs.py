@@ -122,8 +122,8 @@ def task_dim(config: RunSettings) -> int:
     return int(distribution.task_dim)
 
 
-def meta_episode_length(config: RunSettings) -> int:
-    """H⁺ = N · H, the most steps of a meta-episode.
+def episode_length(config: RunSettings) -> int:
+    """H, the most steps of an episode.
 
     Raises:
         ValueError: The environment has no step limit.
@@ -131,10 +131,15 @@ def meta_episode_length(config: RunSettings) -> int:
     horizon = EnvSource.of(config).facts().horizon
     if horizon is None:
         raise ValueError(
-            f"{config.env_id} declares no max_episode_steps, so meta-episodes have no bound: set "
+            f"{config.env_id} declares no max_episode_steps, so episodes have no bound: set "
             "--max-episode-steps"
         )
-    return config.n_episodes * horizon
+    return horizon
+
+
+def meta_episode_length(config: RunSettings) -> int:
+    """H⁺ = N · H, the most steps of a meta-episode; a ``ValueError`` as :func:`episode_length`."""
+    return config.n_episodes * episode_length(config)
 
 
 def whole_meta_episodes(config: RunSettings) -> RunSettings:

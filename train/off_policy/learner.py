@@ -21,8 +21,7 @@ from ldm_wrappers.saved_state import (
     state_part,
     to_tensors,
 )
-from train.common.env_source import EnvSource
-from train.common.envs import base_env
+from train.common.envs import base_env, episode_length
 from train.common.generators import adapt_generators
 from train.common.guard import FiniteCheckWrapper, check_weights
 from train.common.learner import AfterIterationHook, AnyVectorEnv, Learner, chosen_device
@@ -308,21 +307,6 @@ class OffPolicyLearner(Learner):
 def check_weights_like(weights: Any, network: nn.Module, name: str) -> None:
     """Raise a ``ValueError`` unless ``weights`` fit the network."""
     check_like(weights, dict(network.state_dict()), name)
-
-
-def episode_length(config: OffPolicySettings) -> int:
-    """H, the most steps of an episode.
-
-    Raises:
-        ValueError: The environment has no step limit.
-    """
-    horizon = EnvSource.of(config).facts().horizon
-    if horizon is None:
-        raise ValueError(
-            f"{config.env_id} declares no max_episode_steps, so episodes have no bound: set "
-            "--max-episode-steps"
-        )
-    return horizon
 
 
 def replay_capacity(config: OffPolicySettings, n_tasks: int, horizon: int) -> int:
