@@ -32,7 +32,7 @@ from ldm_wrappers.vector import (
     TaskObservationWrapper,
 )
 from train.common import training
-from train.common.envs import base_env, meta_episode_length, task_dim
+from train.common.envs import base_env, meta_episode_length, required_distribution
 from train.common.guard import FiniteCheckWrapper
 from train.common.learner import AnyVectorEnv, chosen_device
 from train.common.on_policy import OnPolicyLearner
@@ -68,7 +68,8 @@ def training_env(
 def shown(config: Settings, env: AnyVectorEnv) -> AnyVectorEnv:
     """▸ the task, for the method that need not infer it ▸ previous action, reward, start flag."""
     if get_method(config.method).shows_task:
-        env = TaskObservationWrapper(env, task_dim(config))
+        tasks = required_distribution(config, "shows the task")
+        env = TaskObservationWrapper(env, tasks.task_dim)
     return RL2ObservationWrapper(env)
 
 

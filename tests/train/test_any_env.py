@@ -126,6 +126,9 @@ def keeps_split(split="train"):
     """Takes a split and does not hand it on."""
     return make()
 
+def splitless():
+    return make()
+
 @functools.cache
 def once(split="train"):
     return make(split)
@@ -263,6 +266,7 @@ def test_test_tasks_may_be_of_another_id(mine: str) -> None:
         ("--env-id {m}:Nothing-v0", "has no function 'Nothing-v0' either"),
         ("--env-fn {m}:nothing", "must return a gymnasium.Env, got 3"),
         ("--env-fn {m}:keeps_split --method oracle", "split='all' and has made an environment of"),
+        ("--env-fn {m}:splitless --method oracle", "{m}:splitless takes no argument split"),
         ("--env-fn {m}:unseeded --method rl2", "other tasks of split 'train' at each call"),
         ("--env-fn {m}:once", "in which one environment stands for several rows"),
         ("--env-fn {m}:late --method rl2", "go on after 6 steps, the most that the env"),

@@ -42,10 +42,11 @@ def base_env(
     """
     source = EnvSource.of(config)
     if split != "train" and not source.facts().takes_split:
+        required_distribution(config, f"trains on split {split!r}")
         raise ValueError(
-            f"method {config.method} trains on split {split!r}, but {config.env_id} has no "
-            "task_distribution; adapters of ldm_envs (TaskMethodWrapper and its like) give it one, "
-            "in a function that takes split: --env-fn module:function"
+            f"method {config.method} trains on split {split!r}, but {config.env_id} takes no "
+            'argument split: expected a function with split="train" among its arguments that hands '
+            "it on, as in TaskMethodWrapper(env, tasks, split=split)"
         )
     batch = _own_batch(source, num_envs, split, config.num_threads)
     if batch is not None:
@@ -106,20 +107,24 @@ def runs_in_processes(config: RunSettings) -> bool:
     return config.vectorization == "async" and EnvSource.of(config).batch_arguments() is None
 
 
-def task_dim(config: RunSettings) -> int:
-    """Numbers of a task.
+def required_distribution(config: RunSettings, why: str) -> Any:
+    """The ``task_distribution`` of a run's environments.
+
+    Args:
+        config: Settings of the run.
+        why: What a method does that needs it, for the message.
 
     Raises:
-        ValueError: The environment has no ``task_distribution``.
+        ValueError: They have none.
     """
     distribution = EnvSource.of(config).facts().distribution
     if distribution is None:
         raise ValueError(
-            f"method {config.method} shows the task, but {config.env_id} has no task_distribution; "
-            "adapters of ldm_envs (TaskMethodWrapper and its like) give it one: "
-            "--env-fn module:function"
+            f"method {config.method} {why}, but {config.env_id} has no task_distribution; adapters "
+            "of ldm_envs (TaskMethodWrapper and its like) give it one, in a function that takes "
+            "split: --env-fn module:function (docs/own_environments.md)"
         )
-    return int(distribution.task_dim)
+    return distribution
 
 
 def episode_length(config: RunSettings) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from train.common.env_source import EnvSource
+from train.common.envs import required_distribution
 from train.config.methods import get_method
 from train.config.off_policy import OffPolicySettings
 
@@ -16,13 +16,7 @@ def training_tasks(config: OffPolicySettings) -> NDArray[np.float32]:
     Raises:
         ValueError: The environment has no task distribution.
     """
-    distribution = EnvSource.of(config).facts().distribution
-    if distribution is None:
-        raise ValueError(
-            f"method {config.method} returns to the same train tasks again and again, but "
-            f"{config.env_id} has no task_distribution; adapters of ldm_envs (TaskMethodWrapper "
-            "and its like) give it one: docs/own_environments.md"
-        )
+    distribution = required_distribution(config, "returns to the same train tasks again and again")
     train = distribution[get_method(config.method).split]
     if train.tasks is not None:
         return np.asarray(train.tasks, np.float32)
