@@ -10,12 +10,12 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ldm_envs.ant import AntGoalEnv
+from ldm_envs.ant import AntGoalEnv, goal_xy
 from ldm_wrappers.latent_dynamics import LatentDynamics
 from train.common.env_source import EnvSource
 
 _REACH, _SPACING = 3.5, 0.25  # m, of the square that AntGoal's decoder is asked over
-_POLAR = ("r (m)", "theta (rad)")
+POLAR = ("r (m)", "theta (rad)")  # components of goals that are not (x, y)
 CELLS = ("x (cell)", "y (cell)")  # components by which a family says that its tasks are cells
 _WALK = 20  # random steps in which a grid must show cells
 _ROWS = 60_000  # decoded at once
@@ -50,7 +50,7 @@ class Places:
             ant = env.unwrapped
             if distribution is None or distribution.task_dim != 2:
                 return None
-            if isinstance(ant, AntGoalEnv) and distribution.components == _POLAR:
+            if isinstance(ant, AntGoalEnv) and distribution.components == POLAR:
                 if not _shows_state(env, ant):
                     return None
                 line = np.arange(-_REACH, _REACH + _SPACING / 2, _SPACING)
@@ -86,9 +86,7 @@ class Places:
 
     def goals(self, tasks: NDArray[Any]) -> NDArray[Any]:
         """Positions (n_tasks, 2) of the goals of tasks (n_tasks, 2)."""
-        if not self.polar:
-            return tasks
-        return tasks[:, :1] * np.stack([np.cos(tasks[:, 1]), np.sin(tasks[:, 1])], 1)
+        return np.stack(goal_xy(tasks), 1) if self.polar else tasks
 
     def splits(self, distribution: Any) -> NDArray[np.str_]:
         """The split that a goal at each position is in, ``"outside"`` if in none, (n,)."""

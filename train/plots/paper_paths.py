@@ -12,12 +12,19 @@ import numpy as np
 from train.common.artifacts import first_trained, load_artifacts
 from train.common.env_source import EnvSource
 from train.common.envs import evaluation_tasks
+from train.common.places import POLAR
 from train.common.task_text import task_texts
 from train.config.grouping import group_text
 from train.persistence.run_folder import RunFolder
 from train.plots.rollout import record
 from train.plots.style import figure, save, task_name, tidy
-from train.plots.trajectories import POLAR, draw_paths, moving_mean, step_seconds, task_colours
+from train.plots.trajectories import (
+    draw_paths,
+    moving_mean,
+    shown_train_tasks,
+    step_seconds,
+    task_colours,
+)
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _TASKS, _EVERY, _COLUMNS = 6, 4, 4
@@ -107,9 +114,7 @@ def plot_paper_paths(
     drawing = figure(3.4 * across + 1.2, 3.6 * down + 0.4)
     drawing.suptitle(title, fontsize=10)
     panels = drawing.subplots(down, across, squeeze=False, sharex=True, sharey=True)
-    seen = distribution["train"].tasks
-    if seen is None:
-        seen = distribution["train"].sample(np.random.default_rng(0), 500)
+    seen = shown_train_tasks(distribution)
     if components == POLAR:
         reach = max(reach, float(seen[:, 0].max()))
     for axes, name in zip(panels.flat, names, strict=False):

@@ -20,7 +20,7 @@ from train.plots.grid import Grid
 from train.plots.mixtures import Mixtures, sample_mixtures
 from train.plots.reward_maps import plot_reward_maps
 from train.plots.rollout import Rollout, record
-from train.plots.trajectories import plot_paths, plot_speed, step_seconds
+from train.plots.trajectories import plot_paths, plot_speed, shown_train_tasks, step_seconds
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _MOST_TASKS = 8
@@ -75,11 +75,7 @@ def plot_run(
     distribution = EnvSource.of(config).facts().distribution
     components = () if distribution is None else tuple(distribution.components)
     if {"x_position", "y_position"} <= set(rollout.infos):
-        seen = None
-        if distribution is not None:
-            seen = distribution["train"].tasks
-            if seen is None:
-                seen = distribution["train"].sample(np.random.default_rng(0), 500)
+        seen = None if distribution is None else shown_train_tasks(distribution)
         path = pictures / "paths.png"
         drawn.paths.append(plot_paths(rollout, components, seen, n, path, title))
     elif {"x_position", "x_velocity"} <= set(rollout.infos):

@@ -9,14 +9,16 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 
+from ldm_envs.ant import goal_xy
+from ldm_envs.tasks import TaskDistribution
 from train.common.env_source import EnvSource
+from train.common.places import POLAR
 from train.config.settings import RunSettings
 from train.plots.rollout import Rollout
 from train.plots.style import figure, save, task_name, tidy
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _SMOOTH = 10
-POLAR = ("r (m)", "theta (rad)")
 
 
 def step_seconds(config: RunSettings) -> float | None:
@@ -137,7 +139,7 @@ def draw_paths(
     """
     colours = task_colours(len(tracks))
     if components == POLAR and train_tasks is not None:
-        axes.plot(*_cartesian(train_tasks).T, ".", color="#d8d8d8", ms=2, label="train goals")
+        axes.plot(*goal_xy(train_tasks), ".", color="#d8d8d8", ms=2, label="train goals")
     elif components == ("theta (rad)",) and train_tasks is not None:
         for index, theta in enumerate(train_tasks[:, 0]):
             label = "train headings" if index == 0 else None
@@ -145,7 +147,7 @@ def draw_paths(
     for index, (track, colour) in enumerate(zip(tracks, colours, strict=True)):
         name = "" if tasks is None else _polar_name(components, tasks[index])
         if components == POLAR and tasks is not None:
-            axes.plot(*_cartesian(tasks[index : index + 1])[0], "x", color=colour, ms=10, mew=2.5)
+            axes.plot(*goal_xy(tasks[index]), "x", color=colour, ms=10, mew=2.5)
         elif components == ("theta (rad)",) and tasks is not None:
             _heading(axes, tasks[index, 0], reach, None, color=colour, ls="--", lw=1)
         axes.plot(*track, color=colour, lw=1.6, label=name)
@@ -156,14 +158,15 @@ def draw_paths(
     tidy(axes)
 
 
+def shown_train_tasks(distribution: TaskDistribution) -> Array:
+    """Train tasks for :func:`draw_paths`: all of a finite set, 500 of another one."""
+    train = distribution["train"]
+    return train.sample(np.random.default_rng(0), 500) if train.tasks is None else train.tasks
+
+
 def task_colours(n: int) -> list[Any]:
     """A colour per task, in order."""
     return [matplotlib.colormaps["turbo"](0.08 + 0.84 * i / max(n - 1, 1)) for i in range(n)]
-
-
-def _cartesian(tasks: Array) -> Array:
-    """Polar tasks (n, 2) as (x, y)."""
-    return tasks[:, :1] * np.stack([np.cos(tasks[:, 1]), np.sin(tasks[:, 1])], axis=1)
 
 
 def _heading(axes: Axes, theta: float, length: float, label: str | None, **style: Any) -> None:
