@@ -30,10 +30,11 @@ from train.common.command_line import report_errors
 from train.common.env_source import EnvSource
 from train.common.envs import evaluation_tasks, meta_episode_length
 from train.common.on_policy import OnPolicyLearner
+from train.common.places import reward_fields
 from train.common.rollout import play
 from train.config.methods import get_method
 from train.persistence.run_folder import RunFolder
-from train.plots.grid import Grid, reward_maps
+from train.plots.grid import Grid
 from train.plots.optimal_returns import straight_returns
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -111,7 +112,7 @@ def measure(folder: RunFolder, repeats: int = 8) -> list[dict[str, Any]]:
         play_twice(learner, layer, seed=repeats)  # fills final beliefs and visited cells
         for repeat in range(repeats):
             returns, latents, masks, thresholds = play_twice(learner, layer, seed=repeat)
-            maps = reward_maps(model, grid, latents, samples=48, seed=repeat, masks=masks)
+            maps = reward_fields(model, grid.cells, latents, samples=48, seed=repeat, masks=masks)
             share = 0.5 if thresholds is None else thresholds[:, None]
             paid = maps > low + (high - low) * share
             if thresholds is not None:

@@ -23,8 +23,9 @@ from ldm_wrappers.latent_dynamics import LatentDynamics, LatentDynamicsConfig
 from train.common.env_source import EnvSource
 from train.common.envs import evaluation_tasks
 from train.common.on_policy import OnPolicyLearner as Learner
+from train.common.places import reward_fields
 from train.config.presets import resolve
-from train.plots.grid import Grid, reward_maps
+from train.plots.grid import Grid
 from train.plots.mixtures import Mixtures, sample_mixtures
 from train.plots.rollout import record
 from train.plots.trajectories import plot_paths, plot_speed, step_seconds
@@ -125,7 +126,7 @@ def test_cells_and_images_agree() -> None:
 def test_a_reward_map_is_the_decoder_on_each_cell(config: LatentDynamicsConfig) -> None:
     model = LatentDynamics(SEVEN, spaces.Discrete(5), config, seed=3)
     latents = np.random.default_rng(0).normal(size=(2, 32)).astype(np.float32)
-    maps = reward_maps(model, GRID, latents)
+    maps = reward_fields(model, GRID.cells, latents)
     assert maps.shape == (2, 49)
     for latent, x, y in itertools.product(range(2), (0, 2, 6), (0, 5)):
         cell = torch.tensor([float(x), float(y)])
@@ -148,9 +149,9 @@ def test_the_dropout_map_is_a_mean_over_masks() -> None:
     for _ in range(5):
         mask = model.decoder.dropout_mask(49, generator=generator)
         expected += model.imagine_reward(torch.ones(49, 32), cells, torch.zeros(49, 1), cells, mask)
-    drawn = reward_maps(model, GRID, latents, samples=5, seed=7)
+    drawn = reward_fields(model, GRID.cells, latents, samples=5, seed=7)
     assert np.allclose(drawn[0], expected / 5, atol=1e-6)
-    assert not np.allclose(drawn, reward_maps(model, GRID, latents), atol=1e-4)
+    assert not np.allclose(drawn, reward_fields(model, GRID.cells, latents), atol=1e-4)
 
 
 def test_kept_masks_are_the_same_on_every_cell() -> None:
@@ -158,7 +159,7 @@ def test_kept_masks_are_the_same_on_every_cell() -> None:
     generator = torch.Generator().manual_seed(7)
     latents = torch.randn(2, 32, generator=generator)
     masks = model.decoder.dropout_mask(3, 2, generator=generator)
-    drawn = reward_maps(model, GRID, latents.numpy(), masks=masks)
+    drawn = reward_fields(model, GRID.cells, latents.numpy(), masks=masks)
     cells = torch.from_numpy(GRID.cells)
     for task in range(2):
         for cell in (0, 13, 48):
@@ -169,7 +170,7 @@ def test_kept_masks_are_the_same_on_every_cell() -> None:
                 for mask in masks
             ]
             assert drawn[task, cell] == pytest.approx(float(sum(paid)) / 3, abs=1e-6)
-    assert not np.allclose(drawn, reward_maps(model, GRID, latents.numpy()), atol=1e-4)
+    assert not np.allclose(drawn, reward_fields(model, GRID.cells, latents.numpy()), atol=1e-4)
 
 
 # ------------------------------------------------------------------ mixtures

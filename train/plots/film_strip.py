@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 
 from ldm_wrappers.latent_dynamics.model import LatentDynamics, drops
-from train.plots.grid import Grid, mark_goal, mark_start, reward_maps
+from train.common.places import reward_fields
+from train.plots.grid import Grid, mark_goal, mark_start
 from train.plots.rollout import Rollout
 from train.plots.style import figure, save, task_name
 
@@ -55,7 +56,7 @@ def plot_film_strip(
                 if model is not None and rollout.beliefs is not None:
                     belief = rollout.beliefs[steps[end - 1] + 1, task]
                     samples = _MASKS if drops(model) else 0
-                    shade = reward_maps(model, grid, belief[None], samples=samples)[0]
+                    shade = reward_fields(model, grid.cells, belief[None], samples=samples)[0]
                 drawn = grid.show(panel, shade, **({} if shade is None else limits))
                 image = drawn if drawn is not None else image
                 _path(panel, rollout, task, steps[:end], len(steps))

@@ -1,4 +1,4 @@
-"""What the pictures of a gridworld share: its cells, and a reward for each under a belief."""
+"""What the pictures of a gridworld share: its cells."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from ldm_wrappers.latent_dynamics import LatentDynamics
 from train.common.env_source import EnvSource
-from train.common.places import Places, reward_fields
+from train.common.places import Places
 from train.plots.style import GOAL, START
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -96,8 +95,3 @@ def mark_goal(axes: Axes, cell: Array) -> None:
 def mark_start(axes: Axes, cell: Array) -> None:
     """A circle on the start."""
     axes.plot(*cell, marker="o", markerfacecolor="none", color=START, markersize=8, zorder=5)
-
-
-def reward_maps(model: LatentDynamics, grid: Grid, latents: Array, **masks: Any) -> Array:
-    """:func:`~train.common.places.reward_fields` on the cells: float32 (n_latents, n_cells)."""
-    return reward_fields(model, grid.cells, latents, **masks)

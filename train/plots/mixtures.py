@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from ldm_wrappers.latent_dynamics import LatentDynamics
+from train.common.places import reward_fields
 from train.config.on_policy import OnPolicySettings
-from train.plots.grid import Grid, reward_maps
+from train.plots.grid import Grid
 from train.plots.rollout import Rollout
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -137,10 +138,10 @@ def sample_mixtures(
         train_cells=rollout.tasks,
         test_cells=test_cells,
         weights=weights,
-        maps=reward_maps(model, grid, latents),
-        dropout_maps=reward_maps(model, grid, latents, samples=samples, masks=masks),
-        own_maps=reward_maps(model, grid, beliefs),
-        own_dropout_maps=reward_maps(model, grid, beliefs, samples=samples),
+        maps=reward_fields(model, grid.cells, latents),
+        dropout_maps=reward_fields(model, grid.cells, latents, samples=samples, masks=masks),
+        own_maps=reward_fields(model, grid.cells, beliefs),
+        own_dropout_maps=reward_fields(model, grid.cells, beliefs, samples=samples),
         p_drop=config.p_drop,
         scheme=f"{config.mixture} of {config.n_normal_workers} workers{kept}",
     )
