@@ -131,6 +131,11 @@ def refuse_final_keys(infos: Infos) -> None:
             )
 
 
+def where_rows(mask: BoolArray, one: Any, other: Any) -> Any:
+    """Rows of ``one`` (n, …) where a mask (n,) is true, and rows of ``other`` elsewhere."""
+    return np.where(mask.reshape(-1, *(1,) * (one.ndim - 1)), one, other)
+
+
 def to_object_array(values: np.ndarray[Any, Any], rows: BoolArray) -> np.ndarray[Any, Any]:
     """Gymnasium's ``final_obs``: an object array with ``values[i]`` in ``rows``, else ``None``."""
     result = np.full(len(rows), None, dtype=object)

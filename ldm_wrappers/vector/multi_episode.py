@@ -33,6 +33,7 @@ from ldm_wrappers.vector.infos import (
     clear_rows,
     merge_rows,
     to_object_array,
+    where_rows,
 )
 from ldm_wrappers.vector.masked_resets import check_masked_resets, refuse_moved_rows
 from ldm_wrappers.vector.task_rows import reset_rows
@@ -206,7 +207,7 @@ class MultiEpisodeWrapper(VectorWrapper):
             shown, reset_infos = self.env.reset(options=options)
             self._check_mask(inner, shown, next_obs)
             self._watch_inside(inner, reset_infos)
-            shown = np.where(_column(inner, shown), shown, next_obs)
+            shown = where_rows(inner, shown, next_obs)
             reset_infos = set_aside(reset_infos, _OWN_INFOS)
             infos = {**merge_rows(infos, reset_infos, inner), "next_obs": next_obs}
         if last.any():
@@ -218,7 +219,7 @@ class MultiEpisodeWrapper(VectorWrapper):
             final_info |= {f"_{key}": last & infos.get(f"_{key}", last) for key in final_info}
             fresh, reset_infos = self.env.reset(options={"reset_mask": last.copy()})
             self._check_mask(last | inner, fresh, next_obs)
-            shown = np.where(_column(last, fresh), fresh, shown)
+            shown = where_rows(last, fresh, shown)
             self._begin(last)
             self._watch_begin(last, reset_infos, True)
             reset_infos = set_aside(reset_infos, _OWN_INFOS)
@@ -311,8 +312,3 @@ def _staggered(
     lengths = np.maximum(1, horizon * np.arange(1, num_envs + 1) // num_envs)
     lengths[-1] = 0
     return lengths
-
-
-def _column(mask: BoolArray, like: np.ndarray[Any, Any]) -> BoolArray:
-    """A mask over environments that broadcasts against observations."""
-    return mask.reshape(-1, *(1,) * (like.ndim - 1))

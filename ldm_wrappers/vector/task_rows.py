@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv, VectorWrapper
 
 from ldm_wrappers.arguments import worker_seeds
-from ldm_wrappers.vector.infos import BoolArray, Infos, clear_rows, merge_rows
+from ldm_wrappers.vector.infos import BoolArray, Infos, clear_rows, merge_rows, where_rows
 
 _ROW_OPTIONS = ("task", "keep_task")
 
@@ -64,8 +64,7 @@ def reset_rows(
         if observations is None:
             observations, infos = new, new_infos
         else:
-            shaped = group.reshape(-1, *(1,) * (new.ndim - 1))
-            observations = np.where(shaped, new, observations)
+            observations = where_rows(group, new, observations)
             infos = merge_rows(clear_rows(infos, group), new_infos, group)
     return observations, infos
 

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from ldm_wrappers.task_protocol import TaskWatch, check_pinned_rows, env_name, told_tasks
+from ldm_wrappers.vector.infos import where_rows
 from ldm_wrappers.vector.task_rows import reset_rows
 from train.common.learner import AnyVectorEnv
 from train.meta_gradient.episodes import Episodes
@@ -88,9 +89,7 @@ class TaskRollouts:
             if not recorder.running.any():
                 return self._by_task(recorder.episodes())
             if ended.any():
-                restarted = self._restart(ended)
-                column = ended.reshape(-1, *(1,) * (observations.ndim - 1))
-                observations = np.where(column, restarted, observations)
+                observations = where_rows(ended, self._restart(ended), observations)
 
     @torch.no_grad()
     def _draw(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ldm_wrappers.latent_dynamics import TransitionSpec
 from ldm_wrappers.latent_dynamics.space_checks import has_bounds
 from ldm_wrappers.task_protocol import check_pinned_rows, env_name
+from ldm_wrappers.vector.infos import where_rows
 from ldm_wrappers.vector.task_rows import reset_rows
 from train.common.learner import AnyVectorEnv
 from train.off_policy.episodes import Episode
@@ -163,8 +164,8 @@ def collect(
     return steps
 
 
-def _restart(env: AnyVectorEnv, tasks: Array, ended: NDArray[np.bool_], shown: Array) -> Array:
+def _restart(env: AnyVectorEnv, tasks: Array, ended: NDArray[np.bool_], shown: Array) -> Any:
     """Reset the rows that ended to the same tasks; what is shown then."""
     fresh, infos = reset_rows(env, None, {"task": tasks, "reset_mask": ended.copy()})
     check_pinned_rows(env_name(env), tasks, infos, ended)
-    return np.where(ended.reshape(-1, *(1,) * (fresh.ndim - 1)), fresh, shown)
+    return where_rows(ended, fresh, shown)
