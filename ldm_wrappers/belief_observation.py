@@ -13,12 +13,7 @@ from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, Trajecto
 from ldm_wrappers.latent_dynamics.transition import FloatArray
 from ldm_wrappers.live_arguments import RecordLiveArguments
 from ldm_wrappers.transition_reader import TransitionReader
-from ldm_wrappers.wrapper_order import (
-    refuse_joined_columns,
-    refuse_own_statistics,
-    refuse_second_record,
-    refuse_twice,
-)
+from ldm_wrappers.wrapper_order import refuse_around_vae, refuse_twice
 
 
 def with_unbounded_columns(observation_space: spaces.Space[Any], columns: int) -> spaces.Box:
@@ -71,9 +66,7 @@ class BeliefObservationWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgume
         RecordLiveArguments.__init__(self, latent_dynamics=latent_dynamics, buffer=buffer)
         super().__init__(env)
         refuse_twice(env, type(self))
-        refuse_joined_columns(env, "BeliefObservationWrapper")
-        refuse_own_statistics(env, "BeliefObservationWrapper")
-        refuse_second_record(env, buffer, "BeliefObservationWrapper")
+        refuse_around_vae(env, "BeliefObservationWrapper", buffer)
         latent_dynamics.check_spaces(env.observation_space, env.action_space)
         self.latent_dynamics = latent_dynamics
         self.tracker = BeliefTracker(latent_dynamics, 1, buffer)

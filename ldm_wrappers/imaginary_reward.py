@@ -23,12 +23,7 @@ from ldm_wrappers.infos import set_aside
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
 from ldm_wrappers.live_arguments import RecordLiveArguments
 from ldm_wrappers.transition_reader import TransitionReader
-from ldm_wrappers.wrapper_order import (
-    refuse_imaginary_rewards,
-    refuse_joined_columns,
-    refuse_own_statistics,
-    refuse_second_record,
-)
+from ldm_wrappers.wrapper_order import refuse_around_vae, refuse_imaginary_rewards
 
 FEW = 3  # beliefs that a task mixes by default where many are saved
 
@@ -89,8 +84,7 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         )
         super().__init__(env)
         refuse_imaginary_rewards(env, "ImaginaryRewardWrapper")
-        refuse_joined_columns(env, "ImaginaryRewardWrapper")
-        refuse_own_statistics(env, "ImaginaryRewardWrapper")
+        refuse_around_vae(env, "ImaginaryRewardWrapper")
         latent_dynamics.check_spaces(env.observation_space, env.action_space)
         if isinstance(beliefs, SavedBeliefs):
             few = DirichletMixture(n_components=min(FEW, beliefs.n_beliefs))
@@ -236,9 +230,7 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         )
         super().__init__(env)
         refuse_imaginary_rewards(env, "BeliefPublisherWrapper")
-        refuse_second_record(env, buffer, "BeliefPublisherWrapper")
-        refuse_joined_columns(env, "BeliefPublisherWrapper")
-        refuse_own_statistics(env, "BeliefPublisherWrapper")
+        refuse_around_vae(env, "BeliefPublisherWrapper", buffer)
         latent_dynamics.check_spaces(env.observation_space, env.action_space)
         self.latent_dynamics = latent_dynamics
         self.pool = pool

@@ -104,6 +104,16 @@ def refuse_joined_columns(env: Any, name: str) -> None:
         )
 
 
+def refuse_around_vae(env: Any, name: str, buffer: TrajectoryBuffer | None = None) -> None:
+    """Raise a ``ValueError`` if a VAE cannot read what is inside, or a buffer cannot keep it.
+
+    See :func:`refuse_joined_columns`, :func:`refuse_own_statistics`, :func:`refuse_second_record`.
+    """
+    refuse_joined_columns(env, name)
+    refuse_own_statistics(env, name)
+    refuse_second_record(env, buffer, name)
+
+
 def own_statistics(env: Any) -> str:
     """Name of a wrapper that scales by running statistics of its own, or "".
 

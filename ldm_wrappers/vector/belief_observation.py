@@ -20,12 +20,7 @@ from ldm_wrappers.vector.infos import (
     true_next_observations,
 )
 from ldm_wrappers.vector.saved_state import load_all_or_nothing, saved_observations
-from ldm_wrappers.wrapper_order import (
-    refuse_joined_columns,
-    refuse_own_statistics,
-    refuse_second_record,
-    refuse_twice,
-)
+from ldm_wrappers.wrapper_order import refuse_around_vae, refuse_twice
 
 
 class BeliefObservationWrapper(VectorWrapper):
@@ -61,9 +56,7 @@ class BeliefObservationWrapper(VectorWrapper):
         super().__init__(env)
         check_batch(env, AutoresetMode.SAME_STEP, "BeliefObservationWrapper")
         refuse_twice(env, type(self))
-        refuse_joined_columns(env, "BeliefObservationWrapper")
-        refuse_own_statistics(env, "BeliefObservationWrapper")
-        refuse_second_record(env, buffer, "BeliefObservationWrapper")
+        refuse_around_vae(env, "BeliefObservationWrapper", buffer)
         latent_dynamics.check_spaces(env.single_observation_space, env.single_action_space)
         self.latent_dynamics = latent_dynamics
         self.tracker = BeliefTracker(latent_dynamics, self.num_envs, buffer)

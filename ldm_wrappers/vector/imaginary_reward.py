@@ -15,18 +15,9 @@ from ldm_wrappers.infos import set_aside
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.transition import FloatArray
 from ldm_wrappers.reset_guard import ResetGuard
-from ldm_wrappers.vector.infos import (
-    check_batch,
-    reset_all,
-    true_next_observations,
-)
+from ldm_wrappers.vector.infos import check_batch, reset_all, true_next_observations
 from ldm_wrappers.vector.saved_state import load_all_or_nothing, saved_observations
-from ldm_wrappers.wrapper_order import (
-    refuse_imaginary_rewards,
-    refuse_joined_columns,
-    refuse_own_statistics,
-    refuse_second_record,
-)
+from ldm_wrappers.wrapper_order import refuse_around_vae, refuse_imaginary_rewards
 
 
 class ImaginaryRewardWrapper(VectorWrapper):
@@ -81,9 +72,7 @@ class ImaginaryRewardWrapper(VectorWrapper):
         n_mixture = check_integer("n_mixture", n_mixture, least=None)
         check_batch(env, AutoresetMode.SAME_STEP, "ImaginaryRewardWrapper")
         refuse_imaginary_rewards(env, "ImaginaryRewardWrapper")
-        refuse_joined_columns(env, "ImaginaryRewardWrapper")
-        refuse_own_statistics(env, "ImaginaryRewardWrapper")
-        refuse_second_record(env, buffer, "ImaginaryRewardWrapper")
+        refuse_around_vae(env, "ImaginaryRewardWrapper", buffer)
         if not 1 <= n_mixture < self.num_envs:
             raise ValueError(
                 f"n_mixture must be at least 1 and leave at least one normal worker of "
