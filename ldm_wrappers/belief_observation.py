@@ -33,6 +33,13 @@ def belief_observation_space(
     return with_unbounded_columns(observation_space, 2 * latent_dynamics.config.latent_dim)
 
 
+def join_belief(states: FloatArray, tracker: BeliefTracker) -> FloatArray:
+    """``[s, posterior mean, posterior log-variance]`` of the workers of a tracker, (n, …)."""
+    posterior = tracker.posterior()
+    parts = [states, posterior.mean.cpu().numpy(), posterior.logvar.cpu().numpy()]
+    return np.concatenate(parts, axis=1)
+
+
 class BeliefObservationWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArguments):
     """Observation ``[s, posterior mean, posterior log-variance]``, float32.
 
@@ -80,7 +87,7 @@ class BeliefObservationWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgume
         observation, info = self.env.reset(seed=seed, options=options)
         self.tracker.reset()
         self._reader.reset(observation)
-        return self._join(self._reader.state), info
+        return self.observe(), info
 
     def step(self, action: Any) -> tuple[FloatArray, Any, bool, bool, dict[str, Any]]:
         """Step and show the new belief."""
@@ -90,16 +97,11 @@ class BeliefObservationWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgume
             ended = bool(terminated or truncated)
             state, next_state = self._reader.step(observation, info, ended=ended)
             self.tracker.update(state, actions, np.array([reward]), next_state)
-            joined = self._join(self._reader.state)
+            joined = self.observe()
             if ended:
                 self.tracker.end(np.ones(1, bool))
         return joined, reward, terminated, truncated, info
 
     def observe(self) -> FloatArray:
         """The observation of now, float32: the last state with the newest weights' belief."""
-        return self._join(self._reader.state)
-
-    def _join(self, state: FloatArray) -> FloatArray:
-        posterior = self.tracker.posterior()
-        parts = [state, posterior.mean.cpu().numpy(), posterior.logvar.cpu().numpy()]
-        return np.concatenate(parts, axis=1)[0]
+        return join_belief(self._reader.state, self.tracker)[0]

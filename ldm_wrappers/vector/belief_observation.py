@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
-from ldm_wrappers.belief_observation import belief_observation_space
+from ldm_wrappers.belief_observation import belief_observation_space, join_belief
 from ldm_wrappers.fixed_attribute import FixedAttribute
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.transition import FloatArray
@@ -80,7 +80,7 @@ class BeliefObservationWrapper(VectorWrapper):
         self._observations = self.latent_dynamics.spec.observations(observations)
         self.tracker.reset()
         self._guard.begin()
-        return self._join(self._observations), infos
+        return self.current_observations(), infos
 
     def step(self, actions: Any) -> tuple[FloatArray, Any, Any, Any, dict[str, Any]]:
         """Step all environments and show each its new belief."""
@@ -100,19 +100,15 @@ class BeliefObservationWrapper(VectorWrapper):
         next_states = spec.observations(true_next_observations(observations, infos, ended))
         self.tracker.update(self._observations, columns, rewards, next_states)
         if ended.any():
-            infos = {**infos, "final_obs": to_object_array(self._join(next_states), ended)}
+            joined = join_belief(next_states, self.tracker)
+            infos = {**infos, "final_obs": to_object_array(joined, ended)}
             self.tracker.end(ended)
         self._observations = spec.observations(observations)
-        return self._join(self._observations), rewards, terminations, truncations, infos
+        return self.current_observations(), rewards, terminations, truncations, infos
 
     def current_observations(self) -> FloatArray:
         """The observations shown last, with beliefs of the newest weights."""
-        return self._join(self._observations)
-
-    def _join(self, states: FloatArray) -> FloatArray:
-        posterior = self.tracker.posterior()
-        parts = [states, posterior.mean.cpu().numpy(), posterior.logvar.cpu().numpy()]
-        return np.concatenate(parts, axis=1)
+        return join_belief(self._observations, self.tracker)
 
     def get_state(self) -> dict[str, Any]:
         """Beliefs, running trajectories and last observations, for an exact resume."""
