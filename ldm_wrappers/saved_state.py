@@ -83,13 +83,18 @@ def state_part(state: Any, name: str) -> Any:
     return state[name]
 
 
+def check_weights_like(weights: Any, module: nn.Module, name: str) -> None:
+    """Raise a ``ValueError`` unless ``weights`` have every name, shape and dtype of a module's."""
+    check_like(weights, dict(module.state_dict()), name)
+
+
 def load_weights(module: nn.Module, weights: Any, name: str) -> None:
     """Load weights after comparing every name, shape and dtype.
 
     Raises:
         ValueError: What differs; nothing has been changed then.
     """
-    check_like(weights, dict(module.state_dict()), name)
+    check_weights_like(weights, module, name)
     module.load_state_dict(to_tensors(weights))
 
 

@@ -13,6 +13,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from ldm_wrappers.saved_state import (
     check_like,
     check_optimizer,
+    check_weights_like,
     load_weights,
     state_part,
     to_tensors,
@@ -52,7 +53,7 @@ def check_algorithm_state(algorithm: OnPolicyAlgorithm, state: Any, running: boo
     Raises:
         ValueError: What differs.
     """
-    check_like(state_part(state, "policy"), dict(algorithm.policy.state_dict()), "policy")
+    check_weights_like(state_part(state, "policy"), algorithm.policy, "policy")
     check_optimizer(state_part(state, "policy_optimizer"), algorithm.policy.optimizer, "policy")
     if not running:
         return

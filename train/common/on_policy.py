@@ -19,8 +19,8 @@ from ldm_wrappers.imagination import SavedBeliefs
 from ldm_wrappers.latent_dynamics import LatentDynamics, LatentDynamicsTrainer
 from ldm_wrappers.saved_state import (
     UnsavedLayers,
-    check_like,
     check_optimizer,
+    check_weights_like,
     env_state,
     load_env_state,
     load_weights,
@@ -248,11 +248,11 @@ class OnPolicyLearner(Learner):
         """Compare a state with this learner before anything is touched."""
         check_algorithm_state(self.algorithm, state_part(state, "algorithm"), complete)
         if self.average is not None:
-            expected = dict(self.average.state_dict())
-            check_like(state_part(state, "policy_average"), expected, "policy average")
+            saved = state_part(state, "policy_average")
+            check_weights_like(saved, self.average, "policy average")
         if self.trainer is not None:
-            weights = dict(self.trainer.model.state_dict())
-            check_like(state_part(state, "latent_dynamics"), weights, "latent dynamics")
+            saved = state_part(state, "latent_dynamics")
+            check_weights_like(saved, self.trainer.model, "latent dynamics")
             saved = state_part(state_part(state, "trainer"), "optimizer")
             check_optimizer(saved, self.trainer.optimizer, "VAE")
             self.trainer.buffer.check_state(state_part(state, "buffer"))

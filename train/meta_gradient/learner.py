@@ -14,6 +14,7 @@ from stable_baselines3.common.logger import Logger
 from ldm_wrappers.saved_state import (
     check_like,
     check_optimizer,
+    check_weights_like,
     load_weights,
     state_part,
     to_tensors,
@@ -204,7 +205,7 @@ class MetaGradientLearner(Learner):
 
     def load_state_dict(self, state: dict[str, Any]) -> bool:
         """Inverse of :meth:`state_dict`."""
-        check_like(state_part(state, "weights"), dict(self.weights.state_dict()), "policy")
+        check_weights_like(state_part(state, "weights"), self.weights, "policy")
         check_optimizer(state_part(state, "optimizer"), self.optimizer, "policy")
         counters = {"iterations": 0, "num_timesteps": 0}
         check_like({name: state_part(state, name) for name in counters}, counters, "counters")

@@ -15,8 +15,8 @@ from torch import nn
 
 from ldm_wrappers.latent_dynamics.generator_state import check_generator_state
 from ldm_wrappers.saved_state import (
-    check_like,
     check_optimizer,
+    check_weights_like,
     load_weights,
     state_part,
     to_tensors,
@@ -302,11 +302,6 @@ class OffPolicyLearner(Learner):
         for name, network in self.networks.items():
             load_weights(network, weights[name], name)
         self.loaded = True
-
-
-def check_weights_like(weights: Any, network: nn.Module, name: str) -> None:
-    """Raise a ``ValueError`` unless ``weights`` fit the network."""
-    check_like(weights, dict(network.state_dict()), name)
 
 
 def replay_capacity(config: OffPolicySettings, n_tasks: int, horizon: int) -> int:
