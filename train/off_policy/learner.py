@@ -34,18 +34,11 @@ from train.off_policy.collection import Behaviour, Sizes, collect
 from train.off_policy.episodes import Episode
 from train.off_policy.evaluation import InnerEnds
 from train.off_policy.replay import TaskReplay
+from train.off_policy.streams import DRAWS, ENVS, NOISE, stream_seed
 from train.off_policy.tasks import training_tasks
 
 Tensor = torch.Tensor
 Array = NDArray[Any]
-# what a seed is drawn for, so that no two streams of a run are the same
-WEIGHTS, NOISE, DRAWS, ENVS, EVALUATION = range(5)
-
-
-def stream_seed(seed: int, purpose: int, *index: int) -> int:
-    """A 63-bit seed of its own for each purpose of each run."""
-    words = np.random.SeedSequence((seed, purpose, *index)).generate_state(2, np.uint32)
-    return int(words[0]) | (int(words[1]) & 0x7FFFFFFF) << 32
 
 
 class OffPolicyLearner(Learner):

@@ -24,11 +24,12 @@ from train.off_policy.episodes import (
     rows_of,
     whole_episodes,
 )
-from train.off_policy.learner import EVALUATION, WEIGHTS, OffPolicyLearner, stream_seed
+from train.off_policy.learner import OffPolicyLearner
 from train.off_policy.mier_acting import MierActor, MierExploration
 from train.off_policy.networks import SquashedGaussian, adam, descend, seeded_weights
 from train.off_policy.replay import TaskReplay
 from train.off_policy.sac import TwinSAC
+from train.off_policy.streams import EVALUATION, WEIGHTS, stream_seed
 
 Tensor = torch.Tensor
 Array = NDArray[Any]

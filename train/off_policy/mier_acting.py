@@ -12,9 +12,9 @@ from train.config.off_policy import MierSettings
 from train.off_policy.collection import Sizes
 from train.off_policy.episodes import Episode
 from train.off_policy.evaluation import EpisodeActor
-from train.off_policy.learner import EVALUATION, stream_seed
 from train.off_policy.networks import SquashedGaussian
 from train.off_policy.sac import TwinSAC
+from train.off_policy.streams import EVALUATION, stream_seed
 
 Array = NDArray[Any]
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ldm_wrappers.saved_state import state_part
 from train.config.off_policy import MqlSettings
 from train.off_policy.episodes import Episode
-from train.off_policy.learner import EVALUATION, WEIGHTS, OffPolicyLearner, stream_seed
+from train.off_policy.learner import OffPolicyLearner
 from train.off_policy.mql_acting import MqlActor, MqlExploration
 from train.off_policy.networks import seeded_weights
 from train.off_policy.propensity import (
@@ -25,6 +25,7 @@ from train.off_policy.propensity import (
     propensity_weights,
 )
 from train.off_policy.replay import Places, TaskReplay
+from train.off_policy.streams import EVALUATION, WEIGHTS, stream_seed
 from train.off_policy.td3 import TD3, HistoryBatch, td3_step
 
 Tensor = torch.Tensor

@@ -17,12 +17,13 @@ from torch import nn
 from train.config.off_policy import PearlSettings
 from train.off_policy.collection import Sizes
 from train.off_policy.episodes import Episode, Transitions
-from train.off_policy.learner import WEIGHTS, OffPolicyLearner, stream_seed
+from train.off_policy.learner import OffPolicyLearner
 from train.off_policy.networks import adam, descend, mlp, seeded_weights
 from train.off_policy.pearl_acting import PearlActor, PearlExploration
 from train.off_policy.posterior import kl_to_standard_normal, product_of_gaussians
 from train.off_policy.replay import TaskReplay
 from train.off_policy.sac import ValueSAC
+from train.off_policy.streams import WEIGHTS, stream_seed
 
 Tensor = torch.Tensor
 Array = NDArray[Any]

@@ -12,10 +12,10 @@ from train.config.off_policy import PearlSettings
 from train.off_policy.collection import Sizes
 from train.off_policy.episodes import Transitions, whole_episodes
 from train.off_policy.evaluation import EpisodeActor
-from train.off_policy.learner import EVALUATION, stream_seed
 from train.off_policy.networks import SquashedGaussian
 from train.off_policy.replay import TaskReplay
 from train.off_policy.sac import ValueSAC
+from train.off_policy.streams import EVALUATION, stream_seed
 
 Array = NDArray[Any]
 

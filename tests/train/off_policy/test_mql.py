@@ -20,11 +20,11 @@ from train.common.notices import adaptation_notice
 from train.mql import build
 from train.off_policy import mql_acting
 from train.off_policy.episodes import Episode
-from train.off_policy.learner import EVALUATION, stream_seed
 from train.off_policy.mql import MqlLearner
 from train.off_policy.mql_acting import Histories
 from train.off_policy.propensity import propensity_weights
 from train.off_policy.replay import Places
+from train.off_policy.streams import EVALUATION, stream_seed
 from train.off_policy.td3 import TD3, HistoryBatch, squared_distance, td3_step
 
 Tensor = torch.Tensor
