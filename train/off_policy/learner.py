@@ -101,6 +101,11 @@ class OffPolicyLearner(Learner):
     def update(self) -> Mapping[str, Tensor]:
         """One gradient step of everything; its losses."""
 
+    @property
+    def adapt_from_reached(self) -> bool:
+        """Whether evaluations of this moment adapt weights, if the method does (``adapt_from``)."""
+        return self.loaded or self._steps >= self.config.adapts_from
+
     def replays(self) -> dict[str, TaskReplay]:
         """Everything that holds episodes, by name."""
         return {"replay": self.replay}

@@ -147,9 +147,7 @@ class MierLearner(OffPolicyLearner):
     @property
     def relabels(self) -> bool:
         """Whether evaluations relabel experience at this point of the training."""
-        config = self.config
-        reached = self.loaded or self._steps >= config.adapt_from * config.total_timesteps
-        return reached and config.relabel_updates > 0
+        return self.adapt_from_reached and self.config.relabel_updates > 0
 
     def identify(self, episodes: list[Episode], n_steps: int | None = None) -> Tensor:
         """φ after gradient steps on some episodes of a task, (context_dim,)."""

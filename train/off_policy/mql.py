@@ -96,9 +96,7 @@ class MqlLearner(OffPolicyLearner):
     @property
     def adapts(self) -> bool:
         """Whether evaluations adapt weights at this point of the training."""
-        config = self.config
-        reached = self.loaded or self._steps >= config.adapt_from * config.total_timesteps
-        return reached and config.test_updates > 0
+        return self.adapt_from_reached and self.config.test_updates > 0
 
     def adapt(self, episodes: list[Episode], row: int = 0) -> TD3:
         """A copy of the networks, adapted to the task of some episodes; nothing else changes.
