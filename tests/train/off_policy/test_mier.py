@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from line_env import HORIZON
-from toy_runs import settings
+from toy_runs import line_episode, settings
 
 from train.common.evaluation import Evaluator
 from train.mier import build
@@ -132,12 +132,6 @@ def test_log_variances_stay_within_their_bounds() -> None:
     assert high.item() == pytest.approx(0.5, abs=1e-3)
     assert low.item() == pytest.approx(-10.0, abs=1e-3)
     assert float(net.bound_penalty().detach()) == pytest.approx(0.01 * 10.5)
-
-
-def line_episode(goal: float, rng: np.random.Generator) -> Episode:
-    actions = rng.uniform(-1, 1, (HORIZON, 1)).astype(np.float32)
-    x = np.concatenate([[[0.0]], np.cumsum(0.2 * actions, axis=0)]).astype(np.float32)
-    return Episode(x, actions, -np.abs(x[1:, 0] - goal).astype(np.float32), False)
 
 
 def tiny(**changes: Any) -> MierLearner:

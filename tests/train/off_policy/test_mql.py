@@ -12,7 +12,7 @@ import pytest
 import torch
 from line_env import HORIZON
 from scipy import optimize
-from toy_runs import settings
+from toy_runs import line_episode, settings
 
 from ldm_wrappers.state_file import load_state, save_state
 from train.common.evaluation import Evaluator
@@ -295,12 +295,6 @@ def test_adaptation_that_never_moves_the_actor_is_noticed(
     notice = adaptation_notice(learner.config)
     assert bool(notice) == (critics_moved and not actor_moved)
     assert not notice or "policy_freq = 4" in notice
-
-
-def line_episode(goal: float, rng: np.random.Generator) -> Episode:
-    actions = rng.uniform(-1, 1, (HORIZON, 1)).astype(np.float32)
-    x = np.concatenate([[[0.0]], np.cumsum(0.2 * actions, axis=0)]).astype(np.float32)
-    return Episode(x, actions, -np.abs(x[1:, 0] - goal).astype(np.float32), False)
 
 
 def test_the_propensity_tells_the_tasks_apart(monkeypatch: pytest.MonkeyPatch) -> None:

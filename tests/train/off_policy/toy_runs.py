@@ -1,10 +1,14 @@
-"""Settings for the toy of check 13: small networks, one goal out of two."""
+"""Settings and episodes of the toy: small networks, one goal out of two."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from line_env import HORIZON
+
 from train.config.presets import resolve
+from train.off_policy.episodes import Episode
 
 _SHARED: dict[str, Any] = {
     "device": "cpu",
@@ -52,3 +56,10 @@ _METHODS: dict[str, dict[str, Any]] = {
 
 def settings(method: str, **changes: Any) -> Any:
     return resolve("line_env:line", method, **{**_SHARED, **_METHODS[method], **changes})
+
+
+def line_episode(goal: float, rng: np.random.Generator) -> Episode:
+    """Random actions."""
+    actions = rng.uniform(-1, 1, (HORIZON, 1)).astype(np.float32)
+    x = np.concatenate([[[0.0]], np.cumsum(0.2 * actions, axis=0)]).astype(np.float32)
+    return Episode(x, actions, -np.abs(x[1:, 0] - goal).astype(np.float32), False)
