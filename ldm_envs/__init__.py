@@ -41,7 +41,7 @@ __all__ = [
     "check_family",
 ]
 
-# id -> (module, class name, episode length H of FACTS: paper section 5.1 and 5.2). The batched
+# id -> (module, class name, episode length H: paper, sections 5.1 and 5.2). The batched
 # class is named after the scalar one: XEnv, XVectorEnv.
 _FAMILIES = {
     "LDM-GridNavi-v0": ("grid_navi", "GridNavi", 30),

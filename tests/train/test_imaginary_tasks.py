@@ -21,7 +21,7 @@ def test_the_best_return_of_true_tasks_is_the_closed_form() -> None:
     np.fill_diagonal(maps, 1.0)
     best, cell = best_returns(maps, GRID, np.zeros(2), horizon=30)
     distance = GRID.cells.sum(1)
-    expected = np.where(distance > 0, 31.1 - 1.1 * distance, 30.0)  # FACTS: 31.1 - 1.1 d
+    expected = np.where(distance > 0, 31.1 - 1.1 * distance, 30.0)
     np.testing.assert_allclose(best, expected)
     np.testing.assert_array_equal(cell, np.arange(49))
 

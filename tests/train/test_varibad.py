@@ -1,4 +1,4 @@
-"""C7: variBAD's updates of policy and VAE against slow second implementations; FACTS section 2."""
+"""variBAD's updates of policy and VAE against slow second implementations."""
 
 from __future__ import annotations
 
