@@ -71,7 +71,7 @@ def warn_of_own_statistics(env: Any) -> None:
         warnings.warn(
             f"{name} around a single environment inside MultiEpisodeWrapper: each environment "
             "scales by what it has seen itself, which changes inside a task, differs between "
-            "workers and is not saved, so equal transitions are shown and paid differently. "
+            "workers and is not saved, so equal transitions have different values. "
             "Expected VecNormalize around the VecEnv, scales of the VAE (scale_observations, "
             'reward_scale="running"), or a fixed TransformObservation or TransformReward',
             stacklevel=3,

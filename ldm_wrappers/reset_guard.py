@@ -16,7 +16,7 @@ class ResetGuard:
     """Whether an environment may be stepped.
 
     Environments that ``gym.make`` returns notice a step before the first reset; bare ones, and
-    steps after an end, are left to the environment, and many go on as if nothing had happened. A
+    steps after an end, are left to the environment, and many continue as if nothing had happened. A
     wrapper that keeps records of a task would then keep wrong ones.
 
     Args:

@@ -26,7 +26,7 @@ def refuse_task_wrappers(env: Any, name: str) -> None:
     """
     for found, _ in _marked(env, "lasts_a_task"):
         raise ValueError(
-            f"{name} got {found} inside, which begins anew at every reset, so at every inner "
+            f"{name} got {found} inside, which restarts at every reset, so at every inner "
             f"episode; expected {found} around {name}, and each of them once"
         )
 
@@ -91,7 +91,7 @@ def refuse_joined_columns(env: Any, name: str) -> None:
     """Raise a ``ValueError`` if columns have joined the observation that a VAE is to read.
 
     It would take a previous reward, a belief or the task for a part of the state, and the reward
-    shown there would not be the one that the wrapper pays.
+    shown there would not be the one that the wrapper returns.
 
     Args:
         env: What a wrapper with a VAE is put around, sub-environments included.

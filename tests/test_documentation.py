@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 
@@ -37,3 +38,13 @@ def test_code_blocks_run(page: Path, number: int, text: str) -> None:
 def test_links_to_files_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+PACKAGES = ["ldm_envs", "ldm_wrappers"]
+PACKAGES += [f"ldm_wrappers.{name}" for name in ("imagination", "latent_dynamics", "sb3", "vector")]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_api_page_has_every_exported_name(package: str) -> None:
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    assert set(importlib.import_module(package).__all__) <= set(re.findall(r"\w+", page))

@@ -151,7 +151,7 @@ class BeliefPool(ProcessBound):
         self._resets.clear()
 
     def release(self, index: int, publisher: int) -> None:
-        """Let an older publisher of a row go on, if ``publisher`` is the newest one."""
+        """Let an older publisher of a row continue, if ``publisher`` is the newest one."""
         if self._publishers[index] == publisher:
             self._publishers[index] = 0
 
@@ -161,7 +161,7 @@ class BeliefPool(ProcessBound):
         Args:
             index: Row of the environment.
             mean: Its belief's mean.
-            publisher: Its number (:meth:`new_member`). An older publisher of a row may not go on
+            publisher: Its number (:meth:`new_member`). An older publisher of a row may not continue
                 once a newer one has begun, until that is closed. 0 does without this check.
         """
         self._now.current[index] = self._checked(index, mean, publisher)

@@ -33,8 +33,8 @@ class MomentEncoder(TrajectoryEncoder):
     A task is a reward function of (s, a, s'), so what identifies it is how rewards vary with
     states and actions, not in which order they came (Rakelly et al., 2019, "PEARL", section 4.1).
     The encoder describes a task's reward as b(s', a) plus a linear combination of regressors
-    g(s', a), the first of which is 1. Both b and g are learned; b is what every task pays, such as
-    a control cost. From the transitions so far the encoder keeps sums of
+    g(s', a), the first of which is 1. Both b and g are learned; b is what all tasks have in
+    common, such as a control cost. From the transitions so far the encoder keeps sums of
 
     * ReLU features of (s', a, r),
     * products of two regressors, and of a regressor with the residual reward e = r - b(s', a),

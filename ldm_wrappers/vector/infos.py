@@ -209,7 +209,7 @@ def reset_all(
     if options is not None and "reset_mask" in options:
         raise ValueError(
             f"{wrapper} resets all environments at once, got options {sorted(options)}; tasks "
-            "begin anew by themselves where they end"
+            "restart by themselves where they end"
         )
     observations, infos = env.reset(seed=worker_seeds(seed, env.num_envs), options=options)
     if not isinstance(infos, dict):

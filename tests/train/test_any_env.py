@@ -269,7 +269,7 @@ def test_test_tasks_may_be_of_another_id(mine: str) -> None:
         ("--env-fn {m}:splitless --method oracle", "{m}:splitless takes no argument split"),
         ("--env-fn {m}:unseeded --method rl2", "other tasks of split 'train' at each call"),
         ("--env-fn {m}:once", "in which one environment stands for several rows"),
-        ("--env-fn {m}:late --method rl2", "go on after 6 steps, the most that the env"),
+        ("--env-fn {m}:late --method rl2", "continue after 6 steps, the most that the env"),
         ("--env-fn nowhere:make", "unknown env_id 'nowhere:make': ModuleNotFoundError"),
         ("--env-id {m}:Dicts-v0", "FilterObservation"),
         ("--env-id {m}:Listed-v0", "must be a TaskDistribution, got {{'train': [[1.0, 1.0], "),
@@ -299,7 +299,7 @@ def test_collection_of_episodes_that_never_end_is_one_line(
     text = f"--env-fn {mine}:late --method {method} --total-timesteps 96 --device cpu"
     with pytest.raises(SystemExit):
         main([*text.split(), "--run-dir", "run", "--n-episodes", "2"])
-    assert "go on after 6 steps, the most that the environment" in capsys.readouterr().err
+    assert "continue after 6 steps, the most that the environment" in capsys.readouterr().err
 
 
 def test_an_oracle_that_may_see_train_tasks_only_is_told(

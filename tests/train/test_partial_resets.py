@@ -53,7 +53,7 @@ def test_a_worker_without_an_end_is_noticed_beside_others_that_restart(
     batch.max_episode_steps = LIMIT
     env = MultiEpisodeWrapper(FiniteCheckWrapper(batch), 2, check_tasks=False)
     env.reset(seed=0)
-    with pytest.raises(ValueError, match=rf"episodes of workers \[{endless}\] go on after {LIMIT}"):
+    with pytest.raises(ValueError, match=rf"workers \[{endless}\] continue after {LIMIT}"):
         for _ in range(3 * LIMIT):
             env.step(np.zeros(3, np.int64))
     env.close()

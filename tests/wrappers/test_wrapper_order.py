@@ -142,7 +142,7 @@ def test_layers_in_other_processes_are_seen() -> None:
         env.close()
     lasting = [lambda: RL2ObservationWrapper(ScriptedEnv((3,)))] * 2
     env = AsyncVectorEnv(lasting, autoreset_mode=AutoresetMode.DISABLED)
-    with pytest.raises(ValueError, match="begins anew at every reset"):
+    with pytest.raises(ValueError, match="restarts at every reset"):
         vector.MultiEpisodeWrapper(env, 2)
     env.close()
     plain = [lambda: ScriptedEnv((3,))] * 2

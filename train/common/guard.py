@@ -78,7 +78,7 @@ class FiniteCheckWrapper(VectorWrapper):
         late = np.flatnonzero((self._lengths > self._limit) & ~ended)
         if len(late):
             raise ValueError(
-                f"episodes of workers {late.tolist()} go on after {self._limit} steps, the most "
+                f"episodes of workers {late.tolist()} continue after {self._limit} steps, the most "
                 "that the environment declares (spec.max_episode_steps): put "
                 "gymnasium.wrappers.TimeLimit around the environment, or pass --max-episode-steps"
             )

@@ -13,7 +13,7 @@ _GLOBAL = 0x610BA1  # what this stream of a run's seed is for
 
 
 def seed_global_generators(seed: int, iteration: int) -> None:
-    """Begin the global generators anew for an iteration, for environments that draw from them.
+    """Seed the global generators again for an iteration, for environments that draw from them.
 
     Where every iteration begins so, they need not be saved for an exact resume.
 

@@ -49,7 +49,7 @@ def main(program: str, build: Build, arguments: list[str] | None = None) -> int:
         build: Makes the learner of a configuration.
         arguments: Command line; ``None`` for the process's own.
     """
-    with report_errors("interrupted; --resume goes on from the last checkpoint, if any"):
+    with report_errors("interrupted; --resume continues from the last checkpoint, if any"):
         config, resumed = parse(program, arguments)
         folder = train(build, config, resumed, unused=unused_flags(config, arguments))
         print(f"run folder: {folder.path}")
