@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,9 @@ def test_every_setting_is_read_somewhere(method: str) -> None:
     folder = Path(__file__).parents[3] / "train"
     files = [*(folder / "off_policy").glob("*.py"), *(folder / "common").glob("*.py")]
     source = "\n".join(file.read_text(encoding="utf-8") for file in files)
+    source += inspect.getsource(inspect.getattr_static(CLASSES[method], "adapts_from").fget)
     for name in own(CLASSES[method]):
-        assert re.search(rf"config\.{name}\b", source), name
+        assert re.search(rf"(config|self)\.{name}\b", source), name
 
 
 REPLAY_FLAGS = "adapt_batch_size propensity_c propensity_clip prox correct_class_sizes"
