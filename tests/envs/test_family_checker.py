@@ -219,6 +219,7 @@ def test_families_that_keep_the_protocol_pass_without_a_word() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check_family(limited(Line))
+        check_family(hidden_in_dict)
         for env_id in ENV_IDS:
             check_family(env_id, n_steps=30)
 
@@ -227,6 +228,40 @@ class Visible(Line):
     def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
         _, info = super().reset(seed=seed, options=options)
         return self.task.copy(), info
+
+
+class VisibleInDict(Line):
+    """A goal environment: what is shown has the goal beside it."""
+
+    def __init__(self, split: str = "train") -> None:
+        super().__init__(split)
+        self.observation_space = self.shown_space(self.observation_space)
+
+    def shown_space(self, box: Any) -> Any:
+        return spaces.Dict({"observation": box, "desired_goal": box})
+
+    def shown(self, x: Any) -> Any:
+        return {"observation": x, "desired_goal": self.task.copy()}
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        x, info = super().reset(seed=seed, options=options)
+        return self.shown(x), info
+
+    def step(self, action: Any) -> Any:
+        x, *rest = super().step(action)
+        return self.shown(x), *rest
+
+
+class VisibleInTuple(VisibleInDict):
+    def shown_space(self, box: Any) -> Any:
+        return spaces.Tuple([box, spaces.Dict({"goal": box})])
+
+    def shown(self, x: Any) -> Any:
+        return x, {"goal": self.task.copy()}
+
+
+def hidden_in_dict(split: str) -> Any:
+    return gym.wrappers.FilterObservation(limited(VisibleInDict)(split), ["observation"])
 
 
 class Sparse(Line):
@@ -243,6 +278,8 @@ class OtherKey(Line):
     ("make", "says"),
     [
         (limited(Visible), "not hidden"),
+        (limited(VisibleInDict), "not hidden"),
+        (limited(VisibleInTuple), "not hidden"),
         (limited(Sparse), "the same rewards"),
         (limited(OtherKey), "is_success"),
         (Line, "no step limit"),
