@@ -147,6 +147,23 @@ class Deaf(Point):
 
 gym.register("Deaf-v0", Deaf, max_episode_steps=6)
 
+class Leaks(Point):
+    """Takes a split and draws of all tasks."""
+    def reset(self, *, seed=None, options=None):
+        named, self.split = self.split, "all"
+        try:
+            return super().reset(seed=seed, options=options)
+        finally:
+            self.split = named
+
+gym.register("Leaks-v0", Leaks, max_episode_steps=6)
+
+def all_of_them():
+    return TaskAttributeWrapper(
+        gym.wrappers.TimeLimit(Plain(), 6), {"train": [1.0, 2.0], "test": [1.5]}, "goal",
+        split="all",
+    )
+
 def unseeded(split="train"):
     """Draws new tasks at each call."""
     tasks = {"train": np.random.uniform(0.5, 1.5, 4), "test": np.random.uniform(0.5, 1.5, 2)}
@@ -312,6 +329,20 @@ def test_an_oracle_that_may_see_train_tasks_only_is_told(
     assert "with split='all' have drawn train tasks only" in capsys.readouterr().err
     main(flags(f"--env-id {mine}:Point-v0 --method oracle --overwrite"))
     assert "have drawn train tasks only" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["--env-id {m}:Leaks-v0", "--env-fn {m}:all_of_them"])
+def test_a_method_that_may_train_on_test_tasks_is_told(
+    mine: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever the constructor does with ``split``: what resets draw counts."""
+    text, says = name.format(m=mine), "split='train' have drawn tasks that are not in it, such as"
+    main(flags(f"{text} --method rl2"))
+    assert says in capsys.readouterr().err
+    main(flags(f"--env-id {mine}:Point-v0 --method rl2 --overwrite"))
+    assert says not in capsys.readouterr().err
+    config, _ = parse("train.promp", [*text.split(), "--method", "promp"])
+    assert split_notice(config) == ""  # it hands the environments its tasks
 
 
 def test_rare_test_tasks_are_no_reason_to_warn(monkeypatch: pytest.MonkeyPatch) -> None:

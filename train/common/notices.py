@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
+from ldm_wrappers.task_protocol import told_tasks
 from train.common.env_source import EnvSource
-from train.common.envs import MOST_TASKS
+from train.common.envs import MOST_TASKS, base_env
+from train.common.guard import FiniteCheckWrapper
 from train.config.methods import get_method
 from train.config.off_policy import MqlSettings
 from train.config.settings import RunSettings
@@ -68,31 +72,53 @@ def adaptation_notice(config: RunSettings) -> str:
 
 
 def split_notice(config: RunSettings) -> str:
-    """A sentence if a method that trains on all tasks seems to be given train tasks only.
+    """A sentence if a method's environments draw other tasks than those of its split.
 
-    Environments of a function of somebody else may not hand ``split`` on. Resets tell it, unless
-    other tasks are too rare to be met; then there is nothing to say, and the text is empty.
+    Environments of somebody else may not heed ``split``, or not hand it on. Resets tell it: with
+    the train split one task outside it does; with all tasks none but train tasks do, unless other
+    ones are too rare to be met. Methods that hand each environment its tasks need no notice.
     """
-    split, source = get_method(config.method).split, EnvSource.of(config)
-    distribution = source.facts().distribution
-    if split == "train" or distribution is None:
+    method, source = get_method(config.method), EnvSource.of(config)
+    split, distribution = method.split, source.facts().distribution
+    if method.observation is None or source.of_ldm_envs or distribution is None:
         return ""
-    drawn = distribution[split].sample(np.random.default_rng(0), 1000)
-    outside = 1.0 - float(np.mean(distribution["train"].contains(drawn)))
-    if (1.0 - outside) ** _N_RESETS > 0.01:
+    if "train" not in distribution or split not in distribution:
         return ""
-    env = source.make(split)
-    try:
-        told = [env.reset(seed=seed)[1].get("task") for seed in range(_N_RESETS)]
-    finally:
-        env.close()
-    if any(task is None or not distribution["train"].contains(task) for task in told):
+    if split != "train":
+        drawn = distribution[split].sample(np.random.default_rng(0), 1000)
+        outside = 1.0 - float(np.mean(distribution["train"].contains(drawn)))
+        if (1.0 - outside) ** _N_RESETS > 0.01:
+            return ""
+    told = _drawn_tasks(config, split, distribution.task_dim)
+    if told is None:
+        return ""
+    strange = told[~distribution[split].contains(told)]
+    if len(strange):
+        return (
+            f"{len(strange)} of {_N_RESETS} resets of {config.env_id} with split={split!r} have "
+            f"drawn tasks that are not in it, such as {strange[0].tolist()}, so method "
+            f"{config.method} does not train on that split alone; ldm_envs.check_family tests "
+            "whether split has an effect"
+        )
+    if split == "train" or not distribution["train"].contains(told).all():
         return ""
     return (
         f"{_N_RESETS} resets of {config.env_id} with split={split!r} have drawn train tasks only, "
         f"so method {config.method} may never see another one; ldm_envs.check_family tests whether "
         "split has an effect"
     )
+
+
+def _drawn_tasks(config: RunSettings, split: str, task_dim: int) -> NDArray[Any] | None:
+    """Tasks (_N_RESETS, task_dim) of seeded resets; ``None`` where infos do not tell them."""
+    env = FiniteCheckWrapper(base_env(config, 1, split, "sync"))
+    try:
+        infos = [env.reset(seed=seed)[1] for seed in range(_N_RESETS)]
+    finally:
+        env.close()
+    told = [told_tasks(one, np.zeros(1, np.int64)) for one in infos]
+    rows = [row for row in told if row is not None and row.shape == (1, task_dim)]
+    return np.concatenate(rows) if len(rows) == _N_RESETS else None
 
 
 def warn_of_unsaved_environments(config: RunSettings) -> None:
