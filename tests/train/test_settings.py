@@ -378,6 +378,8 @@ def test_environments_that_are_not_ours(env_id: str, flags: list[str], tmp_path:
         (SCRIPT, "--method ldm --preset published-network --encoder-reward-size 9", ""),
         ("train.varibad", "--method varibad --observation-to-heads --no-value-trains-lstm",
          "--observation-to-heads --no-value-trains-lstm"),
+        ("train.varibad", "--method varibad --encoder moments --policy-memory encoder "
+         "--encoder-reward-size 9", "--policy-memory --encoder-reward-size"),
         ("train.mier", "--env-id Pendulum-v1 --test-context-steps 9", "--test-context-steps"),
         ("train.mier", "--env-id Pendulum-v1 --test-context-steps 9 --relabel-updates 1", ""),
         (SCRIPT, "--vectorization async --eval-tasks 3 --num-threads 2",

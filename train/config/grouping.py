@@ -100,11 +100,11 @@ def unused_settings(config: RunSettings) -> frozenset[str]:
         unused |= _OF_THE_POLICY_ENCODER - {"latent_dim"}
     else:
         unused |= {"encoder_features", "encoder_projections"}
-    if getattr(config, "policy_memory", "lstm") == "encoder":
-        unused -= _OF_THE_POLICY_ENCODER
-    if chosen.observation == "belief":
+    if chosen.observation == "belief":  # a feed-forward policy
         unused |= {"lstm_hidden_size", "value_trains_lstm", "truncate_backpropagation"}
         unused |= {"observation_to_heads", "policy_memory"}
+    elif getattr(config, "policy_memory", "lstm") == "encoder":
+        unused -= _OF_THE_POLICY_ENCODER
     return frozenset(unused)
 
 
