@@ -115,6 +115,8 @@ def _one_gradient_step(config: RunSettings) -> bool:
 def _unused_of_adaptation(config: RunSettings) -> frozenset[str]:
     """What belongs to gradient steps at test that there are none of."""
     unused = frozenset() if getattr(config, "relabel_updates", 1) else _OF_RELABELLING
+    if getattr(config, "real_share", 0.0) == 1.0:  # nothing is relabelled
+        unused |= {"test_model_updates"}
     if not getattr(config, "replay_updates", 1):
         unused |= _OF_REPLAY_UPDATES
     if not getattr(config, "test_updates", 1):
