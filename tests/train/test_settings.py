@@ -406,6 +406,9 @@ def test_environments_that_are_not_ours(env_id: str, flags: list[str], tmp_path:
         (SCRIPT, "--imagination.no-relative --imagination.n-candidates 1 "
          "--imagination.n-remembered-transitions 9", "--imagination.n-remembered-transitions"),
         (SCRIPT, "--imagination.no-relative --imagination.n-remembered-transitions 9", ""),
+        (SCRIPT, "--mixture.n-components 1 --mixture.beta 2", "--mixture.beta"),
+        (SCRIPT, "--mixture.n-components 2 --mixture.beta 2", ""),
+        (SCRIPT, "--env-id Pendulum-v1 --n-workers 3 --mixture.beta 2", "--mixture.beta"),
         (SCRIPT, "--method rl2 --mixture.no-per-dimension --no-scale-observations",
          "--mixture.no-per-dimension --no-scale-observations"),
         (SCRIPT, "--method rl2 --preset paper --clip-range 0.1 --target-kl 1 --clip-range-vf 1",

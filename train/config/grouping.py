@@ -143,8 +143,11 @@ def _unused_of_the_decoder(config: RunSettings) -> set[str]:
 
 
 def _unused_of_imagination(config: RunSettings) -> set[str]:
-    """What keeps masks that are not drawn, and what remembers transitions that nothing asks for."""
+    """What is of masks that are not drawn, memories that nobody asks, mixtures of one belief."""
     tasks, unused = getattr(config, "imagination", None), set[str]()
+    mixed = getattr(getattr(config, "mixture", None), "n_components", 0)
+    if 1 in (mixed, getattr(config, "n_normal_workers", 0)):
+        unused.add("mixture.beta")  # one belief weighs 1, whatever β is
     if not getattr(tasks, "n_dropout_masks", 1):
         unused.add("imagination.keep_dropout_masks")
     if not getattr(tasks, "relative", True) and getattr(tasks, "n_candidates", 1) == 1:
