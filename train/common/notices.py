@@ -16,6 +16,7 @@ from train.common.envs import MOST_TASKS, base_env
 from train.common.guard import FiniteCheckWrapper
 from train.config.methods import get_method
 from train.config.off_policy import MqlSettings
+from train.config.on_policy import OnPolicySettings
 from train.config.settings import RunSettings
 
 _N_RESETS = 20  # that are to tell whether a split has an effect
@@ -31,7 +32,8 @@ def settings_without_use(config: RunSettings) -> frozenset[str]:
     if config.eval_env_id:
         other = dataclasses.replace(config, env_id=config.eval_env_id, eval_env_id="")
         # evaluations are never processes, and train on nothing
-        unused &= _without_use(other) | {"vectorization", "n_train_tasks"}
+        of_training = {"vectorization", "n_train_tasks", "truncate_backpropagation"}
+        unused &= _without_use(other) | of_training
     return frozenset(unused)
 
 
@@ -53,6 +55,10 @@ def _without_use(config: RunSettings) -> set[str]:
     split = get_method(config.method).split
     if sets is not None and split in sets and sets[split].tasks is not None:
         unused.add("n_train_tasks")
+    if isinstance(config, OnPolicySettings) and not config.stagger_workers:
+        horizon = source.facts().horizon
+        if horizon is not None and config.n_steps % (config.n_episodes * horizon) == 0:
+            unused.add("truncate_backpropagation")  # allows what is not done
     return unused
 
 
