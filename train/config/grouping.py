@@ -117,8 +117,8 @@ def _unused_of_adaptation(config: RunSettings) -> frozenset[str]:
     unused = frozenset() if getattr(config, "relabel_updates", 1) else _OF_RELABELLING
     if getattr(config, "real_share", 0.0) == 1.0:  # nothing is relabelled
         unused |= {"test_model_updates"}
-    if not getattr(config, "replay_updates", 1):
-        unused |= _OF_REPLAY_UPDATES
+    if getattr(config, "replay_updates", 1) < getattr(config, "policy_freq", 1):
+        unused |= _OF_REPLAY_UPDATES  # too few to move the actor
     if not getattr(config, "test_updates", 1):
         unused |= _OF_ADAPTATION
     return unused

@@ -71,6 +71,12 @@ ALL_FLAGS = f"{REPLAY_FLAGS} propensity_features adapt_from adapt_learning_rate 
         ("LDM-AntGoal-v0", "mql", {"snapshot_updates": 0}, ""),
         ("LDM-AntGoal-v0", "mql", {"replay_updates": 0}, f"{REPLAY_FLAGS} propensity_features"),
         ("LDM-AntGoal-v0", "mql", {"replay_updates": 0, "snapshot_updates": 0}, ALL_FLAGS),
+        (
+            "LDM-AntGoal-v0",
+            "mql",
+            {"replay_updates": 2, "policy_freq": 3},
+            f"{REPLAY_FLAGS} propensity_features",
+        ),
         ("LDM-AntGoal-v0", "mier", {"relabel_updates": 2, "real_share": 0.9}, ""),
         ("LDM-AntGoal-v0", "mier", {"relabel_updates": 2, "real_share": 1.0}, "test_model_updates"),
     ],
