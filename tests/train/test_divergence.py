@@ -19,7 +19,10 @@ from tiny_runs import main
 from ldm_wrappers.imagination.tasks import MixedTasks
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamicsTrainer
 from train.common.env_source import EnvSource
+from train.common.envs import base_env
+from train.common.guard import FiniteCheckWrapper
 from train.common.learner import chosen_device
+from train.config.presets import resolve
 
 LENGTH, WORKERS, BAD_STEP = 10, 4, 47
 
@@ -157,6 +160,40 @@ def test_an_environment_that_fails(
     faulty(fault, 2)
     assert message in stopped_run(tmp_path / "run", capsys, "--method", "ldm")
     assert last_state(tmp_path / "run")["learner"]["algorithm"]["num_timesteps"] == 160
+
+
+def test_a_worker_process_that_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Closing the batch raised an error of its own in place of this one."""
+    step = FiniteCheckWrapper.step
+
+    def kill(self: FiniteCheckWrapper, actions: Any) -> Any:
+        if self.steps == BAD_STEP - 1:
+            victim = self.env.processes[1]  # type: ignore[attr-defined]
+            os.kill(victim.pid, signal.SIGKILL)
+        return step(self, actions)
+
+    monkeypatch.setattr(FiniteCheckWrapper, "step", kill)
+    error = stopped_run(tmp_path / "run", capsys, "--method", "rl2", "--vectorization", "async")
+    assert "the environments failed at step: " in error and "a process of theirs has ended" in error
+    assert last_state(tmp_path / "run")["learner"]["algorithm"]["num_timesteps"] == 160
+
+
+@pytest.mark.parametrize("dead", [False, True])
+def test_closing_processes_waits_for_no_lost_answer(dead: bool) -> None:
+    """A second Ctrl-C amid a step leaves some answers read and others not."""
+    config = resolve("Faulty-v0", "rl2", vectorization="async")
+    env: Any = base_env(config, 3, "train")
+    env.reset(seed=0)
+    if dead:
+        os.kill(env.processes[1].pid, signal.SIGKILL)
+        env.processes[1].join()
+    else:
+        env.step_async(np.zeros(3, np.int64))
+        env.parent_pipes[0].recv()
+    env.close()
+    assert not any(process.is_alive() for process in env.processes)
 
 
 def test_a_bad_imaginary_reward(

@@ -13,6 +13,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+from gymnasium.vector.async_vector_env import AsyncState
 
 from ldm_wrappers.vector import MultiEpisodeWrapper
 from train.common.env_source import AnyEnv, EnvSource
@@ -54,12 +55,29 @@ def base_env(
     make: Callable[[], AnyEnv] = functools.partial(source.make, split)
     kind: Any = SyncVectorEnv
     if (vectorization or config.vectorization) == "async":
-        kind, make = AsyncVectorEnv, _OutOfReach(make)
+        kind, make = ProcessVectorEnv, _OutOfReach(make)
     env = kind([make] * num_envs, autoreset_mode=AutoresetMode.DISABLED)
     env.spec = copy.deepcopy(source.spec())
     if env.spec is not None and source.max_episode_steps is not None:
         env.spec.max_episode_steps = source.max_episode_steps
     return env
+
+
+class ProcessVectorEnv(AsyncVectorEnv):
+    """Gymnasium's batch in processes, closed without an answer of one that owes it.
+
+    That one has died, or its answer was read when a second Ctrl-C came: waiting for it would raise
+    an error in place of the first one, or never end.
+    """
+
+    def close_extras(self, timeout: float | None = None, terminate: bool = False) -> None:
+        """Close the environments and end the processes."""
+        owing = self._state is not AsyncState.DEFAULT
+        self._state = AsyncState.DEFAULT
+        try:
+            super().close_extras(timeout, terminate or owing)
+        except (EOFError, OSError):  # died between two steps
+            super().close_extras(timeout, terminate=True)
 
 
 class _OutOfReach:

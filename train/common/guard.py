@@ -103,6 +103,8 @@ def _says_what_to_do(error: Exception) -> bool:
 
 def _failure(doing: str, error: Exception, options: dict[str, Any] | None = None) -> str:
     text = f"{type(error).__name__}: {error}".rstrip(": ")
+    if isinstance(error, (EOFError, BrokenPipeError, ConnectionResetError)):
+        text += " (a process of theirs has ended: killed because memory ran out, perhaps)"
     if options and "keep_task" in options:
         text += (
             ". MultiEpisodeWrapper had asked for another episode of the same task, with "
