@@ -148,6 +148,22 @@ def test_a_signal_writes_a_checkpoint_and_says_how_to_go_on(
     assert_same_run(run, whole_ldm)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_a_run_that_has_made_its_last_iteration_lets_it_end(
+    number: int, whole_ldm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last checkpoint was not written, nor any line: all since the one before was lost."""
+    save = checkpoint.save_state
+
+    def interrupted(path: Path, state: Any) -> None:
+        os.kill(os.getpid(), number)
+        save(path, state)
+
+    monkeypatch.setattr(checkpoint, "save_state", interrupted)
+    flags = [*GRID, "--method", "ldm", "--checkpoint-interval", "99999999"]
+    assert_same_run(train(tmp_path / "run", flags, 1800), whole_ldm)
+
+
 def test_iterations_longer_than_what_was_asked_for_are_noticed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

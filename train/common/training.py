@@ -134,15 +134,14 @@ def _train(learner: Learner, evaluator: Evaluator, folder: RunFolder, resumed: b
             hook(iteration)
 
     try:
-        if learner.num_timesteps < config.total_timesteps:
-            with stop.listen():
+        with stop.listen():  # once all iterations are done, what is left to write is written
+            if learner.num_timesteps < config.total_timesteps:
                 learner.learn(config.total_timesteps, after_iteration)
+            elif evaluation.end_is_missing:
+                evaluation(metrics.iteration)
+                metrics.complete()
             checkpoints.save()
-        elif evaluation.end_is_missing:
-            evaluation(metrics.iteration)
-            metrics.complete()
-            checkpoints.save()
-        save_artifacts(folder, learner)
+            save_artifacts(folder, learner)
     except FloatingPointError as error:
         raise FloatingPointError(f"{learner.position()}: {error}; {checkpoints.last()}") from error
     finally:
