@@ -81,6 +81,10 @@ def test_a_run_that_is_ended_early_is_evaluated_there_once(
             (row["split"], row["task"], row["episode"]) for row in read_csv(run / "evaluations.csv")
         ]
         assert len(keys) == len(set(keys))
+        logs = {name: (run / name).read_text() for name in ("metrics.csv", "evaluations.csv")}
+        with pytest.raises(SystemExit):  # the checkpoint knows of the evaluation, and it stays
+            main(["--resume", str(run), "--total-timesteps", "479"])
+        assert {name: (run / name).read_text() for name in logs} == logs
     assert evaluate.main([str(run)]) == 0
 
 

@@ -140,6 +140,7 @@ def _train(learner: Learner, evaluator: Evaluator, folder: RunFolder, resumed: b
             elif evaluation.end_is_missing:
                 evaluation(metrics.iteration)
                 metrics.complete()
+                checkpoints.save(again=True)
             checkpoints.save()
             save_artifacts(folder, learner)
     except FloatingPointError as error:

@@ -77,14 +77,17 @@ class Checkpoints:
         if self.learner.num_timesteps >= self.next:
             self.save()
 
-    def save(self) -> None:
+    def save(self, *, again: bool = False) -> None:
         """Write a checkpoint now and remove all but the newest ``KEPT``.
+
+        Args:
+            again: Even if this sitting has one of these steps, since the logs have grown.
 
         Raises:
             OSError: It cannot be written; the earlier ones stay as they are.
         """
         timesteps = self.learner.num_timesteps
-        if timesteps == self._saved:
+        if timesteps == self._saved and not again:
             return
         interval = self.config.checkpoint_interval
         self.next = (timesteps // interval + 1) * interval
