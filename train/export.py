@@ -55,13 +55,14 @@ def export(folder: RunFolder, target: Path) -> list[Path]:
             # asks the training environment, which would be saved with it
             learner.algorithm.rollout_buffer_class = None
             learner.algorithm.rollout_buffer_kwargs = {}
-        with atomic_path(target) as temporary, temporary.open("wb") as stream:
-            learner.algorithm.save(stream)
-        if learner.normalizer is None:
-            return [target]
-        learner.normalizer.training = learner.normalizer.norm_reward = False
-        with atomic_path(statistics) as temporary:
-            learner.normalizer.save(str(temporary))
+        with atomic_path(target) as policy:  # which is not there without its statistics
+            with policy.open("wb") as stream:
+                learner.algorithm.save(stream)
+            if learner.normalizer is None:
+                return [target]
+            learner.normalizer.training = learner.normalizer.norm_reward = False
+            with atomic_path(statistics) as temporary:
+                learner.normalizer.save(str(temporary))
         return [target, statistics]
     finally:
         learner.close()

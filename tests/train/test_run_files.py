@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import shutil
 import subprocess
 import sys
@@ -258,6 +259,24 @@ def test_the_export_acts_as_the_run(
     with pytest.raises(SystemExit):
         export.main([str(normalized), str(target)])
     assert f"{target} exists" in capsys.readouterr().err
+
+
+def test_no_policy_is_exported_without_its_statistics(
+    normalized: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """It stayed behind, and the next attempt was refused because of it."""
+
+    def full(self: VecNormalize, path: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    target = tmp_path / "policy.zip"
+    with monkeypatch.context() as patch:
+        patch.setattr(VecNormalize, "save", full)
+        with pytest.raises(SystemExit):
+            export.main([str(normalized), str(target)])
+    assert "error: No space left on device" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    assert export.main([str(normalized), str(target)]) == 0
 
 
 def test_an_export_says_where_actions_are_not_the_environments(
