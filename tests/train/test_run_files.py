@@ -27,6 +27,7 @@ from ldm_wrappers.sb3 import SequenceRecurrentPPO
 from ldm_wrappers.state_file import StateFileError, load_state, save_state
 from train import export
 from train.common.artifacts import load_artifacts
+from train.common.command_line import report_errors
 from train.common.env_source import EnvSource
 from train.config.presets import resolve
 from train.persistence import run_folder
@@ -77,6 +78,18 @@ def test_a_csv_row_cut_short_by_a_kill_is_cut_away(tmp_path: Path) -> None:
     again.truncate(*position)
     again.append([{"a": 5, "b": 6}])
     assert file.path.read_text() == "a,b\n1,2\n5,6\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_row_that_has_no_room_names_its_file(capsys: pytest.CaptureFixture[str]) -> None:
+    file = CsvFile(Path("/dev/null"))
+    file.path, file.columns = Path("/dev/full"), ["a"]
+    with pytest.raises(SystemExit), report_errors():
+        file.append([{"a": 1}])
+    assert capsys.readouterr().err == "error: No space left on device: /dev/full\n"
+    with pytest.raises(SystemExit), report_errors():
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+    assert capsys.readouterr().err == "error: Connection refused\n"
 
 
 STATE: dict[str, Any] = {

@@ -236,7 +236,8 @@ def _message(error: Exception) -> str | None:
     if isinstance(error, TrainingStopped):
         return f"stopped by {error}"
     if isinstance(error, OSError) and not isinstance(error, FileExistsError):
-        return f"error: {error.strerror or error}: {error.filename}"
+        file = f": {error.filename}" if error.filename else ""  # sockets and pipes have no name
+        return f"error: {error.strerror or error}{file}"
     if isinstance(error, MemoryError):
         return f"error: not enough memory: {error}"
     if isinstance(error, RuntimeError) and ("CUDA" in str(error) or "out of memory" in str(error)):

@@ -58,8 +58,11 @@ class CsvFile:
             old = read_csv(self.path) if self.path.exists() else []
             write_text(self.path, self._text(old + rows, header=True))
         else:
-            with self.path.open("a", encoding="utf-8", newline="") as file:
-                file.write(self._text(rows, header=False))
+            try:
+                with self.path.open("a", encoding="utf-8", newline="") as file:
+                    file.write(self._text(rows, header=False))
+            except OSError as error:  # a full disk does not say which file it has no room for
+                raise OSError(error.errno, error.strerror, str(self.path)) from error
         self.n_rows += len(rows)
 
     def position(self) -> list[Any]:
