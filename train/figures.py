@@ -30,7 +30,7 @@ from train.analysis.beliefs import belief_rows, decoded_goal_rows
 from train.analysis.collect import collect
 from train.analysis.copies import refuse_copied_rows, refuse_other_runs, refuse_other_tasks
 from train.analysis.cut import cut_run
-from train.analysis.tables import write_csv
+from train.analysis.tables import write_tables
 from train.common.command_line import report_errors
 from train.config.old_runs import row_with_present_names
 from train.persistence.files import read_csv
@@ -58,19 +58,14 @@ def collect_runs(paths: list[Path], out: Path, until: int | None = None) -> list
 
 
 def _write_tables(runs: list[tuple[str, RunFolder]], out: Path) -> list[Path]:
-    written = collect(runs, out)
-    tables = {
+    tables = {  # all of them before any is written: whatever fails, the old files stay
+        **collect(runs),
         "mixtures": collect_mixtures(runs),
         "beliefs": [row for name, folder in runs for row in belief_rows(name, folder)],
         "decoded_goals": decoded_goal_rows(runs),
         "paths": collect_paths(runs),
     }
-    for name, rows in tables.items():
-        if rows:
-            written.append(write_csv(out / f"{name}.csv", rows))
-        else:  # of an earlier collection
-            (out / f"{name}.csv").unlink(missing_ok=True)
-    return written
+    return write_tables(out, tables)
 
 
 def add_runs(paths: list[Path], out: Path, until: int | None = None) -> list[Path]:
@@ -94,16 +89,10 @@ def add_runs(paths: list[Path], out: Path, until: int | None = None) -> list[Pat
             refuse_other_runs(before, fresh.get(name, []))
     refuse_copied_rows(tables["runs"])
     refuse_other_tasks(tables["runs"], tables["tasks"])
-    written = []
     for name, rows in tables.items():
-        path = out / f"{name}.csv"
         columns = list(dict.fromkeys(column for row in rows for column in row))
-        if rows:
-            filled = [{column: row.get(column, "") for column in columns} for row in rows]
-            written.append(write_csv(path, filled))
-        else:
-            path.unlink(missing_ok=True)
-    return written
+        tables[name] = [{column: row.get(column, "") for column in columns} for row in rows]
+    return write_tables(out, tables)
 
 
 def check(source: Path) -> int:

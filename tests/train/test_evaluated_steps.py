@@ -18,7 +18,7 @@ from train.analysis.aggregate import common_source, final_scores, read_runs
 from train.analysis.beliefs import belief_rows
 from train.analysis.collect import collect
 from train.analysis.cut import cut_run
-from train.analysis.tables import write_csv
+from train.analysis.tables import write_csv, write_tables
 from train.common import training
 from train.common.env_source import EnvSource
 from train.common.envs import base_env
@@ -128,7 +128,7 @@ def test_final_scores_are_of_evaluations_that_adapt(
 ) -> None:
     env_id = "LDM-HalfCheetahVel-v0"
     folder = stored(tmp_path / "run", env_id, method, RETURNS, total_timesteps=600, **changes)
-    collect([("run", folder)], tmp_path)
+    write_tables(tmp_path, collect([("run", folder)]))
     run = read_runs(tmp_path)[0]
     scores = final_scores([run], "train", run.last_episode)
     np.testing.assert_allclose(scores, [expected])
@@ -156,7 +156,7 @@ def test_unadapted_evaluations_count_where_a_run_has_no_others(tmp_path: Path) -
     folder = stored(
         tmp_path / "run", "LDM-AntDir-v0", "mier", RETURNS, total_timesteps=9000, adapt_from=1.0
     )
-    collect([("run", folder)], tmp_path)
+    write_tables(tmp_path, collect([("run", folder)]))
     run = read_runs(tmp_path)[0]
     assert run.adapted_from == 9000
     np.testing.assert_allclose(final_scores([run], "train", run.last_episode), [14.8])
@@ -168,7 +168,7 @@ def test_lines_of_known_tasks_are_of_the_runs_environments(tmp_path: Path) -> No
         (name, stored(tmp_path / name, "LDM-GridNavi-v0", "rl2", RETURNS, **changes))
         for name, changes in (("usual", {}), ("long", longer))
     ]
-    collect(folders, tmp_path)
+    write_tables(tmp_path, collect(folders))
     usual, long = read_runs(tmp_path)
     assert usual.source == EnvSource("LDM-GridNavi-v0")
     assert long.source == EnvSource("LDM-GridNavi-v0", max_episode_steps=60)
@@ -178,7 +178,8 @@ def test_lines_of_known_tasks_are_of_the_runs_environments(tmp_path: Path) -> No
 
 
 def test_tables_from_a_stranger_import_nothing(tmp_path: Path) -> None:
-    collect([("run", stored(tmp_path / "run", "LDM-GridNavi-v0", "rl2", RETURNS))], tmp_path)
+    run = stored(tmp_path / "run", "LDM-GridNavi-v0", "rl2", RETURNS)
+    write_tables(tmp_path, collect([("run", run)]))
     rows = read_csv(tmp_path / "runs.csv")
     write_csv(tmp_path / "runs.csv", [{**row, "env_id": "evil:make"} for row in rows])
     with pytest.raises(StateFileError, match="would import the module 'evil'"):

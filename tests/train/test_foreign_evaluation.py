@@ -10,6 +10,7 @@ import pytest
 
 from train.analysis.aggregate import read_runs, summary_rows
 from train.analysis.collect import collect
+from train.analysis.tables import write_tables
 from train.common.evaluation import Evaluator, evaluation_rows
 from train.config.presets import resolve
 from train.persistence.files import CsvFile, write_json
@@ -84,7 +85,7 @@ def test_evaluations_without_a_success_count_where_only_successes_are_told(
             CsvFile(path / "evaluations.csv").append(rows)
         evaluator.close()
         runs.append((path.name, RunFolder.open(path, (env_id,))))
-    collect(runs, tmp_path)
+    write_tables(tmp_path, collect(runs))
     curve = read_curves(runs[0][1])["train"].missed
     assert curve is not None and curve[:, -1].tolist() == [2, 2, 1, 2, 2, 1, 2]
     assert read_curves(runs[1][1])["train"].missed is None  # of this one alone nothing is known

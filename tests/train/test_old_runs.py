@@ -13,6 +13,7 @@ from tiny_runs import main, train_tiny
 from ldm_wrappers.state_file import load_state, save_state
 from train.analysis.aggregate import groups, read_runs
 from train.analysis.collect import collect
+from train.analysis.tables import write_tables
 from train.common.command_line import parse
 from train.config.grouping import group_text
 from train.config.methods import settings_class
@@ -105,7 +106,7 @@ def test_an_old_table_of_runs_has_the_groups_of_a_new_one(tmp_path: Path) -> Non
     (run / "evaluations.csv").write_text(
         "timesteps,split,task,episode,return,reached\n10,train,1 1,4,2.5,1\n"
     )
-    collect([("run", RunFolder.open(run))], tmp_path)
+    write_tables(tmp_path, collect([("run", RunFolder.open(run))]))
     (new,) = read_runs(tmp_path)
     table = tmp_path / "runs.csv"
     old = table.read_text()

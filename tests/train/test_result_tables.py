@@ -16,7 +16,7 @@ from train.analysis.aggregate import Run, at_common_steps, group_curve, read_run
 from train.analysis.beliefs import decoded_goal_rows
 from train.analysis.collect import collect
 from train.analysis.condense import evaluations, task_table
-from train.analysis.tables import summary_rows, write_csv
+from train.analysis.tables import summary_rows, write_csv, write_tables
 from train.common.evaluation import SplitResult, evaluation_rows
 from train.common.task_text import task_texts
 from train.config.presets import resolve
@@ -108,7 +108,7 @@ def test_runs_that_are_not_finished_are_named(
         (name, stored(tmp_path / name, end, seed=seed))
         for seed, (name, end) in enumerate(ends.items())
     ]
-    collect(runs, tmp_path)
+    write_tables(tmp_path, collect(runs))
     half, new = capsys.readouterr().err.splitlines()
     assert "half has been evaluated until step 500 of 1,000" in half
     assert "new is left out: not evaluated yet" in new
@@ -126,8 +126,7 @@ def test_seeds_that_were_evaluated_on_other_tasks_are_refused(tmp_path: Path) ->
         write_csv(folder.evaluations, rows)
     says = "only seed1 was evaluated on task '2 2' of split 'test'"
     with pytest.raises(ValueError, match=says):
-        collect([(run.path.name, run) for run in runs[:2]], out)
-    assert not out.exists()
+        collect([(run.path.name, run) for run in runs[:2]])
     collect_runs([runs[0].path], out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     with pytest.raises(ValueError, match=says):
@@ -231,9 +230,8 @@ def test_few_digits_are_enough_for_most_tasks() -> None:
 
 def test_runs_may_be_called_by_numbers(tmp_path: Path) -> None:
     """Their belief errors were left out of the figures."""
-    collect(
-        [(name, stored(tmp_path / name, 1000, seed=int(name))) for name in ("0", "007")], tmp_path
-    )
+    runs = [(name, stored(tmp_path / name, 1000, seed=int(name))) for name in ("0", "007")]
+    write_tables(tmp_path, collect(runs))
     rows = [
         {"run": run, "timesteps": 1000, "split": "train", "quantity": "reward_error", "value": 1.0}
         for run in ("0", "007")
@@ -265,11 +263,24 @@ def test_a_copy_is_no_further_seed(tmp_path: Path, capsys: pytest.CaptureFixture
         assert "have the same settings and seed 0" in capsys.readouterr().err
 
 
+def test_a_collection_that_fails_leaves_the_one_before_it(tmp_path: Path) -> None:
+    """Tables of runs, curves and tasks were the new ones then, beside the old ones of beliefs."""
+    out, paths = tmp_path / "out", [tmp_path / "a", tmp_path / "b"]
+    for seed, path in enumerate(paths):
+        stored(path, 1000, seed=seed)
+    collect_runs(paths[:1], out)
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    (paths[1] / "metrics.csv").write_bytes(b"\xff")
+    with pytest.raises(StateFileError, match=r"metrics\.csv is not a CSV file"):
+        collect_runs(paths, out)
+    assert {path: path.read_bytes() for path in out.iterdir()} == before
+
+
 @pytest.mark.parametrize(
     ("file", "column"), [("curves", "split"), ("curves", "reached"), ("runs", "n_episodes")]
 )
 def test_a_missing_column_is_named(file: str, column: str, tmp_path: Path) -> None:
-    collect([("run", stored(tmp_path / "run", 1000))], tmp_path)
+    write_tables(tmp_path, collect([("run", stored(tmp_path / "run", 1000))]))
     path = tmp_path / f"{file}.csv"
     pd.read_csv(path, dtype=str, keep_default_na=False).drop(columns=column).to_csv(path)
     with pytest.raises(StateFileError, match=rf"{file}.csv has no column {column}, found"):

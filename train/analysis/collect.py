@@ -1,24 +1,21 @@
-"""Condenses run folders into the CSV files that results are committed as."""
+"""Condenses run folders into the tables that results are committed as."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from train.analysis.condense import curve_table, evaluations, run_row, task_table, text_rows
 from train.analysis.copies import refuse_copied_rows, refuse_other_tasks
-from train.analysis.tables import write_csv
 from train.persistence.run_folder import RunFolder
 
 
-def collect(runs: Iterable[tuple[str, RunFolder]], out: Path) -> list[Path]:
-    """Condense run folders into the three files; what they held before is replaced.
+def collect(runs: Iterable[tuple[str, RunFolder]]) -> dict[str, list[dict[str, Any]]]:
+    """Rows of ``runs.csv``, ``curves.csv`` and ``tasks.csv``, by the files' stems.
 
     Args:
         runs: Names and folders.
-        out: Where the files go.
 
     Raises:
         ValueError: Two runs of one name, of the same settings and seed, or of the same settings and
@@ -50,4 +47,4 @@ def collect(runs: Iterable[tuple[str, RunFolder]], out: Path) -> list[Path]:
         raise ValueError("none of the runs has been evaluated yet")
     refuse_copied_rows(tables["runs"])
     refuse_other_tasks(tables["runs"], tables["tasks"])
-    return [write_csv(out / f"{name}.csv", rows) for name, rows in tables.items()]
+    return tables

@@ -107,6 +107,17 @@ def write_csv(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
+def write_tables(out: Path, tables: dict[str, list[dict[str, Any]]]) -> list[Path]:
+    """Write a file for each table with rows; one of a former collection without any goes."""
+    written = []
+    for name, rows in tables.items():
+        if rows:
+            written.append(write_csv(out / f"{name}.csv", rows))
+        else:
+            (out / f"{name}.csv").unlink(missing_ok=True)
+    return written
+
+
 def _shown(results: list[SplitResult]) -> list[dict[str, str]]:
     rows = []
     for result in results:
