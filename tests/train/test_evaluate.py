@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import warnings
 from pathlib import Path
@@ -26,6 +27,7 @@ from train.config.presets import resolve
 from train.evaluate import chosen_tasks, main, parser
 from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
+from train.plots.video import record_video
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +168,26 @@ def test_a_video_of_a_pinned_task(flag: str, runs: dict[str, Path], tmp_path: Pa
     else:
         seconds = iio.immeta(film)["duration"]
         assert seconds == pytest.approx(len(frames) / 8, abs=0.2)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".gif"])
+def test_a_film_that_has_no_room_does_not_replace_one(
+    suffix: str, runs: dict[str, Path], tmp_path: Path
+) -> None:
+    """ffmpeg's exit status is not told: half a film lay there, with exit status 0."""
+    resource = pytest.importorskip("resource")
+    path = tmp_path / f"film{suffix}"
+    path.write_text("old")
+    learner = load_artifacts(RunFolder.open(runs["rl2"]))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=re.escape(str(path))):
+            record_video(learner, np.array([4.0, 5.0]), path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        learner.close()
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
 def copy(run: Path, to: Path) -> Path:

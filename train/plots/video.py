@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from errno import EIO
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,7 @@ def record_video(learner: Learner, task: Array | None, path: Path) -> str:
 
     Raises:
         RenderingError: The environment cannot be rendered here.
+        OSError: The film cannot be written; an older one of this name stays.
     """
     config = learner.config
     source = EnvSource.of(config)
@@ -109,12 +111,27 @@ def record_video(learner: Learner, task: Array | None, path: Path) -> str:
             )  # fmt: skip
             writer.send(None)
             writer.send(first)
+            n_frames = 1
             for frame in frames:
                 writer.send(frame)
+                n_frames += 1
             writer.close()
+            _check_film(temporary, n_frames)
     finally:
         env.close()
     return ", ".join(f"{score:.1f}" for score in scores)
+
+
+def _check_film(path: Path, n_frames: int) -> None:
+    """Raise an ``OSError`` unless a film has all frames: nothing else tells that ffmpeg failed."""
+    try:
+        found, _ = imageio_ffmpeg.count_frames_and_secs(str(path))
+    except RuntimeError:  # it cannot be read
+        found = 0
+    if found < n_frames:
+        raise OSError(
+            EIO, f"ffmpeg has written {found} of {n_frames} frames (is the disk full?)", str(path)
+        )
 
 
 class _Camera(VectorWrapper):
