@@ -35,7 +35,7 @@ from train.sweeps.trials import (
     parse_overrides,
     plan,
 )
-from train.sweeps.worker import read_state, run_so_far, trial_lock
+from train.sweeps.worker import is_running, read_state, run_so_far, trial_lock
 
 
 def sweep(trials: list[Trial], out: Path, options: argparse.Namespace) -> int:
@@ -173,7 +173,9 @@ def main(arguments: list[str] | None = None) -> int:
             table = SweepTable(trials, options.out)
             print("\n".join(filter(None, [table.text(), table.others()])))
             return 0
-        with trial_lock(options.out, "sweep"):  # one that still works here is waited for
+        if is_running(options.out, "sweep"):
+            print(f"another sweep is at work in {options.out}; waiting for its end", flush=True)
+        with trial_lock(options.out, "sweep"):
             left = sweep(trials, options.out, options)
     print(f"tables: {options.out}/sweep.csv, {options.out}/results.csv; runs: {options.out}/runs")
     return int(left > 0)

@@ -46,6 +46,7 @@ from train.sweeps.worker import (
     read_state,
     run_so_far,
     run_trial,
+    trial_file,
     trial_lock,
     write_state,
 )
@@ -287,6 +288,24 @@ def test_a_dry_run_lists_and_writes_nothing(tmp_path: Path, capsys: Any) -> None
     text = capsys.readouterr().out
     assert "0 of 116 trials finished" in text and "LDM-GridNavi-v0-mixreg-seed7" in text
     assert not out.exists()
+
+
+def test_a_second_sweep_in_a_folder_says_that_it_waits(
+    tmp_path: Path, monkeypatch: Any, capsys: Any
+) -> None:
+    """It stood still without a word, for as long as the first one took."""
+    monkeypatch.setattr(train.sweep, "sweep", lambda *_: 0)
+    arguments = ["--methods", "rl2", "--seeds", "1", "--out", str(tmp_path)]
+    assert main(arguments) == 0
+    says = f"another sweep is at work in {tmp_path}; waiting for its end"
+    assert says not in capsys.readouterr().out
+    program = "import filelock, sys, time; lock = filelock.FileLock(sys.argv[1]); lock.acquire()"
+    first = [sys.executable, "-c", f"{program}; print(flush=True); time.sleep(2)"]
+    lock = str(trial_file(tmp_path, "sweep", "lock"))
+    with subprocess.Popen([*first, lock], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline()
+        assert main(arguments) == 0
+    assert says in capsys.readouterr().out
 
 
 def test_runs_that_the_tables_leave_out_are_named(tmp_path: Path, capsys: Any) -> None:
