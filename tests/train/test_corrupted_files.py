@@ -281,6 +281,21 @@ def test_a_disk_that_is_really_full(
     assert_same_run(path, run)
 
 
+def test_a_run_on_a_read_only_disk(
+    run: Path, small_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A thread of TensorBoard failed there first, with a traceback."""
+    subprocess.run(["mount", "-o", "remount,size=100m", str(small_disk)], check=True)
+    copy = copied(run, small_disk)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(SystemExit) as stopped:
+        main(["--resume", str(copy)])
+    assert stopped.value.code == 1
+    said = [line for line in capsys.readouterr().err.splitlines() if "warning" not in line]
+    assert said == [f"error: Read-only file system: {copy / 'run.lock'}"]
+    assert_same_run(copy, run)
+
+
 def test_an_atomic_write_names_its_file_and_keeps_the_old_one(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("old")

@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Collection, Iterator
+from errno import EACCES, EROFS
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -136,14 +137,17 @@ class RunFolder:
 
         Raises:
             FileExistsError: Another one does.
+            OSError: The folder cannot be written.
         """
         lock = FileLock(self.path / LOCK, timeout=0)
         try:
             lock.acquire()
         except Timeout:
             raise FileExistsError(f"run folder {self.path} is in use by another training") from None
-        except OSError:
-            pass  # a file system without locks
+        except OSError as error:
+            if error.errno in (EACCES, EROFS):  # nothing else could be written here either
+                raise
+            # else a file system without locks
         try:
             yield
         finally:
