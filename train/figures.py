@@ -30,6 +30,7 @@ from train.analysis.beliefs import belief_rows, decoded_goal_rows
 from train.analysis.collect import collect
 from train.analysis.copies import refuse_copied_rows, refuse_other_runs, refuse_other_tasks
 from train.analysis.cut import cut_run
+from train.analysis.shown_runs import shown_once
 from train.analysis.tables import write_tables
 from train.common.command_line import report_errors
 from train.config.old_runs import row_with_present_names
@@ -90,8 +91,9 @@ def add_runs(paths: list[Path], out: Path, until: int | None = None) -> list[Pat
     refuse_copied_rows(tables["runs"])
     refuse_other_tasks(tables["runs"], tables["tasks"])
     for name, rows in tables.items():
-        columns = list(dict.fromkeys(column for row in rows for column in row))
-        tables[name] = [{column: row.get(column, "") for column in columns} for row in rows]
+        shown = shown_once(name, rows, tables["runs"])
+        columns = list(dict.fromkeys(column for row in shown for column in row))
+        tables[name] = [{column: row.get(column, "") for column in columns} for row in shown]
     return write_tables(out, tables)
 
 

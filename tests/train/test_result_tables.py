@@ -16,6 +16,7 @@ from train.analysis.aggregate import Run, at_common_steps, group_curve, read_run
 from train.analysis.beliefs import decoded_goal_rows
 from train.analysis.collect import collect
 from train.analysis.condense import evaluations, task_table
+from train.analysis.shown_runs import shown_once
 from train.analysis.tables import summary_rows, write_csv, write_tables
 from train.common.evaluation import SplitResult, evaluation_rows
 from train.common.task_text import task_texts
@@ -134,6 +135,35 @@ def test_seeds_that_were_evaluated_on_other_tasks_are_refused(tmp_path: Path) ->
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     add_runs([runs[2].path], out)  # in another order
     assert [run.name for run in read_runs(out)] == ["seed0", "seed2"]
+
+
+def test_what_shows_one_run_shows_the_same_one_however_it_was_collected(tmp_path: Path) -> None:
+    """Runs that were added had rows of their own: two panels of one method, of two seeds."""
+    runs = [stored(tmp_path / f"seed{seed}", 1000, seed=seed) for seed in (2, 0, 1)]
+    runs.append(stored(tmp_path / "other", 1000, seed=3, gamma=0.5))
+    for folder in runs:
+        row = {"timesteps": 1000, "split": "train", "task": "2 0", "dropout": 0}
+        values = {"x": folder.config.seed, "y": 0, "distance": 1, "rewards": "0 1"}
+        write_csv(folder.decoded_goals, [{**row, **values}])
+    paths = [run.path for run in runs]
+    collect_runs(paths, tmp_path / "together")
+    expected = read_csv(tmp_path / "together" / "decoded_goals.csv")
+    assert [row["run"] for row in expected] == ["seed0"]
+    for order in ([0, 1, 2, 3], [3, 1, 0, 2], [1, 2, 3, 0]):
+        out = tmp_path / str(order)
+        for k in order:
+            add_runs([paths[k]], out)
+        assert read_csv(out / "decoded_goals.csv") == expected
+
+    tracks = [
+        {"run": run, "env_id": "A", "group": group, "x": x}
+        for run, group in (("seed2", "rl2"), ("other", "rl2 gamma=0.5"), ("seed1", "rl2"))
+        for x in ("0", "1")
+    ]
+    table = [{"run": "seed2", "seed": "2"}, {"run": "seed1", "seed": "1"}]
+    table.append({"run": "other", "seed": "3", "overrides": "gamma=0.5"})
+    assert shown_once("paths", tracks, table) == tracks[2:]
+    assert shown_once("curves", tracks, table) == tracks
 
 
 def test_evaluations_with_adaptation_are_not_averaged_with_those_before() -> None:
