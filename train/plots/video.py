@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -124,10 +125,11 @@ def record_video(learner: Learner, task: Array | None, path: Path) -> str:
 
 def _check_film(path: Path, n_frames: int) -> None:
     """Raise an ``OSError`` unless a film has all frames: nothing else tells that ffmpeg failed."""
-    try:
-        found, _ = imageio_ffmpeg.count_frames_and_secs(str(path))
-    except RuntimeError:  # it cannot be read
-        found = 0
+    # imageio's own count hands our stdin to ffmpeg, which the terminal then stops in the background
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(path), "-f", "null", "-"]
+    read = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True)
+    counts = re.findall(rb"frame= *(\d+)", read.stderr)
+    found = int(counts[-1]) if counts and read.returncode == 0 else 0
     if found < n_frames:
         raise OSError(
             EIO, f"ffmpeg has written {found} of {n_frames} frames (is the disk full?)", str(path)
