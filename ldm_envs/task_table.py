@@ -155,12 +155,15 @@ def _copied(task: Any) -> Any:
     if not isinstance(task, (dict, list)) and fields is None:
         return task
     copied = copy.copy(task)  # of the same class
-    if isinstance(copied, dict):
-        copied.update((name, _copied(value)) for name, value in task.items())
-        if getattr(task, "__dict__", None) is task:  # a way to have items as attributes
-            copied.__dict__ = copied
-    elif isinstance(copied, list):
-        copied[:] = [_copied(value) for value in task]
+    try:
+        if isinstance(copied, dict):
+            copied.update((name, _copied(value)) for name, value in task.items())
+            if getattr(task, "__dict__", None) is task:  # a way to have items as attributes
+                copied.__dict__ = copied
+        elif isinstance(copied, list):
+            copied[:] = [_copied(value) for value in task]
+    except (AttributeError, NotImplementedError, TypeError):  # it refuses changes
+        return task
     for name, value in (fields or {}).items():
         object.__setattr__(copied, name, _copied(value))  # a frozen one refuses setattr
     return copied
@@ -172,7 +175,8 @@ def _fields(task: Any) -> dict[str, Any] | None:
         return None
     if type(task).__eq__ is object.__eq__:  # made with eq=False: told apart by identity
         return None
-    return {one.name: getattr(task, one.name) for one in dataclasses.fields(task)}
+    names = (one.name for one in dataclasses.fields(task))
+    return {name: getattr(task, name) for name in names if hasattr(task, name)}
 
 
 def _listed(name: str, tasks: Any) -> list[Any]:

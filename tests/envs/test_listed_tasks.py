@@ -98,7 +98,7 @@ def test_equal_tasks_are_one_task(kind: Any) -> None:
 
 def test_a_task_is_of_the_class_that_it_was_listed_as() -> None:
     tasks = [collections.OrderedDict(a=1), collections.defaultdict(list, a=[1]), {1, 2}]
-    table = TaskTable({"train": tasks})
+    table = TaskTable(tasks)
     for index, listed in enumerate(tasks):
         told = table.task(np.float32([index]))
         assert told == listed and type(told) is type(listed) and told is not listed
@@ -116,3 +116,25 @@ def test_objects_that_are_told_apart_by_identity_are_handed_on_as_they_are() -> 
     places = [Place([1.0]), Place([1.0])]
     table = TaskTable({"train": places[:1], "test": places[1:]})
     assert [table.task(np.float32([index])) for index in (0, 1)] == places
+
+
+class Immutable(dict[str, Any]):
+    """A dict that refuses changes."""
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        raise TypeError("immutable")
+
+
+@dataclasses.dataclass
+class Unfinished:
+    goal: int
+    distance: float = dataclasses.field(init=False)
+
+
+def test_objects_that_no_copy_can_be_made_of_are_handed_on_as_they_are() -> None:
+    for tasks in ([Immutable(goal=1), Immutable(goal=2)], [Unfinished(1), Unfinished(2)]):
+        table = TaskTable({"train": tasks})
+        found = [table.task(row) for row in table.distribution["train"].tasks]
+        assert [type(task) for task in found] == [type(task) for task in tasks]
+        goals = [task["goal"] if isinstance(task, dict) else task.goal for task in found]
+        assert goals == [1, 2]

@@ -159,9 +159,7 @@ class StopRequest:
         if self.signal is not None:
             raise KeyboardInterrupt
         self.signal = signal.Signals(number).name
-        said = (
-            f"\n{self.signal}: stopping after this iteration and its evaluation; again: at once\n"
-        )
+        said = f"\n{self.signal}: stopping once what is running is written; again: at once\n"
         os.write(2, said.encode())  # a handler must not wait for a stream that it interrupted
 
     @contextlib.contextmanager

@@ -119,12 +119,15 @@ def _drawn_tasks(config: RunSettings, split: str, task_dim: int) -> NDArray[Any]
     """Tasks (_N_RESETS, task_dim) of seeded resets; ``None`` where infos do not tell them."""
     env = FiniteCheckWrapper(base_env(config, 1, split, "sync"))
     try:
-        infos = [env.reset(seed=seed)[1] for seed in range(_N_RESETS)]
+        rows = []
+        for seed in range(_N_RESETS):
+            told = told_tasks(env.reset(seed=seed)[1], np.zeros(1, np.int64))
+            if told is None or told.shape != (1, task_dim):
+                return None
+            rows.append(told)
     finally:
         env.close()
-    told = [told_tasks(one, np.zeros(1, np.int64)) for one in infos]
-    rows = [row for row in told if row is not None and row.shape == (1, task_dim)]
-    return np.concatenate(rows) if len(rows) == _N_RESETS else None
+    return np.concatenate(rows)
 
 
 def warn_of_unsaved_environments(config: RunSettings) -> None:

@@ -77,7 +77,9 @@ def train(
         FloatingPointError: Something was not finite; the message says what, where and when.
     """
     evaluation_batches(config)  # what cannot be evaluated is refused before there is a folder
-    notices = unused, adaptation_notice(config), split_notice(config)
+    notices = [unused, adaptation_notice(config)]
+    if resume is None:  # it resets an environment
+        notices.append(split_notice(config))
     learner = build(config)
     with contextlib.ExitStack() as unless_it_begins:
         unless_it_begins.callback(learner.close)
