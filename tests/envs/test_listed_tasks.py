@@ -98,7 +98,7 @@ def test_equal_tasks_are_one_task(kind: Any) -> None:
 
 def test_a_task_is_of_the_class_that_it_was_listed_as() -> None:
     tasks = [collections.OrderedDict(a=1), collections.defaultdict(list, a=[1]), {1, 2}]
-    table = TaskTable(tasks)
+    table = TaskTable({"train": tasks})
     for index, listed in enumerate(tasks):
         told = table.task(np.float32([index]))
         assert told == listed and type(told) is type(listed) and told is not listed
