@@ -74,7 +74,7 @@ OTHER: dict[str, Any] = {
     "decoder_inputs": ("action",), "decoder_hidden_sizes": (5,), "reward_scale": 2.0, "p_drop": 0.2,
     "vae_encoded_lengths": 2, "vae_decoded_steps": 2, "vae_decay_updates": 1, "vae_ema_decay": 0.5,
     "vae_max_grad_norm": 0.01, "vae_buffer_keeps": "oldest", "vae_buffer_trajectories": 2,
-    "snapshot_updates": 4,
+    "snapshot_updates": 4, "replay_updates": 4, "test_model_updates": 50,
     "inner_kl_coef": 1.0, "exploration_coef": 0.5, "tau": 0.1, "encoder_hidden_sizes": (4,),
     "adapt_from": 1.0, "propensity_features": "observation-context", "propensity_clip": 0.01,
     "prox": 3.0, "model_hidden_sizes": (4,), "real_share": 0.5,
