@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 
 from ldm_envs.split_overlap import warn_of_shared_tasks
+from ldm_envs.task_table import content_key
 from ldm_envs.tasks import FloatArray, TaskDistribution, same_tasks
 
 AnyEnv = gym.Env[Any, Any]
@@ -236,7 +237,7 @@ def _check_keeping(env: AnyEnv, tasks: list[FloatArray], n_steps: int, seed: int
                 "again without a seed: something that the reward depends on is drawn again, or "
                 "one of the two options takes more from the generator than the other"
             )
-    if len({_content(_reset(env, seed, {"task": task})[0]) for task in tasks}) > 1:
+    if len({content_key(_reset(env, seed, {"task": task})[0]) for task in tasks}) > 1:
         warnings.warn(
             f"{env}: with one seed the first observation differs between tasks, so the task is "
             "not hidden from the agent (or the start state depends on it). Imaginary rewards are "
@@ -244,15 +245,6 @@ def _check_keeping(env: AnyEnv, tasks: list[FloatArray], n_steps: int, seed: int
             "gymnasium.wrappers.FilterObservation",
             stacklevel=3,
         )
-
-
-def _content(observation: Any) -> Any:
-    """What tells two observations apart, those of Dict and Tuple spaces part by part."""
-    if isinstance(observation, dict):
-        return tuple((name, _content(part)) for name, part in observation.items())
-    if isinstance(observation, tuple):
-        return tuple(_content(part) for part in observation)
-    return np.asarray(observation).tobytes()
 
 
 def _advise(env: AnyEnv) -> None:

@@ -227,21 +227,22 @@ def _numbers(tasks: list[Any]) -> NDArray[np.float64] | None:
 
 def _keys(tasks: list[Any]) -> list[Any]:
     """What tells tasks apart: their value where it can be compared, else their identity."""
-    return [_key(task) for task in tasks]
+    return [content_key(task) for task in tasks]
 
 
-def _key(task: Any) -> Any:
+def content_key(task: Any) -> Any:
+    """What tells two tasks or observations apart: their values part by part, else identity."""
     if isinstance(task, np.ndarray) and task.dtype != object:
         return (np.ndarray, task.shape, task.dtype.str, task.tobytes())
     if isinstance(task, dict):
-        return (type(task), frozenset((name, _key(value)) for name, value in task.items()))
+        return (type(task), frozenset((name, content_key(value)) for name, value in task.items()))
     if isinstance(task, (list, tuple)):
-        return (type(task), tuple(_key(value) for value in task))
+        return (type(task), tuple(content_key(value) for value in task))
     if isinstance(task, set):
         return (type(task), frozenset(task))
     try:
         hash(task)
     except TypeError:
         fields = _fields(task)
-        return id(task) if fields is None else (type(task), _key(fields))
+        return id(task) if fields is None else (type(task), content_key(fields))
     return (type(task), task)
