@@ -107,7 +107,7 @@ class TaskTable:
         """Sets of vectors, names of their components, and whether tasks are numbers."""
         every = [task for tasks in lists.values() for task in tasks]
         matrix = _numbers(every)
-        keys = _keys(every) if matrix is None else [row.tobytes() for row in matrix + 0.0]
+        keys = list(map(content_key, every)) if matrix is None else [row.tobytes() for row in matrix + 0.0]
         order = {key: rank for rank, key in enumerate(dict.fromkeys(keys))}
         names = _INDEX
         vectors = np.array([[order[key]] for key in keys], np.float32)
@@ -223,11 +223,6 @@ def _numbers(tasks: list[Any]) -> NDArray[np.float64] | None:
     if rounded:  # integers that float64 cannot hold
         return None
     return matrix if np.isfinite(matrix).all() else None
-
-
-def _keys(tasks: list[Any]) -> list[Any]:
-    """What tells tasks apart: their value where it can be compared, else their identity."""
-    return [content_key(task) for task in tasks]
 
 
 def content_key(task: Any) -> Any:
