@@ -107,8 +107,9 @@ class TaskTable:
         """Sets of vectors, names of their components, and whether tasks are numbers."""
         every = [task for tasks in lists.values() for task in tasks]
         matrix = _numbers(every)
-        keys = [content_key(task) for task in every]
-        if matrix is not None:
+        if matrix is None:
+            keys = [content_key(task) for task in every]
+        else:
             keys = [row.tobytes() for row in matrix + 0.0]
         order = {key: rank for rank, key in enumerate(dict.fromkeys(keys))}
         names = _INDEX
