@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from emulated_device import emulated_device
+from packaging.version import Version
 from plane_env import plane
 from plane_runs import BASES, configuration, outcome
 from tiny_runs import main
@@ -73,6 +75,10 @@ def in_two_halves(base: str, path: Path, first: str, second: str) -> Any:
     return read_csv(path / "evaluation" / "summary.csv")
 
 
+@pytest.mark.skipif(
+    Version(torch.__version__) < Version("2.6"),
+    reason="there orthogonal_ transposes in place, which the emulation does not follow",
+)
 @pytest.mark.parametrize("saved_on", ["cpu", "meta"])
 def test_wrappers_around_a_model_and_saved_beliefs(
     saved_on: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -149,7 +149,7 @@ def test_the_last_observation_of_a_task_is_not_overwritten_by_the_next_reset() -
     assert buffer.newest(2).next_observations[:, :, 0].T.tolist() == [[1, 2, 1, 2]] * 2
 
 
-class Scaled(gym.vector.VectorWrapper[Any, Any, Any]):
+class Scaled(gym.vector.VectorWrapper):
     def reset(self, **kwargs: Any) -> Any:
         observations, infos = self.env.reset(**kwargs)
         return 10.0 * observations, infos
