@@ -86,11 +86,7 @@ SWEEPS: dict[str, tuple[TrialGrid, ...]] = {
     "paper-ablations": (
         TrialGrid(_GRID, ("ldm",), 4, {"p_drop": (0.0, 0.3, 0.5, 0.7)}, "present-beliefs"),
         TrialGrid(
-            _EXTRAPOLATION,
-            ("ldm",),
-            4,
-            {"mixture.beta": (1.0, 1.5, 2.0, 2.5), "p_drop": (0.5,)},
-            "present-beliefs",
+            _EXTRAPOLATION, ("ldm",), 4, {"mixture.beta": (1.0, 1.5, 2.0, 2.5)}, "present-beliefs"
         ),
     ),
     # design choices are made on these tasks, none of which is a test task

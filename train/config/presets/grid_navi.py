@@ -159,15 +159,15 @@ _GRID_CODE: dict[str, Any] = {
 
 
 def _grid_presets(authors_p_drop: float) -> dict[str, Preset]:
-    """The presets of a grid; some of them drop out as much as the authors do on it."""
+    """The presets of a grid; all but the default drop out as much as the authors do on it."""
     rate = {"p_drop": authors_p_drop}
     return {
         "default": Preset(
             _GRID_PPO, {"ldm": _GRID_LONG, "ldm-varibad": _GRID_LONG, **_GRID_PPO_METHODS}
         ),
-        "present-beliefs": Preset(_GRID_PRESENT_BELIEFS, _GRID_PPO_METHODS),
-        "published-tasks": Preset(_GRID_PUBLISHED_TASKS, _GRID_PPO_METHODS),
-        "published-network": Preset(_GRID_PUBLISHED_NETWORK, _GRID_PPO_METHODS),
+        "present-beliefs": Preset({**_GRID_PRESENT_BELIEFS, **rate}, _GRID_PPO_METHODS),
+        "published-tasks": Preset({**_GRID_PUBLISHED_TASKS, **rate}, _GRID_PPO_METHODS),
+        "published-network": Preset({**_GRID_PUBLISHED_NETWORK, **rate}, _GRID_PPO_METHODS),
         "published-learner": Preset({**_GRID_PUBLISHED_LEARNER, **rate}, _GRID_METHODS),
         "a2c": Preset({**_GRID_A2C, **rate}, _GRID_METHODS),
         "paper": Preset({**_GRID_PAPER, **rate}, _GRID_PAPER_METHODS),
