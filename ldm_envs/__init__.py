@@ -17,13 +17,8 @@ from ldm_envs.adapters import (
 )
 from ldm_envs.family_checker import FamilyError, check_family
 from ldm_envs.task_env import TaskEnv
-from ldm_envs.tasks import (
-    AnnulusTaskSet,
-    FiniteTaskSet,
-    IntervalTaskSet,
-    TaskDistribution,
-    TaskSet,
-)
+from ldm_envs.task_sets import AnnulusTaskSet, FiniteTaskSet, IntervalTaskSet, TaskSet
+from ldm_envs.tasks import TaskDistribution
 
 __all__ = [
     "ENV_IDS",

@@ -18,8 +18,9 @@ from gymnasium.utils import RecordConstructorArgs
 from ldm_envs.arguments import whole_number
 from ldm_envs.options import parse_scalar_reset
 from ldm_envs.split import DrawsFromSplit
+from ldm_envs.task_sets import FloatArray
 from ldm_envs.task_table import Tasks, TaskTable
-from ldm_envs.tasks import FloatArray, TaskDistribution
+from ldm_envs.tasks import TaskDistribution
 
 AnyEnv = gym.Env[Any, Any]
 Success = str | Callable[[dict[str, Any]], Any]

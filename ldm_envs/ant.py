@@ -19,7 +19,8 @@ from ldm_envs.mujoco_family import (
 )
 from ldm_envs.mujoco_markers import Marker, arrow, disc, sphere
 from ldm_envs.mujoco_vector import MujocoVectorEnv
-from ldm_envs.tasks import AnnulusTaskSet, FiniteTaskSet, TaskDistribution
+from ldm_envs.task_sets import AnnulusTaskSet, FiniteTaskSet
+from ldm_envs.tasks import TaskDistribution
 
 # ------------------------------------------------------------------ constants
 

@@ -10,8 +10,9 @@ import gymnasium as gym
 import numpy as np
 
 from ldm_envs.split_overlap import warn_of_shared_tasks
+from ldm_envs.task_sets import FloatArray
 from ldm_envs.task_table import content_key
-from ldm_envs.tasks import FloatArray, TaskDistribution, same_tasks
+from ldm_envs.tasks import TaskDistribution, same_tasks
 
 AnyEnv = gym.Env[Any, Any]
 Make = Callable[..., AnyEnv]

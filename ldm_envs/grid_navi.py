@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from ldm_envs.arguments import check_render_mode, require_render_mode
 from ldm_envs.grid_rendering import Window, draw_ansi, draw_rgb
 from ldm_envs.task_env import TaskEnv
-from ldm_envs.tasks import FiniteTaskSet, TaskDistribution
+from ldm_envs.task_sets import FiniteTaskSet
+from ldm_envs.tasks import TaskDistribution
 from ldm_envs.vector_env import TaskVectorEnv
 from ldm_envs.vector_state import Array
 

@@ -19,7 +19,8 @@ from ldm_envs.mujoco_family import (
 )
 from ldm_envs.mujoco_markers import STATE_COLOUR, Marker, arrow
 from ldm_envs.mujoco_vector import MujocoVectorEnv
-from ldm_envs.tasks import FiniteTaskSet, IntervalTaskSet, TaskDistribution
+from ldm_envs.task_sets import FiniteTaskSet, IntervalTaskSet
+from ldm_envs.tasks import TaskDistribution
 
 # ------------------------------------------------------------------ constants
 

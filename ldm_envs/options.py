@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ldm_envs.arguments import whole_number
-from ldm_envs.tasks import FloatArray, TaskDistribution
+from ldm_envs.task_sets import FloatArray
+from ldm_envs.tasks import TaskDistribution
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from ldm_envs.tasks import TaskDistribution, TaskSet
+from ldm_envs.task_sets import TaskSet
+from ldm_envs.tasks import TaskDistribution
 
 
 class DrawsFromSplit:

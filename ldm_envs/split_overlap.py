@@ -6,7 +6,8 @@ import warnings
 
 import numpy as np
 
-from ldm_envs.tasks import FloatArray, TaskDistribution, TaskSet
+from ldm_envs.task_sets import FloatArray, TaskSet
+from ldm_envs.tasks import TaskDistribution
 
 _MANY = 100_000  # pairs of tasks, above which only equal numbers are found
 _DRAWN = 64  # tasks that stand for a set, where one of the two is continuous

@@ -12,7 +12,8 @@ from gymnasium.utils import seeding
 
 from ldm_envs.options import parse_scalar_reset, parse_seed
 from ldm_envs.split import DrawsFromSplit
-from ldm_envs.tasks import FloatArray, TaskDistribution
+from ldm_envs.task_sets import FloatArray
+from ldm_envs.tasks import TaskDistribution
 
 ObsT = TypeVar("ObsT")
 ActT = TypeVar("ActT")

@@ -15,50 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ldm_envs.split_overlap import warn_of_shared_tasks
-from ldm_envs.tasks import BoolArray, FiniteTaskSet, FloatArray, TaskDistribution, TaskSet
+from ldm_envs.task_sets import FiniteTaskSet, FloatArray, TaskSet, UnionTaskSet
+from ldm_envs.tasks import TaskDistribution
 
 Tasks = Mapping[str, TaskSet | Iterable[Any]]
 _INDEX = ["task index"]
-
-
-class UnionTaskSet(TaskSet):
-    """The union of several task sets.
-
-    Finite sets are sampled from uniformly over all tasks; otherwise each set is equally likely.
-
-    Args:
-        sets: At least one task set, all of one `task_dim`.
-
-    Raises:
-        ValueError: Sets of different `task_dim`, or none.
-    """
-
-    def __init__(self, sets: Sequence[TaskSet]) -> None:
-        dims = {one.task_dim for one in sets}
-        if len(dims) != 1:
-            raise ValueError(f"Expected task sets of one task_dim, got {sorted(dims)}")
-        self._sets = tuple(sets)
-        self.task_dim = dims.pop()
-        rows = [one.tasks for one in sets]
-        finite = [array for array in rows if array is not None]
-        self._rows = np.unique(np.concatenate(finite), axis=0) if len(finite) == len(rows) else None
-
-    @property
-    def tasks(self) -> FloatArray | None:
-        return None if self._rows is None else self._rows.copy()
-
-    def sample(self, rng: np.random.Generator, n: int) -> FloatArray:
-        if self._rows is not None:
-            return self._rows[rng.integers(len(self._rows), size=n)]
-        which = rng.integers(len(self._sets), size=n)
-        rows = np.empty((n, self.task_dim), np.float32)
-        for index, one in enumerate(self._sets):
-            chosen = which == index
-            rows[chosen] = one.sample(rng, int(chosen.sum()))
-        return rows
-
-    def _contains(self, tasks: NDArray[np.float64]) -> BoolArray:
-        return np.any([one.contains(tasks) for one in self._sets], axis=0)
 
 
 class TaskTable:

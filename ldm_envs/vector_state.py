@@ -22,7 +22,8 @@ from ldm_envs.arguments import (
     rebuild,
 )
 from ldm_envs.split import DrawsFromSplit
-from ldm_envs.tasks import FloatArray, TaskDistribution
+from ldm_envs.task_sets import FloatArray
+from ldm_envs.tasks import TaskDistribution
 
 Array = NDArray[Any]
 
