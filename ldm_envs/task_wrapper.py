@@ -1,0 +1,125 @@
+"""What the adapters share: the task protocol around an environment that does not speak it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.error import ResetNeeded
+from gymnasium.utils import RecordConstructorArgs
+
+from ldm_envs.options import parse_scalar_reset
+from ldm_envs.split import DrawsFromSplit
+from ldm_envs.task_sets import FloatArray
+from ldm_envs.task_table import Tasks, TaskTable
+from ldm_envs.tasks import TaskDistribution
+
+AnyEnv = gym.Env[Any, Any]
+Success = str | Callable[[dict[str, Any]], Any]
+_OPTIONS = ("task", "keep_task")
+
+
+class TaskWrapper(DrawsFromSplit, gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
+    """Base of the adapters: all of the task protocol except how a task is set.
+
+    `reset(seed=...)` seeds the choice of tasks as well as the environment, from streams that do
+    not overlap. `reset(options=...)` takes, beside options of the environment's own:
+
+    - "task": float32 (task_dim,), a task of the set "all" (see `TaskTable` for the vectors);
+    - "keep_task": True starts a new episode of the task at hand.
+
+    Otherwise a task of the split is drawn. Infos: `task`, float32 (task_dim,), at reset and step;
+    `is_success` (bool) at step, where the environment reports a success.
+
+    Args:
+        env: An environment whose task stays the same until it is told another one.
+        tasks: Split name -> its tasks, a list of anything or a `TaskSet`; "all" is their union
+            unless it is given.
+        split: Name of the set that tasks are drawn from.
+        success: Which info says that an episode has succeeded: a key, or a function of a step's
+            info.
+            None takes "is_success" or else "success", where the environment reports one.
+        components: Name and unit of each component of a task vector, for messages and tables.
+        recorded: Further arguments of a subclass, for its `spec`.
+
+    Raises:
+        ValueError: For an unknown split or tasks that do not fit; the message shows them.
+    """
+
+    def __init__(
+        self,
+        env: AnyEnv,
+        tasks: Tasks,
+        *,
+        split: str = "train",
+        success: Success | None = None,
+        components: Sequence[str] | None = None,
+        recorded: Mapping[str, Any] | None = None,
+    ) -> None:
+        common = {"tasks": tasks, "split": split, "success": success, "components": components}
+        RecordConstructorArgs.__init__(self, _disable_deepcopy=True, **(recorded or {}), **common)
+        super().__init__(env)
+        self._table = TaskTable(tasks, components)
+        self._set_split(split)
+        self._success = success
+        self._rng: np.random.Generator | None = None
+        self._task: FloatArray | None = None
+
+    @property
+    def task_distribution(self) -> TaskDistribution:
+        """The family's task sets by split name."""
+        return self._table.distribution
+
+    @property
+    def task(self) -> Any:
+        """The task at hand, as the environment was given it; None before the first reset."""
+        return None if self._task is None else self._table.task(self._task)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Seed, choose the task, hand it to the environment and start an episode of it.
+
+        Raises:
+            ValueError: For a task outside the set "all"; nothing has changed then.
+        """
+        own = {key: value for key, value in (options or {}).items() if key in _OPTIONS}
+        others = {key: value for key, value in (options or {}).items() if key not in _OPTIONS}
+        request = parse_scalar_reset(own, self.task_distribution)
+        if seed is not None or self._rng is None:
+            # a key of its own: the environment's own generator starts from the seed itself, and
+            # imaginary tasks of that seed from its first children
+            self._rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0x7A5C,)))
+        if request.task is not None:
+            self._task = request.task
+        elif not request.keep_task or self._task is None:
+            self._task = self._task_set.sample(self._rng, 1)[0]
+        observation, info = self._start(self.task, seed, others or None)
+        return observation, {**info, "task": self._task.copy()}
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Step; the infos name the task, and say whether the episode has succeeded.
+
+        Raises:
+            gymnasium.error.ResetNeeded: Before the first reset.
+        """
+        if self._task is None:
+            raise ResetNeeded("Call reset() before step()")
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        told = {**info, "task": self._task.copy()}
+        if callable(self._success):
+            told["is_success"] = bool(self._success(info))
+            return observation, reward, terminated, truncated, told
+        for key in (self._success,) if self._success else ("is_success", "success"):
+            if key in info:
+                told["is_success"] = bool(info[key])
+                break
+        return observation, reward, terminated, truncated, told
+
+    def _start(
+        self, task: Any, seed: int | None, options: dict[str, Any] | None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Hand `task` to the environment and reset it."""
+        raise NotImplementedError
