@@ -24,6 +24,7 @@ from ldm_envs.mujoco_family import (
     MujocoFamily,
     Physics,
     check_action,
+    check_state,
     is_sane,
 )
 from ldm_envs.mujoco_markers import Marker, add_to_scene
@@ -177,14 +178,8 @@ class MujocoTaskEnv(TaskEnv[NDArray[np.float64], NDArray[np.float64]], MujocoEnv
         return {"state": state, "xpos": self.data.xpos.copy()}
 
     def _set_physics(self, physics: dict[str, Any]) -> None:
-        state = np.asarray(physics["state"], np.float64)
-        xpos = np.asarray(physics["xpos"], np.float64)
         size = mujoco.mj_stateSize(self.model, _INTEGRATION_STATE)
-        if state.shape != (size,) or xpos.shape != self.data.xpos.shape:
-            raise ValueError(
-                f"Expected a state of shape ({size},) and xpos of shape {self.data.xpos.shape}, "
-                f"got {state.shape} and {xpos.shape}: the state of another family?"
-            )
+        state, xpos = check_state(physics, (size,), self.data.xpos.shape)
         mujoco.mj_resetData(self.model, self.data)
         mujoco.mj_setState(self.model, self.data, state, _INTEGRATION_STATE)
         mujoco.mj_forward(self.model, self.data)  # what rendering reads

@@ -137,6 +137,19 @@ def control_cost(action: Array, weight: float) -> Array:
     return weight * np.square(action).sum(axis=-1)
 
 
+def check_state(
+    physics: dict[str, Any], state_shape: tuple[int, ...], xpos_shape: tuple[int, ...]
+) -> tuple[Array, Array]:
+    """The float64 arrays "state" and "xpos" of a saved state; ValueError for other shapes."""
+    state, xpos = (np.asarray(physics[name], np.float64) for name in ("state", "xpos"))
+    if state.shape != state_shape or xpos.shape != xpos_shape:
+        raise ValueError(
+            f"Expected a state of shape {state_shape} and xpos of shape {xpos_shape}, got "
+            f"{state.shape} and {xpos.shape}: the state of another family?"
+        )
+    return state, xpos
+
+
 def check_action(action: Any, space: gym.Space[Any], noun: str) -> Array:
     """`action` as float64 inside the box, or a ValueError that shows it.
 

@@ -18,7 +18,14 @@ from numpy.typing import NDArray
 
 from ldm_envs.arguments import check_positive
 from ldm_envs.mujoco_batch import BACKENDS, PhysicsBatch, make_physics
-from ldm_envs.mujoco_family import Array, MujocoFamily, Physics, check_action, is_sane
+from ldm_envs.mujoco_family import (
+    Array,
+    MujocoFamily,
+    Physics,
+    check_action,
+    check_state,
+    is_sane,
+)
 from ldm_envs.vector_env import TaskVectorEnv
 
 MAX_EPISODE_STEPS = 200
@@ -163,17 +170,8 @@ class MujocoVectorEnv(TaskVectorEnv):
         return {"state": self._simulations().get_state(), "xpos": self._state().xpos.copy()}
 
     def _set_physics(self, physics: dict[str, Any]) -> None:
-        state = np.asarray(physics["state"], np.float64)
-        xpos = np.asarray(physics["xpos"], np.float64)
         batch = self._simulations()
-        expected = batch.get_state().shape
-        if state.shape != expected or xpos.shape != self._state().xpos.shape:
-            raise ValueError(
-                f"Expected states of shape {expected} and xpos of shape "
-                f"{self._state().xpos.shape}, got {state.shape} and {xpos.shape}: the state of "
-                "another family?"
-            )
-        batch.set_state(state, xpos)
+        batch.set_state(*check_state(physics, batch.get_state().shape, self._state().xpos.shape))
 
     def _constructor_kwargs(self) -> dict[str, Any]:
         return {
