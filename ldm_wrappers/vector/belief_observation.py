@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
@@ -12,14 +11,9 @@ from ldm_wrappers.belief_observation import belief_observation_space, join_belie
 from ldm_wrappers.fixed_attribute import FixedAttribute
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.transition import FloatArray
-from ldm_wrappers.reset_guard import ResetGuard
-from ldm_wrappers.vector.infos import (
-    check_batch,
-    reset_all,
-    to_object_array,
-    true_next_observations,
-)
-from ldm_wrappers.vector.saved_state import load_all_or_nothing, saved_observations
+from ldm_wrappers.vector.infos import check_batch, reset_all, to_object_array
+from ldm_wrappers.vector.saved_state import load_all_or_nothing
+from ldm_wrappers.vector.transition_reader import TransitionReader
 from ldm_wrappers.wrapper_order import refuse_around_vae, refuse_twice
 
 
@@ -64,10 +58,9 @@ class BeliefObservationWrapper(VectorWrapper):
             env.single_observation_space, latent_dynamics
         )
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
-        self._observations: FloatArray = np.zeros(
-            (self.num_envs, latent_dynamics.spec.observation_size), np.float32
+        self._reader = TransitionReader(
+            latent_dynamics.spec, self.num_envs, "BeliefObservationWrapper"
         )
-        self._guard = ResetGuard("BeliefObservationWrapper")
 
     def reset(
         self,
@@ -77,46 +70,32 @@ class BeliefObservationWrapper(VectorWrapper):
     ) -> tuple[FloatArray, dict[str, Any]]:
         """Reset all environments; every belief returns to the prior."""
         observations, infos = reset_all(self.env, seed, options, "BeliefObservationWrapper")
-        self._observations = self.latent_dynamics.spec.observations(observations)
         self.tracker.reset()
-        self._guard.begin()
+        self._reader.reset(observations)
         return self.current_observations(), infos
 
     def step(self, actions: Any) -> tuple[FloatArray, Any, Any, Any, dict[str, Any]]:
         """Step all environments and show each its new belief."""
-        self._guard.check()
-        columns = self.latent_dynamics.spec.actions(actions)
-        returned = self.env.step(actions)
-        with self._guard.recording():
-            return self._record(columns, returned)
-
-    def _record(
-        self, columns: FloatArray, returned: tuple[Any, Any, Any, Any, dict[str, Any]]
-    ) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Take in what a step of the environments has returned; what is shown of it."""
-        observations, rewards, terminations, truncations, infos = returned
-        spec = self.latent_dynamics.spec
-        ended = terminations | truncations
-        next_states = spec.observations(true_next_observations(observations, infos, ended))
-        self.tracker.update(self._observations, columns, rewards, next_states)
-        if ended.any():
-            joined = join_belief(next_states, self.tracker)
-            infos = {**infos, "final_obs": to_object_array(joined, ended)}
-            self.tracker.end(ended)
-        self._observations = spec.observations(observations)
-        return self.current_observations(), rewards, terminations, truncations, infos
+        columns = self._reader.actions(actions)
+        observations, rewards, terminations, truncations, infos = self.env.step(actions)
+        with self._reader.recording():
+            ended = terminations | truncations
+            states, next_states = self._reader.step(observations, infos, ended)
+            self.tracker.update(states, columns, rewards, next_states)
+            if ended.any():
+                joined = join_belief(next_states, self.tracker)
+                infos = {**infos, "final_obs": to_object_array(joined, ended)}
+                self.tracker.end(ended)
+            shown = self.current_observations()
+        return shown, rewards, terminations, truncations, infos
 
     def current_observations(self) -> FloatArray:
         """The observations shown last, with beliefs of the newest weights."""
-        return join_belief(self._observations, self.tracker)
+        return join_belief(self._reader.states, self.tracker)
 
     def get_state(self) -> dict[str, Any]:
         """Beliefs, running trajectories and last observations, for an exact resume."""
-        return {
-            "observations": self._observations.copy(),
-            "tracker": self.tracker.state_dict(),
-            "guard": self._guard.state,
-        }
+        return {**self._reader.get_state(), "tracker": self.tracker.state_dict()}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`get_state`; after an error everything is as it was.
@@ -129,5 +108,4 @@ class BeliefObservationWrapper(VectorWrapper):
 
     def _load(self, state: dict[str, Any]) -> None:
         self.tracker.load_state_dict(state["tracker"])
-        self._observations = saved_observations(state, self._observations)
-        self._guard.state = state.get("guard", "running")  # newer than some checkpoints
+        self._reader.set_state(state)

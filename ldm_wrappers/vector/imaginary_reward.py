@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+from numpy.typing import NDArray
 
 from ldm_wrappers.arguments import check_integer
 from ldm_wrappers.fixed_attribute import FixedAttribute
@@ -14,9 +15,9 @@ from ldm_wrappers.imagination import ExpectedReward, ImaginationScheme, MixtureS
 from ldm_wrappers.infos import set_aside
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.transition import FloatArray
-from ldm_wrappers.reset_guard import ResetGuard
-from ldm_wrappers.vector.infos import check_batch, reset_all, true_next_observations
-from ldm_wrappers.vector.saved_state import load_all_or_nothing, saved_observations
+from ldm_wrappers.vector.infos import BoolArray, check_batch, reset_all
+from ldm_wrappers.vector.saved_state import load_all_or_nothing
+from ldm_wrappers.vector.transition_reader import TransitionReader
 from ldm_wrappers.wrapper_order import refuse_around_vae, refuse_imaginary_rewards
 
 
@@ -90,10 +91,9 @@ class ImaginaryRewardWrapper(VectorWrapper):
             mixture=mixture,
             seed=seed,
         )
-        self._observations: FloatArray = np.zeros(
-            (self.num_envs, latent_dynamics.spec.observation_size), np.float32
+        self._reader = TransitionReader(
+            latent_dynamics.spec, self.num_envs, "ImaginaryRewardWrapper"
         )
-        self._guard = ResetGuard("ImaginaryRewardWrapper")
 
     @property
     def belief_means(self) -> FloatArray:
@@ -120,61 +120,45 @@ class ImaginaryRewardWrapper(VectorWrapper):
     ) -> tuple[Any, dict[str, Any]]:
         """Reset all environments: beliefs return to the prior, new mixtures are drawn."""
         observations, infos = reset_all(self.env, seed, options, "ImaginaryRewardWrapper")
-        self._observations = self.latent_dynamics.spec.observations(observations)
         self.tracker.reset()
-        self._guard.begin()
+        self._reader.reset(observations)
         self.imagination.begin()
         return observations, infos
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Step all environments; filter, record and imagine, each as one batch."""
-        self._guard.check()
-        columns = self.latent_dynamics.spec.actions(actions)
-        returned = self.env.step(actions)
-        with self._guard.recording():
-            return self._record(columns, returned)
+        columns = self._reader.actions(actions)
+        observations, rewards, terminations, truncations, infos = self.env.step(actions)
+        with self._reader.recording():
+            ended = terminations | truncations
+            states, next_states = self._reader.step(observations, infos, ended)
+            own = np.array(rewards, np.float64)
+            earned = self._take_in((states, columns, next_states), own, ended)
+        infos = {**set_aside(infos, ("environment_reward",)), "environment_reward": own}
+        return observations, earned, terminations, truncations, infos
 
-    def _record(
-        self, columns: FloatArray, returned: tuple[Any, Any, Any, Any, dict[str, Any]]
-    ) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Take in what a step of the environments has returned; what is shown of it."""
-        observations, rewards, terminations, truncations, infos = returned
-        spec = self.latent_dynamics.spec
-        ended = terminations | truncations
-        next_states = spec.observations(true_next_observations(observations, infos, ended))
-        transition = (self._observations, columns, next_states)
+    def _take_in(
+        self, transition: tuple[FloatArray, ...], rewards: NDArray[np.float64], ended: BoolArray
+    ) -> NDArray[np.float64]:
+        """Imagine, then filter and record a step of all workers; their rewards (num_envs,)."""
         normal, mixed = slice(None, self.n_normal), slice(self.n_normal, None)
-
-        rewards = np.asarray(rewards, np.float64)
         earned = rewards.copy()
         earned[mixed] = self.imagination.rewards(
             self._means(drawn=True),
             *(self.latent_dynamics.to_tensor(array[mixed]) for array in transition),
         )
         self.imagination.begin(ended[mixed])
-
         states, columns, next_states = (array[normal] for array in transition)
         self.tracker.update(states, columns, rewards[normal], next_states)
         self.tracker.end(ended[normal])
-        self._observations = spec.observations(observations)
-        return (
-            observations,
-            earned,
-            terminations,
-            truncations,
-            {
-                **set_aside(infos, ("environment_reward",)),
-                "environment_reward": np.array(rewards),
-            },
-        )
+        return earned
 
     def get_state(self) -> dict[str, Any]:
         """Beliefs, mixtures, running trajectories and last observations, for an exact resume."""
         return {
-            "observations": self._observations.copy(),
+            **self._reader.get_state(),
             "tracker": self.tracker.state_dict(),
             "imagination": self.imagination.state_dict(),
-            "guard": self._guard.state,
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -189,5 +173,4 @@ class ImaginaryRewardWrapper(VectorWrapper):
     def _load(self, state: dict[str, Any]) -> None:
         self.tracker.load_state_dict(state["tracker"])
         self.imagination.load_state_dict(state["imagination"])
-        self._observations = saved_observations(state, self._observations)
-        self._guard.state = state.get("guard", "running")  # newer than some checkpoints
+        self._reader.set_state(state)

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 
 def load_all_or_nothing(
     load: Callable[[dict[str, Any]], None], state: dict[str, Any], kept: dict[str, Any]
@@ -18,17 +15,3 @@ def load_all_or_nothing(
     except Exception:
         load(kept)
         raise
-
-
-def saved_observations(state: dict[str, Any], own: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The last observations of a state.
-
-    Raises:
-        ValueError: Their shape is not that of ``own``.
-    """
-    observations = np.array(state["observations"], dtype=np.float32)
-    if observations.shape != own.shape:
-        raise ValueError(
-            f"saved observations have shape {observations.shape}, expected {own.shape}"
-        )
-    return observations

@@ -70,10 +70,10 @@ def test_batched_beliefs_follow_the_weights_and_finished_tasks_stay_forgotten(
     wrapped = batched.BeliefObservationWrapper(env, model, buffer=buffer)
     wrapped.reset(seed=1)
     record: list[tuple[Any, ...]] = []
-    shown = wrapped._observations
+    shown = wrapped._reader.states
     for step, action in enumerate(actions(N * H + 5, 3)):
         result = wrapped.step(action)
-        following = wrapped._observations
+        following = wrapped._reader.states
         record.append((action, result[1], following))
         if step == N * H - 1:
             record = []  # all tasks are over
