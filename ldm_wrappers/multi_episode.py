@@ -17,7 +17,7 @@ from ldm_wrappers.infos import MARK, MULTI_EPISODE_INFOS, copied_arrays, set_asi
 from ldm_wrappers.latent_dynamics.space_checks import way_out
 from ldm_wrappers.reset_guard import CutWatch, ResetGuard
 from ldm_wrappers.saved_state import check_like
-from ldm_wrappers.task_protocol import TaskWatch, check_pinned, env_name, told_task
+from ldm_wrappers.task_protocol import TaskWatch, env_name, told_task
 from ldm_wrappers.wrapper_order import own_statistics, refuse_task_wrappers
 
 _ONE = np.zeros(1, np.intp)  # the index of the only worker
@@ -175,12 +175,9 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Begin a new meta-episode; ``options`` go to the environment."""
-        drawn = not options or not {"task", "keep_task"} & options.keys()
         observation, info = self.env.reset(seed=seed, options=options)
         if self._watch is not None:
-            self._watch.begin(_ONE, told_task(info), drawn)
-            if options and "task" in options:
-                check_pinned(self._watch.name, options["task"], told_task(info))
+            self._watch.begin(_ONE, told_task(info), options)
         if self._guard.state == "running" and self._lengths.any() and self.n_episodes > 1:
             self._cuts.cut()
         self._episode = 0

@@ -48,14 +48,25 @@ class TaskWatch:
         self._n_equal: int | None = 0  # None: tasks differ, or a warning has been given
         self._untold = False
 
-    def begin(self, workers: Array, tasks: Array | None, drawn: bool) -> None:
+    def begin(
+        self, workers: Array, tasks: Array | None, options: dict[str, Any] | None = None
+    ) -> None:
         """New meta-episodes begin.
 
         Args:
             workers: Indices (n,) of the workers.
             tasks: Their tasks (n, ...), or ``None`` where infos tell none.
-            drawn: Whether the environment drew them (a pinned task says nothing about draws).
+            options: Those of the reset; a task that is pinned or kept says nothing about draws.
+
+        Raises:
+            TaskIgnoredError: Infos tell another task than is pinned.
         """
+        options = options or {}
+        self._begin(workers, tasks, drawn=not {"task", "keep_task"} & options.keys())
+        if "task" in options:
+            check_pinned(self.name, options["task"], tasks, workers, len(self._known))
+
+    def _begin(self, workers: Array, tasks: Array | None, *, drawn: bool) -> None:
         self._known[workers] = tasks is not None
         if tasks is None:
             self._warn_untold()
@@ -133,15 +144,19 @@ def _alike(task: Any, other: Any) -> bool:
     return np.array_equal(task, other)
 
 
-def check_pinned(name: str, pinned: Any, told: Array | None) -> None:
+def check_pinned(
+    name: str, pinned: Any, told: Array | None, workers: Array, n_workers: int
+) -> None:
     """Compare the tasks that a reset gave with those that infos tell after it.
 
     What cannot be compared passes: infos that tell none, or something of another shape or kind.
 
     Args:
         name: What messages call the environment.
-        pinned: ``options["task"]``: one task for all workers, or a row for each.
-        told: Their tasks (n, ...), or ``None``.
+        pinned: ``options["task"]``: one task for all workers, or a row for each of ``n_workers``.
+        told: Tasks (n, ...) of those that were reset, or ``None``.
+        workers: Their indices (n,).
+        n_workers: Number of all workers.
 
     Raises:
         TaskIgnoredError: They differ by more than a rounding; the message shows both.
@@ -149,6 +164,8 @@ def check_pinned(name: str, pinned: Any, told: Array | None) -> None:
     given = np.asarray(pinned)
     if told is None or told.dtype.kind not in "biuf" or given.dtype.kind not in "biuf":
         return
+    if given.shape == (n_workers, *told.shape[1:]):
+        given = given[workers]
     if given.size == told[:1].size:
         given = np.broadcast_to(given.reshape(told.shape[1:]), told.shape)
     if given.shape != told.shape:
@@ -193,16 +210,6 @@ def told_tasks(infos: dict[str, Any], workers: Array) -> Array | None:
 
 
 def check_pinned_rows(name: str, pinned: Any, infos: dict[str, Any], mask: Array) -> None:
-    """:func:`check_pinned` for the environments of a batch that were reset.
-
-    Args:
-        name: What messages call the environment.
-        pinned: ``options["task"]``: one task for all environments, or a row for each.
-        infos: Infos of the reset.
-        mask: Environments that were reset, bool (n,).
-    """
+    """:func:`check_pinned` by the infos of a batch whose environments in ``mask`` were reset."""
     workers = np.flatnonzero(mask)
-    told, given = told_tasks(infos, workers), np.asarray(pinned)
-    if told is not None and given.shape == (len(mask), *told.shape[1:]):
-        given = given[workers]
-    check_pinned(name, given, told)
+    check_pinned(name, pinned, told_tasks(infos, workers), workers, len(mask))

@@ -26,7 +26,7 @@ from ldm_wrappers.multi_episode import (
 from ldm_wrappers.reset_guard import ResetGuard
 from ldm_wrappers.saved_state import check_like
 from ldm_wrappers.step_limit import step_limit
-from ldm_wrappers.task_protocol import TaskWatch, check_pinned_rows, env_name, told_tasks
+from ldm_wrappers.task_protocol import TaskWatch, env_name, told_tasks
 from ldm_wrappers.vector.infos import (
     BoolArray,
     check_batch,
@@ -152,7 +152,6 @@ class MultiEpisodeWrapper(VectorWrapper):
         mask = np.ones(self.num_envs, bool)
         if options is not None and "reset_mask" in options:
             mask = np.array(options["reset_mask"], bool)
-        drawn = not options or not {"task", "keep_task"} & options.keys()
         seeds = worker_seeds(seed, self.num_envs)
         observations, infos = reset_rows(self.env, seeds, options)
         observations = observations.copy()
@@ -161,9 +160,7 @@ class MultiEpisodeWrapper(VectorWrapper):
         self._remaining[mask] = 0  # only a reset of all staggers again
         if mask.all():
             self._remaining = self._first_lengths.copy()
-        self._watch_begin(mask, infos, drawn)
-        if self._watch is not None and options and "task" in options:
-            check_pinned_rows(self._watch.name, options["task"], infos, mask)
+        self._watch_begin(mask, infos, options)
         return observations, self._position(set_aside(infos, _OWN_INFOS))
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
@@ -221,7 +218,7 @@ class MultiEpisodeWrapper(VectorWrapper):
             self._check_mask(last | inner, fresh, next_obs)
             shown = where_rows(last, fresh, shown)
             self._begin(last)
-            self._watch_begin(last, reset_infos, True)
+            self._watch_begin(last, reset_infos)
             reset_infos = set_aside(reset_infos, _OWN_INFOS)
             infos = merge_rows(clear_rows(infos, last), reset_infos, last)
             infos |= {
@@ -252,10 +249,12 @@ class MultiEpisodeWrapper(VectorWrapper):
         self._returns[mask] = 0.0
         self._lengths[mask] = 0
 
-    def _watch_begin(self, mask: BoolArray, infos: dict[str, Any], drawn: bool) -> None:
+    def _watch_begin(
+        self, mask: BoolArray, infos: dict[str, Any], options: dict[str, Any] | None = None
+    ) -> None:
         if self._watch is not None:
             workers = np.flatnonzero(mask)
-            self._watch.begin(workers, told_tasks(infos, workers), drawn)
+            self._watch.begin(workers, told_tasks(infos, workers), options)
 
     def _watch_inside(self, mask: BoolArray, infos: dict[str, Any]) -> None:
         if self._watch is not None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ldm_wrappers.task_protocol import TaskWatch, check_pinned_rows, env_name, told_tasks
+from ldm_wrappers.task_protocol import TaskWatch, env_name, told_tasks
 from ldm_wrappers.vector.infos import where_rows
 from ldm_wrappers.vector.task_rows import reset_rows
 from train.common.learner import AnyVectorEnv
@@ -60,9 +60,7 @@ class TaskRollouts:
             options = {"task": rows}
         self._fresh, infos = reset_rows(self.env, seed, options)
         workers = np.arange(self.env.num_envs)
-        self._watch.begin(workers, told_tasks(infos, workers), tasks is None)
-        if options is not None:
-            check_pinned_rows(self._watch.name, options["task"], infos, np.ones(len(workers), bool))
+        self._watch.begin(workers, told_tasks(infos, workers), options)
 
     def collect(self, parameters: Parameters, generator: torch.Generator) -> Episodes:
         """R episodes of each task.
