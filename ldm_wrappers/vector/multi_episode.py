@@ -36,6 +36,7 @@ from ldm_wrappers.vector.infos import (
     where_rows,
 )
 from ldm_wrappers.vector.masked_resets import check_masked_resets, refuse_moved_rows
+from ldm_wrappers.vector.stagger import Stagger, spread_lengths
 from ldm_wrappers.vector.task_rows import reset_rows
 from ldm_wrappers.wrapper_order import refuse_task_wrappers
 
@@ -104,10 +105,8 @@ class MultiEpisodeWrapper(VectorWrapper):
     ) -> None:
         n_episodes = check_integer("n_episodes", n_episodes)
         finite_horizon = check_flag("finite_horizon", finite_horizon)
-        stagger, check_tasks = (
-            check_flag("stagger", stagger),
-            check_flag("check_tasks", check_tasks),
-        )
+        stagger = check_flag("stagger", stagger)
+        check_tasks = check_flag("check_tasks", check_tasks)
         super().__init__(env)
         check_batch(env, AutoresetMode.DISABLED, "MultiEpisodeWrapper")
         require_array_observations(env.single_observation_space)
@@ -124,11 +123,10 @@ class MultiEpisodeWrapper(VectorWrapper):
         self._lengths = np.zeros((self.num_envs, n_episodes), np.int64)
         self._rows = np.arange(self.num_envs)
         self._inner_limits = np.zeros(self.num_envs, bool)
-        # steps of each worker's first meta-episode; 0: nothing ends it early
-        self._first_lengths = np.zeros(self.num_envs, np.int64)
-        if stagger:
-            self._first_lengths = _staggered(self.num_envs, n_episodes, step_limit(env))
-        self._remaining = self._first_lengths.copy()
+        uncut = np.zeros(self.num_envs, np.int64)
+        self._stagger = Stagger(
+            spread_lengths(self.num_envs, n_episodes, step_limit(env)) if stagger else uncut
+        )
         self._watch = TaskWatch(env_name(env), self.num_envs) if check_tasks else None
         self._guard = ResetGuard("MultiEpisodeWrapper")
         self._masks_are_known = isinstance(env.unwrapped, (SyncVectorEnv, AsyncVectorEnv))
@@ -157,9 +155,7 @@ class MultiEpisodeWrapper(VectorWrapper):
         observations = observations.copy()
         self._guard.begin()
         self._begin(mask)
-        self._remaining[mask] = 0  # only a reset of all staggers again
-        if mask.all():
-            self._remaining = self._first_lengths.copy()
+        self._stagger.reset(mask)
         self._watch_begin(mask, infos, options)
         return observations, self._position(set_aside(infos, _OWN_INFOS))
 
@@ -181,8 +177,7 @@ class MultiEpisodeWrapper(VectorWrapper):
         self._lengths[self._rows, self._episode] += 1
         next_obs = observations.copy()  # what is shown is the caller's, who may scale it in place
         infos = {**set_aside(infos, _OWN_INFOS), "next_obs": next_obs}
-        early = self._remaining == 1
-        self._remaining -= self._remaining > 0
+        early = self._stagger.step()
         ended = terminations | truncations | early
         self._inner_limits = np.zeros(self.num_envs, bool)
         if not ended.any():
@@ -193,7 +188,7 @@ class MultiEpisodeWrapper(VectorWrapper):
         early &= ~last
         last |= early
         inner = ended & ~last
-        self._remaining[last] = 0
+        self._stagger.remaining[last] = 0
         self._inner_limits = inner & truncations & ~terminations
         self._watch_inside(ended, infos)
         self._episode[inner] += 1
@@ -275,7 +270,7 @@ class MultiEpisodeWrapper(VectorWrapper):
             "episode": self._episode.copy(),
             "returns": self._returns.copy(),
             "lengths": self._lengths.copy(),
-            "remaining": self._remaining.copy(),
+            "remaining": self._stagger.remaining.copy(),
             "guard": self._guard.state,
         }
 
@@ -291,23 +286,7 @@ class MultiEpisodeWrapper(VectorWrapper):
         self._episode[...] = state["episode"]
         self._returns[...] = state["returns"]
         self._lengths[...] = state["lengths"]
-        self._remaining[...] = state.get("remaining", 0)  # newer than some checkpoints
+        self._stagger.remaining[...] = state.get("remaining", 0)  # newer than some checkpoints
         self._guard.state = state.get("guard", "running")
         if self._watch is not None:
             self._watch.forget()
-
-
-def _staggered(
-    num_envs: int, n_episodes: int, limit: int | None
-) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Lengths of first meta-episodes, evenly spread; 0, the whole length, for the last worker."""
-    if limit is None:
-        raise ValueError(
-            "stagger=True needs environments that declare max_episode_steps; wrap each in "
-            "gymnasium.wrappers.TimeLimit, register it with a step limit, or set .spec of an "
-            "AsyncVectorEnv, which does not know those of its processes"
-        )
-    horizon = n_episodes * limit
-    lengths = np.maximum(1, horizon * np.arange(1, num_envs + 1) // num_envs)
-    lengths[-1] = 0
-    return lengths

@@ -205,13 +205,13 @@ def seen(config: OnPolicySettings) -> list[str]:
         for name in (
             "n_episodes",
             "finite_horizon",
-            "_remaining",
             "num_envs",
             "n_mixture",
             "split",
             "imagination",
         ):
             shown.append(getattr(layer, name, None) if name != "imagination" else None)
+        shown.append(getattr(getattr(layer, "_stagger", None), "remaining", None))
         imagination = getattr(layer, "imagination", None)
         if imagination is not None:
             parts = ("mixture", "final_beliefs", "masks", "_n_masks", "thresholds", "scheme")

@@ -111,7 +111,7 @@ def limited(limit: int) -> Any:
 def test_the_step_limit_is_the_one_that_environments_have(make: Any, horizon: int) -> None:
     env = vector.MultiEpisodeWrapper(make(), 2, stagger=True, check_tasks=False)
     expected = [2 * horizon * i // 4 for i in (1, 2, 3)]
-    assert env._first_lengths.tolist() == [*expected, 0]
+    assert env._stagger.remaining.tolist() == [*expected, 0]
     if env.spec is not None:
         assert env.spec.max_episode_steps == 2 * horizon
     callback = imagine(make(), n_episodes=2, n_mixture=1, check_tasks=False)[1]
