@@ -188,46 +188,56 @@ class MultiEpisodeWrapper(VectorWrapper):
         early &= ~last
         last |= early
         inner = ended & ~last
-        self._stagger.remaining[last] = 0
         self._inner_limits = inner & truncations & ~terminations
         self._watch_inside(ended, infos)
-        self._episode[inner] += 1
-        infos = copied_arrays(infos)
-        shown = next_obs
-        if inner.any():
-            options = {"reset_mask": inner.copy(), "keep_task": True}
-            shown, reset_infos = self.env.reset(options=options)
-            self._check_mask(inner, shown, next_obs)
-            self._watch_inside(inner, reset_infos)
-            shown = where_rows(inner, shown, next_obs)
-            reset_infos = set_aside(reset_infos, _OWN_INFOS)
-            infos = {**merge_rows(infos, reset_infos, inner), "next_obs": next_obs}
-        if last.any():
-            final_info = {key: value for key, value in infos.items() if not key.startswith("_")}
-            final_info = self._position(final_info)
-            final_info["episode_returns"] = self._returns.copy()
-            final_info["episode_lengths"] = self._lengths.copy()
-            final_info["cut_short"] = early.copy()
-            final_info |= {f"_{key}": last & infos.get(f"_{key}", last) for key in final_info}
-            fresh, reset_infos = self.env.reset(options={"reset_mask": last.copy()})
-            self._check_mask(last | inner, fresh, next_obs)
-            shown = where_rows(last, fresh, shown)
-            self._begin(last)
-            self._watch_begin(last, reset_infos)
-            reset_infos = set_aside(reset_infos, _OWN_INFOS)
-            infos = merge_rows(clear_rows(infos, last), reset_infos, last)
-            infos |= {
-                "next_obs": next_obs,
-                "final_obs": to_object_array(next_obs, last),
-                "_final_obs": last,
-                "final_info": final_info,
-                "_final_info": last,
-            }
+        shown, infos = self._restart(inner, copied_arrays(infos))
+        shown, infos = self._begin_tasks(last, early, shown, infos)
         if self.finite_horizon:
             terminations, truncations = last & ~early, early
         else:
             terminations, truncations = terminations & last & ~early, truncations & last | early
         return shown, rewards, terminations, truncations, self._position(infos)
+
+    def _restart(self, inner: BoolArray, infos: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Begin the next episode of the same task in ``inner``; what is shown then, and infos."""
+        next_obs = infos["next_obs"]
+        if not inner.any():
+            return next_obs, infos
+        self._episode[inner] += 1
+        options = {"reset_mask": inner.copy(), "keep_task": True}
+        fresh, reset_infos = self.env.reset(options=options)
+        self._check_mask(inner, fresh, next_obs)
+        self._watch_inside(inner, reset_infos)
+        infos = merge_rows(infos, set_aside(reset_infos, _OWN_INFOS), inner)
+        return where_rows(inner, fresh, next_obs), infos
+
+    def _begin_tasks(
+        self, last: BoolArray, early: BoolArray, shown: Any, infos: dict[str, Any]
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begin a new task in ``last``, as Gymnasium's ``SAME_STEP``; ``early`` were cut short."""
+        if not last.any():
+            return shown, infos
+        next_obs = infos["next_obs"]
+        final_info = {key: value for key, value in infos.items() if not key.startswith("_")}
+        final_info = self._position(final_info)
+        final_info["episode_returns"] = self._returns.copy()
+        final_info["episode_lengths"] = self._lengths.copy()
+        final_info["cut_short"] = early.copy()
+        final_info |= {f"_{key}": last & infos.get(f"_{key}", last) for key in final_info}
+        fresh, reset_infos = self.env.reset(options={"reset_mask": last.copy()})
+        self._check_mask(last, fresh, shown)
+        self._begin(last)
+        self._stagger.remaining[last] = 0
+        self._watch_begin(last, reset_infos)
+        infos = merge_rows(clear_rows(infos, last), set_aside(reset_infos, _OWN_INFOS), last)
+        infos |= {
+            "next_obs": next_obs,
+            "final_obs": to_object_array(next_obs, last),
+            "_final_obs": last,
+            "final_info": final_info,
+            "_final_info": last,
+        }
+        return where_rows(last, fresh, shown), infos
 
     def _check_mask(self, mask: BoolArray, shown: Any, before: Any) -> None:
         """Raise where a reset of some environments has moved others, the first time that it may."""
