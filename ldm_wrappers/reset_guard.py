@@ -49,11 +49,23 @@ class ResetGuard:
                 f"{self._name}.step() was called after the end of a task (terminated or "
                 "truncated); call reset() first, and leave out gymnasium.wrappers.Autoreset inside"
             )
-
         if self.state == "interrupted":
             raise ResetNeeded(
                 f"{self._name}.step() was called after an error that had interrupted a step: what "
                 "that step did is not in the wrapper's records; call reset() first"
+            )
+
+    def check_partial(self) -> None:
+        """Raise where a reset of some environments of a batch would leave out others that need one.
+
+        Raises:
+            gymnasium.error.ResetNeeded: Before the first reset of all, or after an error.
+        """
+        due = {"not begun": "before the first reset", "interrupted": "after an error in a step"}
+        if self.state in due:
+            raise ResetNeeded(
+                f"options['reset_mask'] leaves out environments {due[self.state]} of "
+                f"{self._name}; call reset() for all of them first"
             )
 
     @contextmanager

@@ -89,7 +89,8 @@ class MultiEpisodeWrapper(VectorWrapper):
         TypeError: Observations are not arrays (``Dict``, ``Tuple``, …).
         TaskChangedError: At a step, if the task changed inside a meta-episode.
         TaskIgnoredError: At a reset with ``options["task"]``, if infos report another task.
-        gymnasium.error.ResetNeeded: At a step before the first reset.
+        gymnasium.error.ResetNeeded: At a step, or a reset of some, before the first reset of all or
+            after an error that interrupted a step.
     """
 
     n_episodes = FixedAttribute[int]()
@@ -150,6 +151,8 @@ class MultiEpisodeWrapper(VectorWrapper):
         mask = np.ones(self.num_envs, bool)
         if options is not None and "reset_mask" in options:
             mask = np.array(options["reset_mask"], bool)
+        if not mask.all():
+            self._guard.check_partial()
         seeds = worker_seeds(seed, self.num_envs)
         observations, infos = reset_rows(self.env, seeds, options)
         observations = observations.copy()

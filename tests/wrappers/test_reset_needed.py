@@ -220,3 +220,23 @@ def test_after_an_error_inside_a_step_vector_wrappers_need_a_reset(
     if not meta:  # whole trajectories: each next state is the next step's state
         rows = buffer.get(np.arange(len(buffer)))
         np.testing.assert_array_equal(rows.next_observations[:-1], rows.observations[1:])
+
+
+@pytest.mark.filterwarnings("ignore:all meta-episodes")
+def test_no_reset_of_some_stands_in_for_the_reset_of_all_that_is_due(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The records of the others would lack a step, or begin in the middle of an episode."""
+    monkeypatch.setattr(Moved, "healed", False)
+    inner = SyncVectorEnv([Moved, BareEnv], autoreset_mode=AutoresetMode.DISABLED)
+    env = vector.MultiEpisodeWrapper(inner, 2)
+    some = {"reset_mask": np.array([True, False])}
+    with pytest.raises(ResetNeeded, match="leaves out environments before the first reset"):
+        env.reset(options=dict(some))
+    env.reset()
+    until_an_error(env, np.zeros(2, np.int64))
+    with pytest.raises(ResetNeeded, match="leaves out environments after an error"):
+        env.reset(options=dict(some))
+    env.reset()
+    env.reset(options=dict(some))
+    env.step(np.zeros(2, np.int64))
