@@ -1,7 +1,8 @@
 """Wrappers that turn any Gymnasium environment into a meta-RL problem with imaginary tasks."""
 
 from ldm_wrappers.belief_observation import BeliefObservationWrapper
-from ldm_wrappers.imaginary_reward import BeliefPublisherWrapper, ImaginaryRewardWrapper
+from ldm_wrappers.belief_publisher import BeliefPublisherWrapper
+from ldm_wrappers.imaginary_reward import ImaginaryRewardWrapper
 from ldm_wrappers.imagination import (
     BeliefPool,
     DirichletMixture,

@@ -1,4 +1,4 @@
-"""One environment earns imaginary rewards; others of the process publish their beliefs."""
+"""One environment earns imaginary rewards."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import warnings
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 
 from ldm_wrappers.fixed_attribute import FixedAttribute
 from ldm_wrappers.imagination import (
@@ -20,7 +19,7 @@ from ldm_wrappers.imagination import (
     mixes_all,
 )
 from ldm_wrappers.infos import set_aside
-from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
+from ldm_wrappers.latent_dynamics import LatentDynamics
 from ldm_wrappers.live_arguments import RecordLiveArguments
 from ldm_wrappers.transition_reader import TransitionReader
 from ldm_wrappers.wrapper_order import refuse_around_vae, refuse_imaginary_rewards
@@ -33,7 +32,7 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
 
     The environment becomes the paper's mixture worker (section 3.3). Its beliefs m⁽ⁱ⁾ come from
     ``beliefs``: a :class:`BeliefPool` that other environments of the process publish to (through
-    :class:`BeliefPublisherWrapper`), or :class:`SavedBeliefs` of a finished run. New mixture
+    ``BeliefPublisherWrapper``), or :class:`SavedBeliefs` of a finished run. New mixture
     weights are drawn at every ``reset`` and kept until the next one.
 
     Info: ``environment_reward`` (float), the environment's own reward.
@@ -190,91 +189,3 @@ def _warn_of_unknown_number(beliefs: SavedBeliefs, mixture: MixtureScheme) -> No
         f"{n} to mix all",
         stacklevel=3,
     )
-
-
-class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArguments):
-    """A normal worker: publishes its belief to a pool and its trajectories to a buffer.
-
-    Args:
-        env: Environment with Box observations and actions that ``TransitionSpec`` knows, usually a
-            ``MultiEpisodeWrapper``.
-        latent_dynamics: The model that filters the beliefs.
-        pool: Pool to publish to, at every reset and step.
-        index: This environment's row of the pool.
-        buffer: Where finished trajectories go; ``None`` keeps none.
-
-    Raises:
-        ValueError: ``index`` is not a row of the pool, or the spaces do not fit the model, or the
-            environment's rewards are imaginary, or the observation has columns that are not of the
-            state or are scaled by running statistics, or a wrapper inside keeps its trajectories
-            in this buffer; at a reset or step, a newer publisher has the same row.
-        gymnasium.error.ResetNeeded: At a step before the first reset, or after the end of a task.
-    """
-
-    lasts_a_task = True
-    latent_dynamics = FixedAttribute[LatentDynamics]()
-    pool = FixedAttribute[BeliefPool]()
-    index = FixedAttribute[int]()
-
-    def __init__(
-        self,
-        env: gym.Env[Any, Any],
-        latent_dynamics: LatentDynamics,
-        pool: BeliefPool,
-        index: int,
-        *,
-        buffer: TrajectoryBuffer | None = None,
-    ) -> None:
-        RecordLiveArguments.__init__(
-            self, latent_dynamics=latent_dynamics, pool=pool, index=index, buffer=buffer
-        )
-        super().__init__(env)
-        refuse_imaginary_rewards(env, "BeliefPublisherWrapper")
-        refuse_around_vae(env, "BeliefPublisherWrapper", buffer)
-        latent_dynamics.check_spaces(env.observation_space, env.action_space)
-        self.latent_dynamics = latent_dynamics
-        self.pool = pool
-        self.index = index
-        self.tracker = BeliefTracker(latent_dynamics, 1, buffer)
-        self._reader = TransitionReader(latent_dynamics.spec, "BeliefPublisherWrapper")
-        self._number = pool.new_member()
-        if pool.belongs_here:  # the prior; who publishes counts from the first reset on
-            pool.publish(index, self.tracker.posterior().mean[0].cpu().numpy())
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
-        """Reset; the belief returns to the prior."""
-        observation, info = self.env.reset(seed=seed, options=options)
-        self.tracker.reset()
-        self.pool.begin_reset(self._number, ended=self._reader.ended)
-        self._reader.reset(observation)
-        self.publish()
-        return observation, info
-
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Step, update the belief and publish it."""
-        actions = self._reader.action(action)
-        self.pool.begin_step(self._number)
-        observation, reward, terminated, truncated, info = self.env.step(action)
-        with self._reader.recording():
-            self.pool.end_step()
-            ended = bool(terminated or truncated)
-            state, next_state = self._reader.step(observation, info, ended=ended)
-            self.tracker.update(state, actions, np.array([reward]), next_state)
-            self.publish()
-            if ended:
-                self.tracker.end(np.ones(1, bool))
-                final = self.tracker.final_means()[0].cpu().numpy()
-                self.pool.publish_final(self.index, final, publisher=self._number)
-        return observation, reward, terminated, truncated, info
-
-    def close(self) -> None:
-        """Close, and leave the row of the pool to another publisher."""
-        self.pool.release(self.index, self._number)
-        super().close()
-
-    def publish(self) -> None:
-        """Publish the belief of now, by the newest weights: done at every reset and step."""
-        mean = self.tracker.posterior().mean[0].cpu().numpy()
-        self.pool.publish(self.index, mean, publisher=self._number)

@@ -22,7 +22,7 @@ from ldm_wrappers.arguments import check_integer
 from ldm_wrappers.belief_observation import (
     BeliefObservationWrapper as ScalarBeliefObservationWrapper,
 )
-from ldm_wrappers.imaginary_reward import BeliefPublisherWrapper
+from ldm_wrappers.belief_publisher import BeliefPublisherWrapper
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamicsTrainer
 from ldm_wrappers.sb3.normalize import NormalizeWithRealReturns
 from ldm_wrappers.sb3.workers import belief_trackers, imaginary_workers, wrappers
