@@ -17,15 +17,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ldm_wrappers.imagination import SavedBeliefs
 from ldm_wrappers.latent_dynamics import LatentDynamics, LatentDynamicsTrainer
+from ldm_wrappers.layer_states import UnsavedLayers, env_state, load_env_state, stateful_layers
 from ldm_wrappers.saved_state import (
-    UnsavedLayers,
     check_optimizer,
     check_weights_like,
-    env_state,
-    load_env_state,
     load_weights,
     state_part,
-    stateful_layers,
     to_tensors,
 )
 from ldm_wrappers.sb3 import LatentDynamicsCallback, SingleThreadedRollouts
