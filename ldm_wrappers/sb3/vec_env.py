@@ -17,11 +17,8 @@ from stable_baselines3.common.vec_env.base_vec_env import (
 
 from ldm_wrappers.arguments import worker_seeds
 from ldm_wrappers.sb3.actions import environment_actions, policy_action_space
-from ldm_wrappers.vector.infos import (
-    check_batch,
-    final_observations,
-    refuse_final_keys,
-)
+from ldm_wrappers.vector.batch import check_batch, refuse_final_keys
+from ldm_wrappers.vector.infos import final_observations
 
 
 class VectorEnvAdapter(VecEnv):

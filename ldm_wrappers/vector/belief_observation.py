@@ -11,7 +11,8 @@ from ldm_wrappers.belief_observation import belief_observation_space, join_belie
 from ldm_wrappers.fixed_attribute import FixedAttribute
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.transition import FloatArray
-from ldm_wrappers.vector.infos import check_batch, reset_all, to_object_array
+from ldm_wrappers.vector.batch import check_batch, reset_all
+from ldm_wrappers.vector.infos import to_object_array
 from ldm_wrappers.vector.saved_state import load_all_or_nothing
 from ldm_wrappers.vector.transition_reader import TransitionReader
 from ldm_wrappers.wrapper_order import refuse_around_vae, refuse_twice

@@ -15,7 +15,8 @@ from ldm_wrappers.imagination import ExpectedReward, ImaginationScheme, MixtureS
 from ldm_wrappers.infos import set_aside
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.transition import FloatArray
-from ldm_wrappers.vector.infos import BoolArray, check_batch, reset_all
+from ldm_wrappers.vector.batch import check_batch, reset_all
+from ldm_wrappers.vector.infos import BoolArray
 from ldm_wrappers.vector.saved_state import load_all_or_nothing
 from ldm_wrappers.vector.transition_reader import TransitionReader
 from ldm_wrappers.wrapper_order import refuse_around_vae, refuse_imaginary_rewards

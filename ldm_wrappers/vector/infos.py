@@ -4,57 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
-from ldm_wrappers.arguments import worker_seeds
 from ldm_wrappers.infos import MARK, check_unchanged
 
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 Infos = dict[str, Any]
-
-
-def autoreset_mode(env: VectorEnv[Any, Any, Any]) -> AutoresetMode:
-    """The autoreset mode of this very environment.
-
-    A wrapper that changes the mode says so in metadata of its own. Below all of them the
-    environment's own attribute counts first: Gymnasium 1.1 to 1.3 keep one ``metadata`` per class,
-    whose mode is that of the instance made last.
-    """
-    layer: Any = env
-    while isinstance(layer, VectorWrapper) and layer._metadata is None:
-        layer = layer.env
-    mode = getattr(layer, "autoreset_mode", None)
-    if isinstance(layer, VectorWrapper) or not isinstance(mode, AutoresetMode):
-        mode = layer.metadata.get("autoreset_mode")
-    if not isinstance(mode, AutoresetMode):
-        raise ValueError(
-            f"{env} must declare metadata['autoreset_mode'] as an AutoresetMode, got {mode!r}"
-        )
-    return mode
-
-
-def check_batch(env: VectorEnv[Any, Any, Any], expected: AutoresetMode, wrapper: str) -> None:
-    """Raise a ``ValueError`` unless ``env`` resets its ended environments as ``expected``.
-
-    Nor may its next step overwrite the observations of the last one, which wrappers keep, or one
-    environment stand for several rows.
-    """
-    mode = autoreset_mode(env)
-    if mode is not expected:
-        raise ValueError(
-            f"{wrapper} needs an environment with autoreset_mode={expected.name}, got {mode.name}"
-        )
-    if getattr(env.unwrapped, "copy", True) is False:
-        raise ValueError(f"{wrapper} needs an environment that returns copies, got copy=False")
-    singles = [one for one in getattr(env.unwrapped, "envs", ()) if isinstance(one, gym.Env)]
-    if len({id(single.unwrapped) for single in singles}) < len(singles):
-        raise ValueError(
-            f"{wrapper} got a batch in which one environment stands for several rows, so that each "
-            "row's step moves the others; expected functions that make a new environment at every "
-            "call: lambda: gym.make(…), not env = gym.make(…) and lambda: env"
-        )
 
 
 def merge_rows(infos: Infos, new: Infos, rows: BoolArray) -> Infos:
@@ -115,20 +70,6 @@ def final_observations(infos: Infos, rows: BoolArray) -> list[Any]:
             f"in infos['final_obs'] as Gymnasium's SAME_STEP has them, got {sorted(infos)}"
         )
     return last
-
-
-def refuse_final_keys(infos: Infos) -> None:
-    """Raise a ``ValueError`` if infos of a reset have keys that only an end may have.
-
-    They would hide those of Gymnasium's SAME_STEP autoreset, and with them true last states.
-    """
-    for key in ("final_obs", "final_info"):
-        if key in infos:
-            raise ValueError(
-                f"the environment reports an info of its own named {key!r}, which Gymnasium's "
-                "SAME_STEP autoreset needs for itself: rename it in the environment, or put "
-                "MultiEpisodeWrapper around an AutoresetMode.DISABLED environment"
-            )
 
 
 def where_rows(mask: BoolArray, one: Any, other: Any) -> Any:
@@ -196,26 +137,3 @@ def episode_starts(infos: Infos, ended: BoolArray) -> BoolArray:
     if not rows.any():
         return ended
     return np.where(rows, np.asarray(infos["episode_start"], bool), ended)
-
-
-def reset_all(
-    env: VectorEnv[Any, Any, Any], seed: Any, options: dict[str, Any] | None, wrapper: str
-) -> tuple[Any, Infos]:
-    """Reset ``env`` as a whole, each worker with a stream of its own, for a ``wrapper`` around it.
-
-    Raises:
-        ValueError: Options ask for a part of the environments, or the infos have ``final_…`` keys.
-    """
-    if options is not None and "reset_mask" in options:
-        raise ValueError(
-            f"{wrapper} resets all environments at once, got options {sorted(options)}; tasks "
-            "restart by themselves where they end"
-        )
-    observations, infos = env.reset(seed=worker_seeds(seed, env.num_envs), options=options)
-    if not isinstance(infos, dict):
-        raise ValueError(
-            f"{wrapper} reads infos as a dict of arrays, got a {type(infos).__name__}: use a "
-            "wrapper like DictInfoToList around it, not inside"
-        )
-    refuse_final_keys(infos)
-    return observations, infos

@@ -27,9 +27,9 @@ from ldm_wrappers.reset_guard import ResetGuard
 from ldm_wrappers.saved_state import check_like
 from ldm_wrappers.step_limit import step_limit
 from ldm_wrappers.task_protocol import TaskWatch, env_name, told_tasks
+from ldm_wrappers.vector.batch import check_batch
 from ldm_wrappers.vector.infos import (
     BoolArray,
-    check_batch,
     clear_rows,
     merge_rows,
     to_object_array,

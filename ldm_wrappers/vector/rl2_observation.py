@@ -10,12 +10,11 @@ from gymnasium.vector.utils import batch_space
 
 from ldm_wrappers.latent_dynamics.transition import FloatArray, TransitionSpec
 from ldm_wrappers.rl2_observation import rl2_observation_space
+from ldm_wrappers.vector.batch import check_batch, reset_all
 from ldm_wrappers.vector.infos import (
     BoolArray,
-    check_batch,
     episode_starts,
     final_observations,
-    reset_all,
     to_object_array,
 )
 from ldm_wrappers.wrapper_order import refuse_twice

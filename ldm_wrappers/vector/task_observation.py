@@ -12,7 +12,8 @@ from ldm_wrappers.arguments import check_integer
 from ldm_wrappers.belief_observation import with_unbounded_columns
 from ldm_wrappers.fixed_attribute import FixedAttribute
 from ldm_wrappers.latent_dynamics.transition import FloatArray, TransitionSpec
-from ldm_wrappers.vector.infos import check_batch, final_observations, reset_all, to_object_array
+from ldm_wrappers.vector.batch import check_batch, reset_all
+from ldm_wrappers.vector.infos import final_observations, to_object_array
 from ldm_wrappers.wrapper_order import refuse_twice
 
 

@@ -13,7 +13,7 @@ from wrapper_stubs import ScriptedEnv
 
 from ldm_wrappers.sb3 import VectorEnvAdapter
 from ldm_wrappers.vector import MultiEpisodeWrapper, RL2ObservationWrapper
-from ldm_wrappers.vector.infos import autoreset_mode
+from ldm_wrappers.vector.batch import autoreset_mode
 
 MODES = list(AutoresetMode)
 
