@@ -6,13 +6,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
-from gymnasium.vector import (
-    AsyncVectorEnv,
-    AutoresetMode,
-    SyncVectorEnv,
-    VectorEnv,
-    VectorWrapper,
-)
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
 
 from ldm_wrappers.arguments import check_flag, check_integer, worker_seeds
 from ldm_wrappers.fixed_attribute import FixedAttribute
@@ -124,10 +118,10 @@ class MultiEpisodeWrapper(VectorWrapper):
         self._lengths = np.zeros((self.num_envs, n_episodes), np.int64)
         self._rows = np.arange(self.num_envs)
         self._inner_limits = np.zeros(self.num_envs, bool)
-        uncut = np.zeros(self.num_envs, np.int64)
-        self._stagger = Stagger(
-            spread_lengths(self.num_envs, n_episodes, step_limit(env)) if stagger else uncut
-        )
+        lengths = np.zeros(self.num_envs, np.int64)
+        if stagger:
+            lengths = spread_lengths(self.num_envs, n_episodes, step_limit(env))
+        self._stagger = Stagger(lengths)
         self._watch = TaskWatch(env_name(env), self.num_envs) if check_tasks else None
         self._guard = ResetGuard("MultiEpisodeWrapper")
         self._masks_are_known = isinstance(env.unwrapped, (SyncVectorEnv, AsyncVectorEnv))
