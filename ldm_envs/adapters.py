@@ -100,7 +100,7 @@ class TaskMethodWrapper(TaskWrapper):
 
 
 class TaskAttributeWrapper(TaskWrapper):
-    """A family out of an environment whose task is an attribute, such as a goal or a mass.
+    """Makes a family of an environment whose task is an attribute, such as a goal or a mass.
 
     `TaskAttributeWrapper(gym.make("Pendulum-v1"), {"train": [8.0, 12.0], "test": [10.0]}, "g")`.
     The attribute is set before every reset, where it is found among the wrappers of `env`.
@@ -165,7 +165,7 @@ class TaskAttributeWrapper(TaskWrapper):
 
 
 class TaskSeedWrapper(TaskWrapper):
-    """A family out of an environment that draws its task from its seed.
+    """Makes a family of an environment that draws its task from its seed.
 
     `TaskSeedWrapper(env, {"train": range(100), "test": range(100, 200)})` serves every environment
     that is deterministic in `reset(seed=...)`: MiniGrid's levels, dm_control's goals, mazes. The

@@ -18,7 +18,7 @@ def check_positive(name: str, value: Any) -> int:
 
 
 def whole_number(value: Any, least: int) -> int | None:
-    """`value` as an int, None if it is smaller than `least` or no integer.
+    """`value` as an int, None if it is smaller than `least` or not an integer.
 
     NumPy integers and 0-d arrays are integers, booleans are not.
     """

@@ -185,7 +185,7 @@ def _rewards(
     *,
     seeded: bool = True,
 ) -> list[float]:
-    """Rewards of a fixed sequence of actions; the reset goes on with the generator if unseeded."""
+    """Rewards of a fixed sequence of actions; unless `seeded`, reset continues the generator."""
     env.reset(seed=seed if seeded else None, options=options)
     env.action_space.seed(seed)  # after the reset, which may have made another one
     rewards: list[float] = []

@@ -28,7 +28,7 @@ class TaskWrapper(DrawsFromSplit, gym.Wrapper[Any, Any, Any, Any], RecordConstru
     not overlap. `reset(options=...)` takes, beside options of the environment's own:
 
     - "task": float32 (task_dim,), a task of the set "all" (see `TaskTable` for the vectors);
-    - "keep_task": True starts a new episode of the task at hand.
+    - "keep_task": True starts a new episode of the current task.
 
     Otherwise a task of the split is drawn. Infos: `task`, float32 (task_dim,), at reset and step;
     `is_success` (bool) at step, where the environment reports a success.
@@ -39,8 +39,7 @@ class TaskWrapper(DrawsFromSplit, gym.Wrapper[Any, Any, Any, Any], RecordConstru
             unless it is given.
         split: Name of the set that tasks are drawn from.
         success: Which info says that an episode has succeeded: a key, or a function of a step's
-            info.
-            None takes "is_success" or else "success", where the environment reports one.
+            info. None takes "is_success" or else "success", where the environment reports one.
         components: Name and unit of each component of a task vector, for messages and tables.
         recorded: Further arguments of a subclass, for its `spec`.
 
@@ -74,7 +73,7 @@ class TaskWrapper(DrawsFromSplit, gym.Wrapper[Any, Any, Any, Any], RecordConstru
 
     @property
     def task(self) -> Any:
-        """The task at hand, as the environment was given it; None before the first reset."""
+        """The current task, as the environment was given it; None before the first reset."""
         return None if self._task is None else self._table.task(self._task)
 
     def reset(

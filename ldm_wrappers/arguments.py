@@ -30,7 +30,7 @@ def check_integer(name: str, value: Any, least: int | None = 1) -> int:
 
 
 def check_number(name: str, value: Any, expected: str, fits: Callable[[float], bool]) -> float:
-    """``value`` as a ``float``, if it is a finite number, no boolean, and ``fits``.
+    """``value`` as a ``float``, if it is a finite number, not a boolean, and ``fits``.
 
     Args:
         name: What the message calls it.

@@ -176,7 +176,7 @@ def _refuse_other_run(latent_dynamics: LatentDynamics, beliefs: SavedBeliefs) ->
 def _warn_of_unknown_number(beliefs: SavedBeliefs, mixture: MixtureScheme) -> None:
     """Warn where beliefs come with a scheme of all their run's workers, which are not all saved.
 
-    Files of former runs do so; present ones name the number of workers.
+    Files of older runs do; newer ones name the number of workers.
     """
     n, saved = beliefs.n_beliefs, beliefs.mixture
     if saved is None or mixture != saved or not mixes_all(saved) or n <= FEW:

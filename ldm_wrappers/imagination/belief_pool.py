@@ -95,7 +95,7 @@ class BeliefPool(ProcessBound):
         return int(self._now.current.shape[1])
 
     def new_member(self) -> int:
-        """A number by which whoever publishes or reads says who it is, from 1."""
+        """A number from 1, by which a new publisher or reader names itself."""
         self._n_members += 1
         self._forget_order()
         return self._n_members
@@ -162,7 +162,7 @@ class BeliefPool(ProcessBound):
             index: Row of the environment.
             mean: Its belief's mean.
             publisher: Its number (:meth:`new_member`). An older publisher of a row may not continue
-                once a newer one has begun, until that is closed. 0 does without this check.
+                once a newer one has begun, until that is closed. 0 skips this check.
         """
         self._now.current[index] = self._checked(index, mean, publisher)
         self._now.published[index] = True

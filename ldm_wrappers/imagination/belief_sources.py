@@ -39,12 +39,10 @@ class SavedBeliefs:
     Args:
         means: float (n_beliefs, n_steps + 1, latent_dim): the belief before each transition and
             after the last; a task that outlasts them keeps the last one.
-        mixture: How their run mixed beliefs, for whoever mixes them again; ``None``: not known.
-        imagination: What an imaginary task of their run was beside its mixture; likewise.
+        mixture: How their run mixed beliefs; ``None``: not known.
+        imagination: How imaginary tasks of their run rewarded mixtures; ``None``: not known.
 
     Attributes:
-        mixture: See above.
-        imagination: See above.
         metadata: What was saved beside loaded beliefs; empty for new ones.
 
     Raises:

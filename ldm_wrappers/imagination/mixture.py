@@ -46,8 +46,8 @@ class DirichletMixture(SavedScheme):
             instead of one per belief, as the paper writes.
 
     Raises:
-        ValueError: ``beta`` is not a positive finite number, ``n_components`` no positive integer,
-            or ``per_dimension`` no boolean.
+        ValueError: ``beta`` is not positive and finite, ``n_components`` is not a positive
+            integer, or ``per_dimension`` is not a boolean.
     """
 
     beta: float = 1.0

@@ -36,8 +36,8 @@ class WholeSequenceLstmPolicy(RecurrentActorCriticPolicy):
         kwargs: As sb3-contrib's ``RecurrentActorCriticPolicy``.
 
     Raises:
-        ValueError: ``value_trains_lstm`` or ``observation_to_heads`` without ``shared_lstm``, or
-            no boolean.
+        ValueError: ``value_trains_lstm`` or ``observation_to_heads`` is not a boolean, or is given
+            without ``shared_lstm``.
     """
 
     def __init__(

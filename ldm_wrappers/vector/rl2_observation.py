@@ -31,7 +31,7 @@ class RL2ObservationWrapper(VectorWrapper):
         env: Vector environment with ``AutoresetMode.SAME_STEP`` and Box observations.
 
     Raises:
-        TypeError: Observations are no Box, or actions of a kind that no wrapper here encodes.
+        TypeError: Observations are not a Box, or actions are of a kind that cannot be encoded.
         ValueError: The environment's autoreset mode is another one, or the observation has these
             columns already; at a step, an action that is not one of the action space.
     """

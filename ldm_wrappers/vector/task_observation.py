@@ -25,10 +25,10 @@ class TaskObservationWrapper(VectorWrapper):
     Args:
         env: Vector environment with ``AutoresetMode.SAME_STEP`` and Box observations whose infos
             tell ``task`` at every reset and step; usually a ``MultiEpisodeWrapper``.
-        task_dim: Numbers of a task.
+        task_dim: Length of a task vector.
 
     Raises:
-        TypeError: Observations are no Box.
+        TypeError: Observations are not a Box.
         ValueError: The autoreset mode is another one, or the observation has the task already; at
             a reset or step, where no task of ``task_dim`` numbers is told.
     """
