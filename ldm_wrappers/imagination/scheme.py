@@ -26,10 +26,6 @@ class ImaginaryTasks(Protocol):
     def belief_samples(self) -> bool:
         """Whether :meth:`to_mix` draws samples, so that belief means alone do not do."""
 
-    @property
-    def generator(self) -> torch.Generator:
-        """Draws samples and dropout masks, on the model's device."""
-
     def to_mix(self, posterior: Posterior) -> torch.Tensor:
         """What is mixed of present beliefs, float32 (n_normal, latent_dim)."""
 
