@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Literal
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Literal
 
 from gymnasium.error import ResetNeeded
+from gymnasium.vector import SyncVectorEnv, VectorEnv
 
 State = Literal["not begun", "running", "ended", "interrupted"]
 
@@ -76,6 +77,14 @@ class ResetGuard:
         except BaseException:
             self.state = "interrupted"
             raise
+
+    def stepping(self, batch: VectorEnv[Any, Any, Any]) -> AbstractContextManager[None]:
+        """Around a step of a batch: an error asks for a reset where others may have moved already.
+
+        A batch that steps its environments at once is taken to refuse actions before any moves.
+        """
+        one_by_one = isinstance(batch.unwrapped, SyncVectorEnv) and batch.num_envs > 1
+        return self.recording() if one_by_one else nullcontext()
 
     def end(self) -> None:
         """The task has ended: it was terminated or truncated."""

@@ -35,7 +35,7 @@ class BeliefObservationWrapper(VectorWrapper):
             wrapper has added columns to the observation (a previous reward, a belief or the task)
             or scales by running statistics, or ``buffer`` would get trajectories twice, or
             imaginary ones.
-        gymnasium.error.ResetNeeded: At a step before the first reset.
+        gymnasium.error.ResetNeeded: At a step before the first reset, or after an error in a step.
     """
 
     joins = "the VAE's belief"
@@ -78,7 +78,8 @@ class BeliefObservationWrapper(VectorWrapper):
     def step(self, actions: Any) -> tuple[FloatArray, Any, Any, Any, dict[str, Any]]:
         """Step all environments and show each its new belief."""
         columns = self._reader.actions(actions)
-        observations, rewards, terminations, truncations, infos = self.env.step(actions)
+        with self._reader.stepping(self.env):
+            observations, rewards, terminations, truncations, infos = self.env.step(actions)
         with self._reader.recording():
             ended = terminations | truncations
             states, next_states = self._reader.step(observations, infos, ended)

@@ -51,7 +51,7 @@ class ImaginaryRewardWrapper(VectorWrapper):
             needs another likelihood, rewards are imaginary already, another wrapper has added
             columns to the observation (a previous reward, a belief or the task) or scales by
             running statistics, or a wrapper inside stores its trajectories in ``buffer``.
-        gymnasium.error.ResetNeeded: At a step before the first reset.
+        gymnasium.error.ResetNeeded: At a step before the first reset, or after an error in a step.
     """
 
     imagines_rewards = True
@@ -129,7 +129,8 @@ class ImaginaryRewardWrapper(VectorWrapper):
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Step all environments; filter, record and imagine, each as one batch."""
         columns = self._reader.actions(actions)
-        observations, rewards, terminations, truncations, infos = self.env.step(actions)
+        with self._reader.stepping(self.env):
+            observations, rewards, terminations, truncations, infos = self.env.step(actions)
         with self._reader.recording():
             ended = terminations | truncations
             states, next_states = self._reader.step(observations, infos, ended)

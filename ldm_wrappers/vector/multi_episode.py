@@ -83,8 +83,8 @@ class MultiEpisodeWrapper(VectorWrapper):
         TypeError: Observations are not arrays (``Dict``, ``Tuple``, …).
         TaskChangedError: At a step, if the task changed inside a meta-episode.
         TaskIgnoredError: At a reset with ``options["task"]``, if infos report another task.
-        gymnasium.error.ResetNeeded: At a step, or a reset of some, before the first reset of all or
-            after an error that interrupted a step.
+        gymnasium.error.ResetNeeded: At a step, or a reset of some, before the first reset of all
+            or after an error in a step.
     """
 
     n_episodes = FixedAttribute[int]()
@@ -159,7 +159,8 @@ class MultiEpisodeWrapper(VectorWrapper):
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Step all environments, restart ended inner episodes, report ended meta-episodes."""
         self._guard.check()
-        returned = self.env.step(actions)
+        with self._guard.stepping(self.env):
+            returned = self.env.step(actions)
         with self._guard.recording():
             return self._record(*returned)
 

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
+from gymnasium.vector import VectorEnv
 
 from ldm_wrappers.latent_dynamics.transition import FloatArray, TransitionSpec
 from ldm_wrappers.reset_guard import ResetGuard
@@ -45,6 +46,10 @@ class TransitionReader:
         """
         self._guard.check()
         return self._spec.actions(actions)
+
+    def stepping(self, batch: VectorEnv[Any, Any, Any]) -> AbstractContextManager[None]:
+        """Around the step of the batch, see :meth:`ResetGuard.stepping`."""
+        return self._guard.stepping(batch)
 
     def recording(self) -> AbstractContextManager[None]:
         """Around all that follows the environments' step: an error in it asks for a reset."""

@@ -89,17 +89,19 @@ def test_an_environment_that_resets_by_itself_is_noticed() -> None:
         env.step(0)
 
 
-def batch(mode: AutoresetMode) -> VectorEnv[Any, Any, Any]:
-    return SyncVectorEnv([BareEnv] * 2, autoreset_mode=mode)
+def batch(mode: AutoresetMode, second: type[BareEnv]) -> VectorEnv[Any, Any, Any]:
+    return SyncVectorEnv([BareEnv, second], autoreset_mode=mode)
 
 
-VECTOR: dict[str, Callable[[], VectorEnv[Any, Any, Any]]] = {
-    "MultiEpisodeWrapper": lambda: vector.MultiEpisodeWrapper(batch(AutoresetMode.DISABLED), 1),
-    "BeliefObservationWrapper": lambda: vector.BeliefObservationWrapper(
-        batch(AutoresetMode.SAME_STEP), MODEL
+VECTOR: dict[str, Callable[[type[BareEnv]], VectorEnv[Any, Any, Any]]] = {
+    "MultiEpisodeWrapper": lambda second: vector.MultiEpisodeWrapper(
+        batch(AutoresetMode.DISABLED, second), 1
     ),
-    "ImaginaryRewardWrapper": lambda: vector.ImaginaryRewardWrapper(
-        batch(AutoresetMode.SAME_STEP), MODEL, n_mixture=1
+    "BeliefObservationWrapper": lambda second: vector.BeliefObservationWrapper(
+        batch(AutoresetMode.SAME_STEP, second), MODEL
+    ),
+    "ImaginaryRewardWrapper": lambda second: vector.ImaginaryRewardWrapper(
+        batch(AutoresetMode.SAME_STEP, second), MODEL, n_mixture=1
     ),
 }
 
@@ -107,7 +109,7 @@ VECTOR: dict[str, Callable[[], VectorEnv[Any, Any, Any]]] = {
 @pytest.mark.filterwarnings("ignore:all meta-episodes")
 @pytest.mark.parametrize("name", VECTOR)
 def test_vector_wrappers_notice_a_step_before_the_first_reset(name: str) -> None:
-    env = VECTOR[name]()
+    env = VECTOR[name](BareEnv)
     with pytest.raises(ResetNeeded, match=rf"{name}.step\(\) was called before the first reset"):
         env.step(np.zeros(2, np.int64))
     env.reset()
@@ -240,3 +242,34 @@ def test_no_reset_of_some_stands_in_for_the_reset_of_all_that_is_due(
     env.reset()
     env.reset(options=dict(some))
     env.step(np.zeros(2, np.int64))
+
+
+class Stuck(BareEnv):
+    """Its second step fails, once, and moves nothing."""
+
+    healed = False
+
+    def step(self, action: Any) -> Any:
+        if self.steps == 1 and not self.healed:
+            type(self).healed = True
+            raise RuntimeError("stuck")
+        return super().step(action)
+
+
+@pytest.mark.filterwarnings("ignore:all meta-episodes")
+@pytest.mark.parametrize("name", VECTOR)
+def test_an_error_after_which_some_environments_are_a_step_ahead_asks_for_a_reset(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next step would be recorded as one transition from where they were two steps before."""
+    monkeypatch.setattr(Stuck, "healed", False)
+    env = VECTOR[name](Stuck)
+    env.reset()
+    env.step(np.zeros(2, np.int64))
+    with pytest.raises(RuntimeError, match="stuck"):
+        env.step(np.zeros(2, np.int64))
+    with pytest.raises(ResetNeeded, match="after an error that had interrupted a step"):
+        env.step(np.zeros(2, np.int64))
+    env.reset()
+    for _ in range(5):
+        env.step(np.zeros(2, np.int64))
