@@ -15,7 +15,8 @@ Infos = dict[str, Any]
 def merge_rows(infos: Infos, new: Infos, rows: BoolArray) -> Infos:
     """``infos`` with the entries of ``new`` in ``rows``; neither argument is changed.
 
-    What masks (``_key``) of ``new`` say not to be there replaces nothing.
+    What masks (``_key``) of ``new`` say not to be there replaces nothing; an entry that ``infos``
+    lacks and nothing masks is marked as told in ``rows`` only.
     """
     merged = dict(infos)
     for key, value in new.items():
@@ -33,6 +34,8 @@ def merge_rows(infos: Infos, new: Infos, rows: BoolArray) -> Infos:
             result = old.astype(np.result_type(old, value)) if old.dtype != object else old.copy()
         else:
             result = np.zeros_like(value)
+            if told is None:
+                merged[f"_{key}"] = inside.copy()
         result[inside] = value[inside]
         merged[key] = result
     return merged

@@ -21,6 +21,7 @@ from ldm_wrappers import (
     vector,
 )
 from ldm_wrappers.sb3 import VectorEnvAdapter
+from ldm_wrappers.vector.infos import merge_rows
 
 OWN: dict[str, Any] = {
     "episode_start": 1699.5,
@@ -203,3 +204,11 @@ def test_a_restart_keeps_what_only_the_step_has_told() -> None:
     assert infos["x"].tolist() == [info["x"] for info in told] == [1.0, -1.0]
     assert infos["of"]["y"].tolist() == [info["of"]["y"] for info in told] == [2.0, -1.0]
     assert infos["_x"].all() and infos["_of"].all() and infos["of"]["_y"].all()
+
+
+def test_infos_without_masks_that_only_a_reset_tells_are_of_the_rows_that_were_reset() -> None:
+    """The other rows hold 0, which nobody has told: ``VectorEnvAdapter`` leaves it out."""
+    rows = np.array([True, False])
+    merged = merge_rows({"x": np.ones(2)}, {"level": np.array([3, 4]), "x": np.full(2, 5.0)}, rows)
+    assert merged["level"].tolist() == [3, 0] and merged["_level"].tolist() == [True, False]
+    assert merged["x"].tolist() == [5.0, 1.0] and "_x" not in merged
