@@ -65,6 +65,7 @@ class TaskWrapper(DrawsFromSplit, gym.Wrapper[Any, Any, Any, Any], RecordConstru
         self._success = success
         self._rng: np.random.Generator | None = None
         self._task: FloatArray | None = None
+        self._started = False  # an episode of this task
 
     @property
     def task_distribution(self) -> TaskDistribution:
@@ -95,16 +96,18 @@ class TaskWrapper(DrawsFromSplit, gym.Wrapper[Any, Any, Any, Any], RecordConstru
             self._task = request.task
         elif not request.keep_task or self._task is None:
             self._task = self._task_set.sample(self._rng, 1)[0]
+        self._started = False
         observation, info = self._start(self.task, seed, others or None)
+        self._started = True
         return observation, {**info, "task": self._task.copy()}
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Step; the infos name the task, and say whether the episode has succeeded.
 
         Raises:
-            gymnasium.error.ResetNeeded: Before the first reset.
+            gymnasium.error.ResetNeeded: Before the first reset, or after one that failed.
         """
-        if self._task is None:
+        if self._task is None or not self._started:
             raise ResetNeeded("Call reset() before step()")
         observation, reward, terminated, truncated, info = self.env.step(action)
         told = {**info, "task": self._task.copy()}

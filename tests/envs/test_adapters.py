@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
+from gymnasium.error import ResetNeeded
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from ldm_envs import (
@@ -471,3 +472,18 @@ def test_equal_tasks_that_are_dicts_are_one_task() -> None:
     with pytest.warns(UserWarning, match="shares 1 of 1 tasks"):
         table = TaskTable(tasks)
     np.testing.assert_array_equal(table.distribution["test"].tasks, [[0.0]])
+
+
+@pytest.mark.parametrize("after_reset", [False, True])
+def test_after_a_reset_that_the_environment_refused_no_step_tells_its_task(
+    after_reset: bool,
+) -> None:
+    """The environment may play the task from before: infos would tell another one than rewards."""
+    env = TaskMethodWrapper(Strict(), {"train": [1.0, 2.0]}, after_reset=after_reset)
+    env.reset(options={"task": [1.0]})
+    with pytest.raises(KeyError, match="unknown reset options"):
+        env.reset(options={"task": [2.0], "level": 3})
+    with pytest.raises(ResetNeeded):
+        env.step(1)
+    env.reset(options={"task": [2.0]})
+    assert reward(env) == 2.0
