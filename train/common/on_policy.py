@@ -17,7 +17,6 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ldm_wrappers.imagination import SavedBeliefs
 from ldm_wrappers.latent_dynamics import LatentDynamics, LatentDynamicsTrainer
-from ldm_wrappers.layer_states import UnsavedLayers, env_state, load_env_state, stateful_layers
 from ldm_wrappers.saved_state import (
     check_optimizer,
     check_weights_like,
@@ -38,6 +37,7 @@ from ldm_wrappers.wrapper_order import layers
 from train.common.callbacks import AfterIteration, FiniteRollouts, MetaEpisodeStatistics
 from train.common.generators import adapt_generators
 from train.common.guard import FiniteCheckWrapper, check_weights
+from train.common.layer_states import UnsavedLayers, env_state, load_env_state, stateful_layers
 from train.common.learner import AfterIterationHook, AnyVectorEnv, Learner, PolicyActor
 from train.common.parts import saved_mixture
 from train.common.random_state import random_state, restore_random_state
