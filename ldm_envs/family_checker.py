@@ -72,9 +72,19 @@ def check_family(make: str | Make, *, n_steps: int = 100, seed: int = 0) -> None
 
 
 def _creator(make: str | Make) -> Callable[[str], AnyEnv]:
+    if not (isinstance(make, str) or callable(make)):
+        raise FamilyError(f"Expected an id or a function that makes an environment, got {make!r}")
+
     def create(split: str) -> AnyEnv:
         try:
             env = gym.make(make, split=split) if isinstance(make, str) else make(split=split)
+        except (gym.error.UnregisteredEnv, ModuleNotFoundError) as error:
+            if not isinstance(make, str):  # a function's own error
+                raise
+            raise FamilyError(
+                f"Cannot make {make!r}: {error}. Expected a registered id, or a function itself "
+                "(not its name), as in check_family(make)"
+            ) from error
         except TypeError as error:
             raise FamilyError(
                 f"make(split={split!r}) failed: {error}. The constructor of a family takes "

@@ -301,3 +301,17 @@ def test_an_environment_without_tasks_is_told_of_the_adapters() -> None:
             gym.make("CartPole-v1"), {"some": [1, 2]}, lambda env, task: None, split="some"
         )
         check_family(env)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (limited(Line)("train"), "a function that makes an environment, got <TimeLimit<Line"),
+        ("nowhere:make", "Cannot make 'nowhere:make': No module .* or a function itself"),
+        ("math:make", "Cannot make 'math:make': .* or a function itself"),
+        ("Nothing-v0", "Cannot make 'Nothing-v0': .*Expected a registered id"),
+    ],
+)
+def test_what_makes_no_environment_is_told_what_does(make: Any, says: str) -> None:
+    with pytest.raises(FamilyError, match=says):
+        check_family(make)
