@@ -222,6 +222,12 @@ def parse_argument(text: str) -> tuple[str, Any]:
         return name, value
 
 
+_EXPECTED = (
+    "expected a registered id, module:Id-v0 or module:function, with a module (not a file name) of "
+    "this folder or of PYTHONPATH"
+)
+
+
 @functools.cache
 def _find(env_id: str) -> str | Callable[..., AnyEnv]:
     """The registered id or the function that a name stands for."""
@@ -230,7 +236,9 @@ def _find(env_id: str) -> str | Callable[..., AnyEnv]:
         imported = importlib.import_module(module) if module else None
     except Exception as error:  # the module is somebody else's
         text = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ValueError(f"unknown env_id {env_id!r}: {text}") from error
+        missing = isinstance(error, ModuleNotFoundError) and module.startswith(str(error.name))
+        expected = f"; {_EXPECTED}" if missing else ""
+        raise ValueError(f"unknown env_id {env_id!r}: {text}{expected}") from error
     if name not in gym.registry and imported is not None:
         function = getattr(imported, name, None)
         if callable(function):
@@ -238,8 +246,11 @@ def _find(env_id: str) -> str | Callable[..., AnyEnv]:
     try:
         return gym.spec(name).id
     except (gym.error.Error, TypeError, ValueError) as error:
-        more = "" if imported is None else f"; module {module!r} has no function {name!r} either"
-        raise ValueError(f"unknown env_id {env_id!r}: {error}{more}") from None
+        text = str(error).rstrip(".")
+        more = (
+            _EXPECTED if imported is None else f"module {module!r} has no function {name!r} either"
+        )
+        raise ValueError(f"unknown env_id {env_id!r}: {text}; {more}") from None
 
 
 def _takes(function: Callable[..., Any], name: str) -> bool:
