@@ -22,6 +22,7 @@ from ldm_wrappers.imagination.tasks import MixedTasks
 from ldm_wrappers.state_file import StateFileError
 from train.common import callbacks, hooks
 from train.common.artifacts import load_artifacts
+from train.common.notices import warn_of_unsaved_environments
 from train.persistence import checkpoint
 from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
@@ -255,6 +256,12 @@ def test_environments_without_saved_state_begin_anew_and_say_so(
     assert main(["--resume", str(run)]) == 0
     said = capsys.readouterr().err
     assert "CartPole-v1 cannot save its state (its batch has no get_state)" in said
+    assert main(["--resume", str(run)]) == 0
+    assert "cannot save" not in capsys.readouterr().err  # nothing follows
+    config = RunFolder.open(run).config  # learners with seeded resets save no environment
+    for timesteps, warned in ((5999, True), (6000, False)):
+        warn_of_unsaved_environments(config, timesteps)
+        assert ("hold no state of CartPole-v1" in capsys.readouterr().err) is warned
     timesteps = [int(row["timesteps"]) for row in read_csv(run / "metrics.csv")]
     assert timesteps == [2000, 4000, 6000]
 

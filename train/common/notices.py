@@ -130,12 +130,13 @@ def _drawn_tasks(config: RunSettings, split: str, task_dim: int) -> NDArray[Any]
     return np.concatenate(rows)
 
 
-def warn_of_unsaved_environments(config: RunSettings) -> None:
+def warn_of_unsaved_environments(config: RunSettings, timesteps: int) -> None:
     """Say, of a resumed run whose iterations begin with seeded resets, what these do not restore.
 
-    The environments of ``ldm_envs`` keep nothing beyond a reset; nobody knows that of others.
+    The environments of ``ldm_envs`` keep nothing beyond a reset; nobody knows that of others. After
+    ``timesteps``, all that the run is to have, nothing follows.
     """
-    if EnvSource.of(config).of_ldm_envs:
+    if EnvSource.of(config).of_ldm_envs or timesteps >= config.total_timesteps:
         return
     print(
         f"warning: checkpoints of method {config.method} hold no state of {config.env_id}, as "

@@ -214,7 +214,7 @@ class MetaGradientLearner(Learner):
         self.optimizer.load_state_dict(to_tensors(state["optimizer"]))
         self.iterations, self._steps = state["iterations"], state["num_timesteps"]
         self._returns = [list(pair) for pair in returns]
-        warn_of_unsaved_environments(self.config)
+        warn_of_unsaved_environments(self.config, self._steps)
         return True
 
     def artifacts(self) -> dict[str, Any]:

@@ -267,7 +267,7 @@ class OffPolicyLearner(Learner):
         self._steps, self.iteration = int(state["timesteps"]), int(state["iteration"])
         self.n_updates, self._owed = int(state["n_updates"]), float(state["owed"])
         self._returns = {name: list(values) for name, values in state["returns"].items()}
-        warn_of_unsaved_environments(self.config)
+        warn_of_unsaved_environments(self.config, self._steps)
         return True
 
     def _check(self, state: dict[str, Any]) -> None:

@@ -164,7 +164,7 @@ class Checkpoints:
             raise StateFileError(
                 f"{path} does not fit this run: {type(error).__name__}: {error}"
             ) from None
-        if not complete:
+        if not complete and timesteps < self.config.total_timesteps:  # else nothing follows
             print(
                 f"warning: {self.config.env_id} cannot save its state (its batch has no get_state)"
                 ": running meta-episodes begin again, with tasks of their own random stream; what "
