@@ -3,7 +3,7 @@
 python -m train.imaginary_goals runs/LDM-AntGoal-v0-ldm-seed0
 
 For runs on a grid or AntGoal. Beliefs at the end of train tasks are mixed with each β; the place
-where the decoder promises most, at rest, is where such a task's goal is.
+where the decoder, without dropout, promises most at rest is where such a task's goal is.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
 from ldm_wrappers import DirichletMixture
 from ldm_wrappers.imaginary_reward import FEW
 from ldm_wrappers.imagination import SavedBeliefs
-from ldm_wrappers.latent_dynamics.model import LatentDynamics, drops
+from ldm_wrappers.latent_dynamics.model import LatentDynamics
 from train.analysis.tables import write_csv
 from train.common.artifacts import RunContents
 from train.common.command_line import report_errors
@@ -33,7 +33,7 @@ _BETAS = [1.0, 1.5, 2.0, 2.5]
 
 
 def measure(
-    folder: RunFolder, places: Places, betas: list[float], n_mixtures: int, samples: int
+    folder: RunFolder, places: Places, betas: list[float], n_mixtures: int
 ) -> tuple[list[GoalMap], int | None]:
     """The maps of a run with its own mixture scheme, its β replaced by each of ``betas``.
 
@@ -62,8 +62,8 @@ def measure(
     mixture = DirichletMixture(n_components=min(FEW, n_beliefs))
     if get_method(folder.config.method).imaginary:
         mixture = saved_mixture(folder.config, n_beliefs)
-    sizes = {"n_mixtures": n_mixtures, "samples": samples if drops(model) else 0}
-    return goal_maps(model, beliefs, mixture, places, betas, **sizes), contents.timesteps
+    maps = goal_maps(model, beliefs, mixture, places, betas, n_mixtures=n_mixtures)
+    return maps, contents.timesteps
 
 
 def run_names(folders: list[RunFolder]) -> list[str]:
@@ -89,18 +89,11 @@ def main(arguments: list[str] | None = None) -> int:
         "--betas", nargs="+", action="extend", type=float, help="default 1, 1.5, 2 and 2.5"
     )
     flags.add_argument("--mixtures", type=int, default=200, help="mixtures per β (default 200)")
-    flags.add_argument(
-        "--masks", type=int, default=0,
-        help="mean over this many dropout masks, where a run has dropout (default 0: off)",
-    )  # fmt: skip
     flags.add_argument("--out", type=Path, default=None, help="default: evaluation/ of the first")
     given = flags.parse_args(arguments)
     with report_errors():
-        if given.mixtures < 1 or given.masks < 0:
-            raise ValueError(
-                "--mixtures must be at least 1 and --masks at least 0, got "
-                f"{given.mixtures} and {given.masks}"
-            )
+        if given.mixtures < 1:
+            raise ValueError(f"--mixtures must be at least 1, got {given.mixtures}")
         folders = [RunFolder.open(path) for path in given.runs]
         config = folders[0].config
         source = EnvSource.of(config)
@@ -116,7 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
         runs, rows = {}, []
         betas = list(dict.fromkeys(given.betas or _BETAS))
         for name, folder in zip(run_names(folders), folders, strict=True):
-            runs[name], steps = measure(folder, places, betas, given.mixtures, given.masks)
+            runs[name], steps = measure(folder, places, betas, given.mixtures)
             print(f"{folder.path}:" if steps is None else f"{folder.path}, after {steps:,} steps:")
             for found in runs[name]:
                 rows += [{"run": name, **row} for row in found.rows(places, splits)]

@@ -99,7 +99,6 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--gpus-per-trial", type=float, default=0.0)
     add("--device", help="default: cpu, or cuda with --gpus-per-trial")
     add("--retries", type=int, default=3, help="new attempts when a trial's process dies")
-    add("--interval", type=float, default=10.0, help="seconds between looks at the trials")
     add("--dry-run", action="store_true", help="list the trials and their states, and end")
     options = parser.parse_args(arguments)
     options.device = options.device or ("cuda" if options.gpus_per_trial else "cpu")
@@ -150,8 +149,6 @@ def _check_numbers(options: argparse.Namespace) -> None:
             "--gpus-per-trial must be whole or below 1, a share of a GPU, got "
             f"{options.gpus_per_trial}"
         )
-    if not 0 < options.interval < math.inf:
-        raise ValueError(f"--interval must be positive, got {options.interval}")
     try:
         torch.device("cpu" if options.device == "auto" else options.device)
     except RuntimeError:

@@ -148,7 +148,7 @@ def test_the_command_writes_table_and_picture(
 ) -> None:
     run = train_tiny(tmp_path / "run", "ldm")
     out = tmp_path / "out"
-    sizes = ["--mixtures", "5", "--masks", "2", "--betas", "1", "2"]
+    sizes = ["--mixtures", "5", "--betas", "1", "2"]
     assert main([str(run), *sizes, "--out", str(out)]) == 0
     rows = read_csv(out / "imaginary_goals.csv")
     assert [sum(r["latents"] == name for r in rows) for name in ("β = 1", "β = 2")] == [5, 5]
@@ -188,7 +188,7 @@ def test_a_mixture_of_all_workers_is_not_one_of_all_saved_beliefs(tmp_path: Path
     assert folder.config.mixture.n_components is None
     grid = Places.of(EnvSource("LDM-GridNavi-v0"))
     assert grid is not None
-    maps, _ = measure(folder, grid, [1.0], 40, 0)
+    maps, _ = measure(folder, grid, [1.0], 40)
     found = maps[1].fields
     model = LatentDynamics.load(run / "latent_dynamics.safetensors")
     same = goal_maps(model, beliefs, DirichletMixture(n_components=3), grid, [1.0], n_mixtures=40)
@@ -200,7 +200,7 @@ def test_a_method_without_a_model_is_named(tmp_path: Path) -> None:
     grid = Places.of(EnvSource("LDM-GridNavi-v0"))
     assert grid is not None
     with pytest.raises(ValueError, match="method rl2 has no latent dynamics model"):
-        measure(RunFolder(tmp_path, resolve("LDM-GridNavi-v0", "rl2")), grid, [1.0], 40, 0)
+        measure(RunFolder(tmp_path, resolve("LDM-GridNavi-v0", "rl2")), grid, [1.0], 40)
 
 
 @dataclass(frozen=True)

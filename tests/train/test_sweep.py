@@ -265,7 +265,6 @@ def test_settings_that_a_method_does_not_use_make_no_trial() -> None:
         (["--methods", "ldm", "--gpus-per-trial", "1.5"], "must be whole or below 1.*, got 1.5"),
         (["--methods", "ldm", "--num-cpus", "0"], "num-cpus must be at least 1, got 0"),
         (["--methods", "ldm", "--retries", "-1"], "retries must be at least 0, got -1"),
-        (["--methods", "ldm", "--interval", "0"], "interval must be positive, got 0"),
         (["--methods", "ldm", "--device", "foo"], "device must be cpu, cuda, .*, got 'foo'"),
     ],
 )
@@ -527,7 +526,7 @@ def test_c5_sigkill_loses_no_trial_and_repeats_none(tmp_path: Path, victim: str)
         "vae_encoded_lengths=4",
     ]
     command = [sys.executable, "-m", "train.sweep", *arguments, "--override", *overrides]
-    command += ["--interval", "0.5", "--num-cpus", "2"]
+    command += ["--num-cpus", "2"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_worker_niceness": "0"}
     trials = planned(parse([*arguments, "--override", *overrides]))
     kills = 0
@@ -600,7 +599,7 @@ def test_a_sweep_that_is_told_to_stop_lets_its_trials_write_checkpoints(
 ) -> None:
     """Ctrl-C in a terminal goes to the whole group, SIGTERM to the sweep alone."""
     out = tmp_path / "sweep"
-    flags = "--methods rl2 --seeds 3 --preset paper --num-cpus 2 --interval 1 --override"
+    flags = "--methods rl2 --seeds 3 --preset paper --num-cpus 2 --override"
     overrides = "n_workers=2 log_interval=1 checkpoint_interval=1000000"
     arguments = [*flags.split(), *overrides.split(), "--out", str(out)]
     process = subprocess.Popen(

@@ -64,9 +64,10 @@ def goal_maps(
     betas: list[float],
     *,
     n_mixtures: int = 200,
-    samples: int = 0,
 ) -> list[GoalMap]:
     """Maps of the beliefs at the end of tasks, then of mixtures of them for each β.
+
+    Without dropout.
 
     Args:
         model: The latent dynamics model.
@@ -75,15 +76,14 @@ def goal_maps(
         places: Positions to decode at.
         betas: Degrees of extrapolation.
         n_mixtures: Mixtures per β, of the same draws for each.
-        samples: Mean over this many dropout masks; 0 switches dropout off.
     """
     own = beliefs.final_means()
-    maps = [GoalMap("beliefs", reward_fields(model, places.observations, own, samples=samples))]
+    maps = [GoalMap("beliefs", reward_fields(model, places.observations, own))]
     for beta in betas:
         scheme, rng = dataclasses.replace(mixture, beta=beta), np.random.default_rng(0)
         weights = scheme.sample(rng, n_mixtures, *own.shape)
         latents = (weights * own[None]).sum(1).astype(np.float32)
-        fields = reward_fields(model, places.observations, latents, samples=samples)
+        fields = reward_fields(model, places.observations, latents)
         maps.append(GoalMap(f"β = {beta:g}", fields))
     return maps
 

@@ -18,6 +18,7 @@ from train.sweeps.progress import SweepTable
 from train.sweeps.trials import Trial
 from train.sweeps.worker import run_trial
 
+LOOK_SECONDS = 10.0  # between looks at the trials
 STOP_SECONDS = 300.0  # for the rest of an iteration, its evaluation and a large checkpoint
 
 
@@ -54,7 +55,7 @@ def run_trials(
             check_machines(ray.nodes(), options)
             running = _submit(ray, trials, out, options)
             try:
-                _watch(ray, running, options.interval, table)
+                _watch(ray, running, table)
             except KeyboardInterrupt:
                 _stop(ray, running)
                 raise
@@ -112,10 +113,10 @@ def _submit(
     }
 
 
-def _watch(ray: Any, running: dict[Any, Trial], interval: float, table: SweepTable) -> None:
+def _watch(ray: Any, running: dict[Any, Trial], table: SweepTable) -> None:
     """Wait for the trials; those that have ended are taken out of ``running``."""
     while running:
-        ready, _ = ray.wait(list(running), num_returns=1, timeout=interval)
+        ready, _ = ray.wait(list(running), num_returns=1, timeout=LOOK_SECONDS)
         for reference in ready:
             trial = running.pop(reference)
             try:
