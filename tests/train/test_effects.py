@@ -9,8 +9,8 @@ import pytest
 from plane_runs import BASES, configuration, outcome
 
 from train.common.notices import settings_without_use
-from train.config.grouping import unused_settings
 from train.config.settings import flattened
+from train.config.unused import unused_settings
 
 # other values than these of numbers (a little more) and of booleans
 OTHER: dict[str, Any] = {

@@ -12,8 +12,9 @@ import pandas as pd
 
 from train.analysis.copies import refuse_copies
 from train.common.evaluation import SplitResult
-from train.config.grouping import IGNORED_IN_GROUPS, unused_settings, value_text
+from train.config.grouping import IGNORED_IN_GROUPS, value_text
 from train.config.settings import flattened
+from train.config.unused import unused_settings
 from train.persistence.files import write_text
 from train.persistence.run_folder import RunFolder
 

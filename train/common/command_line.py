@@ -21,11 +21,11 @@ from ldm_wrappers import TaskChangedError
 from train.common.envs import whole_meta_episodes
 from train.common.guard import WorkerError
 from train.common.notices import settings_without_use
-from train.config.grouping import unused_settings
 from train.config.methods import get_method, methods_of, settings_class
 from train.config.old_runs import present_name
 from train.config.presets import resolve_unchecked
 from train.config.settings import RunSettings, nested_kinds
+from train.config.unused import unused_settings
 from train.persistence.run_folder import RunFolder
 
 

@@ -11,11 +11,12 @@ from typing import Any
 
 from train.common.envs import whole_meta_episodes
 from train.common.notices import settings_without_use
-from train.config.grouping import WHERE_NOT_WHAT, override_text, unused_settings
+from train.config.grouping import WHERE_NOT_WHAT, override_text
 from train.config.methods import METHODS, settings_class
 from train.config.old_runs import present_name
 from train.config.presets import resolve
 from train.config.settings import RunSettings, flattened, known_settings
+from train.config.unused import unused_settings
 from train.persistence.files import file_name
 
 
