@@ -25,11 +25,11 @@ from train.analysis.tables import (
     write_csv,
 )
 from train.common.artifacts import load_artifacts
-from train.common.command_line import report_errors
 from train.common.env_source import EnvSource
 from train.common.envs import evaluation_tasks
 from train.common.evaluation import Evaluator, SplitResult, evaluation_rows
 from train.common.learner import Learner
+from train.common.stopping import report_errors
 from train.common.task_text import task_texts
 from train.config.settings import RunSettings
 from train.persistence.run_folder import RunFolder

@@ -22,9 +22,9 @@ from ldm_wrappers.atomic_file import atomic_path
 from ldm_wrappers.sb3.actions import policy_action_space
 from ldm_wrappers.sb3.time_limits import TimeLimitRolloutBuffer
 from train.common.artifacts import load_artifacts
-from train.common.command_line import report_errors
 from train.common.env_source import EnvSource
 from train.common.on_policy import OnPolicyLearner
+from train.common.stopping import report_errors
 from train.config.methods import get_method
 from train.persistence.run_folder import RunFolder
 

@@ -32,7 +32,7 @@ from train.analysis.copies import refuse_copied_rows, refuse_other_runs, refuse_
 from train.analysis.cut import cut_run
 from train.analysis.shown_runs import shown_once
 from train.analysis.tables import write_tables
-from train.common.command_line import report_errors
+from train.common.stopping import report_errors
 from train.config.old_runs import row_with_present_names
 from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder

@@ -21,10 +21,10 @@ from ldm_wrappers.imagination import SavedBeliefs
 from ldm_wrappers.latent_dynamics.model import LatentDynamics
 from train.analysis.tables import write_csv
 from train.common.artifacts import RunContents
-from train.common.command_line import report_errors
 from train.common.env_source import EnvSource
 from train.common.parts import saved_mixture
 from train.common.places import CELLS, Places
+from train.common.stopping import report_errors
 from train.config.methods import get_method
 from train.persistence.run_folder import RunFolder
 from train.plots.goal_maps import GoalMap, goal_maps, plot_goal_maps

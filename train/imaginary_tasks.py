@@ -26,12 +26,12 @@ from ldm_envs.grid_navi import GridNaviEnv
 from ldm_wrappers.vector import ImaginaryRewardWrapper
 from train.analysis.tables import write_csv
 from train.common.artifacts import load_artifacts
-from train.common.command_line import report_errors
 from train.common.env_source import EnvSource
 from train.common.envs import evaluation_tasks, meta_episode_length
 from train.common.on_policy import OnPolicyLearner
 from train.common.places import reward_fields
 from train.common.rollout import play
+from train.common.stopping import report_errors
 from train.config.methods import get_method
 from train.persistence.run_folder import RunFolder
 from train.plots.grid import Grid

@@ -23,7 +23,7 @@ if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
 
 import torch
 
-from train.common.command_line import report_errors
+from train.common.stopping import report_errors
 from train.config.methods import METHODS
 from train.sweeps.progress import SweepTable
 from train.sweeps.schedule import run_trials

@@ -27,8 +27,8 @@ from ldm_wrappers.sb3 import SequenceRecurrentPPO
 from ldm_wrappers.state_file import StateFileError, load_state, save_state
 from train import export
 from train.common.artifacts import load_artifacts
-from train.common.command_line import report_errors
 from train.common.env_source import EnvSource
+from train.common.stopping import report_errors
 from train.config.presets import resolve
 from train.persistence import run_folder
 from train.persistence.files import CsvFile, read_csv

@@ -23,8 +23,8 @@ import train.sweep
 from ldm_wrappers import ExpectedReward
 from ldm_wrappers.state_file import StateFileError
 from train.analysis.ablations import ABLATIONS
-from train.common.command_line import TrainingStopped
 from train.common.command_line import parse as parse_script
+from train.common.stopping import TrainingStopped
 from train.config.grouping import group_text, override_text
 from train.config.methods import get_method
 from train.config.presets import resolve

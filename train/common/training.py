@@ -20,19 +20,14 @@ from typing import Any
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 
 from train.common.artifacts import save_artifacts
-from train.common.command_line import (
-    StopRequest,
-    TrainingStopped,
-    parse,
-    report_errors,
-    unused_flags,
-)
+from train.common.command_line import parse, unused_flags
 from train.common.envs import evaluation_batches
 from train.common.evaluation import Evaluator
 from train.common.hooks import FiniteCheck, IterationSize, MetricsLog, PeriodicEvaluation, Progress
 from train.common.learner import Learner
 from train.common.notices import adaptation_notice, split_notice
 from train.common.same_tasks import check_evaluated_tasks
+from train.common.stopping import StopRequest, TrainingStopped, report_errors
 from train.config.settings import RunSettings
 from train.persistence.checkpoint import Checkpoints, Stateful
 from train.persistence.files import CsvFile

@@ -15,7 +15,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from train.common.command_line import TrainingStopped
+from train.common.stopping import TrainingStopped
 from train.config.grouping import WHERE_NOT_WHAT
 from train.config.methods import get_method
 from train.config.settings import RunSettings, flattened

@@ -1,0 +1,86 @@
+"""How scripts end early: errors in one line, Ctrl-C and SIGTERM."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+from ldm_wrappers import TaskChangedError
+from train.common.guard import WorkerError
+
+
+class TrainingStopped(Exception):
+    """A signal asked the training to stop, and its checkpoint is safe."""
+
+
+class StopRequest:
+    """Remembers that a signal came; a second one interrupts at once."""
+
+    def __init__(self) -> None:
+        self.signal: str | None = None
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None:
+            raise KeyboardInterrupt
+        self.signal = signal.Signals(number).name
+        said = f"\n{self.signal}: stopping once what is running is written; again: at once\n"
+        os.write(2, said.encode())  # a handler must not wait for a stream that it interrupted
+
+    @contextlib.contextmanager
+    def listen(self) -> Iterator[None]:
+        """Listen to SIGINT and SIGTERM inside the block; only the main thread can."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in before:
+            signal.signal(number, self._handle)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def report_errors(interrupted: str = "interrupted") -> Iterator[None]:
+    """Turn errors that a user can fix into one line and exit status 1, and Ctrl-C into 130.
+
+    Args:
+        interrupted: What to say after Ctrl-C, such as how to continue.
+
+    With ``LDM_TRACEBACK=1`` in the environment they stay what they are.
+    """
+    try:
+        yield
+    except Exception as error:
+        message = _message(error)
+        if message is None or os.environ.get("LDM_TRACEBACK"):
+            raise
+        print(" ".join(message.split()), file=sys.stderr)
+        raise SystemExit(130 if isinstance(error, TrainingStopped) else 1) from None
+    except KeyboardInterrupt:
+        print(interrupted, file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def _message(error: Exception) -> str | None:
+    """What to tell a user; ``None`` for errors that are ours."""
+    if isinstance(error, TrainingStopped):
+        return f"stopped by {error}"
+    if isinstance(error, OSError) and not isinstance(error, FileExistsError):
+        file = f": {error.filename}" if error.filename else ""  # sockets and pipes have no name
+        return f"error: {error.strerror or error}{file}"
+    if isinstance(error, MemoryError):
+        return f"error: not enough memory: {error}"
+    if isinstance(error, RuntimeError) and ("CUDA" in str(error) or "out of memory" in str(error)):
+        return f"error: the GPU failed: {str(error).splitlines()[0]}"
+    fixable = (
+        ValueError, TypeError, FileExistsError, FloatingPointError, WorkerError, TaskChangedError,
+    )  # fmt: skip
+    return f"error: {error}" if isinstance(error, fixable) else None
