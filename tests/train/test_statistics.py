@@ -40,8 +40,6 @@ def test_intervals_equal_the_whole_bootstrap_distribution() -> None:
     assert found.value == pytest.approx(np.mean(scores))
     assert found.low == pytest.approx(np.percentile(values, 2.5), abs=0.05)
     assert found.high == pytest.approx(np.percentile(values, 97.5), abs=0.05)
-    narrow = bootstrap_interval(scores, mean, rng=np.random.default_rng(0), confidence=0.5)
-    assert found.low < narrow.low < narrow.high < found.high
 
 
 def test_the_same_generator_gives_the_same_interval() -> None:
@@ -56,8 +54,6 @@ def test_the_same_generator_gives_the_same_interval() -> None:
 def test_bad_scores_are_refused(scores: object) -> None:
     with pytest.raises(ValueError, match="expected finite scores"):
         bootstrap_interval(scores, rng=np.random.default_rng(0))
-    with pytest.raises(ValueError, match="confidence must lie"):
-        bootstrap_interval([1.0], rng=np.random.default_rng(0), confidence=1.0)
 
 
 @pytest.mark.parametrize("window", [1, 2, 5, 20])

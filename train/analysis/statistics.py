@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 Statistic = Callable[[Floats], Floats]
+_CONFIDENCE = 0.95  # share of resamples inside an interval
 
 
 class Interval(NamedTuple):
@@ -46,10 +47,9 @@ def bootstrap_interval(
     statistic: Statistic = interquartile_mean,
     *,
     rng: np.random.Generator,
-    confidence: float = 0.95,
     n_resamples: int = 2000,
 ) -> Interval:
-    """A statistic and its percentile interval over runs drawn with replacement.
+    """A statistic and its 95 % percentile interval over runs drawn with replacement.
 
     The tasks of one run share its policy, so they are not independent draws: a run's score is
     their mean.
@@ -58,19 +58,16 @@ def bootstrap_interval(
         scores: float (runs,).
         statistic: Function of (..., runs).
         rng: Source of the resamples.
-        confidence: Share of resamples inside the interval, in (0, 1).
         n_resamples: Number of resamples.
 
     Raises:
-        ValueError: No runs, scores of another shape or not finite, or ``confidence`` out of range.
+        ValueError: No runs, or scores of another shape or not finite.
     """
     known = np.asarray(scores, float)
     if known.ndim != 1 or not len(known) or not np.isfinite(known).all():
         raise ValueError(f"expected finite scores of shape (runs,), got {scores!r}")
-    if not 0.0 < confidence < 1.0:
-        raise ValueError(f"confidence must lie in (0, 1), got {confidence}")
     chosen = rng.integers(len(known), size=(n_resamples, len(known)))
-    tail = 100 * (1.0 - confidence) / 2
+    tail = 100 * (1.0 - _CONFIDENCE) / 2
     low, high = np.percentile(statistic(known[chosen]), [tail, 100 - tail])
     return Interval(float(statistic(known)), float(low), float(high))
 

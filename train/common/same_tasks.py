@@ -103,7 +103,7 @@ def _read_as(texts: list[str], tasks: Array | None) -> bool:
     return equal_as_written(found, tasks)
 
 
-def _listed(texts: list[str], most: int = 8) -> str:
+def _listed(texts: list[str]) -> str:
     """Their number, and the first of them."""
-    shown = ", ".join(texts[:most]) + (", …" if len(texts) > most else "")
+    shown = ", ".join(texts[:8]) + (", …" if len(texts) > 8 else "")
     return f"{len(texts)} tasks ({shown})" if any(texts) else f"{len(texts)} tasks that are unknown"

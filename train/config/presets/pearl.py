@@ -42,18 +42,15 @@ _ANT_DIR: dict[str, Any] = {
 _ANT_GOAL: dict[str, Any] = {"n_train_tasks": 150}
 
 
-def _family(default: dict[str, Any], paper: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {"default": default, "paper": paper}
-
-
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    "LDM-HalfCheetahVel-v0": _family(_DEFAULT, _PAPER),
-    "LDM-AntDir-v0": _family(
-        {**_DEFAULT, **_ANT_DIR}, {**_ANT, "meta_batch": 4, "replay_size": 4_000_000}
-    ),
-    "LDM-AntGoal-v0": _family(
-        {**_DEFAULT, **off_policy.ANT, **_ANT_GOAL, "kl_weight": 0.01},
-        {**_ANT, **_ANT_GOAL, "meta_batch": 10, "kl_weight": 1.0},
-    ),
+    "LDM-HalfCheetahVel-v0": {"default": _DEFAULT, "paper": _PAPER},
+    "LDM-AntDir-v0": {
+        "default": {**_DEFAULT, **_ANT_DIR},
+        "paper": {**_ANT, "meta_batch": 4, "replay_size": 4_000_000},
+    },
+    "LDM-AntGoal-v0": {
+        "default": {**_DEFAULT, **off_policy.ANT, **_ANT_GOAL, "kl_weight": 0.01},
+        "paper": {**_ANT, **_ANT_GOAL, "meta_batch": 10, "kl_weight": 1.0},
+    },
 }
 METHODS = ("pearl",)
