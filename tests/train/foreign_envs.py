@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from ldm_envs import FiniteTaskSet, TaskDistribution
+from ldm_envs import FiniteTaskSet, TaskAttributeWrapper, TaskDistribution
 
 HORIZON = 4
 
@@ -152,3 +152,27 @@ class Uneven(Ends):
 
 def uneven(split: str = "train") -> gym.Env[Any, Any]:
     return gym.wrappers.TimeLimit(Uneven(split), HORIZON)
+
+
+class Buttons(gym.Env[Any, Any]):
+    """Pays 1 for each press of the right one out of four buttons; shows nothing but the time."""
+
+    observation_space = gym.spaces.Box(0.0, 1.0, (1,), np.float32)
+    action_space = gym.spaces.Discrete(4)
+    button, t = 0, 0
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.t = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        self.t += 1
+        pressed = bool(action == self.button)
+        return np.array([self.t / 6], np.float32), float(pressed), False, False, {}
+
+
+def buttons(split: str = "train") -> gym.Env[Any, Any]:
+    tasks = {"train": [0, 1, 3], "test": [2]}
+    env = gym.wrappers.TimeLimit(Buttons(), 6)
+    return TaskAttributeWrapper(env, tasks, "button", split=split)

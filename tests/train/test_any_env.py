@@ -20,6 +20,7 @@ from train.common.command_line import parse
 from train.common.env_source import EnvFacts, EnvSource
 from train.common.notices import split_notice
 from train.config.on_policy import OnPolicySettings
+from train.persistence.files import read_csv
 from train.recurrent_ppo import train
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Overriding environment")
@@ -360,6 +361,22 @@ def test_rare_test_tasks_are_no_reason_to_warn(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(EnvSource, "facts", lambda _: facts)
     monkeypatch.setattr(EnvSource, "make", None)
     assert split_notice(dataclasses.replace(config, method="oracle")) == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["ldm", "rl2", "varibad"])
+def test_a_family_without_presets_is_learned(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To find the button in the first episode, and to press no other in the second: 6 of 6."""
+    monkeypatch.setenv("LDM_TRUST_MODULES", "foreign_envs")
+    flags = ["--env-fn", "foreign_envs:buttons", "--method", method, "--n-episodes", "2"]
+    flags += ["--total-timesteps", "60000", "--eval-interval", "60000", "--device", "cpu"]
+    assert main([*flags, "--run-dir", str(tmp_path)]) == 0
+    last = [row for row in read_csv(tmp_path / "evaluations.csv") if row["episode"] == "2"]
+    trained = [float(row["return"]) for row in last if row["split"] == "train"]
+    assert len(trained) == 3
+    assert np.mean(trained) >= 5.0
 
 
 def test_presets_of_our_families_stay_as_they_are() -> None:

@@ -91,9 +91,11 @@ def test_what_the_default_presets_stand_for() -> None:
         )  # weights as spread out as the paper's
 
 
-def test_a_foreign_environment_starts_from_the_defaults() -> None:
+def test_a_foreign_environment_is_trained_by_ppo() -> None:
     config = resolve("Pendulum-v1", "rl2")
-    assert config == OnPolicySettings(env_id="Pendulum-v1", method="rl2")
+    assert config == OnPolicySettings(
+        env_id="Pendulum-v1", method="rl2", n_epochs=8, normalize_advantage=True
+    )
     with pytest.raises(ValueError, match="unknown preset 'paper' for Pendulum-v1"):
         resolve("Pendulum-v1", "rl2", "paper")
 

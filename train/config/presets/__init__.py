@@ -29,12 +29,14 @@ def _gathered() -> dict[str, dict[str, Preset]]:
 
 
 PRESETS: dict[str, dict[str, Preset]] = _gathered()
-# An environment without presets of its own: its rewards may be of any size.
+# An environment without presets of its own: PPO with whole rollouts as minibatches, which suit any
+# number of workers. Its rewards may be of any size.
+_PPO = {"n_epochs": 8, "normalize_advantage": True}
 _ANY_SCALE = {"reward_scale": "running"}
 _VAE = {field.name for field in dataclasses.fields(LatentDynamicsConfig)} | {"vae_updates"}
 GENERIC = {
     "default": Preset(
-        {},
+        _PPO,
         {
             "ldm": _ANY_SCALE,
             "varibad": {**_ANY_SCALE, "p_drop": 0.0},  # dropout is LDM's, for imaginary tasks
@@ -47,7 +49,7 @@ GENERIC = {
 def resolve(env_id: str, method_name: str, preset: str = "default", **changes: Any) -> Any:
     """The settings of a preset, with ``changes`` on top.
 
-    An environment without presets of its own starts from the defaults of the settings.
+    An environment without presets of its own has the preset ``default`` of ``GENERIC``.
 
     Args:
         env_id: Environment id.
