@@ -49,7 +49,8 @@ class TaskDistribution(Mapping[str, TaskSet]):
             and pictures go by them: only tasks of these two are drawn as goal cells of a grid.
 
     Raises:
-        ValueError: No set "all", or a set whose tasks are not as long as `components`.
+        ValueError: No set "all", a set whose tasks are not as long as `components`, or one with
+            tasks outside of "all" (of an infinite set, some that it draws).
     """
 
     def __init__(self, sets: Mapping[str, TaskSet], components: Sequence[str]) -> None:
@@ -63,6 +64,14 @@ class TaskDistribution(Mapping[str, TaskSet]):
                 raise ValueError(
                     f"Split {name!r} has tasks of length {task_set.task_dim}, "
                     f"expected {self.task_dim} for components {self.components}"
+                )
+        for name, task_set in self._sets.items():
+            tasks = _some_tasks(task_set)
+            outside = tasks[~np.asarray(self._sets["all"].contains(tasks))]
+            if len(outside):
+                raise ValueError(
+                    f'Split {name!r} has tasks that are not in the set "all": '
+                    f'{outside[:5].tolist()}; expected "all" to be the union of the splits'
                 )
 
     @property
@@ -129,7 +138,12 @@ def same_tasks(one: TaskSet, other: TaskSet) -> bool:
     """Whether two sets have the same tasks; of infinite ones, whether they draw alike."""
     if one is other:
         return True
-    mine, theirs = one.tasks, other.tasks
-    if mine is None and theirs is None:
-        mine, theirs = (each.sample(np.random.default_rng(0), 8) for each in (one, other))
-    return np.array_equal(mine, theirs) if mine is not None and theirs is not None else False
+    if (one.tasks is None) != (other.tasks is None):
+        return False
+    return np.array_equal(_some_tasks(one), _some_tasks(other))
+
+
+def _some_tasks(task_set: TaskSet) -> FloatArray:
+    """All tasks of a finite set, or eight that an infinite one draws, float32 (n, task_dim)."""
+    tasks = task_set.tasks
+    return task_set.sample(np.random.default_rng(0), 8) if tasks is None else tasks

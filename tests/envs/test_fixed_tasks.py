@@ -219,6 +219,7 @@ def test_only_common_tasks_are_told() -> None:
 def test_a_shared_task_is_found_modulo_its_period() -> None:
     turn = [2 * np.pi]
     low, high = FiniteTaskSet([[0.0], [1.0]], turn), FiniteTaskSet([[2 * np.pi], [2.0]], turn)
-    sets = TaskDistribution({"train": low, "test": high, "all": high}, ("angle (rad)",))
+    both = FiniteTaskSet([[0.0], [1.0], [2.0]], turn)
+    sets = TaskDistribution({"train": low, "test": high, "all": both}, ("angle (rad)",))
     with pytest.warns(UserWarning, match="shares 1 of 2 tasks"):
         warn_of_shared_tasks(sets)

@@ -314,6 +314,17 @@ def test_validate_rejects_with_the_value(env_id):
         sets.validate("north")
 
 
+@pytest.mark.parametrize("kind", ["finite", "interval"])
+def test_all_holds_the_tasks_of_every_split(kind: str) -> None:
+    """An oracle would miss the others, and none of them could be asked for."""
+    if kind == "finite":
+        low, high = FiniteTaskSet([[1.0], [2.0]]), FiniteTaskSet([[3.0]])
+    else:
+        low, high = IntervalTaskSet([(1.0, 2.0)]), IntervalTaskSet([(3.0, 4.0)])
+    with pytest.raises(ValueError, match=r"Split 'train' has tasks that are not in .*: \[\[1\."):
+        TaskDistribution({"train": low, "test": high, "all": high}, ("v",))
+
+
 def test_construction_errors_and_period():
     with pytest.raises(ValueError, match="all"):
         TaskDistribution({"train": IntervalTaskSet([(0, 1)])}, ("v",))

@@ -38,7 +38,10 @@ def parse(program: str, arguments: list[str] | None = None) -> tuple[RunSettings
             another script.
         StateFileError: ``--resume`` names no run.
     """
-    arguments = [_one_flag(a) for a in (sys.argv[1:] if arguments is None else arguments)]
+    given = sys.argv[1:] if arguments is None else arguments
+    if {"--env-id", "--env-fn"} <= {a.partition("=")[0].replace("_", "-") for a in given}:
+        raise ValueError("--env-id and --env-fn are one flag, expected one of the two")
+    arguments = [_one_flag(argument) for argument in given]
     command = f"python -m {program}"
     first = _Parser(prog=command, add_help=False, allow_abbrev=False)
     first.add_argument("--env-id", "--env_id", default="LDM-GridNavi-v0")

@@ -12,6 +12,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from gymnasium.vector.async_vector_env import AsyncState
 
@@ -42,6 +43,7 @@ def base_env(
             have.
     """
     source = EnvSource.of(config)
+    _check_observations(source)
     if split != "train" and not source.facts().takes_split:
         required_distribution(config, f"trains on split {split!r}")
         raise ValueError(
@@ -61,6 +63,20 @@ def base_env(
     if env.spec is not None and source.max_episode_steps is not None:
         env.spec.max_episode_steps = source.max_episode_steps
     return env
+
+
+def _check_observations(source: EnvSource) -> None:
+    """Name the flags that make a ``Box`` of observations, where there are such."""
+    space = source.facts().observation_space
+    if isinstance(space, spaces.Box) or not space.is_np_flattenable:
+        return
+    flags = "--flatten-observation"
+    if isinstance(space, spaces.Dict):
+        flags += f", with --observation-keys for some of {sorted(space.spaces)},"
+    raise ValueError(
+        f"the observation space of {source.env_id} must be a Box, got {space}; {flags} makes one "
+        "of it"
+    )
 
 
 class ProcessVectorEnv(AsyncVectorEnv):
