@@ -15,9 +15,10 @@ The fifth takes only what runs of different lengths had logged until a common nu
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from train.analysis.beliefs import belief_rows, decoded_goal_rows
 from train.analysis.collect import collect
 from train.analysis.copies import refuse_copied_rows, refuse_other_runs, refuse_other_tasks
 from train.analysis.cut import cut_run
-from train.analysis.shown_runs import shown_once
+from train.analysis.shown_runs import NO_TABLES, NamedRun, Tables, shown_once
 from train.analysis.tables import write_tables
 from train.common.stopping import report_errors
 from train.config.old_runs import row_with_present_names
@@ -40,6 +41,7 @@ from train.plots.paper_maps import collect_mixtures
 from train.plots.paper_paths import collect_paths
 from train.plots.results_folder import plot_results_folder
 
+Rows = list[dict[str, Any]]
 _DEFAULT = Path("results/gridworld")
 _TABLES = ("runs", "curves", "tasks", "mixtures", "beliefs", "decoded_goals", "paths")
 
@@ -49,24 +51,34 @@ def collect_runs(paths: list[Path], out: Path, until: int | None = None) -> list
 
     With ``until``, of their first ``until`` steps.
     """
+    with _opened(paths, until) as runs:
+        # all tables before any is written: whatever fails, the old files stay
+        tables = collect(runs)
+        return write_tables(out, {**tables, **_played(runs, tables["runs"], NO_TABLES)})
+
+
+@contextlib.contextmanager
+def _opened(paths: list[Path], until: int | None) -> Iterator[list[NamedRun]]:
+    """Runs under the names of their folders, cut if ``until`` says so."""
     folders = [RunFolder.open(path) for path in paths]
     names = [folder.path.resolve().name for folder in folders]
     with tempfile.TemporaryDirectory() as temporary:
         if until is not None:
             places = [Path(temporary) / f"{k}" for k in range(len(folders))]
             folders = [cut_run(f, until, p) for f, p in zip(folders, places, strict=True)]
-        return _write_tables(list(zip(names, folders, strict=True)), out)
+        yield list(zip(names, folders, strict=True))
 
 
-def _write_tables(runs: list[tuple[str, RunFolder]], out: Path) -> list[Path]:
-    tables = {  # all of them before any is written: whatever fails, the old files stay
-        **collect(runs),
-        "mixtures": collect_mixtures(runs),
+def _played(runs: list[NamedRun], collected: Rows, kept: Tables) -> dict[str, Rows]:
+    """Tables of what the runs that were collected believe and do, beside those that stay."""
+    names = {row["run"] for row in collected}
+    runs = [run for run in runs if run[0] in names]
+    return {
+        "mixtures": collect_mixtures(runs, kept),
         "beliefs": [row for name, folder in runs for row in belief_rows(name, folder)],
-        "decoded_goals": decoded_goal_rows(runs),
-        "paths": collect_paths(runs),
+        "decoded_goals": decoded_goal_rows(runs, kept),
+        "paths": collect_paths(runs, kept),
     }
-    return write_tables(out, tables)
 
 
 def add_runs(paths: list[Path], out: Path, until: int | None = None) -> list[Path]:
@@ -76,25 +88,29 @@ def add_runs(paths: list[Path], out: Path, until: int | None = None) -> list[Pat
         ValueError: A run has the settings and the seed of another one that is there already, its
             settings and other tasks, or the name of one with other settings.
     """
-    names = {path.resolve().name for path in paths}
-    with tempfile.TemporaryDirectory() as temporary:
-        collected = collect_runs(paths, Path(temporary), until)
-        fresh = {path.stem: read_csv(path) for path in collected}
+    before = {name: _rows_of(out / f"{name}.csv") for name in _TABLES}
+    with _opened(paths, until) as runs:
+        fresh = collect(runs)
+        names = {row["run"] for row in fresh["runs"]}
+        kept = {
+            name: [row for row in rows if row.get("run") not in names]
+            for name, rows in before.items()
+        }
+        refuse_other_runs(before["runs"], fresh["runs"])
+        refuse_copied_rows(kept["runs"] + fresh["runs"])
+        refuse_other_tasks(kept["runs"] + fresh["runs"], kept["tasks"] + fresh["tasks"])
+        fresh |= _played(runs, fresh["runs"], kept)  # after all that refuses: it takes minutes
+    known = kept["runs"] + fresh["runs"]
     tables = {}
     for name in _TABLES:
-        path = out / f"{name}.csv"
-        before = [row_with_present_names(row) for row in read_csv(path)] if path.exists() else []
-        kept = [row for row in before if row.get("run") not in names]
-        tables[name] = kept + fresh.get(name, [])
-        if name == "runs":
-            refuse_other_runs(before, fresh.get(name, []))
-    refuse_copied_rows(tables["runs"])
-    refuse_other_tasks(tables["runs"], tables["tasks"])
-    for name, rows in tables.items():
-        shown = shown_once(name, rows, tables["runs"])
+        shown = shown_once(name, kept[name] + fresh[name], known)
         columns = list(dict.fromkeys(column for row in shown for column in row))
         tables[name] = [{column: row.get(column, "") for column in columns} for row in shown]
     return write_tables(out, tables)
+
+
+def _rows_of(path: Path) -> Rows:
+    return [row_with_present_names(row) for row in read_csv(path)] if path.exists() else []
 
 
 def check(source: Path) -> int:

@@ -24,6 +24,7 @@ from train.config.presets import resolve
 from train.figures import add_runs, collect_runs
 from train.persistence.files import read_csv, write_json
 from train.persistence.run_folder import RunFolder
+from train.plots import paper_paths
 from train.plots.belief_curves import plot_belief_curves
 from train.plots.results_folder import plot_results_folder
 
@@ -164,6 +165,63 @@ def test_what_shows_one_run_shows_the_same_one_however_it_was_collected(tmp_path
     table.append({"run": "other", "seed": "3", "overrides": "gamma=0.5"})
     assert shown_once("paths", tracks, table) == tracks[2:]
     assert shown_once("curves", tracks, table) == tracks
+
+
+def test_runs_of_a_preset_come_before_ablations_in_an_added_collection_too(tmp_path: Path) -> None:
+    """A smaller budget, which is no ablation, was taken for one: the lower seed was shown."""
+    paths = []
+    for name, settings in (("ablation", {"gamma": 0.5, "seed": 0}), ("shorter", {"seed": 1})):
+        folder = stored(tmp_path / name, 1000, n_episodes=4, **settings)
+        row = {"timesteps": 1000, "split": "train", "task": "2 0", "dropout": 0}
+        write_csv(folder.decoded_goals, [{**row, "x": 0, "y": 0, "distance": 1, "rewards": "0"}])
+        paths.append(folder.path)
+    collect_runs(paths, tmp_path / "together")
+    for order in (paths, paths[::-1]):
+        out = tmp_path / f"{order[0].name}-first"
+        for path in order:
+            add_runs([path], out)
+        for folder in (tmp_path / "together", out):
+            assert {r["run"] for r in read_csv(folder / "decoded_goals.csv")} == {"shorter"}
+
+
+def test_only_runs_that_are_shown_are_played(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """--add played a higher seed for minutes, then dropped its rows; or refused to add it."""
+    played: list[str] = []
+
+    def tracks(name: str, folder: RunFolder) -> list[dict[str, Any]]:
+        played.append(name)
+        return [{"run": name, "env_id": folder.config.env_id, "group": "rl2", "x": "0"}]
+
+    monkeypatch.setattr(paper_paths, "_tracks", tracks)
+    monkeypatch.setattr(paper_paths, "_moves", lambda _: True)
+    folders = [stored(tmp_path / f"seed{seed}", 1000, seed=seed) for seed in range(4)]
+    folders.append(stored(tmp_path / "copy", 1000, seed=0))
+    for folder in folders[1:]:
+        folder.artifact("policy").touch()
+    paths, out = [folder.path for folder in folders], tmp_path / "out"
+    add_runs(paths[2:3], out)
+    add_runs(paths[3:4], out)
+    assert played == ["seed2"]
+    add_runs(paths[:1], out)  # which has no policy
+    with pytest.raises(ValueError, match="seed0 and copy have the same settings"):
+        add_runs(paths[4:], out)
+    assert played == ["seed2"]
+    add_runs(paths[1:2], out)
+    assert played == ["seed2", "seed1"]
+    assert [row["run"] for row in read_csv(out / "paths.csv")] == ["seed1"]
+
+
+def test_a_run_that_is_left_out_keeps_the_rows_that_it_had(tmp_path: Path) -> None:
+    """Begun again and not evaluated yet, it was "left out", and so were its former rows."""
+    folders, out = [stored(tmp_path / f"seed{k}", 1000, seed=k) for k in (0, 1)], tmp_path / "out"
+    collect_runs([folders[0].path], out)
+    before = read_csv(out / "curves.csv")
+    folders[0].evaluations.unlink()
+    add_runs([folder.path for folder in folders], out)
+    assert [run.name for run in read_runs(out)] == ["seed0", "seed1"]
+    assert read_csv(out / "curves.csv")[: len(before)] == before
 
 
 def test_evaluations_with_adaptation_are_not_averaged_with_those_before() -> None:

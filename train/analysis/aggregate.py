@@ -21,7 +21,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ldm_wrappers.state_file import StateFileError
-from train.analysis.condense import final_steps, format_number, read_table, successes_known
+from train.analysis.condense import (
+    final_steps,
+    format_number,
+    group_name,
+    read_table,
+    successes_known,
+)
 from train.analysis.copies import refuse_copied_rows
 from train.analysis.statistics import (
     interquartile_mean,
@@ -66,8 +72,7 @@ class Run:
     @property
     def group(self) -> str:
         """What the run shares with the other seeds of its group."""
-        preset = "" if self.row["preset"] == "default" else self.row["preset"]
-        return " ".join(filter(None, [self.row["method"], preset, self.row["overrides"]]))
+        return group_name(self.row)
 
     @functools.cached_property
     def source(self) -> EnvSource:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from train.analysis.condense import evaluations, format_number
-from train.config.grouping import stands_for_preset
+from train.analysis.shown_runs import NO_TABLES, NamedRun, Tables, candidates
 from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
 
@@ -46,25 +46,21 @@ def belief_rows(name: str, folder: RunFolder) -> list[dict[str, Any]]:
     ]
 
 
-def _preference(run: tuple[str, RunFolder]) -> tuple[bool, int]:
-    """Runs as their preset says come before those of an ablation, and low seeds first."""
-    config = run[1].config
-    return not stands_for_preset(config), config.seed
-
-
-def decoded_goal_rows(runs: list[tuple[str, RunFolder]]) -> list[dict[str, Any]]:
+def decoded_goal_rows(runs: list[NamedRun], kept: Tables = NO_TABLES) -> list[dict[str, Any]]:
     """Rows of decoded_goals.csv: some evaluations of one run per environment, preset and p_drop.
 
     The tasks are those of the split that is reported; the field of rewards is the first one's.
+    Which run it is, and what ``kept`` is: :func:`~train.analysis.shown_runs.candidates`.
     """
-    chosen: dict[tuple[str, str, float], tuple[str, RunFolder]] = {}
-    for name, folder in sorted(runs, key=_preference):
-        config = folder.config
-        if folder.decoded_goals.exists() and folder.decoded_goals.stat().st_size:
-            key = (config.env_id, f"{config.method} {config.preset}", config.p_drop)
-            chosen.setdefault(key, (name, folder))
-    kept = []
-    for (env_id, _, p_drop), (name, folder) in sorted(chosen.items()):
+    found = [
+        (name, folder)
+        for name, folder in runs
+        if folder.decoded_goals.exists() and folder.decoded_goals.stat().st_size
+    ]
+    chosen = [own[0] for own in candidates("decoded_goals", found, kept)]
+    written = []
+    for name, folder in sorted(chosen, key=_order):
+        env_id, p_drop = folder.config.env_id, folder.config.p_drop
         rows = read_csv(folder.decoded_goals)
         splits = dict.fromkeys(row["split"] for row in rows)
         split = next((s for s in ("eval", "test") if s in splits), list(splits)[-1])
@@ -75,7 +71,12 @@ def decoded_goal_rows(runs: list[tuple[str, RunFolder]]) -> list[dict[str, Any]]
         for row in own:
             shown = row["task"] == own[0]["task"]
             field = row["rewards"] if shown else ""
-            kept.append(
+            written.append(
                 {"env_id": env_id, "run": name, "p_drop": f"{p_drop:g}", **row, "rewards": field}
             )
-    return kept
+    return written
+
+
+def _order(run: NamedRun) -> tuple[str, str, float]:
+    config = run[1].config
+    return config.env_id, f"{config.method} {config.preset}", config.p_drop

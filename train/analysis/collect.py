@@ -31,7 +31,7 @@ def collect(runs: Iterable[tuple[str, RunFolder]]) -> dict[str, list[dict[str, A
         if table.empty:
             print(f"warning: {folder.path} is left out: not evaluated yet", file=sys.stderr)
             continue
-        row = run_row(folder, table)
+        row = run_row(folder.config, int(table["timesteps"].max()))
         if row["evaluated_timesteps"] < row["total_timesteps"]:
             print(
                 f"warning: {folder.path} has been evaluated until step "

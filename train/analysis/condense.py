@@ -7,7 +7,7 @@ import json
 import math
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -132,9 +132,8 @@ def text_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(k): v for k, v in row.items()} for row in written.to_dict("records")]
 
 
-def run_row(folder: RunFolder, table: pd.DataFrame) -> dict[str, Any]:
+def run_row(config: RunSettings, evaluated_timesteps: int) -> dict[str, Any]:
     """What a run is: all that groups of runs are made from, empty where a method has none."""
-    config = folder.config
     beta = getattr(getattr(config, "mixture", None), "beta", None)
     p_drop = getattr(config, "p_drop", None)
     return {
@@ -149,10 +148,16 @@ def run_row(folder: RunFolder, table: pd.DataFrame) -> dict[str, Any]:
         "p_drop": "" if p_drop is None else value_text(p_drop),
         "n_episodes": config.n_episodes,
         "total_timesteps": config.total_timesteps,
-        "evaluated_timesteps": int(table["timesteps"].max()),
+        "evaluated_timesteps": evaluated_timesteps,
         "adapted_from": config.adapts_from or "",
         "environment": environment_text(config),
     }
+
+
+def group_name(row: Mapping[str, Any]) -> str:
+    """What a row of ``runs.csv`` shares with the other seeds of its group."""
+    preset = "" if row["preset"] == "default" else row["preset"]
+    return " ".join(filter(None, [row["method"], preset, row["overrides"]]))
 
 
 def environment_text(config: RunSettings) -> str:

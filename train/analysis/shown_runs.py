@@ -1,23 +1,56 @@
-"""Tables that show one run of several seeds, put together out of two collections."""
+"""Which run a table shows, where it shows one of several seeds: the one rule of all such tables."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-Row = dict[str, Any]
+from train.analysis.condense import group_name, run_row
+from train.persistence.run_folder import RunFolder
+
+Row = Mapping[str, Any]
+Tables = Mapping[str, list[dict[str, Any]]]
+NamedRun = tuple[str, RunFolder]
+NO_TABLES: Tables = {}
 
 _ALIKE = {  # what runs have in common of which a table shows one
     "mixtures": ("preset", "p_drop"),
     "decoded_goals": ("env_id", "p_drop", "method", "preset"),
     "paths": ("env_id", "group"),
 }
+# a run that differs in these settings only shows what its preset imagines
+_AS_THE_PRESET = {"p_drop", "total_timesteps"}
 
 
-def shown_once(name: str, rows: list[Row], runs: list[Row]) -> list[Row]:
-    """Rows of a table without those of a higher seed, where it shows one run of each kind.
+def stands_for_preset(run: Row) -> bool:
+    """Whether a row of runs.csv differs from its preset in dropout and budget at most."""
+    pairs = str(run.get("overrides") or "").split()
+    return {pair.partition("=")[0] for pair in pairs} <= _AS_THE_PRESET
 
-    As in a collection of all the runs, runs of a preset come before those of an ablation, and low
-    seeds first.
+
+def candidates(name: str, runs: Iterable[NamedRun], kept: Tables) -> list[list[NamedRun]]:
+    """Runs that a table may show: a list for each kind, the one to be shown first.
+
+    Runs of a preset come before those of an ablation, and low seeds first. Those that come after a
+    run which the table shows already are left out, so that nothing is played for no purpose.
+
+    Args:
+        name: Stem of the table's file.
+        runs: Names and folders of the runs that are collected.
+        kept: Tables of an earlier collection, without the rows of these runs.
+    """
+    best = _best(name, kept.get(name, []), kept.get("runs", []))
+    found: dict[tuple[str, ...], list[tuple[tuple[Any, ...], NamedRun]]] = {}
+    for run in runs:
+        row = {"run": run[0], **run_row(run[1].config, 0)}
+        kind, rank = _kind(name, row), _rank(row)
+        if kind not in best or rank < best[kind]:
+            found.setdefault(kind, []).append((rank, run))
+    return [[run for _, run in sorted(own, key=lambda one: one[0])] for own in found.values()]
+
+
+def shown_once(name: str, rows: list[dict[str, Any]], runs: Iterable[Row]) -> list[dict[str, Any]]:
+    """Rows of a table without those of runs that come after another one of their kind.
 
     Args:
         name: Stem of the table's file.
@@ -26,13 +59,26 @@ def shown_once(name: str, rows: list[Row], runs: list[Row]) -> list[Row]:
     """
     if name not in _ALIKE:
         return rows
+    runs = list(runs)
+    shown = {rank[-1] for rank in _best(name, rows, runs).values()}
+    return [row for row in rows if row["run"] in shown]
+
+
+def _best(name: str, rows: Iterable[Row], runs: Iterable[Row]) -> dict[tuple[str, ...], Any]:
+    """Per kind of run that the rows of a table show, the rank of the first one."""
     known = {run["run"]: run for run in runs}
-    chosen: dict[tuple[str, ...], tuple[bool, int, str]] = {}
-    kinds = {}
+    best: dict[tuple[str, ...], tuple[Any, ...]] = {}
     for row in rows:
-        run = known.get(row["run"], {})
-        kind = tuple(str({**run, **row}.get(column) or "") for column in _ALIKE[name])
-        rank = bool(run.get("overrides")), int(run.get("seed") or 0), row["run"]
-        kinds[row["run"]] = kind
-        chosen[kind] = min(chosen.get(kind, rank), rank)
-    return [row for row in rows if chosen[kinds[row["run"]]][-1] == row["run"]]
+        own = {**row, **known.get(row["run"], {})}
+        kind, rank = _kind(name, own), _rank(own)
+        best[kind] = min(best.get(kind, rank), rank)
+    return best
+
+
+def _kind(name: str, run: Row) -> tuple[str, ...]:
+    named = {**run, "group": group_name(run)} if "method" in run else run
+    return tuple(str(named.get(column) or "") for column in _ALIKE[name])
+
+
+def _rank(run: Row) -> tuple[bool, int, str]:
+    return not stands_for_preset(run), int(run.get("seed") or 0), str(run["run"])

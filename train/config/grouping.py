@@ -33,11 +33,6 @@ def overrides(config: RunSettings, ignored: frozenset[str] = IGNORED_IN_GROUPS) 
     return {k: own[k] for k in own if k not in ignored and own[k] != usual[k]}
 
 
-def stands_for_preset(config: RunSettings) -> bool:
-    """Whether a run shows what its preset imagines: it differs in dropout and budget at most."""
-    return set(overrides(config)) <= {"p_drop", "total_timesteps"}
-
-
 def override_text(config: RunSettings, ignored: frozenset[str] = IGNORED_IN_GROUPS) -> str:
     """:func:`overrides` as ``name=value`` pairs without spaces in them.
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from train.analysis.condense import run_row
+from train.analysis.shown_runs import NO_TABLES, NamedRun, Tables, candidates, stands_for_preset
 from train.common.artifacts import first_trained, load_artifacts
 from train.common.env_source import EnvSource
 from train.common.envs import evaluation_tasks
-from train.config.grouping import stands_for_preset
 from train.persistence.run_folder import RunFolder
 from train.plots.grid import Grid
 from train.plots.mixtures import Mixtures, sample_mixtures
@@ -21,25 +22,32 @@ Array = np.ndarray[Any, np.dtype[Any]]
 _MIXTURES = 50
 
 
-def collect_mixtures(runs: list[tuple[str, RunFolder]]) -> list[dict[str, Any]]:
+def collect_mixtures(runs: list[NamedRun], kept: Tables = NO_TABLES) -> list[dict[str, Any]]:
     """Mixtures of one finished LDM run per preset and dropout rate (the lowest seed).
 
     Runs must be on the grid and differ from their preset in nothing but dropout and budget, so that
     all rows of a preset show one kind of mixture. A row per number. A lower seed that left no
-    weights is named in a warning.
+    weights is named in a warning. ``kept``: :func:`~train.analysis.shown_runs.candidates`.
     """
-    found: dict[tuple[str, float], list[tuple[str, RunFolder]]] = {}
-    for name, folder in sorted(runs, key=lambda run: run[1].config.seed):
-        config = folder.config
-        on_grid = (config.env_id, config.method) == ("LDM-GridNavi-v0", "ldm")
-        if on_grid and stands_for_preset(config):
-            found.setdefault((config.preset, config.p_drop), []).append((name, folder))
+    chosen = [
+        first_trained(own, ("latent_dynamics", "policy"), "mixtures")
+        for own in candidates("mixtures", filter(_shows_its_preset, runs), kept)
+    ]
     rows = []
-    for (preset, _), own in sorted(found.items()):
-        run = first_trained(own, ("latent_dynamics", "policy"), "mixtures")
-        if run is not None:
-            rows += [{**row, "preset": preset} for row in _rows(run[0], _mixtures(run[1]))]
+    for name, folder in sorted(filter(None, chosen), key=_order):
+        preset = folder.config.preset
+        rows += [{**row, "preset": preset} for row in _rows(name, _mixtures(folder))]
     return rows
+
+
+def _shows_its_preset(run: NamedRun) -> bool:
+    config = run[1].config
+    on_grid = (config.env_id, config.method) == ("LDM-GridNavi-v0", "ldm")
+    return on_grid and stands_for_preset(run_row(config, 0))
+
+
+def _order(run: NamedRun) -> tuple[str, float]:
+    return run[1].config.preset, run[1].config.p_drop
 
 
 def _mixtures(folder: RunFolder) -> Mixtures:

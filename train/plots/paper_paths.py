@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from train.analysis.condense import group_name, run_row
+from train.analysis.shown_runs import NO_TABLES, NamedRun, Tables, candidates
 from train.common.artifacts import first_trained, load_artifacts
 from train.common.env_source import EnvSource
 from train.common.envs import evaluation_tasks
 from train.common.places import POLAR
 from train.common.task_text import task_texts
-from train.config.grouping import group_text
 from train.persistence.run_folder import RunFolder
 from train.plots.rollout import record
 from train.plots.style import figure, save, task_name, tidy
@@ -30,28 +31,30 @@ Array = np.ndarray[Any, np.dtype[Any]]
 _TASKS, _EVERY, _COLUMNS = 6, 4, 4
 
 
-def collect_paths(runs: list[tuple[str, RunFolder]]) -> list[dict[str, Any]]:
+def collect_paths(runs: list[NamedRun], kept: Tables = NO_TABLES) -> list[dict[str, Any]]:
     """Play one finished run per group of seeds (the lowest): one row per task, a track in it.
 
     Tracks are positions of walkers (``x``, ``y``), or velocities of runners (``x``), at every
     fourth step of the last episode of some tasks of every split. A lower seed without a trained
-    policy, as runs have that were cut at a number of steps, is named in a warning.
+    policy, as runs have that were cut at a number of steps, is named in a warning. ``kept``:
+    :func:`~train.analysis.shown_runs.candidates`.
     """
-    found: dict[tuple[str, str], list[tuple[str, RunFolder]]] = {}
-    for name, folder in sorted(runs, key=lambda run: run[1].config.seed):
-        config = folder.config
-        distribution = EnvSource.of(config).facts().distribution
-        if distribution is not None and "cell" not in distribution.components[0]:
-            preset = config.preset.replace("default", "")
-            group = " ".join(filter(None, [config.method, preset, group_text(config)]))
-            found.setdefault((config.env_id, group), []).append((name, folder))
-    chosen = {key: first_trained(own, ("policy",), "paths") for key, own in found.items()}
-    shown = [(group, *run) for (_, group), run in chosen.items() if run is not None]
-    return [row for group, name, folder in shown for row in _tracks(name, group, folder)]
+    moving = [run for run in runs if _moves(run[1])]
+    by_seed = sorted(moving, key=lambda run: run[1].config.seed)
+    chosen = [
+        first_trained(own, ("policy",), "paths") for own in candidates("paths", by_seed, kept)
+    ]
+    return [row for run in filter(None, chosen) for row in _tracks(*run)]
 
 
-def _tracks(name: str, group: str, folder: RunFolder) -> list[dict[str, Any]]:
+def _moves(folder: RunFolder) -> bool:
+    distribution = EnvSource.of(folder.config).facts().distribution
+    return distribution is not None and "cell" not in distribution.components[0]
+
+
+def _tracks(name: str, folder: RunFolder) -> list[dict[str, Any]]:
     config = folder.config
+    group = group_name(run_row(config, 0))
     tasks = {s: t[:_TASKS] for s, t in evaluation_tasks(config).items() if t is not None}
     learner = load_artifacts(folder)
     try:
