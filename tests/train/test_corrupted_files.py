@@ -158,6 +158,37 @@ def test_a_checkpoint_from_before_the_damaged_rows_is_taken(
     assert_same_run(copy, run)
 
 
+@pytest.mark.parametrize("tail", [b"1440,0.5", b"1440,\xff\xfe\x00\n\xfe,\n", b"\x00" * 10_000])
+@pytest.mark.parametrize("checkpoints", [True, False])
+def test_what_a_crash_leaves_at_the_end_of_logs_is_cut_off(
+    checkpoints: bool, tail: bytes, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Zeros, or bytes that are no text, and --resume refused; without a checkpoint it begins."""
+    copy = copied(run, tmp_path)
+    if not checkpoints:
+        shutil.rmtree(copy / "checkpoints")
+    for name in ("metrics.csv", "evaluations.csv"):
+        log = copy / name
+        log.write_bytes(log.read_bytes() + tail)
+    assert main(["--resume", str(copy)]) == 0
+    assert "warning" not in capsys.readouterr().err
+    assert_same_run(copy, run)
+
+
+def test_bytes_that_are_no_text_in_rows_of_a_checkpoint_are_damage(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = copied(run, tmp_path)
+    log = copy / "metrics.csv"
+    whole = log.read_bytes()
+    log.write_bytes(whole.replace(b"\n360,", b"\n36\xff,").replace(b",360,", b",36\xff,"))
+    assert log.read_bytes() != whole
+    with pytest.raises(SystemExit):
+        main(["--resume", str(copy)])
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert str(log) in last and "The checkpoint itself is whole: put the file back" in last
+
+
 def test_if_all_checkpoints_are_damaged_it_says_so(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

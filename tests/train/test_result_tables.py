@@ -13,9 +13,10 @@ from ldm_wrappers.state_file import StateFileError
 from train import evaluate
 from train.analysis.ablations import ablations
 from train.analysis.aggregate import Run, at_common_steps, group_curve, read_runs
-from train.analysis.beliefs import decoded_goal_rows
+from train.analysis.beliefs import belief_rows, decoded_goal_rows
 from train.analysis.collect import collect
 from train.analysis.condense import evaluations, task_table
+from train.analysis.cut import cut_run
 from train.analysis.shown_runs import shown_once
 from train.analysis.tables import summary_rows, write_csv, write_tables
 from train.common.evaluation import SplitResult, evaluation_rows
@@ -26,6 +27,7 @@ from train.persistence.files import read_csv, write_json
 from train.persistence.run_folder import RunFolder
 from train.plots import paper_paths
 from train.plots.belief_curves import plot_belief_curves
+from train.plots.curves import read_curves, read_rollouts
 from train.plots.results_folder import plot_results_folder
 
 
@@ -288,6 +290,49 @@ def test_an_evaluation_that_was_cut_off_is_left_out(
     assert not capsys.readouterr().err
 
 
+TAILS = [b"1000,train,4 0,1,-1", b"1000,tr\xff\x00\xfe", b"\x00" * 5000]
+
+
+@pytest.mark.parametrize("tail", TAILS)
+def test_a_last_line_that_is_not_whole_is_left_out(tail: bytes, tmp_path: Path) -> None:
+    """A number that was cut is another number; zeros and other bytes were an error."""
+    folder, logged = stored(tmp_path / "run", 1000, n_episodes=4), {"timesteps": 500}
+    evaluated = [
+        {"timesteps": step, "split": "train", "task": f"{task} 0", "episode": 1}
+        | {"return": 1.0, "reached": 0}
+        for step in (500, 1000)
+        for task in range(5)
+    ]
+    goals = [
+        {"timesteps": row["timesteps"], "split": "train", "task": row["task"], "dropout": 0}
+        | {"x": 0, "y": 0, "distance": 2.0, "rewards": ""}
+        for row in evaluated
+    ]
+    write_csv(folder.metrics, [{**logged, "eval/train_reward_error": 0.25, "last": 1}])
+    write_csv(folder.evaluations, evaluated[:9])
+    write_csv(folder.decoded_goals, goals[:9])
+    for file in (folder.metrics, folder.evaluations, folder.decoded_goals):
+        file.write_bytes(file.read_bytes() + tail)
+    assert evaluations(folder)["timesteps"].unique().tolist() == [500]
+    rows = {row["quantity"]: row for row in belief_rows("run", folder)}
+    assert [(r["timesteps"], r["value"]) for r in rows.values()] == [(500, "0.25"), (500, "2")]
+    assert {row["timesteps"] for row in decoded_goal_rows([("run", folder)])} == {"500"}
+    assert len(read_curves(folder)["train"].steps) == 1 and len(read_rollouts(folder, 4)[0]) == 0
+    cut = cut_run(folder, 500, tmp_path / "cut")
+    assert len(read_csv(cut.evaluations)) == len(read_csv(cut.decoded_goals)) == 5
+    assert len(read_csv(cut.metrics)) == 1
+
+
+@pytest.mark.parametrize("damage", [b"\xff", b"\x00", b","])
+def test_damage_before_the_last_line_is_not_cut_off(damage: bytes, tmp_path: Path) -> None:
+    """The rows after it would be missing in the tables without a word."""
+    folder = stored(tmp_path / "run", 1000)
+    lines = folder.evaluations.read_bytes().splitlines(keepends=True)
+    folder.evaluations.write_bytes(b"".join([lines[0], damage + lines[1], lines[1]]))
+    with pytest.raises(StateFileError, match=r"evaluations\.csv is"):
+        evaluations(folder)
+
+
 @pytest.mark.parametrize("tasks", [range(1_000_000, 1_000_010), (0.1234561, 0.1234562, 3.0)])
 def test_tasks_that_six_digits_do_not_tell_apart_stay_apart(tasks: Any) -> None:
     """Seeds from a million on were one task of tables, with one return."""
@@ -358,7 +403,7 @@ def test_a_collection_that_fails_leaves_the_one_before_it(tmp_path: Path) -> Non
         stored(path, 1000, seed=seed)
     collect_runs(paths[:1], out)
     before = {path: path.read_bytes() for path in out.iterdir()}
-    (paths[1] / "metrics.csv").write_bytes(b"\xff")
+    (paths[1] / "metrics.csv").write_bytes(b"timesteps\n\xff\n1\n")
     with pytest.raises(StateFileError, match=r"metrics\.csv is not a CSV file"):
         collect_runs(paths, out)
     assert {path: path.read_bytes() for path in out.iterdir()} == before

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from train.analysis.condense import evaluations, format_number
+from train.analysis.condense import cut_evaluation, evaluations, format_number
 from train.analysis.shown_runs import NO_TABLES, NamedRun, Tables, candidates
-from train.persistence.files import read_csv
+from train.persistence.files import read_log
 from train.persistence.run_folder import RunFolder
 
 _WITH = "_with_dropout"
@@ -25,15 +25,15 @@ def belief_rows(name: str, folder: RunFolder) -> list[dict[str, Any]]:
     found: list[tuple[int, str, str, float]] = []
     table = evaluations(folder)
     steps = sorted(table["timesteps"].unique().tolist()) if len(table) else []
-    for row in read_csv(folder.metrics) if folder.metrics.exists() else []:
+    for row in read_log(folder.metrics) if folder.metrics.exists() else []:
         logged = int(row["timesteps"])  # some iterations after the evaluation, in older runs
         evaluated = max((step for step in steps if step <= logged), default=logged)
         for column, value in row.items():
             split, middle, rest = column.removeprefix("eval/").partition("_reward_error")
             if column.startswith("eval/") and middle and value:
                 found.append((evaluated, split, middle[1:] + rest, float(value)))
-    if folder.decoded_goals.exists() and folder.decoded_goals.stat().st_size:
-        goals = pd.read_csv(folder.decoded_goals, dtype={"task": str, "rewards": str})
+    if rows := _decoded_goals(folder):
+        goals = pd.DataFrame(rows).astype({"timesteps": int, "dropout": int, "distance": float})
         means = goals.groupby(["timesteps", "split", "dropout"], sort=False)["distance"].mean()
         found += [
             (int(step), str(split), "goal_distance" + _WITH * int(dropout), float(value))
@@ -52,16 +52,12 @@ def decoded_goal_rows(runs: list[NamedRun], kept: Tables = NO_TABLES) -> list[di
     The tasks are those of the split that is reported; the field of rewards is the first one's.
     Which run it is, and what ``kept`` is: :func:`~train.analysis.shown_runs.candidates`.
     """
-    found = [
-        (name, folder)
-        for name, folder in runs
-        if folder.decoded_goals.exists() and folder.decoded_goals.stat().st_size
-    ]
+    found = [(name, folder) for name, folder in runs if _decoded_goals(folder)]
     chosen = [own[0] for own in candidates("decoded_goals", found, kept)]
     written = []
     for name, folder in sorted(chosen, key=_order):
         env_id, p_drop = folder.config.env_id, folder.config.p_drop
-        rows = read_csv(folder.decoded_goals)
+        rows = _decoded_goals(folder)
         splits = dict.fromkeys(row["split"] for row in rows)
         split = next((s for s in ("eval", "test") if s in splits), list(splits)[-1])
         steps = sorted({int(row["timesteps"]) for row in rows})
@@ -75,6 +71,13 @@ def decoded_goal_rows(runs: list[NamedRun], kept: Tables = NO_TABLES) -> list[di
                 {"env_id": env_id, "run": name, "p_drop": f"{p_drop:g}", **row, "rewards": field}
             )
     return written
+
+
+def _decoded_goals(folder: RunFolder) -> list[dict[str, str]]:
+    """Rows of a run's decoded_goals.csv, without an evaluation whose last rows are missing."""
+    rows = read_log(folder.decoded_goals) if folder.decoded_goals.exists() else []
+    cut = cut_evaluation(int(row["timesteps"]) for row in rows) if rows else None
+    return rows if cut is None else [row for row in rows if int(row["timesteps"]) != cut[0]]
 
 
 def _order(run: NamedRun) -> tuple[str, str, float]:

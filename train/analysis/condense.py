@@ -17,7 +17,7 @@ from ldm_wrappers.state_file import StateFileError
 from train.common.env_source import EnvSource
 from train.config.grouping import group_text, value_text
 from train.config.settings import RunSettings
-from train.persistence.files import read_csv
+from train.persistence.files import OTHER_LENGTH, read_csv, read_log
 from train.persistence.run_folder import RunFolder
 
 LAST = 5
@@ -34,11 +34,14 @@ def read_table(path: Path) -> pd.DataFrame:
     Raises:
         StateFileError: A row is too short, too long, or holds text instead of a number.
     """
-    rows = read_csv(path)
+    return _numbers(path, read_csv(path))
+
+
+def _numbers(path: Path, rows: list[dict[str, str]]) -> pd.DataFrame:
     try:
         table = pd.DataFrame(rows, columns=list(rows[0]) if rows else None, dtype=object)
         if any(None in row or None in row.values() for row in rows):
-            raise ValueError("a row has another number of columns than the header")
+            raise ValueError(OTHER_LENGTH)
         if "reached" in table:
             table["reached"] = table["reached"].replace("", "nan")
         return table.astype({k: kind for k, kind in _NUMBERS.items() if k in table})
@@ -61,24 +64,37 @@ def evaluations(folder: RunFolder, *, running: bool = False) -> pd.DataFrame:
     """
     if not folder.evaluations.exists():
         return pd.DataFrame()
-    table = read_table(folder.evaluations)
+    table = _numbers(folder.evaluations, read_log(folder.evaluations))
     expected = {"timesteps", "split", "task", "episode", "return", "reached"}
     if len(table) and not expected <= set(table):
         raise StateFileError(f"{folder.evaluations} holds no evaluations")
     if table.empty:
         return table
     table = successes_known(table, ["split"])
-    sizes = Counter(table["timesteps"].tolist())  # in order, as they were written
-    *before, last = sizes
-    if not before or sizes[last] >= sizes[before[-1]]:
+    cut = cut_evaluation(table["timesteps"].tolist())
+    if cut is None:
         return table
+    last, n_rows, expected_rows = cut
     if not running:
         print(
             f"warning: the evaluation of {folder.path} at step {last:,} is left out: it has "
-            f"{sizes[last]} of {sizes[before[-1]]} rows. Continue the run with --resume",
+            f"{n_rows} of {expected_rows} rows. Continue the run with --resume",
             file=sys.stderr,
         )
     return table[table["timesteps"] != last]
+
+
+def cut_evaluation(steps: Iterable[int]) -> tuple[int, int, int] | None:
+    """The last evaluation if rows of it are missing: its step, its rows, those of the one before.
+
+    Args:
+        steps: The step of each row, in order, as they were written.
+    """
+    sizes = Counter(steps)
+    *before, last = sizes
+    if not before or sizes[last] >= sizes[before[-1]]:
+        return None
+    return last, sizes[last], sizes[before[-1]]
 
 
 def successes_known(table: pd.DataFrame, environment: list[Any]) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from train.analysis.condense import evaluations
 from train.analysis.tables import write_csv
-from train.persistence.files import read_csv
+from train.persistence.files import read_log
 from train.persistence.run_folder import RunFolder
 
 
@@ -67,7 +67,7 @@ def cut_run(folder: RunFolder, until: int, out: Path) -> RunFolder:
         )
     cut = RunFolder(out, dataclasses.replace(config, total_timesteps=until))
     for source in (folder.evaluations, folder.metrics, folder.decoded_goals):
-        rows = read_csv(source) if source.exists() else []
+        rows = read_log(source) if source.exists() else []
         if kept := [row for row in rows if int(row["timesteps"]) <= last]:
             write_csv(out / source.name, kept)
     return cut

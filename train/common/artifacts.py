@@ -13,7 +13,7 @@ from ldm_wrappers.state_file import StateFileError, load_state, save_state
 from train.common.learner import Learner
 from train.config.grouping import run_identity
 from train.config.methods import get_method
-from train.persistence.files import read_csv
+from train.persistence.files import read_log
 from train.persistence.run_folder import RunFolder, resume_command
 
 
@@ -154,9 +154,9 @@ def _header(folder: RunFolder) -> dict[str, Any]:
 def _compare_age(folder: RunFolder, path: Path, written: int) -> None:
     """Warn where a run that was made longer has left a file of its old end in place."""
     try:
-        reached = int(read_csv(folder.metrics)[-1]["timesteps"])
+        reached = int(read_log(folder.metrics)[-1]["timesteps"])
     except (OSError, LookupError, TypeError, ValueError):
-        return  # no metrics, or a last row that a power cut has cut short
+        return  # no metrics
     if reached > written:
         print(
             f"warning: {path} was written after {written:,} steps, the run has reached "

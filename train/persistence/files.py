@@ -30,6 +30,9 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+OTHER_LENGTH = "a row has another number of columns than the header"
+
+
 class DamagedLogError(StateFileError):
     """A CSV file no longer holds what was written to it."""
 
@@ -46,7 +49,7 @@ class CsvFile:
         self.columns: list[str] = []
         self.n_rows = 0
         if path.exists():
-            rows = read_csv(path)
+            rows = self._rows()
             self.n_rows = len(rows)
             self.columns = list(rows[0]) if rows else []
 
@@ -55,7 +58,7 @@ class CsvFile:
         new = [key for row in rows for key in row if key not in self.columns]
         if new:
             self.columns += list(dict.fromkeys(new))
-            old = read_csv(self.path) if self.path.exists() else []
+            old = self._rows() if self.path.exists() else []
             write_text(self.path, self._text(old + rows, header=True))
         else:
             try:
@@ -73,12 +76,12 @@ class CsvFile:
         return [list(self.columns), self.n_rows]
 
     def truncate(self, columns: list[str], n_rows: int) -> None:
-        """Return to an earlier :meth:`position`.
+        """Return to an earlier :meth:`position`; what a crash has left after it does not matter.
 
         Raises:
             DamagedLogError: Rows are missing or have been changed into something else since.
         """
-        kept = read_csv(self.path)[:n_rows] if self.path.exists() else []
+        kept = self._rows()[:n_rows] if self.path.exists() else []
         if len(kept) < n_rows:
             raise DamagedLogError(
                 f"{self.path} has {len(kept)} rows, and had {n_rows} when it was written"
@@ -91,6 +94,10 @@ class CsvFile:
         self.n_rows = len(kept)
         if self.path.exists():  # a file that never had a row is not made
             write_text(self.path, self._text(kept, header=True) if kept else "")
+
+    def _rows(self) -> list[dict[str, str]]:
+        """The rows before the first line that was not written whole."""
+        return _parsed(self.path, _whole_lines(self.path.read_bytes())[0])
 
     def _text(self, rows: list[dict[str, Any]], *, header: bool) -> str:
         stream = io.StringIO()
@@ -124,7 +131,42 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         StateFileError: It is not a CSV file.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
-    except (UnicodeDecodeError, csv.Error) as error:
+        return _parsed(path, path.read_bytes().decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise StateFileError(f"{path} is not a CSV file: {error}") from None
+
+
+def read_log(path: Path) -> list[dict[str, str]]:
+    """As :func:`read_csv`, of a file that grows, and without a last line that is not whole.
+
+    A run that is writing leaves such a line, or one that was killed, or a power cut, after which
+    it may hold zeros or anything else. A number that was cut is another number.
+
+    Raises:
+        StateFileError: It is not a CSV file, or a row is too short or too long.
+    """
+    text, rest = _whole_lines(path.read_bytes())
+    if b"\n" in rest:
+        raise StateFileError(f"{path} is not a CSV file: line {text.count(chr(10)) + 1} is no text")
+    rows = _parsed(path, text)
+    if any(None in row or None in row.values() for row in rows):
+        raise StateFileError(f"{path} is damaged: {OTHER_LENGTH}")
+    return rows
+
+
+def _whole_lines(content: bytes) -> tuple[str, bytes]:
+    """The lines before the first one that has no end or is not text, and the rest."""
+    end = content.find(b"\0") if b"\0" in content else len(content)
+    try:
+        content[:end].decode("utf-8")
+    except UnicodeDecodeError as error:
+        end = error.start
+    end = content.rfind(b"\n", 0, end) + 1
+    return content[:end].decode("utf-8"), content[end:]
+
+
+def _parsed(path: Path, text: str) -> list[dict[str, str]]:
+    try:
+        return list(csv.DictReader(io.StringIO(text, newline="")))
+    except csv.Error as error:
         raise StateFileError(f"{path} is not a CSV file: {error}") from None

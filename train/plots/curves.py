@@ -14,6 +14,7 @@ from ldm_wrappers.state_file import StateFileError
 from train.analysis.condense import evaluations
 from train.common.env_source import EnvSource
 from train.common.envs import evaluation_tasks
+from train.persistence.files import read_log
 from train.persistence.run_folder import RunFolder
 from train.plots.optimal_returns import optimal_returns
 from train.plots.style import figure, plot_line, save, split_colour, step_unit, tidy
@@ -63,12 +64,11 @@ def _curve(rows: pd.DataFrame) -> Curve:
 def read_rollouts(folder: RunFolder, n_episodes: int) -> tuple[Array, Array]:
     """Steps and returns at the N-th episode of the exploring policy, from metrics.csv."""
     name = f"rollout/return_episode_{n_episodes}"
+    rows = read_log(folder.metrics) if folder.metrics.exists() else []
     try:
-        table = pd.read_csv(folder.metrics)
-        values = table.reindex(columns=["timesteps", name]).dropna().to_numpy(float)
-    except (FileNotFoundError, pd.errors.EmptyDataError):
-        values = np.empty((0, 2))
-    except ValueError as error:
+        known = [(row["timesteps"], row[name]) for row in rows if row.get(name)]
+        values = np.array(known, float).reshape(-1, 2)
+    except (KeyError, ValueError) as error:
         raise StateFileError(f"{folder.metrics} is damaged: {error!r}") from None
     return values[:, 0], values[:, 1]
 
