@@ -12,7 +12,13 @@ import pytest
 from ldm_wrappers.state_file import StateFileError
 from train import evaluate
 from train.analysis.ablations import ablations
-from train.analysis.aggregate import Run, at_common_steps, group_curve, read_runs
+from train.analysis.aggregate import (
+    Run,
+    at_common_steps,
+    evaluated_differently,
+    group_curve,
+    read_runs,
+)
 from train.analysis.beliefs import belief_rows, decoded_goal_rows
 from train.analysis.collect import collect
 from train.analysis.condense import evaluations, task_table
@@ -248,6 +254,42 @@ def test_a_group_is_shown_where_all_of_its_runs_were_evaluated() -> None:
     assert curve is not None
     rows = list(zip(curve.steps, curve.runs, curve.mean, strict=True))
     assert rows == [(250, 2, 3), (500, 2, 3), (750, 2, 3), (875, 1, 1), (1000, 1, 1)]
+
+
+def test_seeds_that_were_evaluated_at_different_steps_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--eval-interval makes no group of its own: half of the evaluations of one were left out."""
+    paths = []
+    for seed, every in enumerate((125, 250)):
+        folder = stored(tmp_path / f"seed{seed}", 1000, seed=seed, eval_interval=every)
+        rows = read_csv(folder.evaluations)
+        write_csv(
+            folder.evaluations,
+            [{**row, "timesteps": at} for at in range(every, 1001, every) for row in rows],
+        )
+        paths.append(folder.path)
+    out = tmp_path / "out"
+    for added, expected in ((paths[:1], 0), (paths[1:], 1)):
+        add_runs(added, out)
+        plot_results_folder(out, out)
+        said = capsys.readouterr().err.splitlines()
+        told = [line for line in said if "were evaluated at different steps" in line]
+        assert len(told) == expected
+    assert "(usual distance: seed0 125, seed1 250): curves leave out 4 of 8 moments" in told[0]
+    runs = [run_of([100, 200, 300], [1.0] * 3), run_of([150, 250], [1.0] * 2)]
+    runs = [
+        Run({"env_id": "A", **named(k), "n_episodes": "1"}, r.table) for k, r in enumerate(runs)
+    ]
+    assert "means of other runs from moment to moment" in evaluated_differently(runs)
+    for steps in ([104, 203, 320], [90, 210]):  # early ends; a run that was stopped
+        other = Run(runs[1].row, run_of(steps, [1.0] * len(steps)).table)
+        assert evaluated_differently([runs[0], other]) == ""
+
+
+def named(seed: int) -> dict[str, str]:
+    """What a row of runs.csv says of a run and of its group."""
+    return {"run": f"{seed}", "method": "rl2", "preset": "default", "overrides": ""}
 
 
 def test_a_last_evaluation_soon_after_another_does_not_part_the_seeds() -> None:

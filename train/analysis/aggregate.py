@@ -209,10 +209,42 @@ def common_table(curves: list[pd.Series[float]]) -> pd.DataFrame:
     Moments at which some runs were evaluated between two evaluations of others are left out, if
     they share any: means would be of changing runs.
     """
+    table, shared = _side_by_side(curves)
+    return table[shared] if table.notna().all(axis=1).any() else table
+
+
+def _side_by_side(curves: list[pd.Series[float]]) -> tuple[pd.DataFrame, pd.Series[bool]]:
+    """All moments of curves, and which of them no run lacks that has not ended."""
     table = pd.concat(at_common_steps(curves), axis=1).sort_index()
     over = table.bfill().isna()  # runs that have ended
-    shared = (table.notna() | over).all(axis=1)
-    return table[shared] if table.notna().all(axis=1).any() else table
+    return table, (table.notna() | over).all(axis=1)
+
+
+def evaluated_differently(runs: list[Run]) -> str:
+    """What to know of a group whose runs were evaluated at different steps; empty for others.
+
+    ``--eval-interval`` does not make a group of its own, and it decides what a mean is of.
+    """
+    last, split = runs[0].last_episode, next(iter(runs[0].tasks))
+    curves = {run.name: run.curve(split, last) for run in runs}
+    curves = {name: curve for name, curve in curves.items() if len(curve)}
+    table, shared = _side_by_side(list(curves.values()))
+    if shared.all():
+        return ""
+    spans = [f"{name} {_usual_distance(curve):,.0f}" for name, curve in curves.items()]
+    consequence = "curves are means of other runs from moment to moment"
+    if table.notna().all(axis=1).any():
+        consequence = f"curves leave out {(~shared).sum()} of {len(shared)} moments"
+    return (
+        f"runs of {runs[0].row['env_id']}, {runs[0].group}, were evaluated at different steps "
+        f"(usual distance: {', '.join(spans)}): {consequence}, and the last five evaluations of "
+        "final numbers cover different parts of the runs"
+    )
+
+
+def _usual_distance(curve: pd.Series[float]) -> float:
+    """Median number of steps between the evaluations of a run, 0 for a single one."""
+    return float(np.median(np.diff(curve.index))) if len(curve) > 1 else 0.0
 
 
 def at_common_steps(curves: list[pd.Series[float]]) -> list[pd.Series[float]]:
@@ -222,7 +254,7 @@ def at_common_steps(curves: list[pd.Series[float]]) -> list[pd.Series[float]]:
     evaluations after them. What is nearer together than half of the usual distance between the
     evaluations of a run is one moment; no run has two evaluations of one moment.
     """
-    gaps = [float(np.median(np.diff(curve.index))) for curve in curves if len(curve) > 1]
+    gaps = [_usual_distance(curve) for curve in curves if len(curve) > 1]
     near = min(gaps, default=0.0) / 2
     moments: list[dict[int, int]] = []  # step by run
     for step, run in sorted((step, run) for run, c in enumerate(curves) for step in c.index):

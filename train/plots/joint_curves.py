@@ -84,8 +84,9 @@ def _plot_group(axes: Axes, group: list[Curve], name: str, colour: str, unit: fl
     if not group:
         return
     same = all(np.array_equal(curve.steps, group[0].steps) for curve in group)
-    label = f"{name} ({len(group)} seeds)" if len(group) > 1 else name
     averaged = len(group) > 1 and same
+    seeds = f"{len(group)} seeds" if averaged else f"{len(group)} seeds, evaluated at other steps"
+    label = f"{name} ({seeds})" if len(group) > 1 else name
     for index, curve in enumerate(group):
         style = {"lw": 0.7 if averaged else 1.6, "color": colour}
         shown = label if index == 0 and not averaged else None

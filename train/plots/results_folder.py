@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from train.analysis.ablations import ABLATIONS, ablated, ablations
-from train.analysis.aggregate import Run, groups, read_runs, summary_rows
+from train.analysis.aggregate import Run, evaluated_differently, groups, read_runs, summary_rows
 from train.analysis.condense import read_table
 from train.analysis.tables import write_csv
 from train.common.env_source import EnvSource
@@ -51,6 +51,8 @@ def plot_results_folder(source: Path, out: Path) -> list[Path]:
     for env_id in env_ids:
         own = [run for run in runs if run.row["env_id"] == env_id]
         suffix = suffixes[env_id]
+        for told in filter(None, map(evaluated_differently, groups(own).values())):
+            print(f"warning: {told}", file=sys.stderr)
         values = {setting: ablations(own, setting) for setting in ABLATIONS}
         shown = {
             run.name
