@@ -17,7 +17,7 @@ from train.common.places import Places
 from train.config.presets import resolve
 from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
-from train.plots import belief_curves, figure7, goal_maps, results_folder
+from train.plots import belief_curves, figure7, goal_maps, paper_curves, results_folder
 from train.plots.results_folder import plot_results_folder
 
 GRID, CHEETAH, GOAL = "LDM-GridNavi-v0", "LDM-HalfCheetahVel-v0", "LDM-AntGoal-v0"
@@ -95,6 +95,68 @@ def test_a_panel_of_horizontal_lines_alone_has_the_steps_of_its_runs(
     for panel in panels:
         longest = 400 if CHEETAH in panel.get_title() else 700
         assert panel.get_xlim()[0] == 0 and longest < panel.get_xlim()[1] < 1.1 * longest
+
+
+@pytest.mark.parametrize("split", ["train", "test", "eval"])
+def test_families_that_have_one_split_only_are_drawn(
+    split: str, panels: list[Any], tmp_path: Path
+) -> None:
+    """Runs without test tasks ended in a traceback."""
+    results(tmp_path, [run_row("a", CHEETAH, "ldm"), run_row("b", GOAL, "ldm")])
+    for name in ("curves", "tasks"):
+        rows = [row for row in read_csv(tmp_path / f"{name}.csv") if row["split"] == "train"]
+        write_csv(tmp_path / f"{name}.csv", [{**row, "split": split} for row in rows])
+    plot_results_folder(tmp_path, tmp_path)
+    drawn = {panel.get_title().rpartition(": ")[2] for panel in panels if panel.lines}
+    assert len(panels) == 4 and split in drawn
+
+
+def test_paths_of_runs_without_train_tasks_are_drawn(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    drawn: list[str] = []
+    monkeypatch.setattr(
+        results_folder, "plot_paper_paths", lambda rows, path, *_: drawn.append(path.stem) or path
+    )
+    row = {"run": "a", "env_id": CHEETAH, "group": "ldm", "split": "eval", "task": "1"}
+    write_csv(tmp_path / "paths.csv", [{**row, "return": 1, "seconds": 1, "x": "0 1", "y": ""}])
+    results_folder._draw_tables(tmp_path, tmp_path, [])
+    assert drawn == ["figure8_HalfCheetahVel"]
+
+
+def test_methods_that_were_evaluated_on_other_splits_are_all_shown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Panels, and the legend, were those of the first run."""
+    found: list[Any] = []
+    monkeypatch.setattr(paper_curves, "save", lambda drawing, path: found.append(drawing) or path)
+    results(tmp_path, [run_row("a", GRID, "rl2"), run_row("b", GRID, "mixreg")])
+    tables = {name: read_csv(tmp_path / f"{name}.csv") for name in ("curves", "tasks")}
+    for name, rows in tables.items():
+        rows = [row for row in rows if row["run"] == "a" or row["split"] == "test"]
+        rows += [{**row, "split": "other"} for row in rows if row["run"] == "b"]
+        for row in rows:
+            if row["run"] == "b" and "tasks" in row:
+                row["tasks"] = "3"
+        write_csv(tmp_path / f"{name}.csv", rows)
+    plot_results_folder(tmp_path, tmp_path)
+    titles = [panel.get_title() for panel in found[0].axes[:3]]
+    assert titles == [
+        "train: return (2 tasks)",
+        "test: return (2 or 3 tasks)",
+        "other: return (3 tasks)",
+    ]
+    assert [text.get_text() for text in found[0].legends[0].texts] == ["rl2 (1)", "mixreg (1)"]
+
+
+@pytest.mark.parametrize("value", ["", "nan", "inf", "text"])
+def test_values_of_beliefs_are_numbers(value: str, tmp_path: Path) -> None:
+    """The message did not name the file, or there was a traceback."""
+    results(tmp_path, [run_row("a", GRID, "ldm")])
+    row = {"run": "a", "timesteps": 500, "split": "test", "quantity": "reward_error"}
+    write_csv(tmp_path / "beliefs.csv", [{**row, "value": value}])
+    with pytest.raises(StateFileError, match=r"beliefs\.csv is damaged"):
+        plot_results_folder(tmp_path, tmp_path)
 
 
 def belief_rows(errors: dict[str, dict[int, float]]) -> list[dict[str, Any]]:

@@ -365,6 +365,19 @@ def test_a_last_line_that_is_not_whole_is_left_out(tail: bytes, tmp_path: Path) 
     assert len(read_csv(cut.metrics)) == 1
 
 
+@pytest.mark.parametrize("value", ["nan", "inf", ""])
+def test_a_return_that_is_not_finite_is_refused_before_anything_is_written(
+    value: str, tmp_path: Path
+) -> None:
+    """Tables were written that could not be read again, over those of an earlier collection."""
+    folder, out = stored(tmp_path / "run", 1000), tmp_path / "out"
+    (row,) = read_csv(folder.evaluations)
+    write_csv(folder.evaluations, [{**row, "return": value}])
+    with pytest.raises(StateFileError, match=r"evaluations\.csv is damaged"):
+        collect_runs([folder.path], out)
+    assert not out.exists()
+
+
 @pytest.mark.parametrize("damage", [b"\xff", b"\x00", b","])
 def test_damage_before_the_last_line_is_not_cut_off(damage: bytes, tmp_path: Path) -> None:
     """The rows after it would be missing in the tables without a word."""

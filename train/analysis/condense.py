@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ldm_wrappers.state_file import StateFileError
@@ -23,7 +24,10 @@ from train.persistence.run_folder import RunFolder
 LAST = 5
 """Evaluations at the end of a run that its final figures are means of."""
 
-_NUMBERS = {"timesteps": int, "episode": int, "tasks": int, "return": float, "reached": float}
+_NUMBERS: dict[str, type] = {
+    **dict.fromkeys(("timesteps", "episode", "tasks"), int),
+    **dict.fromkeys(("return", "reached", "value"), float),
+}
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -32,7 +36,8 @@ def read_table(path: Path) -> pd.DataFrame:
     ``reached`` is NaN where the environment does not report success.
 
     Raises:
-        StateFileError: A row is too short, too long, or holds text instead of a number.
+        StateFileError: A row is too short, too long, holds text instead of a number, or a return or
+            value that is not finite.
     """
     return _numbers(path, read_csv(path))
 
@@ -44,7 +49,11 @@ def _numbers(path: Path, rows: list[dict[str, str]]) -> pd.DataFrame:
             raise ValueError(OTHER_LENGTH)
         if "reached" in table:
             table["reached"] = table["reached"].replace("", "nan")
-        return table.astype({k: kind for k, kind in _NUMBERS.items() if k in table})
+        table = table.astype({k: kind for k, kind in _NUMBERS.items() if k in table})
+        for name in {"return", "value"} & set(table):
+            if not np.isfinite(table[name]).all():
+                raise ValueError(f"a {name} is not finite")
+        return table
     except ValueError as error:
         raise StateFileError(f"{path} is damaged: {error}") from None
 

@@ -45,7 +45,8 @@ def plot_figure7(
         members = [run for runs in groups.values() for run in runs]
         longest = float(max(run.table["timesteps"].max() for run in members))
         unit, label = step_unit(longest)
-        held_out = next(s for s in ("eval", "test") if s in members[0].tasks)
+        splits = {split for run in members for split in run.tasks}
+        held_out = next((s for s in ("eval", "test") if s in splits), "test")
         for panel, split in zip(axes[:, column], (held_out, "train"), strict=True):
             for name, runs in groups.items():
                 panel_rows = _draw_group(panel, name, runs, split, unit, colours[name])

@@ -34,12 +34,16 @@ def plot_paper_curves(
     """
     example = next(iter(groups.values()))[0]
     env_id = example.row["env_id"]
-    source = common_source(run for runs in groups.values() for run in runs)
+    members = [run for runs in groups.values() for run in runs]
+    source = common_source(members)
     lengths = {name: runs[0].last_episode for name, runs in groups.items()}
-    panels: list[Panel] = [(split, False) for split in example.tasks]
-    panels += [
-        (split, True) for split in example.tasks if split != "train" and example.reports_success
-    ]
+    counts: dict[str, set[int]] = {}  # numbers of tasks; methods may have other splits
+    for run in members:
+        for split, n in run.tasks.items():
+            counts.setdefault(split, set()).add(n)
+    panels: list[Panel] = [(split, False) for split in counts]
+    if any(run.reports_success for run in members):
+        panels += [(split, True) for split in counts if split != "train"]
     colours = group_colours([runs[0].row["method"] for runs in groups.values()])
     drawing = figure(3.7 * len(panels) + 1.2, 6.2)
     which = f"episode {1 if first_episode else example.last_episode} of {example.last_episode}"
@@ -48,7 +52,7 @@ def plot_paper_curves(
     drawing.suptitle(f"{title} ({env_id}, {which})", fontsize=10)
     axes = drawing.subplots(2, len(panels), squeeze=False, sharex=True)
     rows: list[dict[str, Any]] = []
-    largest = max(run.table["timesteps"].max() for runs in groups.values() for run in runs)
+    largest = max(run.table["timesteps"].max() for run in members)
     unit, label = step_unit(float(largest))
     for column, (split, missed) in enumerate(panels):
         for (name, runs), colour in zip(groups.items(), colours, strict=True):
@@ -60,8 +64,8 @@ def plot_paper_curves(
             _fill(axes[1, column], curve, unit, colour, name, iqm=True)
             rows += curve_rows(name, split, episode, missed, curve)
         what = "tasks missed" if missed else "return"
-        n = example.tasks[split]
-        axes[0, column].set_title(f"{split}: {what} ({n} tasks)", fontsize=9)
+        numbers = " or ".join(map(str, sorted(counts[split])))
+        axes[0, column].set_title(f"{split}: {what} ({numbers} tasks)", fontsize=9)
         best = None if missed else _mean_optimal_return(source, split)
         for row, kind in enumerate(("mean ± standard deviation", "IQM, 95 % interval")):
             if best is not None:
@@ -70,8 +74,10 @@ def plot_paper_curves(
                 axes[row, column].set_ylabel(kind)
             tidy(axes[row, column])
         axes[1, column].set_xlabel(label)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    legend_beside(drawing, handles, labels, title="seeds in ( )")
+    lines: dict[str, Any] = {}  # a group may have no line in the first panel
+    for panel in axes[0]:
+        lines |= dict(zip(*panel.get_legend_handles_labels()[::-1], strict=True))
+    legend_beside(drawing, list(lines.values()), list(lines), title="seeds in ( )")
     return [save(drawing, path), write_csv(path.with_suffix(".csv"), rows)]
 
 

@@ -41,8 +41,7 @@ def plot_results_folder(source: Path, out: Path) -> list[Path]:
     require_columns(source / "tasks.csv", tasks, "run split task episode return reached")
     written = [write_csv(out / "summary.csv", summary_rows(runs))]
     beliefs = source / "beliefs.csv"
-    as_text = {"run": str, "split": str, "quantity": str}
-    errors = pd.read_csv(beliefs, dtype=as_text) if beliefs.exists() else None
+    errors = read_table(beliefs) if beliefs.exists() else None
     if errors is not None:
         require_columns(beliefs, errors, "run timesteps split quantity value")
     families: dict[str, dict[str, list[Run]]] = {}
@@ -135,6 +134,8 @@ def _draw_tables(source: Path, out: Path, runs: list[Run]) -> list[Path]:
         ):
             path, title = out / f"{name}{suffixes[env_id]}.png", f"{figure}: {split} tasks"
             own = [row for row in rows if row["split"] == split]
+            if not own:  # the tasks of another environment may have other splits
+                continue
             title = f"{title} of {env_id}, last episode"
             env_source = sources.get(rows[0]["run"], EnvSource(env_id))
             written.append(plot_paper_paths(own, path, title, env_source, seeds))
