@@ -35,7 +35,7 @@ from train.analysis.shown_runs import NO_TABLES, NamedRun, Tables, shown_once
 from train.analysis.tables import write_tables
 from train.common.stopping import report_errors
 from train.config.old_runs import row_with_present_names
-from train.persistence.files import read_csv
+from train.persistence.files import read_csv, require_equal_lengths
 from train.persistence.run_folder import RunFolder
 from train.plots.paper_maps import collect_mixtures
 from train.plots.paper_paths import collect_paths
@@ -86,9 +86,13 @@ def add_runs(paths: list[Path], out: Path, until: int | None = None) -> list[Pat
 
     Raises:
         ValueError: A run has the settings and the seed of another one that is there already, its
-            settings and other tasks, or the name of one with other settings.
+            settings and other tasks, or the name of one with other settings; or a table of the
+            other runs is missing or damaged.
     """
     before = {name: _rows_of(out / f"{name}.csv") for name in _TABLES}
+    for name in ("curves", "tasks"):
+        if before["runs"] and not before[name]:
+            raise ValueError(f"{out} has a runs.csv, but no rows of these runs in {name}.csv")
     with _opened(paths, until) as runs:
         fresh = collect(runs)
         names = {row["run"] for row in fresh["runs"]}
@@ -110,7 +114,9 @@ def add_runs(paths: list[Path], out: Path, until: int | None = None) -> list[Pat
 
 
 def _rows_of(path: Path) -> Rows:
-    return [row_with_present_names(row) for row in read_csv(path)] if path.exists() else []
+    rows = read_csv(path) if path.exists() else []
+    require_equal_lengths(path, rows)
+    return [row_with_present_names(row) for row in rows]
 
 
 def check(source: Path) -> int:

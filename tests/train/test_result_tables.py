@@ -232,6 +232,31 @@ def test_a_run_that_is_left_out_keeps_the_rows_that_it_had(tmp_path: Path) -> No
     assert read_csv(out / "curves.csv")[: len(before)] == before
 
 
+@pytest.mark.parametrize(
+    ("damage", "name"),
+    [
+        *[("cut", "runs"), ("cut", "curves"), ("cut", "tasks")],
+        *[("missing", "curves"), ("missing", "tasks")],
+    ],
+)
+def test_runs_are_not_added_to_tables_that_lack_something(
+    damage: str, name: str, tmp_path: Path
+) -> None:
+    """A row that was cut was filled up with nothing, and a missing table begun without the runs."""
+    paths = [stored(tmp_path / f"seed{seed}", 1000, seed=seed).path for seed in (0, 1)]
+    out = tmp_path / "out"
+    collect_runs(paths[:1], out)
+    file = out / f"{name}.csv"
+    if damage == "cut":
+        file.write_text(file.read_text().rstrip().rpartition(",")[0])
+    else:
+        file.unlink()
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(ValueError, match=rf"{name}\.csv"):
+        add_runs(paths[1:], out)
+    assert {path: path.read_bytes() for path in out.iterdir()} == before
+
+
 def test_evaluations_with_adaptation_are_not_averaged_with_those_before() -> None:
     run = run_of([10, 20, 30, 40, 50], [0.0, 0.0, 0.0, 0.0, 10.0])
     assert group_curve([run], "train", 1).mean.tolist()[-1] == 2.0  # type: ignore[union-attr]

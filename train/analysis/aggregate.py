@@ -226,12 +226,17 @@ def evaluated_differently(runs: list[Run]) -> str:
     ``--eval-interval`` does not make a group of its own, and it decides what a mean is of.
     """
     last, split = runs[0].last_episode, next(iter(runs[0].tasks))
-    curves = {run.name: run.curve(split, last) for run in runs}
-    curves = {name: curve for name, curve in curves.items() if len(curve)}
+    found = {run.name: run.curve(split, last) for run in runs}
+    curves = {name: curve for name, curve in found.items() if len(curve)}
+    if len(curves) < 2:
+        return ""
     table, shared = _side_by_side(list(curves.values()))
     if shared.all():
         return ""
-    spans = [f"{name} {_usual_distance(curve):,.0f}" for name, curve in curves.items()]
+    spans = [
+        f"{name} {_usual_distance(curve):,.0f}" if len(curve) > 1 else f"{name} once"
+        for name, curve in curves.items()
+    ]
     consequence = "curves are means of other runs from moment to moment"
     if table.notna().all(axis=1).any():
         consequence = f"curves leave out {(~shared).sum()} of {len(shared)} moments"

@@ -18,7 +18,7 @@ from ldm_wrappers.state_file import StateFileError
 from train.common.env_source import EnvSource
 from train.config.grouping import group_text, value_text
 from train.config.settings import RunSettings
-from train.persistence.files import OTHER_LENGTH, read_csv, read_log
+from train.persistence.files import read_csv, read_log, require_equal_lengths
 from train.persistence.run_folder import RunFolder
 
 LAST = 5
@@ -39,14 +39,14 @@ def read_table(path: Path) -> pd.DataFrame:
         StateFileError: A row is too short, too long, holds text instead of a number, or a return or
             value that is not finite.
     """
-    return _numbers(path, read_csv(path))
+    rows = read_csv(path)
+    require_equal_lengths(path, rows)
+    return _numbers(path, rows)
 
 
 def _numbers(path: Path, rows: list[dict[str, str]]) -> pd.DataFrame:
     try:
         table = pd.DataFrame(rows, columns=list(rows[0]) if rows else None, dtype=object)
-        if any(None in row or None in row.values() for row in rows):
-            raise ValueError(OTHER_LENGTH)
         if "reached" in table:
             table["reached"] = table["reached"].replace("", "nan")
         table = table.astype({k: kind for k, kind in _NUMBERS.items() if k in table})

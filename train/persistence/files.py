@@ -30,9 +30,6 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-OTHER_LENGTH = "a row has another number of columns than the header"
-
-
 class DamagedLogError(StateFileError):
     """A CSV file no longer holds what was written to it."""
 
@@ -124,6 +121,14 @@ def require_columns(path: Path, found: Iterable[str], needed: str) -> None:
         raise StateFileError(f"{path} has no column {', '.join(missing)}, found {columns}")
 
 
+def require_equal_lengths(path: Path, rows: list[dict[str, str]]) -> None:
+    """Raise a ``StateFileError`` where a row of a file is shorter or longer than its header."""
+    if any(None in row or None in row.values() for row in rows):
+        raise StateFileError(
+            f"{path} is damaged: a row has another number of columns than the header"
+        )
+
+
 def read_csv(path: Path) -> list[dict[str, str]]:
     """All rows of a CSV file as text.
 
@@ -149,8 +154,7 @@ def read_log(path: Path) -> list[dict[str, str]]:
     if b"\n" in rest:
         raise StateFileError(f"{path} is not a CSV file: line {text.count(chr(10)) + 1} is no text")
     rows = _parsed(path, text)
-    if any(None in row or None in row.values() for row in rows):
-        raise StateFileError(f"{path} is damaged: {OTHER_LENGTH}")
+    require_equal_lengths(path, rows)
     return rows
 
 
