@@ -93,8 +93,13 @@ class CsvFile:
             write_text(self.path, self._text(kept, header=True) if kept else "")
 
     def _rows(self) -> list[dict[str, str]]:
-        """The rows before the first line that was not written whole."""
-        return _parsed(self.path, _whole_lines(self.path.read_bytes())[0])
+        """The rows before the first line that was not written whole.
+
+        Raises:
+            StateFileError: That line is the header, and is no text: this never was a log.
+        """
+        text, _ = _whole_lines(self.path.read_bytes())
+        return _parsed(self.path, text) if text else read_csv(self.path)
 
     def _text(self, rows: list[dict[str, Any]], *, header: bool) -> str:
         stream = io.StringIO()
