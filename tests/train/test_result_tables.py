@@ -14,13 +14,13 @@ from train import evaluate
 from train.analysis.ablations import ablations
 from train.analysis.aggregate import (
     Run,
-    at_common_steps,
     evaluated_differently,
     group_curve,
     read_runs,
 )
 from train.analysis.beliefs import belief_rows, decoded_goal_rows
 from train.analysis.collect import collect
+from train.analysis.common_steps import at_common_steps
 from train.analysis.condense import evaluations, task_table
 from train.analysis.cut import cut_run
 from train.analysis.shown_runs import shown_once

@@ -21,6 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ldm_wrappers.state_file import StateFileError
+from train.analysis.common_steps import common_table, side_by_side, usual_distance
 from train.analysis.condense import (
     final_steps,
     format_number,
@@ -203,23 +204,6 @@ def _smoothed(curve: pd.Series[float], adapted_from: int) -> pd.Series[float]:
     return pd.concat([pd.Series(moving_average(part), part.index) for part in parts if len(part)])
 
 
-def common_table(curves: list[pd.Series[float]]) -> pd.DataFrame:
-    """Curves of a group side by side: a row per moment, a column per run, NaN after its end.
-
-    Moments at which some runs were evaluated between two evaluations of others are left out, if
-    they share any: means would be of changing runs.
-    """
-    table, shared = _side_by_side(curves)
-    return table[shared] if table.notna().all(axis=1).any() else table
-
-
-def _side_by_side(curves: list[pd.Series[float]]) -> tuple[pd.DataFrame, pd.Series[bool]]:
-    """All moments of curves, and which of them no run lacks that has not ended."""
-    table = pd.concat(at_common_steps(curves), axis=1).sort_index()
-    over = table.bfill().isna()  # runs that have ended
-    return table, (table.notna() | over).all(axis=1)
-
-
 def evaluated_differently(runs: list[Run]) -> str:
     """What to know of a group whose runs were evaluated at different steps; empty for others.
 
@@ -230,11 +214,11 @@ def evaluated_differently(runs: list[Run]) -> str:
     curves = {name: curve for name, curve in found.items() if len(curve)}
     if len(curves) < 2:
         return ""
-    table, shared = _side_by_side(list(curves.values()))
+    table, shared = side_by_side(list(curves.values()))
     if shared.all():
         return ""
     spans = [
-        f"{name} {_usual_distance(curve):,.0f}" if len(curve) > 1 else f"{name} once"
+        f"{name} {usual_distance(curve):,.0f}" if len(curve) > 1 else f"{name} once"
         for name, curve in curves.items()
     ]
     consequence = "curves are means of other runs from moment to moment"
@@ -245,39 +229,6 @@ def evaluated_differently(runs: list[Run]) -> str:
         f"(usual distance: {', '.join(spans)}): {consequence}, and the last five evaluations of "
         "final numbers cover different parts of the runs"
     )
-
-
-def _usual_distance(curve: pd.Series[float]) -> float:
-    """Median number of steps between the evaluations of a run, 0 for a single one."""
-    return float(np.median(np.diff(curve.index))) if len(curve) > 1 else 0.0
-
-
-def at_common_steps(curves: list[pd.Series[float]]) -> list[pd.Series[float]]:
-    """Curves whose evaluations of one moment have one timestep, the latest of theirs.
-
-    Where episodes end early, iterations have other numbers of steps in each run, and so have the
-    evaluations after them. What is nearer together than half of the usual distance between the
-    evaluations of a run is one moment; no run has two evaluations of one moment.
-    """
-    gaps = [_usual_distance(curve) for curve in curves if len(curve) > 1]
-    near = min(gaps, default=0.0) / 2
-    moments: list[dict[int, int]] = []  # step by run
-    for step, run in sorted((step, run) for run, c in enumerate(curves) for step in c.index):
-        latest = moments[-1] if moments else {}
-        if latest and run not in latest and step - min(latest.values()) < max(near, 1):
-            latest[run] = step
-        else:
-            moments.append({run: step})
-    common: list[dict[int, int]] = [{} for _ in curves]
-    label = 0
-    for moment in moments:
-        label = max(label + 1, *moment.values())
-        for run, step in moment.items():
-            common[run][step] = label
-    return [
-        curve.set_axis([own[step] for step in curve.index])
-        for curve, own in zip(curves, common, strict=True)
-    ]
 
 
 def final_scores(

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from train.analysis.aggregate import Run, common_table
+from train.analysis.aggregate import Run
+from train.analysis.common_steps import common_table
 from train.analysis.tables import write_csv
 from train.common.env_source import EnvSource
 from train.common.places import Places
@@ -38,7 +39,7 @@ def plot_belief_curves(
 ) -> list[Path]:
     """Means over the runs of each group, a row per quantity and a column per split.
 
-    Moments are those of the other curves (:func:`~train.analysis.aggregate.common_table`).
+    Moments are those of the other curves (:func:`~train.analysis.common_steps.common_table`).
 
     Args:
         groups: Runs by label, all of one environment; those without a VAE are left out. Where only
