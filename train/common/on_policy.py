@@ -121,16 +121,12 @@ class OnPolicyLearner(Learner):
         updates: BaseCallback = SingleThreadedRollouts()
         if self.trainer is not None:
             updates = LatentDynamicsCallback(self.trainer, self.config.vae_updates)
-        try:
-            self.algorithm.learn(
-                total_timesteps - self.num_timesteps,
-                [self.statistics, FiniteRollouts(), updates, AfterIteration(finished)],
-                log_interval=None,  # type: ignore[arg-type]
-                reset_num_timesteps=self.num_timesteps == 0,
-            )
-        except ValueError:  # of a distribution, maybe: spoiled weights in a later epoch
-            self.check_finite()
-            raise
+        self.algorithm.learn(
+            total_timesteps - self.num_timesteps,
+            [self.statistics, FiniteRollouts(), updates, AfterIteration(finished)],
+            log_interval=None,  # type: ignore[arg-type]
+            reset_num_timesteps=self.num_timesteps == 0,
+        )
 
     def log_statistics(self) -> None:
         """Mean returns of the meta-episodes that normal workers have finished since."""

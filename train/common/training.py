@@ -24,7 +24,7 @@ from train.common.command_line import parse, unused_flags
 from train.common.envs import evaluation_batches
 from train.common.evaluation import Evaluator
 from train.common.hooks import FiniteCheck, IterationSize, MetricsLog, PeriodicEvaluation, Progress
-from train.common.learner import Learner
+from train.common.learner import AfterIterationHook, Learner
 from train.common.notices import adaptation_notice, split_notice
 from train.common.same_tasks import check_evaluated_tasks
 from train.common.stopping import StopRequest, TrainingStopped, report_errors
@@ -133,7 +133,7 @@ def _train(learner: Learner, evaluator: Evaluator, folder: RunFolder, resumed: b
     try:
         with stop.listen():  # once all iterations are done, what is left to write is written
             if learner.num_timesteps < config.total_timesteps:
-                learner.learn(config.total_timesteps, after_iteration)
+                _learn(learner, config.total_timesteps, after_iteration)
             elif evaluation.end_is_missing:
                 evaluation(metrics.iteration)
                 metrics.complete()
@@ -147,6 +147,15 @@ def _train(learner: Learner, evaluator: Evaluator, folder: RunFolder, resumed: b
         learner.close()
         evaluator.close()
         logger.close()
+
+
+def _learn(learner: Learner, total_timesteps: int, hook: AfterIterationHook) -> None:
+    """Learn; an error of weights that an earlier gradient step has spoiled is said to be that."""
+    try:
+        learner.learn(total_timesteps, hook)
+    except ValueError:  # of a distribution, for example
+        learner.check_finite()
+        raise
 
 
 def _check_new_total(config: RunSettings, folder: RunFolder, done: int) -> None:
