@@ -293,6 +293,7 @@ def test_test_tasks_may_be_of_another_id(mine: str) -> None:
         ("--env-fn {m}.py:make", "module:function, with a module (not a file name) of this"),
         ("--env-fn nowhere", "exist; expected a registered id, module:Id-v0 or module:function"),
         ("--env-id {m}:Dicts-v0", "--flatten-observation, with --observation-keys for some of ["),
+        ("--env-id {m}:Dicts-v0", "FilterObservation"),
         ("--env-id FrozenLake-v1", "got Discrete(16); --flatten-observation makes one of it"),
         ("--env-id Pendulum-v1 --env-fn {m}:nothing", "--env-id and --env-fn are one flag"),
         ("--env-id {m}:Listed-v0", "must be a TaskDistribution, got {{'train': [[1.0, 1.0], "),

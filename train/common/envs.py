@@ -16,6 +16,7 @@ from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from gymnasium.vector.async_vector_env import AsyncState
 
+from ldm_wrappers.latent_dynamics.space_checks import way_out
 from ldm_wrappers.vector import MultiEpisodeWrapper
 from train.common.env_source import AnyEnv, EnvSource
 from train.common.learner import AnyVectorEnv, Learner
@@ -75,7 +76,7 @@ def _check_observations(source: EnvSource) -> None:
         flags += f", with --observation-keys for some of {sorted(space.spaces)},"
     raise ValueError(
         f"the observation space of {source.env_id} must be a Box, got {space}; {flags} makes one "
-        "of it"
+        f"of it. In Python, {way_out(space)}"
     )
 
 
