@@ -11,8 +11,8 @@ def step_limit(env: Any) -> int | None:
     """Most steps of an episode of an environment, or of each environment of a batch.
 
     A batch's own attribute ``max_episode_steps`` counts first, since its registration may have
-    been overridden when it was made; then what its first environment says by its time limits and
-    its specification; then the specification of the batch.
+    been overridden when it was made; then the most that its environments say by their time limits
+    and specifications; then the specification of the batch.
     """
     if isinstance(env, gym.Env):
         return _scalar_limit(env)
@@ -20,10 +20,10 @@ def step_limit(env: Any) -> int | None:
     own = getattr(inner, "max_episode_steps", None)
     if isinstance(own, int):
         return own
-    for one in getattr(inner, "envs", ())[:1]:
-        limit = _scalar_limit(one)
-        if limit is not None:
-            return limit
+    limits = [_scalar_limit(one) for one in getattr(inner, "envs", ())]
+    known = [limit for limit in limits if limit is not None]
+    if known and len(known) == len(limits):
+        return max(known)
     spec = inner.spec
     if spec is None:
         return None

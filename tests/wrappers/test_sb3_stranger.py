@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,9 @@ def limited(limit: int) -> Any:
     )
 
 
+LIMITS = (100, 400, 200, 200)
+
+
 @pytest.mark.parametrize(
     ("make", "horizon"),
     [
@@ -105,6 +109,13 @@ def limited(limit: int) -> Any:
                 autoreset_mode=AutoresetMode.DISABLED,
             ),
             400,
+        ),
+        (
+            lambda: SyncVectorEnv(
+                [functools.partial(gym.make, "Pendulum-v1", max_episode_steps=n) for n in LIMITS],
+                autoreset_mode=AutoresetMode.DISABLED,
+            ),
+            max(LIMITS),
         ),
     ],
 )
