@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -66,6 +67,8 @@ class TaskWrapper(DrawsFromSplit, gym.Wrapper[Any, Any, Any, Any], RecordConstru
         self._rng: np.random.Generator | None = None
         self._task: FloatArray | None = None
         self._started = False  # an episode of this task
+        self._unseen = success if isinstance(success, str) else None  # a key not met so far
+        self._told: dict[str, Any] | None = None  # infos of the last step
 
     @property
     def task_distribution(self) -> TaskDistribution:
@@ -96,6 +99,7 @@ class TaskWrapper(DrawsFromSplit, gym.Wrapper[Any, Any, Any, Any], RecordConstru
             self._task = request.task
         elif not request.keep_task or self._task is None:
             self._task = self._task_set.sample(self._rng, 1)[0]
+        self._warn_of_unseen_key()
         self._started = False
         observation, info = self._start(self.task, seed, others or None)
         self._started = True
@@ -110,6 +114,7 @@ class TaskWrapper(DrawsFromSplit, gym.Wrapper[Any, Any, Any, Any], RecordConstru
         if self._task is None or not self._started:
             raise ResetNeeded("Call reset() before step()")
         observation, reward, terminated, truncated, info = self.env.step(action)
+        self._told = info
         told = {**info, "task": self._task.copy()}
         if callable(self._success):
             told["is_success"] = bool(self._success(info))
@@ -117,8 +122,21 @@ class TaskWrapper(DrawsFromSplit, gym.Wrapper[Any, Any, Any, Any], RecordConstru
         for key in (self._success,) if self._success else ("is_success", "success"):
             if key in info:
                 told["is_success"] = bool(info[key])
+                self._unseen = None
                 break
         return observation, reward, terminated, truncated, told
+
+    def _warn_of_unseen_key(self) -> None:
+        """Once, if no step of the first episode has reported the key that says of successes."""
+        if self._unseen is None or self._told is None:
+            return
+        warnings.warn(
+            f"no step so far has reported success={self._unseen!r}; the last one has reported "
+            f"{sorted(map(str, self._told))}. Unless {self.env} reports it at a success only, no "
+            "success will ever be counted; expected a key of a step's info, or a function of it",
+            stacklevel=3,
+        )
+        self._unseen = None
 
     def _start(
         self, task: Any, seed: int | None, options: dict[str, Any] | None

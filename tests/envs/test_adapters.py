@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -216,6 +217,26 @@ def test_success_comes_from_any_key(success: Any, expected: bool | None) -> None
     env = TaskMethodWrapper(Strict(), GOALS, success=success)
     env.reset()
     assert env.step(2)[-1].get("is_success") is expected
+
+
+def test_a_key_of_successes_that_no_step_reports_is_told_once() -> None:
+    env = TaskMethodWrapper(Strict(), GOALS, success="won")
+    for _ in range(2):
+        env.reset()
+    env.step(2)
+    with pytest.warns(UserWarning, match=r"success='won'; the last one has reported \['success'"):
+        env.reset()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        env.step(2)
+        env.reset()
+    for success in ("success", None, lambda info: info["success"]):
+        other = TaskMethodWrapper(Strict(), GOALS, success=success)
+        other.reset()
+        other.step(2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            other.reset()
 
 
 def test_choice_of_tasks_follows_the_seed_and_leaves_the_environments_generator() -> None:
