@@ -352,6 +352,21 @@ def test_a_method_that_may_train_on_test_tasks_is_told(
     assert split_notice(config) == ""  # it hands the environments its tasks
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("--method rl2 --flatten-observation", True),
+        ("--method ldm --flatten-observation --observation-keys seen cell", False),
+        ("--method known-task --flatten-observation", False),
+    ],
+)
+def test_a_task_that_is_seen_is_told(
+    mine: str, text: str, told: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(flags(f"--env-id {mine}:Dicts-v0 {text}"))
+    assert ("first observation of" in capsys.readouterr().err) is told
+
+
 def test_rare_test_tasks_are_no_reason_to_warn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twenty resets of a thousand tasks, ten of them test tasks, mostly meet none."""
     sets = {

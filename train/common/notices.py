@@ -11,6 +11,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from ldm_wrappers.task_protocol import told_tasks
+from ldm_wrappers.vector import TaskRowsWrapper
 from train.common.env_source import EnvSource
 from train.common.envs import MOST_TASKS, base_env
 from train.common.guard import FiniteCheckWrapper
@@ -112,6 +113,37 @@ def split_notice(config: RunSettings) -> str:
         f"{_N_RESETS} resets of {config.env_id} with split={split!r} have drawn train tasks only, "
         f"so method {config.method} may never see another one; ldm_envs.check_family tests whether "
         "split has an effect"
+    )
+
+
+def visible_task_notice(config: RunSettings) -> str:
+    """A sentence if the first observation shows the task to a method that is to infer it.
+
+    Resets with one seed tell it. They tell nothing where the same task looks different each time,
+    and a start state that depends on the task looks like the task itself.
+    """
+    method, source = get_method(config.method), EnvSource.of(config)
+    sets = source.facts().distribution
+    if method.shows_task or source.of_ldm_envs or sets is None or method.split not in sets:
+        return ""
+    drawn = sets[method.split].sample(np.random.default_rng(0), _N_RESETS)
+    one, other = drawn[0], drawn[(drawn != drawn[0]).any(axis=1)][:1]
+    if not len(other):
+        return ""
+    env = TaskRowsWrapper(FiniteCheckWrapper(base_env(config, 3, method.split, "sync")))
+    try:
+        tasks = np.stack([one, one, other[0]])
+        first = env.reset(seed=[0, 0, 0], options={"task": tasks})[0]
+    finally:
+        env.close()
+    if not np.array_equal(first[0], first[1]) or np.array_equal(first[0], first[2]):
+        return ""
+    return (
+        f"with one seed the first observation of {config.env_id} differs between the tasks "
+        f"{one.tolist()} and {other[0].tolist()}: it shows the task, or a start state that depends "
+        f"on it. Method {config.method} is meant for hidden tasks, and an imaginary task is not "
+        "the one that is seen; hide it with --observation-keys, or with "
+        "gymnasium.wrappers.FilterObservation in a function for --env-fn"
     )
 
 
