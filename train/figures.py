@@ -29,7 +29,12 @@ import numpy as np
 
 from train.analysis.beliefs import belief_rows, decoded_goal_rows
 from train.analysis.collect import collect
-from train.analysis.copies import refuse_copied_rows, refuse_other_runs, refuse_other_tasks
+from train.analysis.copies import (
+    refuse_copied_rows,
+    refuse_other_runs,
+    refuse_other_tasks,
+    warn_of_rows_of_other_commits,
+)
 from train.analysis.cut import cut_run
 from train.analysis.shown_runs import NO_TABLES, NamedRun, Tables, shown_once
 from train.analysis.tables import write_tables
@@ -54,6 +59,7 @@ def collect_runs(paths: list[Path], out: Path, until: int | None = None) -> list
     with _opened(paths, until) as runs:
         # all tables before any is written: whatever fails, the old files stay
         tables = collect(runs)
+        warn_of_rows_of_other_commits(tables["runs"])
         return write_tables(out, {**tables, **_played(runs, tables["runs"], NO_TABLES)})
 
 
@@ -105,6 +111,7 @@ def add_runs(paths: list[Path], out: Path, until: int | None = None) -> list[Pat
         refuse_other_tasks(kept["runs"] + fresh["runs"], kept["tasks"] + fresh["tasks"])
         fresh |= _played(runs, fresh["runs"], kept)  # after all that refuses: it takes minutes
     known = kept["runs"] + fresh["runs"]
+    warn_of_rows_of_other_commits(known)
     tables = {}
     for name in _TABLES:
         shown = shown_once(name, kept[name] + fresh[name], known)

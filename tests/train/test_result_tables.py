@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from train.analysis.common_steps import at_common_steps
 from train.analysis.condense import evaluations, task_table
 from train.analysis.cut import cut_run
 from train.analysis.shown_runs import shown_once
-from train.analysis.tables import summary_rows, write_csv, write_tables
+from train.analysis.tables import group_runs, summary_rows, write_csv, write_tables
 from train.common.evaluation import SplitResult, evaluation_rows
 from train.common.task_text import task_texts
 from train.config.presets import resolve
@@ -474,6 +475,30 @@ def test_a_copy_is_no_further_seed(tmp_path: Path, capsys: pytest.CaptureFixture
         with pytest.raises(SystemExit):
             evaluate.main([str(path) for path in paths])
         assert "have the same settings and seed 0" in capsys.readouterr().err
+
+
+def test_seeds_of_different_commits_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def trained(name: str, commit: str | None, **settings: Any) -> Path:
+        stored(tmp_path / name, 1000, **settings)
+        config = tmp_path / name / "config.json"
+        values = json.loads(config.read_text())
+        write_json(config, values if commit is None else {**values, "commit": commit})
+        return tmp_path / name
+
+    one, other = "a" * 40, "b" * 40 + "+changes"
+    a, b = trained("a", one), trained("b", other, seed=1)
+    others = [trained("c", one, seed=2), trained("d", None, seed=3), trained("e", other, gamma=0.5)]
+    collect_runs([a, *others], tmp_path / "out")
+    assert "commit" not in capsys.readouterr().err
+    add_runs([b], tmp_path / "out")
+    says = "different commits (a of aaaaaaaaa, b of bbbbbbbbb+changes)"
+    assert capsys.readouterr().err.count(says) == 1
+    collect_runs([a, b], tmp_path / "both")
+    assert capsys.readouterr().err.count(says) == 1
+    group_runs([RunFolder.open(path) for path in (a, b, *others)])
+    assert capsys.readouterr().err.count(says) == 1
 
 
 def test_a_collection_that_fails_leaves_the_one_before_it(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def collect(runs: Iterable[tuple[str, RunFolder]]) -> dict[str, list[dict[str, A
                 "evaluations until then are taken for its final ones",
                 file=sys.stderr,
             )
-        tables["runs"].append({"run": name, **row})
+        tables["runs"].append({"run": name, **row, "commit": folder.short_commit})
         tables["curves"] += [{"run": name, **row} for row in text_rows(curve_table(table))]
         final = task_table(table, folder.config.adapts_from)
         tables["tasks"] += [{"run": name, **row} for row in text_rows(final)]

@@ -1,7 +1,8 @@
-"""Refuses runs that must not be averaged as seeds: copies, and runs with other tasks or names."""
+"""Runs that must not be averaged as seeds: copies, other tasks or names; and other commits."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
@@ -97,6 +98,31 @@ def refuse_other_runs(
                 f"{', '.join(differing)}; rename the new run's folder to add it beside that one, "
                 "or delete that one's rows from the CSV files to replace it"
             )
+
+
+def warn_of_other_commits(runs: Iterable[tuple[str, Hashable, str]]) -> None:
+    """Say which groups have seeds of several commits, whose mean may be of several programs.
+
+    Args:
+        runs: Name, group and commit of each run; an empty commit is unknown and not compared.
+    """
+    found: dict[Hashable, dict[str, str]] = {}
+    for name, group, commit in runs:
+        if commit:
+            found.setdefault(group, {}).setdefault(commit, name)
+    for commits in found.values():
+        if len(commits) > 1:
+            named = ", ".join(f"{name} of {commit}" for commit, name in commits.items())
+            print(
+                f"warning: seeds of one group were trained with different commits ({named}): "
+                "their mean is of one program only if nothing between the commits changes a number",
+                file=sys.stderr,
+            )
+
+
+def warn_of_rows_of_other_commits(rows: Iterable[Mapping[str, Any]]) -> None:
+    """:func:`warn_of_other_commits` for rows of ``runs.csv``, of which older ones have none."""
+    warn_of_other_commits((row["run"], _group(row), str(row.get("commit") or "")) for row in rows)
 
 
 def _group(row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -65,7 +65,7 @@ def cut_run(folder: RunFolder, until: int, out: Path) -> RunFolder:
             f"evaluated at its end, and this one was evaluated at {last:,} steps only; name the "
             f"steps of an evaluation, such as {due}"
         )
-    cut = RunFolder(out, dataclasses.replace(config, total_timesteps=until))
+    cut = RunFolder(out, dataclasses.replace(config, total_timesteps=until), folder.commit)
     for source in (folder.evaluations, folder.metrics, folder.decoded_goals):
         rows = read_log(source) if source.exists() else []
         if kept := [row for row in rows if int(row["timesteps"]) <= last]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from train.analysis.copies import refuse_copies
+from train.analysis.copies import refuse_copies, warn_of_other_commits
 from train.common.evaluation import SplitResult
 from train.config.grouping import IGNORED_IN_GROUPS, value_text
 from train.config.settings import flattened
@@ -74,6 +74,11 @@ def group_runs(folders: list[RunFolder]) -> dict[str, list[RunFolder]]:
         groups.setdefault(" ".join(part for part in parts if part), []).append(folder)
     refuse_copies(
         (str(folder.path.resolve()), name, folder.config.seed)
+        for name, group in groups.items()
+        for folder in group
+    )
+    warn_of_other_commits(
+        (folder.path.name, name, folder.short_commit)
         for name, group in groups.items()
         for folder in group
     )

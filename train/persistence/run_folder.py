@@ -44,14 +44,21 @@ class RunFolder:
     * ``run.lock``: empty, locked while a training is running.
     """
 
-    def __init__(self, path: str | Path, config: RunSettings) -> None:
+    def __init__(self, path: str | Path, config: RunSettings, commit: str = "") -> None:
         self.path = Path(path)
+        self.commit = commit  # that the run began with; empty where it is unknown
         self.config: Any = config  # of the settings class of its method
         self.metrics = self.path / "metrics.csv"
         self.evaluations = self.path / "evaluations.csv"
         self.decoded_goals = self.path / "decoded_goals.csv"
         self.tensorboard = self.path / "tensorboard"
         self.checkpoints = self.path / "checkpoints"
+
+    @property
+    def short_commit(self) -> str:
+        """The commit's first nine digits, and ``+changes`` where the tree was not clean."""
+        digits, changes, _ = self.commit.partition("+changes")
+        return digits[:9] + changes
 
     def artifact(self, stem: str) -> Path:
         """A file that training leaves, by its stem."""
@@ -114,11 +121,12 @@ class RunFolder:
                 item.unlink()
 
     def _write_config(self) -> None:
+        self.commit = commit()
         values = {
             "format": FORMAT,
             "config": self.config.to_dict(),
             "versions": versions(),
-            "commit": commit(),
+            "commit": self.commit,
             "machine": f"{platform.machine()} {platform.system()}",
         }
         write_json(self.path / "config.json", values)
@@ -179,7 +187,7 @@ class RunFolder:
             config = settings_class(values["config"]["method"]).from_dict(values["config"])
             for env_id in {config.env_id, config.eval_env_id} - set(named):
                 check_module(env_id)
-            return cls(path, config)
+            return cls(path, config, str(values.get("commit") or ""))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise StateFileError(f"{file} does not describe a run: {error}") from None
 
