@@ -13,7 +13,7 @@ JOBS   ?= auto
 CONSTRAINTS = constraints.txt
 EXTRA       = dev
 
-# goals of the demo, (x, y): one of those that it reaches, one of those that it misses
+# Goals (x, y) of the demo: one that it reaches, one that it misses.
 TASKS  ?= 5,5 3,4
 
 RUN    ?= runs/$(ENV_ID)-$(METHOD)-seed$(SEED)
@@ -24,7 +24,7 @@ USABLE  = $(BIN)/python -c 'import sys, pip; sys.exit(sys.version_info < (3, 10)
 .DEFAULT_GOAL := help
 .PHONY: help install test test-slow test-lowest style lint format demo train benchmark figures docs clean
 
-help:  ## this list
+help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
 	@echo
 	@echo "Variables: ENV_ID=$(ENV_ID) METHOD=$(METHOD) SEED=$(SEED) ARGS='--flag value …'"
@@ -32,72 +32,72 @@ help:  ## this list
 
 install: $(STAMP)  ## create the virtual environment, if it is missing or out of date
 
-# A virtual environment that works is kept, and only brought up to date. Python compiles the
-# modules that are imported; compiling the others, most of them torch's, takes longer than that.
-# A new one gets the newest pip: that of Python 3.10 searches for the versions without an end.
+# An existing, usable virtual environment is kept and only updated. Python compiles modules when
+# they are imported; compiling all others (mostly torch's) during the installation takes longer.
+# A new environment gets the newest pip, since Python 3.10's own searches for versions endlessly.
 $(STAMP): pyproject.toml $(CONSTRAINTS)
 	@$(USABLE) || { \
 	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
-	    echo "error: '$(PYTHON)' is missing or older than Python 3.10; name another one: make PYTHON=python3.12 …" >&2; exit 1; }; \
+	    echo "error: '$(PYTHON)' is missing or older than Python 3.10; choose another one: make PYTHON=python3.12 …" >&2; exit 1; }; \
 	  $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	    echo "error: '$(PYTHON)' cannot create virtual environments (no ensurepip)." >&2; \
 	    echo "       On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }; \
 	  echo "Creating $(VENV) with $$($(PYTHON) --version)"; \
 	  $(PYTHON) -m venv --upgrade-deps $(VENV); }
 	@$(USABLE) || { \
-	  echo "error: $(VENV) is not a usable virtual environment of Python 3.10 or newer; remove it, or name another: make VENV=…" >&2; exit 1; }
+	  echo "error: $(VENV) is not a usable virtual environment of Python 3.10 or newer; remove it, or choose another: make VENV=…" >&2; exit 1; }
 	$(BIN)/python -m pip install --disable-pip-version-check --no-compile -c $(CONSTRAINTS) -e '.[$(EXTRA)]'
 	@touch $@
 
-# One process per core, and one thread in each of them: the tensors of tests are small. Each
-# process gets its share of whole files, so that runs which a file trains once are trained once.
+# One process per core with one thread each, since the tensors of tests are small. Each process
+# gets a contiguous share of the tests, so that runs that a file trains once are trained once.
 test test-slow test-lowest: export OMP_NUM_THREADS = 1
 TESTS = -m pytest -n $(JOBS) --maxprocesses 8 --dist worksteal $(PYTEST_ARGS)
 
-# mypy runs beside the tests and has its say after them.
-test: style  ## lint, types and tests: what CI runs
+# mypy runs in the background; its output is printed after that of the tests.
+test: style  ## run lint, types and tests, as CI does
 	@$(BIN)/mypy > $(VENV)/mypy.log 2>&1 & mypy=$$!; \
 	  echo "$(BIN)/python $(TESTS)"; $(BIN)/python $(TESTS); tests=$$?; \
 	  echo "$(BIN)/mypy"; wait $$mypy; types=$$?; cat $(VENV)/mypy.log; \
 	  exit $$(( tests ? tests : types ))
 
-test-slow: install  ## the tests that take minutes: kills and learning
+test-slow: install  ## run the tests that take minutes: kills and learning
 	$(BIN)/python $(TESTS) -m slow
 
-test-lowest:  ## the tests with the lowest versions of pyproject.toml, on Python 3.10
+test-lowest:  ## run the tests with the lowest versions of pyproject.toml, on Python 3.10
 	$(MAKE) install VENV=.venv-lowest PYTHON=python3.10 CONSTRAINTS=constraints-lowest.txt EXTRA=test
 	.venv-lowest/bin/python $(TESTS)
 
-lint: style  ## ruff and mypy
+lint: style  ## run ruff and mypy
 	$(BIN)/mypy
 
-style: install  ## ruff alone
+style: install  ## run ruff alone
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-format: install  ## let ruff format the code and fix what it can
+format: install  ## format the code with ruff and apply its fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-demo: install  ## a trained policy on goals that it has never seen: table, film strip, GIF
+demo: install  ## show a trained policy on unseen goals: table, film strip, GIF
 	@mkdir -p runs/demo && cp demo/*.json demo/*.csv demo/*.safetensors runs/demo
 	$(BIN)/python -m train.evaluate runs/demo --gif --tasks $(TASKS)
 
-train: install  ## train METHOD (of train.recurrent_ppo) on ENV_ID, evaluate it, draw the pictures
+train: install  ## train METHOD (of train.recurrent_ppo) on ENV_ID, evaluate it, draw figures
 	$(BIN)/python -m train.recurrent_ppo --env-id $(ENV_ID) --method $(METHOD) --seed $(SEED) --run-dir $(RUN) $(ARGS)
 	$(BIN)/python -m train.evaluate $(RUN)
 
-benchmark: install  ## env and training steps per second, against the stock libraries
+benchmark: install  ## measure environment and training steps per second against other libraries
 	$(BIN)/python -m benchmarks.stepping
 	$(BIN)/python -m benchmarks.training
 
-figures: install  ## draw the figures of results/gridworld again from its CSV files
+figures: install  ## redraw the figures of results/gridworld from its CSV files
 	$(BIN)/python -m train.figures $(ARGS)
 
 docs: $(STAMP)  ## build the documentation site in docs/_build/html; warnings are errors
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[docs]'
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
-clean:  ## remove caches and builds; runs/ and the virtual environment stay
+clean:  ## remove caches and builds; keep runs/ and the virtual environment
 	rm -rf build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

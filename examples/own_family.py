@@ -1,4 +1,4 @@
-"""A family of hidden tasks of one's own: a point on a plane that looks for a hidden goal."""
+"""A custom family of hidden tasks: a point on a plane that looks for a hidden goal."""
 
 import argparse
 from typing import Any
@@ -55,7 +55,7 @@ def make(split: str = "train") -> gym.Env[Any, Any]:
 
 
 def main(total_timesteps: int) -> None:
-    check_family(make)  # an error that says what to write, where the protocol is broken
+    check_family(make)  # raises an error with the fix if the protocol is violated
     vec_env, callback = imagine(make, n_episodes=2, n_mixture=2)
     agent = SequenceRecurrentPPO(WholeSequenceLstmPolicy, vec_env, n_steps=40, batch_size=None)
     agent.learn(total_timesteps, callback=callback)

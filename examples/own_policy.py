@@ -1,6 +1,6 @@
-"""A policy in plain PyTorch on an LDM-wrapped vector environment, without stable-baselines3.
+"""A policy in plain PyTorch on an LDM-wrapped vector environment, without Stable-Baselines3.
 
-The wrappers know nothing of the learner: here a GRU that is trained by A2C, one rollout per
+The wrappers do not depend on the learner. Here it is a GRU trained by A2C, with one rollout per
 meta-episode of all workers.
 """
 
@@ -62,7 +62,7 @@ def main(total_timesteps: int) -> None:
             observations, reward, _, _, infos = env.step(taken[-1].numpy())
             rewards.append(reward)
             real.append(infos["environment_reward"])
-        # returns to go, discounted; the end of a meta-episode is terminal
+        # discounted returns; the end of a meta-episode is terminal
         returns = np.zeros((N_STEPS, N_WORKERS), np.float32)
         following = np.zeros(N_WORKERS)
         for step in reversed(range(N_STEPS)):

@@ -1,4 +1,4 @@
-"""Gymnasium's Reacher with a hidden target: an adapter around an environment that is not ours.
+"""Gymnasium's Reacher with a hidden target: an adapter around an existing environment.
 
 Train targets lie in an inner disc and an outer ring, test targets between them.
 """
@@ -21,7 +21,7 @@ TARGETS = {  # polar coordinates (r, theta), uniform over the area
 
 
 class HiddenTarget(gym.ObservationWrapper[Any, Any, Any]):
-    """Shows joint angles, joint velocities and the fingertip, but nothing of the target."""
+    """Joint angles, joint velocities and the fingertip, without the target; shape (8,)."""
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
         super().__init__(env)
@@ -45,7 +45,7 @@ def make(split: str = "train") -> gym.Env[Any, Any]:
         HiddenTarget(gym.make("Reacher-v5")),
         TARGETS,
         set_target,
-        after_reset=True,  # Reacher's own reset draws a target
+        after_reset=True,  # Reacher's reset draws a target itself
         success=lambda info: info["reward_dist"] > -0.02,
         components=("r (m)", "theta (rad)"),
         split=split,

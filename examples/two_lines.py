@@ -6,7 +6,7 @@ from ldm_wrappers.sb3 import SequenceRecurrentPPO, WholeSequenceLstmPolicy, imag
 
 
 def main(total_timesteps: int) -> None:
-    # six workers see their environment's rewards, two see those of imaginary tasks
+    # six workers get their environment's rewards, two get those of imaginary tasks
     vec_env, callback = imagine("LDM-GridNavi-v0", n_episodes=4, n_mixture=2)
     agent = SequenceRecurrentPPO(WholeSequenceLstmPolicy, vec_env, n_steps=120, batch_size=None)
     agent.learn(total_timesteps, callback=callback)
