@@ -57,7 +57,7 @@ for _id, (_module, _name, _horizon) in _FAMILIES.items():
             entry_point=f"ldm_envs.{_module}:{_name}Env",
             vector_entry_point=f"ldm_envs.{_module}:{_name}VectorEnv",
             max_episode_steps=_horizon,
-            # The tests check every environment. From 1.4 on the passive checker that gym.make would
-            # add cannot step an environment whose first reset was refused.
+            # The tests check every environment. From Gymnasium 1.4 on, the passive checker that
+            # gym.make would add cannot step an environment whose first reset raised an error.
             disable_env_checker=True,
         )

@@ -1,6 +1,6 @@
 """Any environment as a family of hidden tasks: tasks set by a method, an attribute or a seed.
 
-Each adapter is one wrapper around an ordinary environment, which gives it what a family has:
+Each adapter is a wrapper that gives an ordinary environment what a family has:
 splits, `task` and `keep_task` at reset, `info["task"]`, `info["is_success"]`, and a
 `task_distribution` that is found through further wrappers (`get_wrapper_attr`).
 """
@@ -22,25 +22,26 @@ __all__ = ["TaskAttributeWrapper", "TaskMethodWrapper", "TaskSeedWrapper", "Task
 
 
 class TaskMethodWrapper(TaskWrapper):
-    """Makes a family of an environment whose task is set by calling a method.
+    """Turns an environment whose task is set by a method into a family.
 
     `TaskMethodWrapper(env, {"train": tasks[:50], "test": tasks[50:]}, "set_task")` serves
     environments with `set_task(task)` or `reset_task(task)` (garage, Meta-World, variBAD). The
-    method is called at every reset, also where the task is kept.
+    method is called at every reset, even when the task is kept.
 
     Args:
         env: The environment.
-        tasks: As `TaskWrapper`.
+        tasks: See `TaskWrapper`.
         set_task: Name of a method, looked up through the wrappers of `env`, that is called with
             the task; or a function that is called with `env` and the task.
-        after_reset: Call it after the environment's reset instead of before: for environments
-            whose reset draws a task of its own. What it returns, if not None, is then taken for
-            the start observation, as the observation wrappers between it and this one change it.
+        after_reset: Call it after the environment's reset instead of before, for environments
+            whose reset draws its own task. A return value other than None is then the start
+            observation; if `set_task` is a name, it passes through the observation wrappers
+            around that method's owner.
         kwargs: `split`, `success` and `components` of `TaskWrapper`.
 
     Raises:
-        AttributeError: Neither `env` nor an environment in it has the method.
-        ValueError: See `TaskWrapper`; for an `env` that has other tasks of its own, unless
+        AttributeError: Neither `env` nor an environment inside it has the method.
+        ValueError: See `TaskWrapper`; for an `env` that already has other tasks, unless
             `after_reset`; at reset, for an observation outside the observation space.
     """
 
@@ -87,7 +88,7 @@ class TaskMethodWrapper(TaskWrapper):
         return self._set_task(self.env, task)
 
     def _observation_wrappers(self) -> list[gym.ObservationWrapper[Any, Any, Any]]:
-        """Those around what has the method, from the outside in; a function has seen to them."""
+        """Those around the owner of the method, outermost first; none if it is a function."""
         found: list[gym.ObservationWrapper[Any, Any, Any]] = []
         layer: Any = self.env
         if not isinstance(self._set_task, str):
@@ -100,23 +101,23 @@ class TaskMethodWrapper(TaskWrapper):
 
 
 class TaskAttributeWrapper(TaskWrapper):
-    """Makes a family of an environment whose task is an attribute, such as a goal or a mass.
+    """Turns an environment whose task is an attribute, such as a goal or a mass, into a family.
 
     `TaskAttributeWrapper(gym.make("Pendulum-v1"), {"train": [8.0, 12.0], "test": [10.0]}, "g")`.
-    The attribute is set before every reset, where it is found among the wrappers of `env`.
+    The attribute is set before every reset, on the wrapper or environment in `env` that has it.
 
     Args:
         env: The environment.
-        tasks: As `TaskWrapper`.
-        attribute: Name of an existing attribute, which is given the task; or several names, which
-            are given the components of the task.
+        tasks: See `TaskWrapper`.
+        attribute: Name of an existing attribute, which is set to the task; or several names, which
+            are set to the components of the task.
         kwargs: `split`, `success` and `components` of `TaskWrapper`.
 
     Raises:
-        AttributeError: Neither `env` nor an environment in it has the attribute.
-        ValueError: See `TaskWrapper`; for an `env` that has other tasks of its own; at reset, where
-            names and components differ in number, or where the environment's reset replaces the
-            attribute (draws a goal of its own).
+        AttributeError: Neither `env` nor an environment inside it has the attribute.
+        ValueError: See `TaskWrapper`; for an `env` that already has other tasks; at reset, if
+            names and components differ in number, or if the environment's reset replaces the
+            attribute (draws its own goal).
     """
 
     def __init__(
@@ -136,19 +137,19 @@ class TaskAttributeWrapper(TaskWrapper):
         for name, value in zip(self._names, values, strict=True):
             self.env.set_wrapper_attr(name, value)
         started = self.env.reset(seed=seed, options=options)
-        # asked for once more: the reset may have written into what it was given
+        # computed again: the reset may have changed the first ones in place
         values = self._values(self.task)
         for name, value in zip(self._names, values, strict=True):
             found = self.env.get_wrapper_attr(name)
-            if found is not None and not _same(found, value):  # None: used up by the reset
+            if found is not None and not _same(found, value):  # None: consumed by the reset
                 given = "[task]" if self._single else "task"
                 raise ValueError(
                     f"reset() replaced the task: {name} was set to {value!r} before it and is "
-                    f"{found!r} after it. Expected an environment that keeps what it is given. If "
-                    "reset() draws a task of its own, set the task after the reset: "
+                    f"{found!r} after it. Expected an environment that keeps the value. If "
+                    "reset() draws its own task, set the task after the reset: "
                     "TaskMethodWrapper(env, tasks, lambda env, task: [env.set_wrapper_attr(name, "
                     f"value) for name, value in zip({self._names}, {given})] and None, "
-                    "after_reset=True); if it converts what it was given, leave out after_reset"
+                    "after_reset=True); if it converts the value, leave out after_reset"
                 )
         return started
 
@@ -165,12 +166,12 @@ class TaskAttributeWrapper(TaskWrapper):
 
 
 class TaskSeedWrapper(TaskWrapper):
-    """Makes a family of an environment that draws its task from its seed.
+    """Turns an environment that draws its task from its seed into a family.
 
     `TaskSeedWrapper(env, {"train": range(100), "test": range(100, 200)})` serves every environment
     that is deterministic in `reset(seed=...)`: MiniGrid's levels, dm_control's goals, mazes. The
-    seed also fixes the start state and all later randomness, so that each episode of a task
-    begins alike.
+    seed also fixes the start state and all later randomness, so all episodes of a task start
+    alike.
 
     Args:
         env: The environment.
@@ -194,9 +195,9 @@ class TaskSeedWrapper(TaskWrapper):
 
 
 def _refuse_family(env: AnyEnv, tasks: Tasks, name: str) -> None:
-    """Raise a ValueError where each reset of `env` would draw a task of its own beside the given.
+    """Raise a ValueError if each reset of `env` would also draw a task of its own.
 
-    An environment whose own sets are `tasks` may leave it to the adapter to set them.
+    An environment whose own task sets are `tasks` is accepted: the adapter sets its task.
     """
     try:
         own = env.get_wrapper_attr("task_distribution")
@@ -207,30 +208,30 @@ def _refuse_family(env: AnyEnv, tasks: Tasks, name: str) -> None:
     if isinstance(tasks, Mapping) and all(tasks.get(split) is own[split] for split in own):
         return
     raise ValueError(
-        f"{name} got {env}, which has tasks ({', '.join(own.components)}) of its own: they would "
-        "be drawn anew at every reset, also where the task is kept. Expected an environment "
-        "without a task_distribution, and one adapter that sets all that varies: "
+        f"{name} got {env}, which already has tasks ({', '.join(own.components)}): a new one would "
+        "be drawn at every reset, even when the task is kept. Expected an environment "
+        "without a task_distribution, and one adapter that sets everything that varies: "
         'TaskAttributeWrapper(env, tasks, ("first", "second")) for several attributes, or '
-        "TaskMethodWrapper(env, tasks, function), with after_reset=True where function replaces "
-        "the task that the environment's own reset has drawn"
+        "TaskMethodWrapper(env, tasks, function), with after_reset=True if function replaces "
+        "the task that the environment's own reset draws"
     )
 
 
 def _same(found: Any, given: Any) -> bool:
-    """Whether an attribute is what it was set to, as another type or in float16 too."""
+    """Whether an attribute has the value it was set to, up to its type and float16 rounding."""
     if found is given:
         return True
     if isinstance(found, dict) and isinstance(given, dict):
         return found.keys() == given.keys() and all(_same(found[key], given[key]) for key in given)
     try:
         return bool(np.allclose(found, given, rtol=1e-3, atol=0.0, equal_nan=True))
-    except (TypeError, ValueError):  # no numbers, or of another shape
+    except (TypeError, ValueError):  # not numbers, or another shape
         pass
     if isinstance(found, (list, tuple)) and isinstance(given, (list, tuple)):
         return len(found) == len(given) and all(map(_same, found, given))
     try:
         return bool(np.all(found == given))
-    except ValueError:  # objects that hold arrays, which do not say whether they are equal
+    except ValueError:  # objects that contain arrays, whose comparison gives no single bool
         return True
 
 

@@ -139,22 +139,22 @@ class AntDirEnv(MujocoTaskEnv):
     """Walk as fast as possible in a hidden direction.
 
     **Task.** The heading (theta,), float32 (1,), radians from the +x axis; compared modulo 2 pi.
-    Splits: train 0, 90, 180, 270 degrees; test = eval 45, 135, 225, 315 degrees; all = the
-    eight together. Uniform.
+    Splits: train 0, 90, 180, 270 degrees; test = eval 45, 135, 225, 315 degrees; all = all
+    eight. Tasks are drawn uniformly.
 
     **Observation.** `Box(-1e10, 1e10, (27,), float64)`: qpos[2:] (torso height in m, orientation
     quaternion, eight joint angles in rad) and qvel (14: torso velocity in m/s and rad/s, joint
     velocities in rad/s). The torso's x and y are left out.
 
-    **Action.** `Box(-1, 1, (8,), float32)`: joint torques before the gear, as Gymnasium's Ant.
+    **Action.** `Box(-1, 1, (8,), float32)`: joint torques before the gear, as in Gymnasium's Ant.
     Actions outside the box, or not finite, are a ValueError.
 
     **Start.** Gymnasium's initial state with U(-0.1, 0.1) added to every qpos and 0.1 N(0, 1) to
     every qvel.
 
     **Reward.** `v . (cos theta, sin theta) - 0.5 ||a||^2 + 1`, with v the torso velocity in m/s
-    over the step of 0.05 s as Gymnasium's Ant computes it (from `xpos`, which under RK4 lies
-    0.1 mm from qpos on average); in `info` as `reward_forward` + `reward_ctrl` + `reward_survive`.
+    over the step of 0.05 s as Gymnasium's Ant computes it (from `xpos`, which under RK4 is on
+    average 0.1 mm from qpos); in `info` as `reward_forward` + `reward_ctrl` + `reward_survive`.
 
     **End.** Terminates when the torso height leaves [0.2, 1.0] m; truncated after 200 steps (by
     `TimeLimit`, from the registration). A state that is not finite (or beyond MuJoCo's limit of
@@ -165,8 +165,8 @@ class AntDirEnv(MujocoTaskEnv):
 
     **Source.** Paper, section 5.2 and Table 1. **Deviations.** No contact forces in observation
     or reward: they were identically zero in the MuJoCo version of the published runs. A state
-    that is not finite is an error, where the published AntDir ends the episode: it is a fault of
-    the physics, not a way to fall.
+    that is not finite is an error, where the published AntDir ends the episode: it is a failure
+    of the simulation, not a fall.
 
     `reset` options and arguments: see `TaskEnv` and `MujocoTaskEnv`.
     """
@@ -192,9 +192,9 @@ class AntGoalEnv(MujocoTaskEnv):
     **Observation.** `Box(-1e10, 1e10, (29,), float64)`: qpos (15: torso x, y, z in m, orientation
     quaternion, eight joint angles in rad) and qvel (14).
 
-    **Action.** As `AntDirEnv`.
+    **Action.** As in `AntDirEnv`.
 
-    **Start.** As `AntDirEnv`.
+    **Start.** As in `AntDirEnv`.
 
     **Reward.** `-(|x - r cos theta| + |y - r sin theta|) - 0.1 ||a||^2`, with (x, y) in m the
     torso position in the observation; in `info` as `reward_goal` + `reward_ctrl`.
@@ -202,11 +202,11 @@ class AntGoalEnv(MujocoTaskEnv):
     **End.** Never terminates; truncated after 200 steps (by `TimeLimit`, from the registration).
     FloatingPointError as in `AntDirEnv`.
 
-    **Info.** As `AntDirEnv`, with this reward's terms.
+    **Info.** As in `AntDirEnv`, with the terms of this reward.
 
     **Source.** Paper, section 5.2 and Table 1. **Deviations.** No contact forces, as in
     `AntDirEnv`. The reward's x and y are those of the observation, where the authors' code
-    takes `xpos`: a difference of 3e-5 in the mean.
+    uses `xpos`: a mean difference of 3e-5.
 
     `reset` options and arguments: see `TaskEnv` and `MujocoTaskEnv`.
     """
@@ -225,14 +225,14 @@ class AntGoalEnv(MujocoTaskEnv):
 
 
 class AntDirVectorEnv(MujocoVectorEnv):
-    """Batched `AntDirEnv`, which specifies the MDP; arguments as `MujocoVectorEnv`."""
+    """Batched `AntDirEnv`, which specifies the MDP; same arguments as `MujocoVectorEnv`."""
 
     family = ANT_DIR
     task_distribution = ANT_DIR_TASKS
 
 
 class AntGoalVectorEnv(MujocoVectorEnv):
-    """Batched `AntGoalEnv`, which specifies the MDP; arguments as `MujocoVectorEnv`."""
+    """Batched `AntGoalEnv`, which specifies the MDP; same arguments as `MujocoVectorEnv`."""
 
     family = ANT_GOAL
     task_distribution = ANT_GOAL_TASKS

@@ -1,4 +1,4 @@
-"""Checks of constructor arguments, and environments made again from them."""
+"""Checks of constructor arguments, and rebuilding of environments from them."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ def whole_number(value: Any, least: int) -> int | None:
 
 
 def check_render_mode(render_mode: str | None, known: list[str]) -> None:
-    """Raise a ValueError for an argument `render_mode` that is not `known`."""
+    """Raise a ValueError for a `render_mode` that is neither None nor among `known`."""
     if render_mode is not None and render_mode not in known:
         raise ValueError(f"render_mode must be None or one of {known}, got {render_mode!r}")
 
 
 def require_render_mode(render_mode: str | None, known: list[str]) -> str:
-    """`render_mode` where `render` needs one; ValueError if there is none."""
+    """`render_mode`, which `render` needs; ValueError if it is None."""
     if render_mode is None:
         raise ValueError(f"render() needs a render_mode, one of {known}; got None")
     return render_mode
 
 
 def check_arguments_known(cls: type, kwargs: dict[str, Any], place: str) -> None:
-    """Refuse to copy an environment by arguments that lack those of its own constructor.
+    """Refuse to copy an environment if arguments of its constructor would be lost.
 
     Args:
         cls: Its class.
         kwargs: The arguments that a copy would be made with.
-        place: Where a subclass adds its own.
+        place: Where a subclass adds its own arguments, for the message.
 
     Raises:
         TypeError: The constructor has other named arguments, whose values would be lost.
@@ -66,7 +66,7 @@ def check_arguments_known(cls: type, kwargs: dict[str, Any], place: str) -> None
 
 
 def rebuild(cls: Any, kwargs: dict[str, Any], spec: Any, state: dict[str, Any] | None) -> Any:
-    """What `__reduce__` of an environment names: constructor arguments, then the saved state."""
+    """An environment made from its constructor arguments and saved state (for `__reduce__`)."""
     env = cls(**kwargs)
     env.spec = spec
     if state is not None:

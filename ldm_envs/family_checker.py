@@ -1,4 +1,4 @@
-"""`check_family` tests a user's family as `gymnasium.utils.env_checker` tests an environment."""
+"""`check_family` tests a user's family, as `gymnasium.utils.env_checker` tests an environment."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ AnyEnv = gym.Env[Any, Any]
 Make = Callable[..., AnyEnv]
 _TASKS_TRIED = 4  # per split
 _ADAPTERS = (
-    "ldm_envs.TaskMethodWrapper, TaskAttributeWrapper or TaskSeedWrapper make a family of an "
+    "ldm_envs.TaskMethodWrapper, TaskAttributeWrapper or TaskSeedWrapper make a family out of an "
     "environment whose tasks are set by a method, an attribute or a seed"
 )
 
 
 class FamilyError(ValueError):
-    """A family that breaks the task protocol; the message says what to write."""
+    """A family that breaks the task protocol; the message says what to change."""
 
 
 def check_family(make: str | Make, *, n_steps: int = 100, seed: int = 0) -> None:
@@ -32,14 +32,14 @@ def check_family(make: str | Make, *, n_steps: int = 100, seed: int = 0) -> None
 
     The environment is made with each split and must draw tasks of that split. It must let a task
     be pinned and kept, refuse an invalid one, and report `info["task"]` at reset and step. Equal
-    seeds and actions must earn equal rewards in a task. What is legal but unusual is a warning:
+    seeds and actions must earn equal rewards in a task. Unusual but legal behaviour is a warning:
     train tasks in another split, rewards that never differ between tasks, tasks that the first
-    observation shows, a success under another key, no step limit.
+    observation shows, success under another info key, no step limit.
 
     Args:
-        make: An id for `gymnasium.make`, or a function that is called with `split="train"` and
-            the like and returns the environment.
-        n_steps: Most steps of each episode that is compared.
+        make: An id for `gymnasium.make`, or a function that takes `split` as a keyword
+            argument and returns the environment.
+        n_steps: Maximum number of steps of each compared episode.
         seed: Seed of resets and actions.
 
     Raises:
@@ -62,9 +62,9 @@ def check_family(make: str | Make, *, n_steps: int = 100, seed: int = 0) -> None
         try:
             if not same_tasks(_distribution(other)[split], distribution[split]):
                 raise FamilyError(
-                    f"make() has other tasks of split {split!r} at each call. Every environment of "
-                    "a run needs the same ones: list them, or draw them from a generator with a "
-                    "fixed seed (np.random.default_rng(0) inside make)"
+                    f"make() has different tasks of split {split!r} at each call. Every "
+                    "environment of a run needs the same ones: list them, or draw them from a "
+                    "generator with a fixed seed (np.random.default_rng(0) inside make)"
                 )
             _check_draws(other, distribution[split], seed, split)
         finally:
@@ -165,13 +165,13 @@ def _check_pinning(env: AnyEnv, distribution: TaskDistribution, seed: int) -> li
             if not np.array_equal(told, task):
                 raise FamilyError(
                     f"reset(options={{'task': {task.tolist()}}}) plays the task {told.tolist()}: "
-                    "an option 'task' must be used as it is"
+                    "options['task'] must be used as given"
                 )
-            told[...] = np.nan  # the caller's copy, if the environment handed out one
+            told[...] = np.nan  # the caller's copy, if the environment returns copies
             if not np.array_equal(_reset(env, None, {"keep_task": True})[1], task):
                 raise FamilyError(
                     f"After reset(options={{'task': {task.tolist()}}}) another reset with "
-                    "options={'keep_task': True} plays another task: keep it, and hand out copies "
+                    "options={'keep_task': True} plays another task: keep it, and return copies "
                     "in info['task']"
                 )
             tried.append(task)
@@ -195,16 +195,16 @@ def _rewards(
     *,
     seeded: bool = True,
 ) -> list[float]:
-    """Rewards of a fixed sequence of actions; unless `seeded`, reset continues the generator."""
+    """Rewards of a fixed sequence of actions; if not `seeded`, reset continues the generator."""
     env.reset(seed=seed if seeded else None, options=options)
-    env.action_space.seed(seed)  # after the reset, which may have made another one
+    env.action_space.seed(seed)  # after the reset, which may have replaced the space
     rewards: list[float] = []
     for _ in range(n_steps):
         _, reward, terminated, truncated, info = env.step(env.action_space.sample())
         if not np.array_equal(_told(info, "step()"), task):
             raise FamilyError(
                 f"The task changed from {task.tolist()} to {info['task'].tolist()} inside an "
-                "episode: a hidden task stays until the next reset"
+                "episode: a hidden task must stay the same until the next reset"
             )
         rewards.append(float(reward))
         if terminated or truncated:
@@ -217,13 +217,14 @@ def _check_rewards(env: AnyEnv, tasks: list[FloatArray], n_steps: int, seed: int
     for task, rewards in zip(tasks, first, strict=True):
         if _rewards(env, {"task": task}, task, n_steps, seed) != rewards:
             raise FamilyError(
-                f"The same seed, actions and task {task.tolist()} give other rewards the second "
-                "time: use no generator but `self.np_random`, and let 'task' set the whole task"
+                f"The same seed, actions and task {task.tolist()} give different rewards the "
+                "second time: use no generator but `self.np_random`, and let 'task' set the whole "
+                "task"
             )
     if len({task.tobytes() for task in tasks}) > 1 and all(one == first[0] for one in first):
         warnings.warn(
-            f"{env}: random actions earn the same rewards in all of {len(tasks)} tasks. Either "
-            "rewards are sparse, or the task that reset is given has no effect",
+            f"{env}: random actions earn the same rewards in all {len(tasks)} tasks. Either "
+            "rewards are sparse, or the task passed to reset has no effect",
             stacklevel=3,
         )
 
@@ -233,9 +234,9 @@ def _check_keeping(env: AnyEnv, tasks: list[FloatArray], n_steps: int, seed: int
         pinned = _rewards(env, {"task": task}, task, n_steps, seed)
         if _rewards(env, {"keep_task": True}, task, n_steps, seed) != pinned:
             raise FamilyError(
-                f"After options={{'keep_task': True}} the same seed and actions earn other rewards "
-                f"than with the pinned task {task.tolist()}: info['task'] says that the task is "
-                "kept, but something that the reward depends on is drawn again"
+                f"After options={{'keep_task': True}} the same seed and actions earn different "
+                f"rewards than with the pinned task {task.tolist()}: info['task'] says that the "
+                "task is kept, but something that the reward depends on is drawn again"
             )
         again: list[list[float]] = []
         for options in ({"task": task}, {"keep_task": True}):
@@ -244,15 +245,15 @@ def _check_keeping(env: AnyEnv, tasks: list[FloatArray], n_steps: int, seed: int
         if again[0] != again[1]:
             raise FamilyError(
                 "After options={'keep_task': True} without a seed, as inside a meta-episode, the "
-                f"same actions earn other rewards than after pinning the task {task.tolist()} "
+                f"same actions earn different rewards than after pinning the task {task.tolist()} "
                 "again without a seed: something that the reward depends on is drawn again, or "
-                "one of the two options takes more from the generator than the other"
+                "one of the two options draws more from the generator than the other"
             )
     if len({content_key(_reset(env, seed, {"task": task})[0]) for task in tasks}) > 1:
         warnings.warn(
-            f"{env}: with one seed the first observation differs between tasks, so the task is "
-            "not hidden from the agent (or the start state depends on it). Imaginary rewards are "
-            "of other tasks than the observation shows; hide it, for instance with "
+            f"{env}: with the same seed, the first observation differs between tasks, so the task "
+            "is not hidden from the agent (or the start state depends on it). Imaginary rewards "
+            "belong to other tasks than the observation shows; hide it, for instance with "
             "gymnasium.wrappers.FilterObservation",
             stacklevel=3,
         )

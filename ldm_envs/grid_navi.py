@@ -82,12 +82,12 @@ def next_position(position: NDArray[np.int64], action: Any) -> NDArray[np.int64]
 
 
 def on_goal(position: NDArray[np.int64], goal: Array) -> Any:
-    """Whether positions (..., 2) are goals (..., 2)."""
+    """Whether positions (..., 2) are on the goals (..., 2)."""
     return (position[..., 0] == goal[..., 0]) & (position[..., 1] == goal[..., 1])
 
 
 def reward_terms(success: Any) -> dict[str, Array]:
-    """The reward, as named terms that sum to it, from whether the next state is the goal (...)."""
+    """Reward terms by name; they sum to the reward. `success` (...): the next state is the goal."""
     return {
         "reward_goal": np.where(success, GOAL_REWARD, 0.0),
         "reward_step": np.where(success, 0.0, STEP_REWARD),
@@ -113,7 +113,7 @@ class GridNaviEnv(TaskEnv[NDArray[np.float32], np.int64]):
     **Start.** Always the cell (0, 0).
 
     **Reward.** 1 when the action ends on the goal (reaching it or staying), otherwise -0.1; in
-    `info` as `reward_goal` + `reward_step`. With a known goal d steps away the best return of an
+    `info` as `reward_goal` + `reward_step`. With a known goal d steps away, the best return of an
     episode is 31.1 - 1.1 d; its mean is 23.28 over the train goals and 24.50 over the test goals.
 
     **End.** Never terminates; truncated after 30 steps (by `TimeLimit`, from the registration).
@@ -122,10 +122,10 @@ class GridNaviEnv(TaskEnv[NDArray[np.float32], np.int64]):
     goal) at step.
 
     **Source.** Paper, section 5.1 and Figure 1. No deviations known. (The paper plays N = 4
-    episodes per task; that is a wrapper's business, see `keep_task`.)
+    episodes per task; here a wrapper does that, with `keep_task`.)
 
     `reset` options: `{"task": (2,)}` pins the goal, `{"keep_task": True}` plays the same goal
-    again (draws one if there is none yet).
+    again (or draws one if there is none yet).
 
     Args:
         split: Task set that goals are drawn from.
@@ -197,7 +197,7 @@ class GridNaviEnv(TaskEnv[NDArray[np.float32], np.int64]):
 class GridNaviExtrapolationEnv(GridNaviEnv):
     """GridNavi with test goals outside the hull of the train goals.
 
-    As `GridNaviEnv` but for the splits, by m = max(x, y): train m in {2, 5} (16 cells);
+    Like `GridNaviEnv` except for the splits, by m = max(x, y): train m in {2, 5} (16 cells);
     test1 m in {3, 4} (16, inside the hull); test2 m = 6 (13, outside); test = eval = test1 and
     test2 together; all = train and test together (45).
 
@@ -209,14 +209,14 @@ class GridNaviExtrapolationEnv(GridNaviEnv):
 
 
 class GridNaviValidationEnv(GridNaviEnv):
-    """GridNavi's train tasks alone, some of them held out: for design choices.
+    """GridNavi's train tasks only, with some of them held out, for design choices.
 
-    As `GridNaviEnv` but for the splits: test and eval are 7 of its 18 train cells, (1, 2), (2, 1),
-    (2, 2), (2, 6), (4, 6), (6, 2), (6, 4); train is the 11 others; all = the 18. The held-out
-    cells lie in the convex hull of the kept ones, as GridNavi's test goals do, and none of
+    Like `GridNaviEnv` except for the splits: test and eval are 7 of its 18 train cells, (1, 2),
+    (2, 1), (2, 2), (2, 6), (4, 6), (6, 2), (6, 4); train is the other 11; all = the 18. The
+    held-out cells lie in the convex hull of the kept ones, as GridNavi's test goals do, and none of
     GridNavi's 27 test goals is ever seen.
 
-    **Source.** Ours; the paper names no validation tasks.
+    **Source.** Our own; the paper names no validation tasks.
     """
 
     task_distribution = GRID_NAVI_VALIDATION_TASKS
@@ -235,7 +235,7 @@ class GridNaviVectorEnv(TaskVectorEnv):
     Args:
         num_envs: Number of environments.
         split: Task set that goals are drawn from.
-        max_episode_steps: Length of an episode; None for endless ones.
+        max_episode_steps: Length of an episode; None for no limit.
         autoreset_mode: Gymnasium's `AutoresetMode`, or its value as a string.
         render_mode: None, "ansi" or "rgb_array": `render` returns one frame per environment.
     """
@@ -266,7 +266,7 @@ class GridNaviVectorEnv(TaskVectorEnv):
         """One string (ansi) or uint8 (height, width, 3) array (rgb_array) per environment.
 
         Raises:
-            ValueError: There is no render_mode.
+            ValueError: Without a render_mode.
             gymnasium.error.ResetNeeded: Before the first `reset`.
         """
         require_render_mode(self.render_mode, self.metadata["render_modes"])
@@ -316,13 +316,13 @@ class GridNaviVectorEnv(TaskVectorEnv):
 
 
 class GridNaviExtrapolationVectorEnv(GridNaviVectorEnv):
-    """Batched `GridNaviExtrapolationEnv`; arguments as `GridNaviVectorEnv`."""
+    """Batched `GridNaviExtrapolationEnv`; same arguments as `GridNaviVectorEnv`."""
 
     task_distribution = GRID_NAVI_EXTRAPOLATION_TASKS
 
 
 class GridNaviValidationVectorEnv(GridNaviVectorEnv):
-    """Batched `GridNaviValidationEnv`; arguments as `GridNaviVectorEnv`."""
+    """Batched `GridNaviValidationEnv`; same arguments as `GridNaviVectorEnv`."""
 
     task_distribution = GRID_NAVI_VALIDATION_TASKS
 

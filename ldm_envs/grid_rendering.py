@@ -1,4 +1,4 @@
-"""Pictures of a grid world: text, pixels, and a pygame window."""
+"""Rendering of a grid world: text, pixels, and a pygame window."""
 
 from __future__ import annotations
 

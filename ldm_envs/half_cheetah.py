@@ -87,10 +87,10 @@ class HalfCheetahVelEnv(MujocoTaskEnv):
     1.75, 2.25, 2.75; all [0, 3.5), uniform.
 
     **Observation.** `Box(-1e10, 1e10, (20,), float64)`: qpos[1:] (8: height in m, angles in rad),
-    qvel (9: m/s and rad/s), and the torso's position x, y, z in m (3; `xpos`, one substep of
-    0.01 s older than qpos after a step, as the published environment reads it).
+    qvel (9: m/s and rad/s), and the torso's position x, y, z in m (3; `xpos`, after a step
+    one substep of 0.01 s older than qpos, as in the published environment).
 
-    **Action.** `Box(-1, 1, (6,), float32)`: joint torques before the gear, as Gymnasium's
+    **Action.** `Box(-1, 1, (6,), float32)`: joint torques before the gear, as in Gymnasium's
     HalfCheetah. Actions outside the box, or not finite, are a ValueError.
 
     **Start.** Gymnasium's initial state with U(-0.1, 0.1) added to every qpos and 0.1 N(0, 1) to
@@ -116,7 +116,7 @@ class HalfCheetahVelEnv(MujocoTaskEnv):
     camera_follows_torso = True
 
     def markers(self) -> list[Marker]:
-        """Arrows of 1 m per 2 m/s: the target velocity above the present one."""
+        """Arrows of 1 m per 2 m/s: the target velocity above the current one."""
         x, y, z = self.data.xpos[TORSO]
         target, velocity = float(self._current_task()[0]), float(self.data.qvel[0])
         heading = 0.0 if velocity >= 0 else np.pi
@@ -130,7 +130,7 @@ class HalfCheetahVelEnv(MujocoTaskEnv):
 
 
 class HalfCheetahVelVectorEnv(MujocoVectorEnv):
-    """Batched `HalfCheetahVelEnv`, which specifies the MDP; arguments as `MujocoVectorEnv`."""
+    """Batched `HalfCheetahVelEnv`, which specifies the MDP; same arguments as `MujocoVectorEnv`."""
 
     family = HALF_CHEETAH_VEL
     task_distribution = HALF_CHEETAH_VEL_TASKS

@@ -1,7 +1,7 @@
-"""Many simulations of one MuJoCo model as arrays, stepped by mjbatch or one after the other.
+"""Many simulations of one MuJoCo model as arrays, stepped by mjbatch or one after another.
 
-Both classes give live float64 arrays `qpos`, `qvel`, `xpos` with leading axis `num_sims`, and
-both leave exactly what Gymnasium's `MujocoEnv` leaves after the same steps and resets.
+Both classes have live float64 arrays `qpos`, `qvel`, `xpos` with leading axis `num_sims`, and
+both have exactly the state that Gymnasium's `MujocoEnv` has after the same steps and resets.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BACKENDS = ("auto", "mjbatch", "serial")
 
 
 class PhysicsBatch(Protocol):
-    """What the engine asks of a backend."""
+    """The interface of a backend."""
 
     qpos: Array
     qvel: Array
@@ -37,13 +37,13 @@ class PhysicsBatch(Protocol):
         """Apply controls (num_sims, nu) to the active simulations (None: all)."""
 
     def diverged(self) -> NDArray[np.bool_] | None:
-        """(num_sims,): MuJoCo met a non-finite or huge state since its start; None: nowhere."""
+        """(num_sims,): MuJoCo met a non-finite or huge state since the start; None: in none."""
 
     def get_state(self) -> Array:
         """Integration states (num_sims, nstate), a fresh array."""
 
     def set_state(self, state: Array, xpos: Array) -> None:
-        """Take over states and the body positions that went with them."""
+        """Restore states and their body positions."""
 
     def close(self) -> None:
         """Release threads and memory."""
@@ -52,8 +52,8 @@ class PhysicsBatch(Protocol):
 class MjbatchPhysics:
     """Simulations on mjbatch's thread pool.
 
-    Threads do not survive a fork, so a batch belongs to the process that made it; using it in
-    another one is an error here, where mjbatch itself would wait forever.
+    Threads do not survive a fork, so a batch belongs to the process that made it. Using it in
+    another process is an error here; mjbatch itself would wait forever.
     """
 
     def __init__(self, model: mujoco.MjModel, num_sims: int, num_threads: int) -> None:
@@ -66,7 +66,7 @@ class MjbatchPhysics:
         self.xpos: Array = self._batch.bind("xpos")
         self._control: Array = self._batch.bind("ctrl")
         self._state: Array = self._batch.bind("state")
-        # The kinds are neighbours, so a slice does; a live view, unlike fancy indexing.
+        # The kinds are adjacent, so a slice will do: a live view, unlike fancy indexing.
         first, last = DIVERGENCE_WARNINGS[0], DIVERGENCE_WARNINGS[-1]
         self._warning_numbers: Array = self._batch.bind("warning")[:, first : last + 1, 1]
         self._batch.reset()
@@ -101,12 +101,12 @@ class MjbatchPhysics:
         self._check_process()
         self._batch.reset()
         self._state[:] = state
-        # forward takes the rows in: left pending, they would be laid over a reset that comes next.
+        # forward applies the rows: if left pending, they would overwrite the next reset.
         self._batch.forward()
         self.xpos[:] = xpos  # overwritten by the next step, read before it
 
     def close(self) -> None:
-        # The threads end with the last reference to the batch, and its arrays hold one.
+        # The threads end with the last reference to the batch, and its arrays each have one.
         del self.qpos, self.qvel, self.xpos, self._control, self._state, self._warning_numbers
         del self._batch
 
@@ -114,12 +114,13 @@ class MjbatchPhysics:
         if os.getpid() != self._owner:
             raise RuntimeError(
                 f"This batch was made in process {self._owner} and its threads do not exist in "
-                f"process {os.getpid()}: make or first reset the env in the process that uses it"
+                f"process {os.getpid()}: create the env, or reset it for the first time, in the "
+                "process that uses it"
             )
 
 
 class SerialPhysics:
-    """The same simulations one after the other, with nothing but mujoco."""
+    """The same simulations one after another, with mujoco alone."""
 
     def __init__(self, model: mujoco.MjModel, num_sims: int) -> None:
         self._model = model
@@ -172,10 +173,10 @@ class SerialPhysics:
 def make_physics(
     model: mujoco.MjModel, num_sims: int, num_threads: int, backend: str
 ) -> PhysicsBatch:
-    """The backend by name; "auto" is mjbatch where it can be used, else serial with a warning.
+    """The backend by name; "auto" is mjbatch if it can be used, else serial with a warning.
 
     Raises:
-        ImportError: mjbatch is asked for by name and cannot be used here.
+        ImportError: `backend` is "mjbatch", which cannot be used here.
     """
     if backend == "serial":
         return SerialPhysics(model, num_sims)
@@ -191,7 +192,7 @@ def make_physics(
 @cache
 def _say_why_serial() -> None:
     warnings.warn(
-        f"MuJoCo batches step one simulation after the other: {mjbatch_obstacle()}", stacklevel=2
+        f"MuJoCo batches step one simulation after another: {mjbatch_obstacle()}", stacklevel=2
     )
 
 
@@ -204,18 +205,18 @@ def mjbatch_available() -> bool:
 def mjbatch_obstacle() -> str | None:
     """Why mjbatch cannot be used here; `None` if it can.
 
-    mjbatch is compiled for one release of mujoco and reads its structs: beside another one (pip
-    replaces mujoco when a package pins it) the first batch would end the process from C.
+    mjbatch is compiled for one release of mujoco and reads its structs. With another release (pip
+    replaces mujoco when a package pins it), the first batch would crash the process in C.
     """
     try:
         requirements = metadata.requires("mjbatch") or []
         import mjbatch  # noqa: F401
     except ImportError as error:  # PackageNotFoundError is one
-        return f"{error}; for several times the speed: pip install mjbatch"
+        return f"{error}; pip install mjbatch is several times faster"
     built_for = re.search(r"^mujoco\s*\(?==\s*([\w.]+)", "\n".join(requirements), re.MULTILINE)
     if built_for is not None and built_for[1] != mujoco.__version__:
         return (
             f"mjbatch is built for mujoco {built_for[1]}, but mujoco {mujoco.__version__} is "
-            f"installed; pip install mujoco=={built_for[1]} brings the speed back"
+            f"installed; pip install mujoco=={built_for[1]} restores the speed"
         )
     return None

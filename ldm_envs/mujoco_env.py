@@ -104,10 +104,10 @@ class MujocoTaskEnv(TaskEnv[NDArray[np.float64], NDArray[np.float64]], MujocoEnv
     def step(  # type: ignore[override]
         self, action: Any
     ) -> tuple[NDArray[np.float64], float, bool, bool, dict[str, Any]]:
-        """One step; ValueError for a bad action, FloatingPointError for a diverged simulation.
+        """Take a step; ValueError for a bad action, FloatingPointError if the simulation diverged.
 
-        MuJoCo answers a non-finite or huge state by silently resetting the simulation; what
-        follows is not an outcome of the action, so it is not returned as one.
+        MuJoCo silently resets a simulation with a non-finite or huge state. The state after
+        that is not an outcome of the action, so it is not returned as one.
         """
         task = self._current_task()
         control = check_action(action, self.action_space, "an action")
@@ -128,17 +128,17 @@ class MujocoTaskEnv(TaskEnv[NDArray[np.float64], NDArray[np.float64]], MujocoEnv
         info.update({name: float(value) for name, value in velocities.items()})
         if self.render_mode == "human":
             self.render()
-        # In the order of the batch; sum() of floats rounds otherwise from Python 3.12 on.
+        # In the order of the batch; from Python 3.12 on, sum() of floats rounds differently.
         reward = functools.reduce(operator.add, rewards.values())
         terminated = bool(self.family.terminated(physics))
         return self.family.observation(physics), reward, terminated, False, info
 
     def render(self) -> Any:
-        """A frame with the task drawn into the scene, as Gymnasium's `MujocoEnv.render`."""
+        """Like Gymnasium's `MujocoEnv.render`, with the task drawn into the scene."""
         self._current_task()
         mode = require_render_mode(self.render_mode, self.metadata["render_modes"])
         viewer = self._viewer(mode)
-        viewer._markers.clear()  # the offscreen viewer leaves them for us to clear
+        viewer._markers.clear()  # the offscreen viewer does not clear them
         viewer._add_marker_to_scene = functools.partial(add_to_scene, viewer.scn)
         for marker in self.markers():
             viewer.add_marker(**marker)
@@ -147,11 +147,11 @@ class MujocoTaskEnv(TaskEnv[NDArray[np.float64], NDArray[np.float64]], MujocoEnv
         return self.mujoco_renderer.render(mode)
 
     def _viewer(self, render_mode: str) -> Any:
-        """Gymnasium's viewer; a RuntimeError that names the way out where none can be made."""
+        """Gymnasium's viewer; a RuntimeError that says what to do if it cannot be created."""
         load_triton_first()
         try:
             return self.mujoco_renderer._get_viewer(render_mode)
-        except Exception as error:  # each OpenGL backend fails in a way of its own
+        except Exception as error:  # each OpenGL backend fails in its own way
             raise RuntimeError(no_screen_message(render_mode, error)) from error
 
     def markers(self) -> list[Marker]:
@@ -159,7 +159,7 @@ class MujocoTaskEnv(TaskEnv[NDArray[np.float64], NDArray[np.float64]], MujocoEnv
         raise NotImplementedError
 
     def set_state(self, state: Any, qvel: Any = None) -> None:
-        """Continue from a `get_state` dict; or, as Gymnasium's, `set_state(qpos, qvel)`."""
+        """Continue from a `get_state` dict; or `set_state(qpos, qvel)`, as in Gymnasium."""
         if qvel is not None:
             MujocoEnv.set_state(self, np.asarray(state), np.asarray(qvel))
         else:
@@ -190,7 +190,7 @@ class MujocoTaskEnv(TaskEnv[NDArray[np.float64], NDArray[np.float64]], MujocoEnv
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle and copy as constructor arguments plus state.
 
-        No renderer travels, and no change to the model's parameters.
+        The renderer and changes to the model's parameters are left out.
         """
         state = self.get_state() if self._started else None
         check_arguments_known(type(self), self._kwargs, "_kwargs")

@@ -1,7 +1,7 @@
-"""What a MuJoCo family is: its model, its task sets, and pure functions of the physics state.
+"""A MuJoCo family: its model, and pure functions of the physics state.
 
 The functions take arrays with any leading shape, so that the scalar environment (leading shape
-()) and the batched engine (leading shape (num_envs,)) call the very same ones.
+()) and the batched engine (leading shape (num_envs,)) call the same ones.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from gymnasium.envs.mujoco.mujoco_env import expand_model_path
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-# A few float32 roundings, as FINITE_SET_TOLERANCE has for tasks: gymnasium's RescaleAction maps its
-# own bounds to one rounding beyond ours.
+# A few float32 roundings, as in FINITE_SET_TOLERANCE for tasks: Gymnasium's RescaleAction maps its
+# own bounds to values one rounding beyond ours.
 ACTION_TOLERANCE = 1e-5
 TORSO = 1  # body 0 is the world; the torso is the first body of both models
-# MuJoCo answers these by silently resetting the simulation to its initial state.
+# After these warnings MuJoCo silently resets the simulation to its initial state.
 DIVERGENCE_WARNINGS = [
     int(mujoco.mjtWarning.mjWARN_BADQPOS),
     int(mujoco.mjtWarning.mjWARN_BADQVEL),
@@ -36,8 +36,8 @@ class Physics(NamedTuple):
     Attributes:
         qpos: float64 (..., nq), generalised positions (m, rad, unit quaternion).
         qvel: float64 (..., nv), generalised velocities (m/s, rad/s).
-        xpos: float64 (..., nbody, 3), body positions (m). After a step they are those of one
-            substep before `qpos`, as MuJoCo leaves them and as Gymnasium's environments use them.
+        xpos: float64 (..., nbody, 3), body positions (m). After a step they are one
+            substep older than `qpos`, as MuJoCo leaves them and Gymnasium's environments use them.
     """
 
     qpos: Array
@@ -50,7 +50,7 @@ class Transition(NamedTuple):
 
     Attributes:
         physics: State after the step.
-        velocity: float64 (..., k), rate of change over the step of the family's `tracked`.
+        velocity: float64 (..., k), rate of change of the family's `tracked` over the step.
         action: float64 (..., nu).
         task: float64 (..., task_dim).
     """
@@ -62,7 +62,7 @@ class Transition(NamedTuple):
 
 
 def never_terminates(physics: Physics) -> Array:
-    """The termination function of families whose episodes only ever time out."""
+    """The termination function of families whose episodes only time out."""
     return np.zeros(physics.qpos.shape[:-1], np.bool_)
 
 
@@ -100,9 +100,9 @@ class MujocoFamily:
         return mujoco.MjModel.from_xml_path(expand_model_path(self.model_file))
 
     def observation_space(self) -> spaces.Box[np.float64]:
-        """float64 box of half-width 1e10: what MuJoCo itself takes for a sane state.
+        """float64 box of half-width 1e10, MuJoCo's own limit for a valid state.
 
-        Gymnasium's own MuJoCo environments declare infinite bounds, which its checker warns of.
+        Gymnasium's own MuJoCo environments declare infinite bounds, which its checker warns about.
         """
         limit = float(mujoco.mjMAXVAL)
         return spaces.Box(-limit, limit, (self.observation_dim,), dtype=np.float64)
@@ -110,7 +110,7 @@ class MujocoFamily:
     def start_state(
         self, rng: np.random.Generator, qpos: Array, qvel: Array
     ) -> tuple[Array, Array]:
-        """The model's initial (qpos, qvel) with reset noise, drawn as Gymnasium draws it."""
+        """The model's initial (qpos, qvel) with reset noise, drawn as in Gymnasium."""
         scale = self.reset_noise_scale
         noisy_qpos = qpos + rng.uniform(low=-scale, high=scale, size=len(qpos))
         return noisy_qpos, qvel + scale * rng.standard_normal(len(qvel))
@@ -118,7 +118,7 @@ class MujocoFamily:
     def outcome(
         self, physics: Physics, tracked_before: Array, dt: float, action: Array, task: Array
     ) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Reward terms, and the velocities to report, of one step of `dt` seconds."""
+        """Reward terms and reported velocities of one step of `dt` seconds."""
         velocity = (self.tracked(physics) - tracked_before) / dt
         terms = self.reward_terms(Transition(physics, velocity, action, task.astype(np.float64)))
         return terms, {name: velocity[..., i] for i, name in enumerate(self.velocity_names)}
@@ -127,7 +127,7 @@ class MujocoFamily:
 def is_sane(values: Array) -> Any:
     """Whether values (..., n) are finite and no larger than MuJoCo accepts: bool (...).
 
-    Beyond this MuJoCo resets a simulation at its next substep. NaN compares false.
+    Beyond this, MuJoCo resets a simulation at its next substep. NaN compares false.
     """
     return np.abs(values).max(axis=-1) <= mujoco.mjMAXVAL
 
@@ -145,7 +145,7 @@ def check_state(
     if state.shape != state_shape or xpos.shape != xpos_shape:
         raise ValueError(
             f"Expected a state of shape {state_shape} and xpos of shape {xpos_shape}, got "
-            f"{state.shape} and {xpos.shape}: the state of another family?"
+            f"{state.shape} and {xpos.shape}: is it the state of another family?"
         )
     return state, xpos
 
@@ -154,8 +154,8 @@ def check_action(action: Any, space: gym.Space[Any], noun: str) -> Array:
     """`action` as float64 inside the box, or a ValueError that shows it.
 
     Actions outside the box are refused rather than clipped, because the control cost would count
-    what the motors never did: clip where they are made, or wrap in gymnasium's `ClipAction`. What
-    float32 rounding puts outside, at most `ACTION_TOLERANCE` of the box's bounds, is clipped.
+    more than the motors did: clip them in the agent, or use Gymnasium's `ClipAction`. Actions that
+    float32 rounding puts outside, by at most `ACTION_TOLERANCE` of the bounds, are clipped.
     """
     assert isinstance(space, spaces.Box)
     array = np.asarray(action)

@@ -1,8 +1,8 @@
 """Geoms that show a hidden task in a MuJoCo scene.
 
-A `Marker` holds what Gymnasium's viewers take through `add_marker`. `add_to_scene` makes a geom of
-it, since that of Gymnasium 1.1 leaves fields unset: with some releases of MuJoCo it draws noise,
-with others it raises or ends the process.
+A `Marker` contains the arguments of `add_marker` of Gymnasium's viewers. `add_to_scene` makes the
+geom, since Gymnasium 1.1's own function leaves fields unset: depending on the MuJoCo release, it
+draws noise, raises an error or ends the process.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Marker(TypedDict):
 
 def disc(x: float, y: float, radius: float) -> Marker:
     """A flat disc on the ground at (x, y)."""
-    size = (radius, 0.01, 0.0)  # radius, half of the height
+    size = (radius, 0.01, 0.0)  # radius, half-height
     return _marker(mujoco.mjtGeom.mjGEOM_CYLINDER, size, (x, y, 0.01), np.eye(3), TASK_COLOUR)
 
 
@@ -51,7 +51,7 @@ def arrow(
 def add_to_scene(scene: mujoco.MjvScene, marker: Marker) -> None:
     """Append `marker` to the geoms of `scene`; RuntimeError if it is full."""
     if scene.ngeom >= scene.maxgeom:
-        raise RuntimeError(f"the scene has room for {scene.maxgeom} geoms, and all are taken")
+        raise RuntimeError(f"the scene has room for {scene.maxgeom} geoms, and it is full")
     mujoco.mjv_initGeom(scene.geoms[scene.ngeom], **marker)
     scene.ngeom += 1
 

@@ -1,4 +1,4 @@
-"""What OpenGL needs: a backend that works on this machine, and to come after triton."""
+"""OpenGL: a backend that works on this machine, and importing triton before it is used."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _DRAW = "import mujoco; context = mujoco.GLContext(8, 8); context.make_current()
 
 
 def load_triton_first() -> None:
-    """Import triton, which PyTorch's CUDA builds bring along, before anything is drawn.
+    """Import triton, which PyTorch's CUDA builds install, before anything is drawn.
 
-    Triton and Mesa's software renderer have an LLVM each. Where Mesa has drawn before, importing
-    triton, as PyTorch does with the first optimizer, is a segmentation fault.
+    Triton and Mesa's software renderer each contain LLVM. Once Mesa has drawn, importing triton, as
+    PyTorch does with the first optimizer, is a segmentation fault.
     """
     with contextlib.suppress(ImportError):
         importlib.import_module("triton")
@@ -28,7 +28,7 @@ def no_screen_message(render_mode: str, error: Exception) -> str:
     reason = f"{type(error).__name__}: {error}".splitlines()[0]
     cause = f"MuJoCo cannot draw for render_mode={render_mode!r} with MUJOCO_GL={now} ({reason})"
     if render_mode == "human":
-        return f"{cause}; a window needs a screen (DISPLAY), render_mode='rgb_array' needs none"
+        return f"{cause}; a window needs a screen (DISPLAY), render_mode='rgb_array' does not"
     backend = working_backend()
     if backend is None:
         return (
@@ -39,7 +39,7 @@ def no_screen_message(render_mode: str, error: Exception) -> str:
 
 
 def working_backend() -> str | None:
-    """The first OpenGL backend that draws without a screen, tried in processes of their own."""
+    """The first OpenGL backend that draws without a screen, each tried in its own process."""
     for backend in _BACKENDS:
         environment = {**os.environ, "MUJOCO_GL": backend, "PYOPENGL_PLATFORM": backend}
         try:

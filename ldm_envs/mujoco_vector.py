@@ -1,7 +1,7 @@
 """The batched MuJoCo engine: any `MujocoFamily`, `num_envs` times.
 
-It knows no family, and families know no physics: a family's functions read arrays with a leading
-axis, which `ldm_envs.mujoco_batch` fills.
+It does not depend on any family, nor families on it: a family's functions read arrays with a
+leading axis, which `ldm_envs.mujoco_batch` fills.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class MujocoVectorEnv(TaskVectorEnv):
     See the scalar class for the MDP and `TaskVectorEnv` for seeds, options, autoreset and infos.
     Observations float64 (num_envs, observation_dim), actions (num_envs, nu).
 
-    Simulations and threads are made at the first `reset`, in the process that calls it, so an
-    instance may be made before a fork, and pickles as its arguments plus state. `close` ends the
+    Simulations and threads are created at the first `reset`, in the process that calls it, so an
+    instance may be created before a fork. It pickles as its arguments plus state. `close` ends the
     threads.
 
     A diverged simulation (MuJoCo met a non-finite or huge state and reset it, or a state is not
-    finite after the step) is a FloatingPointError that names environments and their steps; the
-    whole batch must then be reset.
+    finite after the step) is a FloatingPointError that names the environments and their steps;
+    the whole batch must then be reset.
 
     Args:
         num_envs: Number of environments.
@@ -52,9 +52,9 @@ class MujocoVectorEnv(TaskVectorEnv):
         autoreset_mode: Gymnasium's `AutoresetMode`, or its value as a string.
         num_threads: Worker threads; None for the cores this process may use, at most num_envs.
             Results do not depend on it.
-        backend: "mjbatch" (threads; extra `fast`), "serial" (one simulation after the
-            other), or "auto": mjbatch if installed, else serial with a warning.
-        render_mode: None; the scalar environments render.
+        backend: "mjbatch" (threads; extra `fast`), "serial" (one simulation after
+            another), or "auto": mjbatch if installed, else serial with a warning.
+        render_mode: None; only the scalar environments render.
 
     Raises:
         ValueError: For an argument out of range; the message shows it.
@@ -139,8 +139,8 @@ class MujocoVectorEnv(TaskVectorEnv):
 
     def _check_divergence(self, batch: PhysicsBatch, physics: Physics) -> None:
         bad = batch.diverged()
-        # A step that spoils qpos spoils qvel too: positions integrate velocities. A sum of squares
-        # this small leaves no entry beyond the limit, in half the time; NaN compares false.
+        # If qpos is bad, qvel is too: positions integrate velocities. A sum of squares this small
+        # rules out an entry beyond the limit, in half the time; NaN compares false.
         if bad is None:
             if np.vdot(physics.qvel, physics.qvel) <= mujoco.mjMAXVAL**2:
                 return
@@ -163,7 +163,7 @@ class MujocoVectorEnv(TaskVectorEnv):
         return self.family.observation(self._state())
 
     def _metrics(self) -> dict[str, Array]:
-        # Copies: what families return may be views of the simulations.
+        # Copies, since families may return views of the simulations.
         return {name: value.copy() for name, value in self.family.metrics(self._state()).items()}
 
     def _get_physics(self) -> dict[str, Any]:
@@ -182,7 +182,7 @@ class MujocoVectorEnv(TaskVectorEnv):
 
 
 def available_cores() -> int:
-    """Cores that this process may run on, where the system can tell."""
+    """Number of cores that this process may use, if the system can tell, else of all."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""Reading of `seed` and `options` of `reset`, for the scalar and the batched environments.
+"""Parsing of `seed` and `options` of `reset`, for the scalar and the batched environments.
 
 Everything is checked before anything changes, so a rejected reset leaves an environment as it was.
 """
@@ -93,10 +93,10 @@ def parse_vector_reset(
 
 
 def parse_seeds(seed: Any, num_envs: int) -> list[int | None]:
-    """One seed per environment: those of a list, or independent ones from an int.
+    """One seed per environment: those of a list, or independent ones derived from an int.
 
-    An int is the entropy of a `numpy.random.SeedSequence`, whose first words of 32 bits are the
-    seeds. Gymnasium's seed + i would give environment i + 1 of one batch the very stream of
+    An int is the entropy of a `numpy.random.SeedSequence`, whose first 32-bit words are the seeds.
+    With Gymnasium's seed + i, environment i + 1 of one batch would have the same stream as
     environment i of the batch with the next seed.
     """
     if seed is None:

@@ -11,14 +11,14 @@ from ldm_envs.tasks import TaskDistribution
 class DrawsFromSplit:
     """Mixin of environments whose resets draw tasks of one split.
 
-    The split cannot be changed: an environment's `spec` and its copies are of the split that it
+    The split cannot be changed: an environment's `spec` and its copies have the split that it
     was made with.
     """
 
     _split: str | None = None
 
     def _set_split(self, split: str) -> None:
-        """Draw from `split`, once and for all: for constructors.
+        """Set the split to draw tasks from; constructors call this once.
 
         Raises:
             ValueError: The family has no set of that name.
@@ -45,7 +45,7 @@ class DrawsFromSplit:
         if self._split is None:
             raise AttributeError("call self._set_split(split) instead of setting self.split")
         raise AttributeError(
-            f"split is fixed when an environment is made: got {value!r} for one of {self._split!r}."
-            f" Make another one with split={value!r}, or choose tasks at "
+            f"split is fixed when an environment is made: expected {self._split!r}, got "
+            f"{value!r}. Make another one with split={value!r}, or choose tasks at "
             'reset(options={"task": …})'
         )

@@ -1,4 +1,4 @@
-"""Notices test tasks that are train tasks too."""
+"""Warns of test tasks that are also train tasks."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import numpy as np
 from ldm_envs.task_sets import FloatArray, TaskSet
 from ldm_envs.tasks import TaskDistribution
 
-_MANY = 100_000  # pairs of tasks, above which only equal numbers are found
-_DRAWN = 64  # tasks that stand for a set, where one of the two is continuous
+_MANY = 100_000  # pairs of tasks, above which only exactly equal tasks are found
+_DRAWN = 64  # tasks that represent a set, if one of the two is continuous
 
 
 def warn_of_shared_tasks(distribution: TaskDistribution, *, stacklevel: int = 2) -> None:
-    """Warn where a split other than "train" and "all" has tasks of "train" in it.
+    """Warn if a split other than "train" and "all" contains tasks of "train".
 
     Args:
-        distribution: The family's task sets. All tasks of two finite ones are compared, with the
-            periods and the tolerance of "train" unless they are many; of others, 64 fixed tasks
+        distribution: The family's task sets. Two finite sets are compared task by task, with the
+            periods and the tolerance of "train" unless they are large; otherwise 64 fixed draws
             are looked up.
-        stacklevel: As `warnings.warn` has it.
+        stacklevel: As in `warnings.warn`.
     """
     if "train" not in distribution:
         return
@@ -31,14 +31,14 @@ def warn_of_shared_tasks(distribution: TaskDistribution, *, stacklevel: int = 2)
         if shared:
             warnings.warn(
                 f'split {split!r} shares {len(shared)} of {compared} tasks with "train" (such as '
-                f"{shared[0].tolist()}), so returns on it say nothing of unseen tasks. Give the "
+                f"{shared[0].tolist()}), so returns on it say nothing about unseen tasks. Give the "
                 "splits different tasks",
                 stacklevel=stacklevel + 1,
             )
 
 
 def _shared(train: TaskSet, other: TaskSet) -> tuple[list[FloatArray], int]:
-    """Tasks of ``other`` that are in ``train``, and how many were looked up."""
+    """Tasks of ``other`` that are in ``train``, and how many tasks were looked up."""
     if train.tasks is not None and other.tasks is not None:
         known = {task.tobytes() for task in train.tasks + np.float32(0.0)}  # -0.0 is 0.0
         rows = other.tasks + np.float32(0.0)

@@ -1,4 +1,4 @@
-"""What the scalar environments share: a hidden task, drawn, pinned or kept at reset."""
+"""Base of the scalar environments: a hidden task, drawn, pinned or kept at reset."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ ActT = TypeVar("ActT")
 class TaskEnv(DrawsFromSplit, gym.Env[ObsT, ActT], Generic[ObsT, ActT]):
     """Base of the scalar environments with a hidden task.
 
-    Register a family with ``disable_env_checker=True``: from Gymnasium 1.4 on its passive checker
-    fails at the first step after a first `reset` that was refused.
+    Register a family with ``disable_env_checker=True``: from Gymnasium 1.4 on, its passive
+    checker fails at the first step if the first `reset` raised an error.
 
     Attributes:
         task_distribution: The family's task sets by split name.
@@ -47,8 +47,8 @@ class TaskEnv(DrawsFromSplit, gym.Env[ObsT, ActT], Generic[ObsT, ActT]):
             if self._started or not _has_checker(self.spec):
                 raise
             raise ValueError(
-                f"{error} (make the environment again: Gymnasium's checker cannot step one whose "
-                "first reset was refused; gym.make(…, disable_env_checker=True) does without it)"
+                f"{error} (make the environment again: Gymnasium's passive checker cannot step one "
+                "whose first reset failed; gym.make(…, disable_env_checker=True) avoids this)"
             ) from None
         gym.Env.reset(self, seed=checked_seed)
         if request.task is not None:
@@ -64,10 +64,10 @@ class TaskEnv(DrawsFromSplit, gym.Env[ObsT, ActT], Generic[ObsT, ActT]):
         return self._task
 
     def get_state(self) -> dict[str, Any]:
-        """Everything that decides how this environment continues.
+        """Everything that determines how this environment continues.
 
-        Leaves are NumPy arrays or JSON-able values. Wrappers keep state of their own, which the
-        caller must save as well: the time limit's step count is `TimeLimit._elapsed_steps`.
+        Leaves are NumPy arrays or JSON-able values. Wrappers have their own state, which the
+        caller must save too: the time limit's step count is `TimeLimit._elapsed_steps`.
 
         Raises:
             gymnasium.error.ResetNeeded: Before the first `reset`.
@@ -81,7 +81,7 @@ class TaskEnv(DrawsFromSplit, gym.Env[ObsT, ActT], Generic[ObsT, ActT]):
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
-        """Take over a `get_state` dict; a new episode need not be begun first."""
+        """Restore a `get_state` dict; no `reset` is needed first."""
         task = self.task_distribution.validate(state["task"])
         rng, _ = seeding.np_random(0)
         rng.bit_generator.state = state["rng"]

@@ -12,10 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
 
-# Tasks travel as float32, whose relative spacing is 1.2e-7; this accepts a few roundings (an angle
-# converted from degrees in float32, say) and nothing that a person would call another task.
+# Tasks are float32, whose relative spacing is 1.2e-7. The tolerance accepts a few roundings (for
+# instance an angle converted from degrees in float32), but no value meant as another task.
 FINITE_SET_TOLERANCE = 1e-5
-_PAIRS_AT_ONCE = 1_000_000  # tasks times members of a set that are compared in one array
+_PAIRS_AT_ONCE = 1_000_000  # (task, member of a set) pairs compared in one array
 
 
 class TaskSet(ABC):
@@ -73,7 +73,7 @@ class FiniteTaskSet(TaskSet):
         tolerance: Largest difference per component that still counts as the same task.
 
     Raises:
-        ValueError: For an argument of another kind; the message shows it.
+        ValueError: For an invalid argument; the message shows it.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class FiniteTaskSet(TaskSet):
         return self._tasks.copy()
 
     def sample(self, rng: np.random.Generator, n: int) -> FloatArray:
-        if n == 1:  # what every reset asks for: a scalar draw takes a third of the time
+        if n == 1:  # as at every reset; a scalar draw takes a third of the time
             return self._tasks[rng.integers(len(self._tasks)), None].copy()
         return self._tasks[rng.integers(len(self._tasks), size=n)]
 
@@ -130,7 +130,7 @@ class IntervalTaskSet(TaskSet):
         weights: Probability of each interval, summing to 1; None draws uniformly by length.
 
     Raises:
-        ValueError: For intervals or weights of another kind; the message shows them.
+        ValueError: For invalid intervals or weights; the message shows them.
     """
 
     task_dim = 1
@@ -167,7 +167,7 @@ class AnnulusTaskSet(TaskSet):
         intervals: (inner, outer) radii, disjoint, in metres.
 
     Raises:
-        ValueError: For intervals of another kind; the message shows them.
+        ValueError: For invalid intervals; the message shows them.
     """
 
     task_dim = 2
@@ -181,7 +181,7 @@ class AnnulusTaskSet(TaskSet):
     def sample(self, rng: np.random.Generator, n: int) -> FloatArray:
         which = np.searchsorted(self._edges, rng.random(n), side="right")
         low, high = self._low[which], self._high[which]
-        # The area within radius r grows with r**2, so r**2 is what is uniform.
+        # The area within radius r grows with r**2, so r**2 is uniform.
         radius = np.sqrt(low**2 + rng.random(n) * (high**2 - low**2))
         angle = rng.random(n) * (2 * np.pi)
         circle = np.full(n, 2 * np.pi)
@@ -204,7 +204,7 @@ class UnionTaskSet(TaskSet):
         sets: At least one task set, all of one `task_dim`.
 
     Raises:
-        ValueError: Sets of different `task_dim`, or none.
+        ValueError: For sets of different `task_dim`, or no sets.
     """
 
     def __init__(self, sets: Sequence[TaskSet]) -> None:

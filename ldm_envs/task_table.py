@@ -1,7 +1,7 @@
-"""Tasks of any kind as float32 vectors: how the tasks of a foreign environment travel.
+"""Tasks of any kind as float32 vectors, for environments from elsewhere.
 
-Reset options, infos, evaluations and result tables know tasks as float32 vectors. `TaskTable` maps
-whatever a foreign environment takes (numbers, arrays, strings, objects) to such vectors and back.
+Reset options, infos, evaluations and result tables represent tasks as float32 vectors. `TaskTable`
+maps whatever an environment takes (numbers, arrays, strings, objects) to such vectors and back.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ _INDEX = ["task index"]
 
 
 class TaskTable:
-    """The splits of a family whose tasks may be anything, and what stands for each task.
+    """The splits of a family whose tasks may be anything, and a vector for each task.
 
-    Numbers, and equally long lists or arrays of numbers, become vectors of these numbers. Tasks of
-    any other kind, and numbers that float32 cannot tell apart, become their index in order of
+    Numbers, and equally long lists or arrays of numbers, become vectors of these numbers. Other
+    tasks, and numbers that float32 cannot tell apart, become their index in order of
     first appearance, float32 (1,).
 
     Args:
-        splits: Split name -> its tasks: a list (any iterable) or a `TaskSet`. A set "all" is added
-            where there is none: the union of the splits.
+        splits: Split name -> its tasks: a list (any iterable) or a `TaskSet`. If there is no
+            set "all", the union of the splits is added.
         components: Name and unit of each component of a task vector, for messages and tables; not
-            used for numbers that became their index.
+            used for numbers that are replaced by their index.
 
     Attributes:
         distribution: The splits as a `TaskDistribution`.
 
     Raises:
-        ValueError: For no splits, an empty one, or splits whose tasks have different lengths.
+        ValueError: If there are no splits, one is empty, or tasks have different lengths.
     """
 
     def __init__(self, splits: Tasks, components: Sequence[str] | None = None) -> None:
@@ -55,7 +55,7 @@ class TaskTable:
         else:
             lists = {name: _listed(name, tasks) for name, tasks in splits.items()}
             sets, names, are_numbers = self._from_lists(lists)
-            if are_numbers and names == _INDEX:  # no components of theirs
+            if are_numbers and names == _INDEX:  # the components are not those of an index
                 components = None
         if "all" not in sets:
             sets["all"] = UnionTaskSet(list(sets.values()))
@@ -94,11 +94,11 @@ class TaskTable:
         return sets, names, are_numbers
 
     def task(self, vector: FloatArray) -> Any:
-        """What the environment is given for a task vector of the set "all".
+        """The task to give to the environment for a task vector of the set "all".
 
         Listed tasks are returned as they were listed: arrays, containers and dataclasses as copies,
-        since an environment may change what it is given in place. Where a split is a `TaskSet`,
-        tasks are floats for `task_dim` 1, else float32 arrays (task_dim,).
+        since an environment may change them in place. If a split is a `TaskSet`, tasks are floats
+        for `task_dim` 1, else float32 arrays (task_dim,).
         """
         if self._objects:
             key = (np.asarray(vector, np.float32) + np.float32(0.0)).tobytes()
@@ -109,11 +109,11 @@ class TaskTable:
 def _copied(task: Any) -> Any:
     """A task with copies of its arrays, containers and dataclasses, which can be changed in place.
 
-    Other objects are handed on as they are: their owner knows what a copy of them means.
+    Other objects are passed on as they are: only their owner knows how to copy them.
     """
     if isinstance(task, (np.ndarray, set)):
         return task.copy()
-    if type(task) is tuple or (isinstance(task, tuple) and hasattr(task, "_make")):  # a named one
+    if type(task) is tuple or (isinstance(task, tuple) and hasattr(task, "_make")):  # namedtuple
         return getattr(task, "_make", tuple)(_copied(value) for value in task)
     fields = _fields(task)
     if not isinstance(task, (dict, list)) and fields is None:
@@ -122,22 +122,22 @@ def _copied(task: Any) -> Any:
     try:
         if isinstance(copied, dict):
             copied.update((name, _copied(value)) for name, value in task.items())
-            if getattr(task, "__dict__", None) is task:  # a way to have items as attributes
+            if getattr(task, "__dict__", None) is task:  # its items are its attributes
                 copied.__dict__ = copied
         elif isinstance(copied, list):
             copied[:] = [_copied(value) for value in task]
-    except (AttributeError, NotImplementedError, TypeError):  # it refuses changes
+    except (AttributeError, NotImplementedError, TypeError):  # it cannot be changed
         return task
     for name, value in (fields or {}).items():
-        object.__setattr__(copied, name, _copied(value))  # a frozen one refuses setattr
+        object.__setattr__(copied, name, _copied(value))  # setattr fails if it is frozen
     return copied
 
 
 def _fields(task: Any) -> dict[str, Any] | None:
-    """The fields of a dataclass whose values make it what it is; `None` of anything else."""
+    """The fields of a dataclass that is compared by value; `None` for anything else."""
     if not dataclasses.is_dataclass(task) or isinstance(task, type):
         return None
-    if type(task).__eq__ is object.__eq__:  # made with eq=False: told apart by identity
+    if type(task).__eq__ is object.__eq__:  # made with eq=False: compared by identity
         return None
     names = (one.name for one in dataclasses.fields(task))
     return {name: getattr(task, name) for name in names if hasattr(task, name)}
@@ -148,8 +148,8 @@ def _listed(name: str, tasks: Any) -> list[Any]:
         raise ValueError(f"Expected a list of tasks or a TaskSet for split {name!r}, got {tasks!r}")
     if isinstance(tasks, (set, frozenset)):
         raise ValueError(
-            f"The tasks of split {name!r} are a set, whose order changes from process to process, "
-            "and with it which task a seed draws: expected a list, such as sorted(…)"
+            f"The tasks of split {name!r} are a set. Its order changes from process to process, "
+            "and so does the task that a seed draws. Expected a list, such as sorted(…)"
         )
     listed = list(tasks)
     if not listed:
@@ -164,14 +164,14 @@ def _as_set(name: str, tasks: Any) -> TaskSet:
     matrix = _numbers(listed)
     if matrix is None:
         raise ValueError(
-            f"Split {name!r} must hold numbers beside splits that are a TaskSet, got {listed!r}"
+            f"Split {name!r} must contain numbers if another split is a TaskSet, got {listed!r}"
         )
     return FiniteTaskSet(matrix)
 
 
 def _numbers(tasks: list[Any]) -> NDArray[np.float64] | None:
-    """Tasks as a float64 matrix (n_tasks, task_dim); None where it cannot hold them exactly."""
-    if any(isinstance(task, dict) for task in tasks):  # NumPy would look for attributes of theirs
+    """Tasks as a float64 matrix (n_tasks, task_dim); None if it cannot hold them exactly."""
+    if any(isinstance(task, dict) for task in tasks):  # NumPy would look up attributes on them
         return None
     try:
         array = np.asarray(tasks)
@@ -190,7 +190,7 @@ def _numbers(tasks: list[Any]) -> NDArray[np.float64] | None:
 
 
 def content_key(task: Any) -> Any:
-    """What tells two tasks or observations apart: their values part by part, else identity."""
+    """A key that is equal for equal tasks or observations: by value if possible, else identity."""
     if isinstance(task, np.ndarray) and task.dtype != object:
         return (np.ndarray, task.shape, task.dtype.str, task.tobytes())
     if isinstance(task, dict):

@@ -1,4 +1,4 @@
-"""What the adapters share: the task protocol around an environment that does not speak it."""
+"""Base of the adapters: the task protocol around an environment that does not have it."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ class TaskWrapper(DrawsFromSplit, gym.Wrapper[Any, Any, Any, Any], RecordConstru
     """Base of the adapters: all of the task protocol except how a task is set.
 
     `reset(seed=...)` seeds the choice of tasks as well as the environment, from streams that do
-    not overlap. `reset(options=...)` takes, beside options of the environment's own:
+    not overlap. `reset(options=...)` takes, in addition to the environment's own options:
 
     - "task": float32 (task_dim,), a task of the set "all" (see `TaskTable` for the vectors);
     - "keep_task": True starts a new episode of the current task.
 
     Otherwise a task of the split is drawn. Infos: `task`, float32 (task_dim,), at reset and step;
-    `is_success` (bool) at step, where the environment reports a success.
+    `is_success` (bool) at step, if the environment reports success.
 
     Args:
-        env: An environment whose task stays the same until it is told another one.
+        env: An environment whose task stays the same until another one is set.
         tasks: Split name -> its tasks, a list of anything or a `TaskSet`; "all" is their union
             unless it is given.
         split: Name of the set that tasks are drawn from.
-        success: Which info says that an episode has succeeded: a key, or a function of a step's
-            info. None takes "is_success" or else "success", where the environment reports one.
+        success: How a step reports success: an info key, or a function of the step's info. None
+            means "is_success", or else "success", if the environment reports one of them.
         components: Name and unit of each component of a task vector, for messages and tables.
         recorded: Further arguments of a subclass, for its `spec`.
 
@@ -77,13 +77,13 @@ class TaskWrapper(DrawsFromSplit, gym.Wrapper[Any, Any, Any, Any], RecordConstru
 
     @property
     def task(self) -> Any:
-        """The current task, as the environment was given it; None before the first reset."""
+        """The current task, as it was given to the environment; None before the first reset."""
         return None if self._task is None else self._table.task(self._task)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Seed, choose the task, hand it to the environment and start an episode of it.
+        """Seed, choose the task, set it in the environment and start an episode of it.
 
         Raises:
             ValueError: For a task outside the set "all"; nothing has changed then.
@@ -92,8 +92,8 @@ class TaskWrapper(DrawsFromSplit, gym.Wrapper[Any, Any, Any, Any], RecordConstru
         others = {key: value for key, value in (options or {}).items() if key not in _OPTIONS}
         request = parse_scalar_reset(own, self.task_distribution)
         if seed is not None or self._rng is None:
-            # a key of its own: the environment's own generator starts from the seed itself, and
-            # imaginary tasks of that seed from its first children
+            # a separate key: the environment's own generator is seeded with the seed itself, and
+            # imaginary tasks with its first children
             self._rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0x7A5C,)))
         if request.task is not None:
             self._task = request.task
@@ -106,7 +106,7 @@ class TaskWrapper(DrawsFromSplit, gym.Wrapper[Any, Any, Any, Any], RecordConstru
         return observation, {**info, "task": self._task.copy()}
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Step; the infos name the task, and say whether the episode has succeeded.
+        """Take a step; infos gain `task` and, if success is reported, `is_success`.
 
         Raises:
             gymnasium.error.ResetNeeded: Before the first reset, or after one that failed.
@@ -141,5 +141,5 @@ class TaskWrapper(DrawsFromSplit, gym.Wrapper[Any, Any, Any, Any], RecordConstru
     def _start(
         self, task: Any, seed: int | None, options: dict[str, Any] | None
     ) -> tuple[Any, dict[str, Any]]:
-        """Hand `task` to the environment and reset it."""
+        """Set `task` in the environment and reset it."""
         raise NotImplementedError

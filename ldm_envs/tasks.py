@@ -40,17 +40,17 @@ class UnknownSplitError(ValueError, KeyError):
 class TaskDistribution(Mapping[str, TaskSet]):
     """The task sets of one family by split name.
 
-    `distribution["train"]` is a `TaskSet`. The set "all" is required: it is the family's
-    definition of a valid task, what `validate` checks against.
+    `distribution["train"]` is a `TaskSet`. The set "all" is required: it defines the
+    family's valid tasks, which `validate` checks against.
 
     Args:
         sets: Split name -> task set, all of one `task_dim`.
-        components: Name and unit of each component: ("x (cell)", "y (cell)"). Messages show them,
-            and pictures go by them: only tasks of these two are drawn as goal cells of a grid.
+        components: Name and unit of each component: ("x (cell)", "y (cell)"). Messages show them.
+            Plots draw tasks as goal cells of a grid only if they have the two components above.
 
     Raises:
-        ValueError: No set "all", a set whose tasks are not as long as `components`, or one with
-            tasks outside of "all" (of an infinite or a large set, eight are looked at).
+        ValueError: There is no set "all", or a set has tasks that are not as long as `components`
+            or lie outside "all" (eight tasks of an infinite or a large set are checked).
     """
 
     def __init__(self, sets: Mapping[str, TaskSet], components: Sequence[str]) -> None:
@@ -67,7 +67,7 @@ class TaskDistribution(Mapping[str, TaskSet]):
                 )
         for name, task_set in self._sets.items():
             tasks = _some_tasks(task_set)
-            if len(tasks) > 64:  # all of them against all of a large set would take minutes
+            if len(tasks) > 64:  # checking every task of a large set would take minutes
                 tasks = tasks[np.linspace(0, len(tasks) - 1, 8).astype(int)]
             outside = tasks[~np.asarray(self._sets["all"].contains(tasks))]
             if len(outside):
@@ -82,7 +82,7 @@ class TaskDistribution(Mapping[str, TaskSet]):
         return tuple(self._sets)
 
     def __getitem__(self, split: str) -> TaskSet:
-        """The task set of `split`; ValueError with the known names where there is none."""
+        """The task set of `split`; an unknown name is a ValueError that lists the known ones."""
         if split not in self:
             known = ", ".join(repr(name) for name in self._sets)
             raise UnknownSplitError(f"Unknown split {split!r}, expected one of: {known}")
@@ -137,7 +137,7 @@ class TaskDistribution(Mapping[str, TaskSet]):
 
 
 def same_tasks(one: TaskSet, other: TaskSet) -> bool:
-    """Whether two sets have the same tasks; of infinite ones, whether they draw alike."""
+    """Whether two sets have the same tasks; infinite ones are compared by eight draws."""
     if one is other:
         return True
     if (one.tasks is None) != (other.tasks is None):
@@ -146,6 +146,6 @@ def same_tasks(one: TaskSet, other: TaskSet) -> bool:
 
 
 def _some_tasks(task_set: TaskSet) -> FloatArray:
-    """All tasks of a finite set, or eight that an infinite one draws, float32 (n, task_dim)."""
+    """All tasks of a finite set, or eight draws from an infinite one, float32 (n, task_dim)."""
     tasks = task_set.tasks
     return task_set.sample(np.random.default_rng(0), 8) if tasks is None else tasks

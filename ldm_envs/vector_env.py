@@ -1,8 +1,8 @@
-"""What the natively batched environments share: episodes, tasks, seeds, autoreset, infos.
+"""Base of the natively batched environments: episodes, tasks, seeds, autoreset, infos.
 
 `TaskVectorEnv` is the batched counterpart of `TaskEnv` plus `gymnasium.wrappers.TimeLimit`, and
 behaves as Gymnasium's `SyncVectorEnv` over `num_envs` of them would, infos included. A subclass
-adds the dynamics through the methods at the end; it never sees seeds, splits or autoreset.
+adds the dynamics through the methods at the end; it does not handle seeds, splits or autoreset.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ Infos = dict[str, Any]
 class TaskVectorEnv(TaskVectorState):
     """Base of the batched environments with one hidden task per environment.
 
-    `reset(seed=..., options=...)`: a list gives one seed or None each; an int gives
-    every environment an independent stream, through a `numpy.random.SeedSequence`, so that no
-    environment of one batch repeats one of a batch with another seed. Options, all optional:
+    `reset(seed=..., options=...)`: a list has a seed or None for each environment; an int gives
+    each an independent stream, through a `numpy.random.SeedSequence`, so that batches with
+    different seeds share no stream. Options, all optional:
 
-    - "task": (num_envs, task_dim), or (task_dim,) for all environments alike;
+    - "task": (num_envs, task_dim), or (task_dim,) for all environments;
     - "keep_task": bool or bool array (num_envs,): start a new episode of the same task (a task
-      is drawn where there is none yet);
+      is drawn if there is none yet);
     - "reset_mask": bool array (num_envs,): reset only these; the observations of the others are
       their current ones.
 
-    An environment that starts by itself (autoreset) always draws a new task from its split.
-    Infos hold plain arrays with the boolean masks `_key` beside them, as Gymnasium's do;
-    same-step autoreset adds `final_obs` and `final_info`. Returned arrays are the caller's.
+    Autoreset always draws a new task from the split. Infos are plain arrays with boolean masks
+    `_key`, as in Gymnasium; same-step autoreset adds `final_obs` and `final_info`. Returned
+    arrays are copies that the caller may keep.
 
     Args:
         num_envs: Number of environments.
@@ -112,7 +112,7 @@ class TaskVectorEnv(TaskVectorState):
         actions = self._check_actions(actions)
 
         active: NDArray[np.bool_] | None = None
-        if np.count_nonzero(self._ended):  # as .any(), in a fifth of the time
+        if np.count_nonzero(self._ended):  # like .any(), in a fifth of the time
             if self.autoreset_mode is AutoresetMode.DISABLED:
                 over = np.flatnonzero(self._ended).tolist()
                 raise ResetNeeded(
@@ -130,7 +130,7 @@ class TaskVectorEnv(TaskVectorState):
         values = iter(terms.values())
         rewards = next(values).copy()
         for term in values:
-            rewards += term  # left to right, as a reader would sum the infos
+            rewards += term  # left to right, as one would sum the infos
         step_info = {**terms, **step_info}
         if active is not None:
             rewards[~active] = 0.0
@@ -138,7 +138,7 @@ class TaskVectorEnv(TaskVectorState):
         if self.max_episode_steps is None:
             truncated = np.zeros(self.num_envs, np.bool_)
         else:
-            # An environment begun in this very step has elapsed 0 and cannot be truncated.
+            # An environment reset in this step has elapsed 0 and cannot be truncated.
             truncated = self._elapsed >= self.max_episode_steps
 
         infos: Infos = {}
@@ -161,7 +161,7 @@ class TaskVectorEnv(TaskVectorState):
         self._add(final_info, {key: value.copy() for key, value in step_info.items()}, done)
         indices = np.flatnonzero(done)
         for i in indices:
-            final_obs[i] = last[i]  # a row of an array that nobody else holds
+            final_obs[i] = last[i]  # a row of an array that has no other owner
         self._begin_episodes(indices, indices)
         infos.update(final_obs=final_obs, _final_obs=done.copy())
         infos.update(final_info=final_info, _final_info=done.copy())
@@ -201,7 +201,7 @@ class TaskVectorEnv(TaskVectorState):
         for key, value in values.items():
             infos[key], infos["_" + key] = value, mask.copy()
 
-    # ---------------------------------------------------------------- what a subclass adds
+    # ---------------------------------------------------------------- what a subclass implements
 
     def _check_actions(self, actions: Any) -> Array:
         """Return the actions as an array, or raise a ValueError that shows the bad ones."""

@@ -1,6 +1,6 @@
 """The fixed parts of a batched environment: arguments, spaces, generators, saved state.
 
-`TaskVectorState` is what `TaskVectorEnv` (in `vector_env`, with `reset` and `step`) stands on.
+`TaskVectorEnv` (in `vector_env`) derives from `TaskVectorState` and adds `reset` and `step`.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class TaskVectorState(DrawsFromSplit, VectorEnv[Array, Array, Array]):
         self._ended = np.zeros(n, np.bool_)  # its episode is over and it has not been reset
         self._elapsed = np.zeros(n, np.int64)
         self._everyone = np.ones(n, np.bool_)
-        self._ready = False  # cached _started.all(): it is asked at every step
+        self._ready = False  # cached _started.all(), which every step needs
 
     @property  # type: ignore[misc]
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
@@ -94,12 +94,12 @@ class TaskVectorState(DrawsFromSplit, VectorEnv[Array, Array, Array]):
         return rng
 
     def _abandon(self) -> None:
-        """After a failed step no environment has a trustworthy state: ask for a full reset."""
+        """Require a full reset: after a failed step no environment has a trustworthy state."""
         self._started[:] = False
         self._ready = False
 
     def get_state(self) -> dict[str, Any]:
-        """Everything that decides how this batch continues, bit for bit after `set_state`.
+        """Everything that determines how this batch continues, bit for bit after `set_state`.
 
         Leaves are NumPy arrays or JSON-able values.
 
@@ -123,11 +123,11 @@ class TaskVectorState(DrawsFromSplit, VectorEnv[Array, Array, Array]):
         """Continue from what `get_state` returned on a batch built with the same arguments.
 
         Raises:
-            ValueError: If the state is of another number of environments or another family.
+            ValueError: If the state is from another number of environments or another family.
         """
         if state["num_envs"] != self.num_envs:
             raise ValueError(
-                f"The state holds {state['num_envs']} environments, expected {self.num_envs}"
+                f"The state has {state['num_envs']} environments, expected {self.num_envs}"
             )
         tasks = self.task_distribution.validate(state["tasks"], (self.num_envs,))
         rngs: list[np.random.Generator | None] = []
@@ -144,7 +144,7 @@ class TaskVectorState(DrawsFromSplit, VectorEnv[Array, Array, Array]):
         self._ready = True
 
     def _constructor_kwargs(self) -> dict[str, Any]:
-        """Arguments that a copy is made with; a subclass adds its own."""
+        """Constructor arguments for a copy; a subclass adds its own."""
         return {
             "num_envs": self.num_envs,
             "split": self.split,
@@ -154,7 +154,7 @@ class TaskVectorState(DrawsFromSplit, VectorEnv[Array, Array, Array]):
         }
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle and copy as constructor arguments plus state: without threads and windows."""
+        """Pickle and copy as constructor arguments plus state, without threads and windows."""
         state = self.get_state() if self._ready else None
         kwargs = self._constructor_kwargs()
         check_arguments_known(type(self), kwargs, "_constructor_kwargs")
@@ -165,7 +165,7 @@ class TaskVectorState(DrawsFromSplit, VectorEnv[Array, Array, Array]):
         raise NotImplementedError
 
     def _set_physics(self, physics: dict[str, Any]) -> None:
-        """Take over `_get_physics`'s dict; ValueError, before any change, if it does not fit."""
+        """Restore a `_get_physics` dict; ValueError, before any change, if it does not fit."""
         raise NotImplementedError
 
 

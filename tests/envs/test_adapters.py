@@ -444,7 +444,7 @@ def set_gravity(env: gym.Env[Any, Any], task: float) -> None:
 )
 def test_an_environment_with_tasks_of_its_own_is_refused(make: Any) -> None:
     """Its reset would draw another one at every inner episode."""
-    with pytest.raises(ValueError, match=r"tasks .* of its own: they would be drawn anew"):
+    with pytest.raises(ValueError, match=r"which already has tasks \("):
         make()
 
 

@@ -173,12 +173,12 @@ def limited(cls: Any) -> Any:
         (NoSplit, "takes `split`"),
         (NoDistribution, "must be a TaskDistribution"),
         (Untold, r"return observation, \{\"task\""),
-        (IgnoresPin, "must be used as it is"),
+        (IgnoresPin, "must be used as given"),
         (IgnoresKeep, "keep it"),
         (Refuses, "takes options="),
         (Accepts, "was accepted"),
         (OneForEver, "drew the same task"),
-        (Aliased, "hand out copies"),
+        (Aliased, "return copies"),
         (Unseeded, "seed first"),
         (OtherSplit, "not in that split"),
         (OnlySaysSo, "is drawn again"),
@@ -211,7 +211,7 @@ def test_a_family_that_draws_new_tasks_at_each_call_is_an_error_that_says_so() -
             env.task_distribution = TaskDistribution(sets, ("goal (m)",))
             return gym.wrappers.TimeLimit(env, 8)
 
-        with pytest.raises(FamilyError, match="other tasks of split 'train' at each call"):
+        with pytest.raises(FamilyError, match="different tasks of split 'train' at each call"):
             check_family(make)
 
 

@@ -60,7 +60,7 @@ TASKS = {"train": [0.5, -0.5], "test": [0.9]}
 def test_the_split_of_an_environment_is_fixed(make: Any) -> None:
     """Its name changed, and tasks were drawn from the former split."""
     env = make()
-    with pytest.raises(AttributeError, match=r"got 'test' for one of 'train'.*with split='test'"):
+    with pytest.raises(AttributeError, match=r"expected 'train', got 'test'.*with split='test'"):
         env.set_wrapper_attr("split", "test")
     again = copy.deepcopy(env)
     assert again.get_wrapper_attr("split") == env.get_wrapper_attr("split") == "train"
