@@ -132,7 +132,7 @@ def _vector_tasks(
             f"options['task'] must have shape ({num_envs}, {dim}) or ({dim},), "
             f"got shape {array.shape}: {task!r}"
         )
-    # Rows outside the mask are not used, so they may hold anything.
+    # Rows outside the mask are not used, so they may contain anything.
     array[indices] = distribution.validate(array[indices], (len(indices),))
     return array
 

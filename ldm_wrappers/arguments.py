@@ -1,4 +1,4 @@
-"""Checks of numbers that callers give: NumPy integers count as integers, booleans do not."""
+"""Checks of arguments: NumPy integers count as integers, booleans do not."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def check_number(name: str, value: Any, expected: str, fits: Callable[[float], b
     """``value`` as a ``float``, if it is a finite number, not a boolean, and ``fits``.
 
     Args:
-        name: What the message calls it.
+        name: Name of the value in the message.
         value: Any object.
         expected: What the message says after "must", such as ``be positive``.
-        fits: Asked for a finite number only.
+        fits: Called for finite numbers only.
 
     Raises:
         ValueError: It is not such a number; the message shows it.
@@ -48,7 +48,7 @@ def check_number(name: str, value: Any, expected: str, fits: Callable[[float], b
 
 
 def check_flag(name: str, value: Any) -> bool:
-    """``value`` as a ``bool``; numbers and words are refused, NumPy booleans are not.
+    """``value`` as a ``bool``; NumPy booleans are accepted, numbers and strings are not.
 
     Raises:
         ValueError: It is not a boolean; the message shows it.
@@ -59,7 +59,7 @@ def check_flag(name: str, value: Any) -> bool:
 
 
 def keep(settings: Any, **values: Any) -> None:
-    """Store checked values in a frozen dataclass: plain numbers for NumPy's, which JSON needs."""
+    """Store checked values in a frozen dataclass, as plain numbers, which JSON needs."""
     for name, value in values.items():
         object.__setattr__(settings, name, value)
 
@@ -70,21 +70,21 @@ def check_seed(seed: Any) -> int:
 
 
 def check_optional_seed(seed: Any) -> int | None:
-    """As :func:`check_seed`; ``None`` stays."""
+    """Like :func:`check_seed`, but ``None`` is accepted."""
     return None if seed is None else check_seed(seed)
 
 
 def worker_seeds(seed: Any, n_workers: int) -> Any:
     """One seed per worker from the seed of a run, by a ``numpy.random.SeedSequence``.
 
-    Gymnasium's own rule, seed + i, gives worker i + 1 of one run the very stream of worker i of
-    the run with the next seed, so that runs of neighbouring seeds are not independent. These
-    seeds have 32 bits, because older generators take no more: two workers of different runs meet
-    with probability 2^-32. More workers get the seeds of fewer, and further ones.
+    Gymnasium's own rule, seed + i, gives worker i + 1 of one run the same stream as worker i of
+    the run with the next seed, so that runs with neighbouring seeds are not independent. These
+    seeds have 32 bits, the most that older generators accept: two workers of different runs share
+    a seed with probability 2^-32. With more workers, the first ones keep their seeds.
 
     Args:
         seed: Any integer from 0, a sequence of one seed or ``None`` per worker, or ``None``. The
-            latter two are returned as they are.
+            latter two are returned unchanged.
         n_workers: Number of workers.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that replaces it only if the block succeeds.
+    """A temporary path next to ``path`` that replaces it only if the block succeeds.
 
     Raises:
-        OSError: It names ``path``, whatever the system call was.
+        OSError: It names ``path``, whichever system call failed.
     """
     temporary = None
     try:
@@ -39,7 +39,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 def _sync_folder(folder: Path) -> None:
     """Make a rename survive a power cut."""
-    if os.name == "nt":  # Windows opens no folders
+    if os.name == "nt":  # Windows cannot open folders
         return
     handle = os.open(folder, os.O_RDONLY)
     try:

@@ -1,4 +1,4 @@
-"""The VAE posterior joins the observation (variBAD)."""
+"""Adds the VAE posterior to the observation (variBAD)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ldm_wrappers.wrapper_order import refuse_around_vae, refuse_twice
 
 
 def with_unbounded_columns(observation_space: spaces.Space[Any], columns: int) -> spaces.Box:
-    """Bounds of a flattened observation and ``columns`` numbers beside it, float32."""
+    """Bounds of a flattened observation followed by ``columns`` unbounded numbers, float32."""
     assert isinstance(observation_space, spaces.Box)
     unbounded = np.full(columns, np.inf)
     return spaces.Box(
@@ -43,19 +43,19 @@ def join_belief(states: FloatArray, tracker: BeliefTracker) -> FloatArray:
 class BeliefObservationWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArguments):
     """Observation ``[s, posterior mean, posterior log-variance]``, float32.
 
-    The belief has seen the transition that led to s; at a reset it is the prior. Source: variBAD,
+    The belief includes the transition that led to s; at a reset it is the prior. Source: variBAD,
     paper section 2.
 
     Args:
-        env: Environment with Box observations and actions that ``TransitionSpec`` knows, usually a
-            ``MultiEpisodeWrapper``.
-        latent_dynamics: The model; training it between steps takes effect at once.
-        buffer: Where finished trajectories go; ``None`` keeps none.
+        env: Environment with Box observations and actions that ``TransitionSpec`` supports, usually
+            a ``MultiEpisodeWrapper``.
+        latent_dynamics: The model; training it between steps takes effect immediately.
+        buffer: Where finished trajectories are stored; ``None`` stores none.
 
     Raises:
         ValueError: The environment's spaces do not fit the model, another wrapper has added
             columns to its observation (a previous reward, a belief or the task) or scales by
-            running statistics, or ``buffer`` would get trajectories twice, or imaginary ones.
+            running statistics, or ``buffer`` would store trajectories twice or imaginary ones.
         gymnasium.error.ResetNeeded: At a step before the first reset, or after the end of a task.
     """
 
@@ -90,7 +90,7 @@ class BeliefObservationWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgume
         return self.observe(), info
 
     def step(self, action: Any) -> tuple[FloatArray, Any, bool, bool, dict[str, Any]]:
-        """Step and show the new belief."""
+        """Take a step and show the new belief."""
         actions = self._reader.action(action)
         observation, reward, terminated, truncated, info = self.env.step(action)
         with self._reader.recording():
@@ -103,5 +103,5 @@ class BeliefObservationWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgume
         return joined, reward, terminated, truncated, info
 
     def observe(self) -> FloatArray:
-        """The observation of now, float32: the last state with the newest weights' belief."""
+        """The current observation, float32: last state, and belief under the newest weights."""
         return join_belief(self._reader.state, self.tracker)[0]

@@ -1,4 +1,4 @@
-"""One environment publishes its belief, for imaginary tasks of others in the process."""
+"""Publishes an environment's belief, for the imaginary tasks of others in the process."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
     """A normal worker: publishes its belief to a pool and its trajectories to a buffer.
 
     Args:
-        env: Environment with Box observations and actions that ``TransitionSpec`` knows, usually a
-            ``MultiEpisodeWrapper``.
+        env: Environment with Box observations and actions that ``TransitionSpec`` supports, usually
+            a ``MultiEpisodeWrapper``.
         latent_dynamics: The model that filters the beliefs.
         pool: Pool to publish to, at every reset and step.
         index: This environment's row of the pool.
-        buffer: Where finished trajectories go; ``None`` keeps none.
+        buffer: Where finished trajectories are stored; ``None`` stores none.
 
     Raises:
-        ValueError: ``index`` is not a row of the pool, or the spaces do not fit the model, or the
-            environment's rewards are imaginary, or the observation has columns that are not of the
-            state or are scaled by running statistics, or a wrapper inside keeps its trajectories
-            in this buffer; at a reset or step, a newer publisher has the same row.
+        ValueError: ``index`` is not a row of the pool, the spaces do not fit the model, the
+            environment's rewards are imaginary, the observation has columns that are not part of
+            the state or is scaled by running statistics, or a wrapper inside stores its
+            trajectories in this buffer; at a reset or step, a newer publisher has the same row.
         gymnasium.error.ResetNeeded: At a step before the first reset, or after the end of a task.
     """
 
@@ -61,7 +61,7 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         self.tracker = BeliefTracker(latent_dynamics, 1, buffer)
         self._reader = TransitionReader(latent_dynamics.spec, "BeliefPublisherWrapper")
         self._number = pool.new_member()
-        if pool.belongs_here:  # the prior; who publishes counts from the first reset on
+        if pool.belongs_here:  # the prior; publishers are told apart from the first reset on
             pool.publish(index, self.tracker.posterior().mean[0].cpu().numpy())
 
     def reset(
@@ -76,7 +76,7 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Step, update the belief and publish it."""
+        """Take a step, update the belief and publish it."""
         actions = self._reader.action(action)
         self.pool.begin_step(self._number)
         observation, reward, terminated, truncated, info = self.env.step(action)
@@ -93,11 +93,11 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         return observation, reward, terminated, truncated, info
 
     def close(self) -> None:
-        """Close, and leave the row of the pool to another publisher."""
+        """Close, and release the row of the pool for another publisher."""
         self.pool.release(self.index, self._number)
         super().close()
 
     def publish(self) -> None:
-        """Publish the belief of now, by the newest weights: done at every reset and step."""
+        """Publish the current belief under the newest weights; called at every reset and step."""
         mean = self.tracker.posterior().mean[0].cpu().numpy()
         self.pool.publish(self.index, mean, publisher=self._number)

@@ -1,4 +1,4 @@
-"""Attributes that are set once: other parts have been made of them."""
+"""Attributes that can be set only once, because other parts are built from them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ class FixedAttribute(Generic[T]):
     """An attribute whose second assignment is an ``AttributeError``.
 
     ``n_mixture = FixedAttribute[int]()`` in a class body; ``__init__`` sets it. Changing it later,
-    by ``set_attr`` of a vector environment for example, would change what is read, and nothing
-    that has been made of it.
+    for example by ``set_attr`` of a vector environment, would not change the parts that were built
+    from it.
     """
 
     _name: str

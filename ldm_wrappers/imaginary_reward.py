@@ -1,4 +1,4 @@
-"""One environment earns imaginary rewards."""
+"""Imaginary rewards for a single environment."""
 
 from __future__ import annotations
 
@@ -24,37 +24,37 @@ from ldm_wrappers.live_arguments import RecordLiveArguments
 from ldm_wrappers.transition_reader import TransitionReader
 from ldm_wrappers.wrapper_order import refuse_around_vae, refuse_imaginary_rewards
 
-FEW = 3  # beliefs that a task mixes by default where many are saved
+FEW = 3  # how many saved beliefs a task mixes by default
 
 
 class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArguments):
-    """The reward is r̂ = decoder(Σ α⁽ⁱ⁾ m⁽ⁱ⁾, s, a, s') instead of the environment's.
+    """Replaces the reward by r̂ = decoder(Σ α⁽ⁱ⁾ m⁽ⁱ⁾, s, a, s').
 
-    The environment becomes the paper's mixture worker (section 3.3). Its beliefs m⁽ⁱ⁾ come from
-    ``beliefs``: a :class:`BeliefPool` that other environments of the process publish to (through
-    ``BeliefPublisherWrapper``), or :class:`SavedBeliefs` of a finished run. New mixture
+    The environment becomes a mixture worker of the paper (section 3.3). The beliefs m⁽ⁱ⁾ come from
+    ``beliefs``: a :class:`BeliefPool` that other environments in this process publish to (through
+    ``BeliefPublisherWrapper``), or the :class:`SavedBeliefs` of a finished run. New mixture
     weights are drawn at every ``reset`` and kept until the next one.
 
     Info: ``environment_reward`` (float), the environment's own reward.
 
     Args:
-        env: Environment with Box observations and actions that ``TransitionSpec`` knows, usually a
-            ``MultiEpisodeWrapper``, so that an imaginary task lasts a whole task.
-        latent_dynamics: The model; training it between steps takes effect at once.
+        env: Environment with Box observations and actions that ``TransitionSpec`` supports, usually
+            a ``MultiEpisodeWrapper``, so that an imaginary task lasts a whole meta-episode.
+        latent_dynamics: The model; training it between steps takes effect immediately.
         beliefs: Source of the beliefs to mix.
-        mixture: Mixture scheme. By default, saved beliefs are mixed with the scheme that was saved
-            with them. Where none was, ``FEW`` random ones are mixed by Eq. 1 with β = 1, since a
-            mixture of hundreds is close to their mean. A pool is mixed as a whole, by Eq. 1 with
-            β = 1. Files of older runs may not say how many beliefs were mixed; then it warns.
-        imagination: How an imaginary task rewards its mixture. By default as in the run that saved
+        mixture: Mixture scheme. By default, saved beliefs are mixed by the scheme saved with them.
+            If there is none, ``FEW`` random beliefs are mixed by Eq. 1 with β = 1, since a mixture
+            of hundreds is close to their mean. All beliefs of a pool are mixed, by Eq. 1 with
+            β = 1. Warns if the file of an older run does not say how many beliefs were mixed.
+        imagination: How an imaginary task computes rewards. By default as in the run that saved
             the beliefs, else as in the paper, ``ExpectedReward()``.
         seed: Seed of mixture weights and dropout masks; ``reset(seed=…)`` seeds them as well.
 
     Raises:
-        ValueError: The environment's spaces or the beliefs do not fit the model, or the beliefs are
-            of another run; ``imagination`` needs another likelihood or samples of beliefs, the
-            environment's rewards are imaginary already, or another wrapper has added columns to
-            the observation (a previous reward, a belief or the task), or scales what the VAE reads
+        ValueError: The environment's spaces or the beliefs do not fit the model, the beliefs come
+            from another run, ``imagination`` needs another likelihood or samples of beliefs, the
+            environment's rewards are already imaginary, or another wrapper has added columns to
+            the observation (a previous reward, a belief or the task) or scales what the VAE reads
             by running statistics.
         gymnasium.error.ResetNeeded: At a step before the first reset, or after the end of a task.
     """
@@ -91,7 +91,7 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
             _refuse_other_run(latent_dynamics, beliefs)
             _warn_of_unknown_number(beliefs, mixture)
             imagination = imagination or beliefs.imagination
-        if isinstance(beliefs, BeliefPool):  # not read yet: its first use may be an error
+        if isinstance(beliefs, BeliefPool):  # not read here: it may have no beliefs yet
             latent_dim = beliefs.latent_dim
         else:
             latent_dim = beliefs.means(0).shape[1]
@@ -111,8 +111,8 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         )
         if self.imagination.belief_samples:
             raise ValueError(
-                f"{imagination} mixes samples of beliefs, but a source of beliefs for single "
-                "environments gives their means: expected belief_samples=False, or "
+                f"{imagination} mixes samples of beliefs, but the belief source of a single "
+                "environment only gives means: expected belief_samples=False, or "
                 "ldm_wrappers.vector.ImaginaryRewardWrapper"
             )
         self._reader = TransitionReader(latent_dynamics.spec, "ImaginaryRewardWrapper")
@@ -134,9 +134,9 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Step and return the imaginary reward."""
+        """Take a step and return the imaginary reward."""
         columns = self._reader.action(action)
-        # those from before the step, whether publishers have stepped already or will step later
+        # the beliefs from before the step, whether or not publishers have stepped already
         source = self.beliefs
         if isinstance(source, BeliefPool):
             source = source.begin_step(self._number)
@@ -156,34 +156,34 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
 
 
 def _refuse_other_run(latent_dynamics: LatentDynamics, beliefs: SavedBeliefs) -> None:
-    """Raise a ``ValueError`` where both are files of runs, of two runs or two moments of one."""
+    """Raise a ``ValueError`` if the files come from different runs, or from different steps."""
     metadata = [getattr(part, "metadata", {}) for part in (latent_dynamics, beliefs)]
     (model_run, model_steps), (run, steps) = [(m.get("run"), m.get("timesteps")) for m in metadata]
     if not (isinstance(model_run, str) and isinstance(run, str)):
         return  # not written by a run, or by an older version
     if model_run != run:
         raise ValueError(
-            f"the latent dynamics model is of run {model_run}, the beliefs are of run {run}, whose "
-            "latents mean something else: expected both files of one run folder"
+            f"the latent dynamics model comes from run {model_run}, the beliefs from run {run}, "
+            "whose latents mean something else: expected both files from one run folder"
         )
     if model_steps != steps:
         raise ValueError(
             f"the latent dynamics model was written after {model_steps} steps, the beliefs after "
-            f"{steps}: saving was cut short, and --resume completes it"
+            f"{steps}: saving was interrupted, and --resume completes it"
         )
 
 
 def _warn_of_unknown_number(beliefs: SavedBeliefs, mixture: MixtureScheme) -> None:
-    """Warn where beliefs come with a scheme of all their run's workers, which are not all saved.
+    """Warn if the saved scheme mixes all workers of its run without saying how many there were.
 
-    Files of older runs do; newer ones name the number of workers.
+    This is so in files of older runs; newer ones save the number of workers.
     """
     n, saved = beliefs.n_beliefs, beliefs.mixture
     if saved is None or mixture != saved or not mixes_all(saved) or n <= FEW:
         return
     warnings.warn(
-        f"the beliefs' own mixture ({saved}) mixed all normal workers of its run, and does not say "
-        f"how many they were: here it mixes all {n} saved beliefs, so tasks are close to their "
+        f"the saved mixture ({saved}) mixed all normal workers of its run but does not say how "
+        f"many there were: here it mixes all {n} saved beliefs, so tasks are close to their "
         "mean. Pass mixture=dataclasses.replace(beliefs.mixture, n_components=…) with the number "
         "of normal workers (n_workers − n_mixture_workers in the run's config.json), or with "
         f"{n} to mix all",

@@ -1,8 +1,8 @@
-"""Infos of ``MultiEpisodeWrapper``, told apart from an environment's own.
+"""Distinguishes infos of ``MultiEpisodeWrapper`` from an environment's own.
 
-An environment may report infos of the same names, of another meaning. ``MultiEpisodeWrapper``
-keeps them under other names, and marks infos as its own; whoever reads ``next_obs`` or
-``episode_start`` asks for the mark first.
+An environment may report infos with the same names but another meaning. ``MultiEpisodeWrapper``
+keeps them under other names, and marks infos as its own; readers of ``next_obs`` or
+``episode_start`` check the mark first.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MULTI_EPISODE_INFOS = (
 def set_aside(info: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     """``info`` with the environment's own entries of these names as ``environment_<name>``.
 
-    Masks of vector infos (``_<name>``) move with them; the argument stays as it is.
+    Masks of vector infos (``_<name>``) are renamed as well; the argument is not changed.
     """
     taken = [name for name in names if name in info]
     if not taken:
@@ -45,10 +45,10 @@ def set_aside(info: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def true_next_observation(info: dict[str, Any], observation: Any) -> Any:
-    """The true next state of a step, where ``observation`` may show a restart instead.
+    """The true next state of a step whose ``observation`` may be that of a restart.
 
     Raises:
-        ValueError: Another wrapper has changed what is shown.
+        ValueError: Another wrapper has changed the observation.
     """
     if MARK not in info or "next_obs" not in info:
         return observation
@@ -58,10 +58,10 @@ def true_next_observation(info: dict[str, Any], observation: Any) -> Any:
 
 
 def check_unchanged(shown: Any, true_next: Any) -> None:
-    """Raise a ``ValueError`` unless what is shown after a step is its true next observation.
+    """Raise a ``ValueError`` unless the observation shown after a step is the true next one.
 
-    Where they differ, a wrapper around ``MultiEpisodeWrapper`` changes observations: s would be
-    scaled, say, and s' would not.
+    If they differ, a wrapper around ``MultiEpisodeWrapper`` changes observations; for instance, s
+    would be scaled and s' would not.
     """
     shown, true_next = np.asarray(shown), np.asarray(true_next)
     same = shown.size == true_next.size
@@ -71,8 +71,8 @@ def check_unchanged(shown: Any, true_next: Any) -> None:
     if not same:
         raise ValueError(
             f"the observation {shown!r:.200} is not the infos' next_obs {true_next!r:.200}: a "
-            "wrapper around MultiEpisodeWrapper changes observations, of which next_obs knows "
-            "nothing; put it around the environment, inside MultiEpisodeWrapper"
+            "wrapper around MultiEpisodeWrapper changes observations but not next_obs; put it "
+            "around the environment, inside MultiEpisodeWrapper"
         )
 
 

@@ -8,11 +8,10 @@ from gymnasium.utils import RecordConstructorArgs
 
 
 class RecordLiveArguments(RecordConstructorArgs):
-    """Gymnasium's record of constructor arguments, by reference however often a spec is copied.
+    """Gymnasium's record of constructor arguments, which copies of a spec share by reference.
 
-    Each wrapper copies the spec of the one below it. An environment made again from ``env.spec``
-    still mixes the beliefs that others publish, with the model that keeps learning: not copies
-    of both, which nobody publishes to and nobody trains.
+    Each wrapper copies the spec of the one inside it. An environment made from ``env.spec`` thus
+    uses the same model, pool and buffer, not copies that nobody trains or publishes to.
     """
 
     def __init__(self, **kwargs: Any) -> None:

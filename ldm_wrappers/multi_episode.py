@@ -40,7 +40,7 @@ def meta_episode_spec(
     Args:
         spec: Specification of the environment.
         n_episodes: N.
-        limit: H, where it is not that of ``spec``.
+        limit: H, if it differs from that of ``spec``.
     """
     spec = copy.deepcopy(spec)
     if spec is not None:
@@ -50,13 +50,13 @@ def meta_episode_spec(
 
 
 def warn_of_monitor(env: gym.Env[Any, Any]) -> None:
-    """Warn where stable-baselines3's Monitor, or its like, reports inner episodes as whole ones."""
+    """Warn if Stable-Baselines3's Monitor would report inner episodes as whole ones."""
     layer: Any = env
     while isinstance(layer, gym.Wrapper):
         if type(layer).__module__ == "stable_baselines3.common.monitor":
             warnings.warn(
                 "Monitor inside MultiEpisodeWrapper reports inner episodes: evaluate_policy and "
-                "EvalCallback would take the last one for the whole meta-episode. Put it around: "
+                "EvalCallback would take the last one for the whole meta-episode. Put it outside: "
                 "Monitor(MultiEpisodeWrapper(env, …)), or VecMonitor around the VecEnv "
                 "(make_vec_env puts its own Monitor inside wrapper_class)",
                 stacklevel=3,
@@ -65,14 +65,14 @@ def warn_of_monitor(env: gym.Env[Any, Any]) -> None:
 
 
 def warn_of_own_statistics(env: Any) -> None:
-    """Warn where each environment normalises by what it has seen itself."""
+    """Warn if each environment normalises by its own running statistics."""
     name = own_statistics(env)
     if name:
         warnings.warn(
             f"{name} around a single environment inside MultiEpisodeWrapper: each environment "
-            "scales by what it has seen itself, which changes inside a task, differs between "
-            "workers and is not saved, so equal transitions have different values. "
-            "Expected VecNormalize around the VecEnv, scales of the VAE (scale_observations, "
+            "scales by its own running statistics, which change within a task, differ between "
+            "workers and are not saved, so equal transitions have different values. "
+            "Expected VecNormalize around the VecEnv, the VAE's own scales (scale_observations, "
             'reward_scale="running"), or a fixed TransformObservation or TransformReward',
             stacklevel=3,
         )
@@ -87,30 +87,30 @@ def _time_limit(max_episode_steps: int) -> WrapperSpec:
 
 
 class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
-    """``n_episodes`` episodes of one task are shown as one meta-episode.
+    """Shows ``n_episodes`` episodes of one task as one meta-episode.
 
-    With at most H steps per episode it has at most H⁺ = N · H steps. Inside it the environment is
-    restarted by ``reset(options={"keep_task": True})``; the new start state is shown and no end is
-    reported. The end of the last episode is reported as the environment reported it. Infos, at
-    every step and reset:
+    With at most H steps per episode, it has at most H⁺ = N · H steps. When an inner episode ends,
+    ``reset(options={"keep_task": True})`` restarts the environment; the new start state is shown
+    and no end is reported. The end of the last episode is reported as the environment reported it.
+    Infos, at every step and reset:
 
     * ``episode_start`` (bool): the observation begins an inner episode;
     * ``episode_index`` (int): inner episode of the observation, from 0;
-    * ``next_obs`` (steps only): the true next state, also where a restart is shown;
+    * ``next_obs`` (steps only): the true next state, even when a restart is shown;
     * ``episode_returns``, ``episode_lengths`` (at the end only): arrays (n_episodes,);
     * ``cut_short`` (at the end only): False, as in a vector environment that does not stagger.
 
-    An info of these names that the environment itself reports is kept as ``environment_<name>``.
+    The environment's own infos of these names are kept as ``environment_<name>``.
 
-    ``spec.max_episode_steps`` is N · H; an environment made again from this spec ends its inner
-    episodes after H steps as this one does.
+    ``spec.max_episode_steps`` is N · H; an environment made from this spec also ends its inner
+    episodes after H steps.
 
-    Wrappers that change the observations of a task (scaling, flattening) go inside this one:
-    ``next_obs`` is what ``env`` showed, and the latent dynamics model reads both.
+    Wrappers that change observations (scaling, flattening) belong inside this one: ``next_obs`` is
+    an observation of ``env``, and the latent dynamics model reads both.
 
     Args:
-        env: Environment whose reset knows ``keep_task`` (families and adapters of ``ldm_envs``
-            do) and whose infos tell ``task``.
+        env: Environment whose reset accepts ``keep_task`` (as families and adapters of
+            ``ldm_envs`` do) and whose infos contain ``task``.
         n_episodes: N, at least 1.
         finite_horizon: Report the end of a meta-episode as terminated, never truncated: the
             horizon H⁺ then belongs to the problem, as in the authors' gridworld runs.
@@ -118,12 +118,12 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
             once if infos report no task or if all meta-episodes have the same one.
 
     Raises:
-        ValueError: ``n_episodes`` is not an integer of at least 1, or a wrapper inside is made to
-            last a whole meta-episode.
-        TaskChangedError: At a step, where the task changed inside a meta-episode.
-        TaskIgnoredError: At a reset with ``options["task"]``, where infos tell another task.
-        gymnasium.error.ResetNeeded: At a step before the first reset, or after a meta-episode's
-            end.
+        ValueError: ``n_episodes`` is not an integer of at least 1, or a wrapper inside belongs
+            around meta-episodes.
+        TaskChangedError: At a step, if the task changed within a meta-episode.
+        TaskIgnoredError: At a reset with ``options["task"]``, if infos report another task.
+        gymnasium.error.ResetNeeded: At a step before the first reset, or after the end of a
+            meta-episode.
         TypeError: Observations are not arrays (``Dict``, ``Tuple``, …).
     """
 
@@ -160,13 +160,13 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
 
     @property
     def spec(self) -> EnvSpec | None:  # type: ignore[override]
-        """As Gymnasium has it, with ``max_episode_steps`` N · H."""
+        """Gymnasium's spec, with ``max_episode_steps`` N · H."""
         if self._cached_spec is not None:
             return self._cached_spec
         made = meta_episode_spec(super().spec, self.n_episodes)
         inner = None if self.env.spec is None else self.env.spec.max_episode_steps
         if made is not None and inner is not None:
-            # gym.make puts a time limit of N · H around the environment: here is the inner one
+            # gym.make adds a time limit of N · H around the environment; this is the inner one
             made.additional_wrappers = (_time_limit(inner), *made.additional_wrappers)
         self._cached_spec = made
         return self._cached_spec
@@ -187,7 +187,7 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
         return observation, self._position(set_aside(info, MULTI_EPISODE_INFOS), True)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Step, and restart where an inner episode ended."""
+        """Take a step, and restart the environment if an inner episode ended."""
         self._guard.check()
         outcome = self.env.step(action)
         with self._guard.recording():
@@ -196,7 +196,7 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
     def _record(
         self, observation: Any, reward: Any, terminated: bool, truncated: bool, info: dict[str, Any]
     ) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Take in what a step of the environment has returned; what the meta-episode shows."""
+        """Record the result of an environment step; returns that of the meta-episode."""
         self._returns[self._episode] += float(reward)
         self._lengths[self._episode] += 1
         info = {**set_aside(info, MULTI_EPISODE_INFOS), "next_obs": np.array(observation)}
@@ -214,7 +214,7 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
             info = {**info, **set_aside(reset_info, MULTI_EPISODE_INFOS)}
             return observation, reward, False, False, self._position(info, True)
         if ended:
-            observation = copy.copy(observation)  # kept by batches that reset the environment now
+            observation = copy.copy(observation)  # batches keep it and reset the environment now
             self._guard.end()
             info["episode_returns"] = self._returns.copy()
             info["episode_lengths"] = self._lengths.copy()
@@ -239,13 +239,13 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
         """Inverse of :meth:`get_state`.
 
         Raises:
-            ValueError: The state is of another number of episodes; nothing has changed then.
+            ValueError: The state has another number of episodes; nothing is changed then.
         """
         own = {"returns": self._returns, "lengths": self._lengths}
         check_like({name: state[name] for name in own}, own, "meta-episode")
         self._episode = int(state["episode"])
         self._returns[...] = state["returns"]
         self._lengths[...] = state["lengths"]
-        self._guard.state = state.get("guard", "running")  # newer than some checkpoints
+        self._guard.state = state.get("guard", "running")  # missing in old checkpoints
         if self._watch is not None:
             self._watch.forget()

@@ -1,4 +1,4 @@
-"""Notices steps before the first reset, after the end of a task and after an error."""
+"""Detects steps before the first reset, after the end of a task and after an error."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ State = Literal["not begun", "running", "ended", "interrupted"]
 class ResetGuard:
     """Whether an environment may be stepped.
 
-    Environments that ``gym.make`` returns notice a step before the first reset; bare ones, and
-    steps after an end, are left to the environment, and many continue as if nothing had happened. A
-    wrapper that keeps records of a task would then keep wrong ones.
+    Environments made by ``gym.make`` refuse a step before the first reset. Bare environments may
+    not, nor do most refuse a step after the end of an episode; they continue as if nothing had
+    happened. The records that a wrapper keeps of a task would then be wrong.
 
     Args:
-        name: What messages call the wrapper.
+        name: Name of the wrapper in messages.
 
     Attributes:
-        state: "not begun", "running", "ended" or "interrupted"; a saved one may be set again.
+        state: "not begun", "running", "ended" or "interrupted"; a saved one may be restored.
     """
 
     def __init__(self, name: str) -> None:
@@ -48,16 +48,16 @@ class ResetGuard:
         if self.state == "ended":
             raise ResetNeeded(
                 f"{self._name}.step() was called after the end of a task (terminated or "
-                "truncated); call reset() first, and leave out gymnasium.wrappers.Autoreset inside"
+                "truncated); call reset() first, and use no gymnasium.wrappers.Autoreset inside"
             )
         if self.state == "interrupted":
             raise ResetNeeded(
-                f"{self._name}.step() was called after an error that had interrupted a step: what "
-                "that step did is not in the wrapper's records; call reset() first"
+                f"{self._name}.step() was called after an error interrupted a step, which is "
+                "missing in the wrapper's records; call reset() first"
             )
 
     def check_partial(self) -> None:
-        """Raise where a reset of some environments of a batch would leave out others that need one.
+        """Raise if a reset of some environments of a batch would leave out others that need one.
 
         Raises:
             gymnasium.error.ResetNeeded: Before the first reset of all, or after an error.
@@ -71,7 +71,7 @@ class ResetGuard:
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """The environment has stepped, the records have not: an error now asks for a reset."""
+        """Context for updating records after an environment step; an error requires a reset."""
         try:
             yield
         except BaseException:
@@ -79,9 +79,9 @@ class ResetGuard:
             raise
 
     def stepping(self, batch: VectorEnv[Any, Any, Any]) -> AbstractContextManager[None]:
-        """Around a step of a batch: an error asks for a reset where others may have moved already.
+        """Context for a step of a batch; an error requires a reset if some may have moved already.
 
-        A batch that steps its environments at once is taken to refuse actions before any moves.
+        A batch that steps its environments together is assumed to refuse actions before that.
         """
         one_by_one = isinstance(batch.unwrapped, SyncVectorEnv) and batch.num_envs > 1
         return self.recording() if one_by_one else nullcontext()
@@ -92,10 +92,10 @@ class ResetGuard:
 
 
 class CutWatch:
-    """Warns once where resets find tasks that have not ended, one after the other.
+    """Warns once if several resets in a row come before the end of a task.
 
     Args:
-        what: What never ends and what follows from it, for the message.
+        what: Which tasks are cut or what follows from it, for the message.
     """
 
     N_RESETS = 5
@@ -109,13 +109,13 @@ class CutWatch:
         self._in_a_row = 0
 
     def cut(self) -> None:
-        """A reset has found a task that was running."""
+        """A reset has cut a running task."""
         self._in_a_row += 1
         if self._in_a_row == self.N_RESETS:
             warnings.warn(
                 f"{self.N_RESETS} resets in a row came before an end: {self._what}. A limit "
                 "outside, such as gymnasium.wrappers.TimeLimit or max_episode_steps of "
-                "gymnasium.register, is not seen here: put TimeLimit around the environment, "
+                "gymnasium.register, is not visible here: put TimeLimit around the environment, "
                 "inside the wrappers of this package",
                 stacklevel=4,
             )

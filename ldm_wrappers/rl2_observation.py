@@ -1,4 +1,4 @@
-"""Previous action, previous reward and episode-start flag join the observation (RL²)."""
+"""Adds previous action, previous reward and episode-start flag to the observation (RL²)."""
 
 from __future__ import annotations
 
@@ -34,12 +34,11 @@ class RL2ObservationWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCon
     of the previous episode. Source: RL², paper section 3.1.
 
     Args:
-        env: Environment with Box observations and actions of a kind that ``TransitionSpec`` knows.
+        env: Environment with Box observations and actions that ``TransitionSpec`` supports.
 
     Raises:
-        TypeError: Spaces of another kind.
-        ValueError: The observation has these columns already; at a step, an action that is not one
-            of the action space.
+        TypeError: The spaces are not supported.
+        ValueError: The observation already has these columns; at a step, an invalid action.
     """
 
     lasts_a_task = True
@@ -61,7 +60,7 @@ class RL2ObservationWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCon
         return self._join(observation, action, 0.0, True), info
 
     def step(self, action: Any) -> tuple[FloatArray, Any, bool, bool, dict[str, Any]]:
-        """Step and join what was done to what is shown."""
+        """Take a step; the action and its reward are added to the observation."""
         encoded = self._spec.encode_action_arrays(self._spec.action_row(action))[0]
         observation, reward, terminated, truncated, info = self.env.step(action)
         joined = self._join(observation, encoded, float(reward), begins_episode(info))

@@ -1,4 +1,4 @@
-"""Taking over saved states: what fits is loaded whole, what does not is named."""
+"""Loading of saved states: a state is loaded as a whole, or an error says what does not fit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def check_like(found: Any, expected: Any, name: str) -> None:
         name: What the value is, for messages.
 
     Raises:
-        ValueError: Another name, shape or dtype, or a floating-point number that is not finite.
+        ValueError: A name, shape or dtype differs, or a floating-point number is not finite.
     """
     if isinstance(expected, dict):
         keys = set(found) if isinstance(found, dict) else set()
@@ -56,7 +56,7 @@ def check_optimizer(state: Any, optimizer: torch.optim.Optimizer, name: str) -> 
     groups = optimizer.state_dict()["param_groups"]
     found = state_part(state, "param_groups")
     if not isinstance(found, list) or [set(g) for g in found] != [set(g) for g in groups]:
-        raise ValueError(f"the {name} optimizer has other settings than this run's")
+        raise ValueError(f"the {name} optimizer's settings differ from this run's")
     if [len(g["params"]) for g in found] != [len(g["params"]) for g in groups]:
         raise ValueError(f"the {name} optimizer has another number of parameters")
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -73,7 +73,7 @@ def check_optimizer(state: Any, optimizer: torch.optim.Optimizer, name: str) -> 
 
 
 def state_part(state: Any, name: str) -> Any:
-    """The part ``name`` of a loaded dict; a ``ValueError`` names it where it is missing."""
+    """The part ``name`` of a loaded dict; a ``ValueError`` names it if it is missing."""
     if not isinstance(state, dict) or name not in state:
         raise ValueError(f"there is no {name!r} in it")
     return state[name]
@@ -88,7 +88,7 @@ def load_weights(module: nn.Module, weights: Any, name: str) -> None:
     """Load weights after comparing every name, shape and dtype.
 
     Raises:
-        ValueError: What differs; nothing has been changed then.
+        ValueError: They differ; nothing is changed then.
     """
     check_weights_like(weights, module, name)
     module.load_state_dict(to_tensors(weights))

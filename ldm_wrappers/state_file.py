@@ -1,9 +1,8 @@
-"""Nested state in one safetensors file, which holds no code.
+"""Nested state in one safetensors file, which contains no code.
 
 Arrays are the file's tensors; the structure around them is JSON in the file's metadata, with a
-SHA-256 over structure and arrays. Safetensors itself checks that every tensor lies where the
-header says, and reads and writes them one after the other, so a buffer of a gigabyte is never
-copied as a whole.
+SHA-256 over structure and arrays. Safetensors itself checks the position of every tensor, and
+reads and writes tensors one at a time, so a buffer of a gigabyte is never copied as a whole.
 """
 
 from __future__ import annotations
@@ -31,15 +30,15 @@ Loaded = TypeVar("Loaded")
 
 
 class StateFileError(ValueError):
-    """A state file is missing, damaged, or of another format."""
+    """A state file is missing, damaged, or has another format."""
 
 
 def save_state(path: Path, state: Any) -> None:
     """Write nested dicts, lists, scalars, strings, NumPy arrays and tensors; atomic.
 
     Raises:
-        TypeError: A leaf of another type, named by its place.
-        OSError: The file cannot be written; an older one of this name stays.
+        TypeError: A leaf has another type; the message names its place.
+        OSError: The file cannot be written; an existing file is kept.
     """
     arrays: Arrays = {}
     structure = json.dumps(_pack(state, "state", arrays), separators=(",", ":"))
@@ -57,16 +56,16 @@ def save_state(path: Path, state: Any) -> None:
 def load_state(path: Path) -> Any:
     """Inverse of :func:`save_state`; tensors come back as NumPy arrays, tuples as lists.
 
-    Runs no code of the file, and takes no more memory than the file is long.
+    Runs no code from the file, and needs no more memory than the size of the file.
 
     Raises:
-        StateFileError: The file is missing, damaged, or of another format.
+        StateFileError: The file is missing, damaged, or has another format.
     """
     return read_guarded(path, lambda: _load(path), "state file")
 
 
 def save_object(path: str | Path, state: dict[str, Any], metadata: dict[str, Any] | None) -> None:
-    """Write ``state`` as the ``content`` of a file, and ``metadata`` beside it; atomic."""
+    """Write ``state`` as the ``content`` of a file, next to ``metadata``; atomic."""
     if "content" in (metadata or {}):
         raise ValueError(f"metadata must not have the key 'content', got {metadata}")
     save_state(Path(path), {**(metadata or {}), "content": state})
@@ -75,7 +74,7 @@ def save_object(path: str | Path, state: dict[str, Any], metadata: dict[str, Any
 def load_object(
     path: str | Path, kind: str, read: Callable[[Any, dict[str, Any]], Loaded]
 ) -> Loaded:
-    """What ``read`` makes of the content and the metadata of a file of :func:`save_object`.
+    """The result of ``read(content, metadata)`` for a file written by :func:`save_object`.
 
     Raises:
         StateFileError: The file is missing or damaged, or ``read`` fails.
@@ -95,7 +94,7 @@ def load_object(
 def read_guarded(path: Path, read: Callable[[], Loaded], kind: str) -> Loaded:
     """Call ``read``, which reads ``path``; every failure is a :class:`StateFileError`."""
     try:
-        with path.open("rb"):  # its errors say more than those of safetensors
+        with path.open("rb"):  # its errors are clearer than those of safetensors
             return read()
     except StateFileError:
         raise
@@ -105,7 +104,7 @@ def read_guarded(path: Path, read: Callable[[], Loaded], kind: str) -> Loaded:
         SafetensorError, ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError,
         RuntimeError, TypeError, ValueError,
     ) as error:  # fmt: skip
-        raise StateFileError(f"{path} does not hold a {kind}: {error}") from None
+        raise StateFileError(f"{path} does not contain a {kind}: {error}") from None
 
 
 def _load(path: Path) -> Any:
@@ -124,7 +123,7 @@ def _load(path: Path) -> Any:
 
 
 def _digest(structure: str, arrays: Arrays) -> str:
-    """SHA-256 over all that is in a file."""
+    """SHA-256 over the whole content of a file."""
     digest = hashlib.sha256(structure.encode())
     for name, array in sorted(arrays.items()):
         digest.update(f"\n{name} {array.dtype} {array.shape}\n".encode())
@@ -134,7 +133,7 @@ def _digest(structure: str, arrays: Arrays) -> str:
 
 
 def _as_os_error(error: SafetensorError) -> OSError:
-    """The system's error that safetensors reports as text."""
+    """The operating system's error, which safetensors reports as text."""
     number = re.search(r"os error (\d+)", str(error))
     return OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(EIO, error)
 
@@ -147,7 +146,7 @@ def _pack(value: Any, place: str, arrays: Arrays) -> Any:
         if value.dtype.kind not in "biuf" or value.dtype.itemsize > 8:
             raise TypeError(f"{place} is an array of dtype {value.dtype}, expected numbers")
         name = re.sub(r"[^\w.-]", "_", place, flags=re.ASCII)
-        while name in arrays:  # keys 1 and "1" have one name
+        while name in arrays:  # keys 1 and "1" have the same name
             name += "'"
         arrays[name] = value.astype(value.dtype.newbyteorder("="), order="C", copy=False)
         return {"array": name}

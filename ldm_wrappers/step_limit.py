@@ -1,4 +1,4 @@
-"""H, the most steps of an episode, as environments say it in several places."""
+"""H, the maximum length of an episode, which environments declare in several places."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import gymnasium as gym
 
 
 def step_limit(env: Any) -> int | None:
-    """Most steps of an episode of an environment, or of each environment of a batch.
+    """Maximum episode length of an environment, or of each environment of a batch, in steps.
 
-    A batch's own attribute ``max_episode_steps`` counts first, since its registration may have
-    been overridden when it was made; then the most that its environments say by their time limits
-    and specifications; then the specification of the batch.
+    A batch's own attribute ``max_episode_steps`` comes first, since its registration may have
+    been overridden when it was made; then the largest limit among its environments, by their time
+    limits and specs; then the spec of the batch.
     """
     if isinstance(env, gym.Env):
         return _scalar_limit(env)
@@ -32,7 +32,7 @@ def step_limit(env: Any) -> int | None:
 
 
 def with_step_limit(env: gym.Env[Any, Any], limit: int | None) -> gym.Env[Any, Any]:
-    """``env`` with episodes of at most ``limit`` steps; as it is for ``None``.
+    """``env`` with episodes of at most ``limit`` steps; unchanged for ``None``.
 
     Raises:
         ValueError: Its episodes end sooner, so that the limit would have no effect.
@@ -42,7 +42,7 @@ def with_step_limit(env: gym.Env[Any, Any], limit: int | None) -> gym.Env[Any, A
     own = step_limit(env)
     if own is not None and own < limit:
         raise ValueError(
-            f"max_episode_steps = {limit} has no effect where episodes end after {own} steps; "
+            f"max_episode_steps = {limit} has no effect: episodes end after {own} steps already; "
             f"expected at most {own}"
         )
     return gym.wrappers.TimeLimit(env, limit)

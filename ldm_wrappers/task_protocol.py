@@ -1,4 +1,4 @@
-"""Notices environments whose episodes of one meta-episode are not of one hidden task."""
+"""Detects environments whose hidden task changes within a meta-episode, or never changes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 N_EQUAL_TASKS = 32
-"""Meta-episodes of one and the same task before :class:`TaskWatch` warns: even of two equally
-likely tasks, this many alike have a probability of 5e-10."""
+"""Number of meta-episodes of the same task before :class:`TaskWatch` warns: even with only two
+equally likely tasks, drawing one this often in a row has a probability of 5e-10."""
 
 _REMEDY = (
     "ldm_envs.TaskMethodWrapper, TaskAttributeWrapper or TaskSeedWrapper around each environment "
@@ -21,11 +21,11 @@ _REMEDY = (
 
 
 class TaskChangedError(RuntimeError):
-    """Episodes of one meta-episode were of different tasks."""
+    """The task changed within a meta-episode."""
 
 
 class TaskIgnoredError(ValueError):
-    """An environment reports another task than ``reset(options={"task": …})`` gave it."""
+    """An environment reports another task than the one given by ``reset(options={"task": …})``."""
 
 
 class TaskProtocolWarning(UserWarning):
@@ -33,10 +33,10 @@ class TaskProtocolWarning(UserWarning):
 
 
 class TaskWatch:
-    """What ``MultiEpisodeWrapper`` looks at: the tasks that infos tell, of one or many workers.
+    """Checks the tasks in the infos of one or many workers, for ``MultiEpisodeWrapper``.
 
     Args:
-        name: What messages call the environment.
+        name: Name of the environment in messages.
         n_workers: Number of environments.
     """
 
@@ -55,11 +55,11 @@ class TaskWatch:
 
         Args:
             workers: Indices (n,) of the workers.
-            tasks: Their tasks (n, ...), or ``None`` where infos tell none.
-            options: Those of the reset; a task that is pinned or kept says nothing about draws.
+            tasks: Their tasks (n, ...), or ``None`` if infos report none.
+            options: Options of the reset; a pinned or kept task says nothing about draws.
 
         Raises:
-            TaskIgnoredError: Infos tell another task than is pinned.
+            TaskIgnoredError: Infos report another task than the pinned one.
         """
         options = options or {}
         self._begin(workers, tasks, drawn=not {"task", "keep_task"} & options.keys())
@@ -80,10 +80,10 @@ class TaskWatch:
             self._count(tasks)
 
     def check(self, workers: Array, tasks: Array | None) -> None:
-        """Inner episodes of ``workers`` (n,) end or begin with ``tasks`` (n, ...).
+        """Check the ``tasks`` (n, ...) of inner episodes of ``workers`` (n,) that end or begin.
 
         Raises:
-            TaskChangedError: A task is not the one that the meta-episode began with.
+            TaskChangedError: A task differs from the one that the meta-episode began with.
         """
         if tasks is None or self._tasks.shape[1:] != tasks.shape[1:]:
             return
@@ -95,11 +95,11 @@ class TaskWatch:
                 raise TaskChangedError(
                     f"the task of {self.name} (environment {worker}) changed inside a "
                     f"meta-episode, from {old} to {new}: its reset ignores options={{'keep_task': "
-                    f"True}}, or its task moves during an episode. {_REMEDY}"
+                    f"True}}, or its task changes during an episode. {_REMEDY}"
                 )
 
     def forget(self) -> None:
-        """Meta-episodes that run now began elsewhere (a resumed run): their tasks are unknown."""
+        """Forget the tasks of running meta-episodes, which began elsewhere (in a resumed run)."""
         self._known[:] = False
 
     def _count(self, tasks: Array) -> None:
@@ -124,8 +124,8 @@ class TaskWatch:
         if not self._untold:
             self._untold = True
             warnings.warn(
-                f"{self.name} tells no info['task'] at reset, so nothing can check that episodes "
-                "of a meta-episode share a task and that meta-episodes differ. If it has a hidden "
+                f"{self.name} reports no info['task'] at reset, so nothing can check that the "
+                "episodes of a meta-episode share a task and that tasks vary. If it has a hidden "
                 f"task: {_REMEDY}. If it has none, pass check_tasks=False",
                 TaskProtocolWarning,
                 stacklevel=1,
@@ -147,19 +147,19 @@ def _alike(task: Any, other: Any) -> bool:
 def check_pinned(
     name: str, pinned: Any, told: Array | None, workers: Array, n_workers: int
 ) -> None:
-    """Compare the tasks that a reset gave with those that infos tell after it.
+    """Compare the tasks given to a reset with those that infos report after it.
 
-    What cannot be compared passes: infos that tell none, or something of another shape or kind.
+    Tasks that cannot be compared are accepted: none in infos, or another shape or type.
 
     Args:
-        name: What messages call the environment.
+        name: Name of the environment in messages.
         pinned: ``options["task"]``: one task for all workers, or a row for each of ``n_workers``.
-        told: Tasks (n, ...) of those that were reset, or ``None``.
+        told: Reported tasks (n, ...) of the workers that were reset, or ``None``.
         workers: Their indices (n,).
         n_workers: Number of all workers.
 
     Raises:
-        TaskIgnoredError: They differ by more than a rounding; the message shows both.
+        TaskIgnoredError: They differ by more than rounding; the message shows both.
     """
     given = np.asarray(pinned)
     if told is None or told.dtype.kind not in "biuf" or given.dtype.kind not in "biuf":
@@ -175,8 +175,8 @@ def check_pinned(
         return
     worker = int(np.flatnonzero(~alike.reshape(len(told), -1).all(axis=1))[0])
     raise TaskIgnoredError(
-        f"{name} was reset with options={{'task': {given[worker]}}} and tells info['task'] = "
-        f"{told[worker]}: its reset ignores or changes a task that is given. {_REMEDY}"
+        f"{name} was reset with options={{'task': {given[worker]}}} and reports info['task'] = "
+        f"{told[worker]}: its reset ignores or changes the given task. {_REMEDY}"
     )
 
 
@@ -190,7 +190,7 @@ def env_name(env: Any) -> str:
 
 
 def told_task(info: dict[str, Any]) -> Array | None:
-    """The task of one environment's info as a batch of one; ``None`` where there is none."""
+    """The task of one environment's info as a batch of one; ``None`` if there is none."""
     if "task" not in info:
         return None
     task = info["task"]
@@ -202,7 +202,7 @@ def told_task(info: dict[str, Any]) -> Array | None:
 
 
 def told_tasks(infos: dict[str, Any], workers: Array) -> Array | None:
-    """The tasks of ``workers`` in a batch's infos; ``None`` unless all of them tell one."""
+    """The tasks of ``workers`` in a batch's infos; ``None`` unless all of them report one."""
     tasks, mask = infos.get("task"), infos.get("_task")
     if not isinstance(tasks, np.ndarray) or (mask is not None and not mask[workers].all()):
         return None
@@ -210,6 +210,6 @@ def told_tasks(infos: dict[str, Any], workers: Array) -> Array | None:
 
 
 def check_pinned_rows(name: str, pinned: Any, infos: dict[str, Any], mask: Array) -> None:
-    """:func:`check_pinned` by the infos of a batch whose environments in ``mask`` were reset."""
+    """:func:`check_pinned` for a batch, after a reset of the environments in ``mask``."""
     workers = np.flatnonzero(mask)
     check_pinned(name, pinned, told_tasks(infos, workers), workers, len(mask))

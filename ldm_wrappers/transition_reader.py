@@ -1,4 +1,4 @@
-"""Reads what one environment goes through as rows that the latent dynamics model takes."""
+"""Turns the steps of one environment into rows for the latent dynamics model."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class TransitionReader:
     """The transitions (s, a, s') of one environment, step by step.
 
     Args:
-        spec: What observations and actions are.
-        name: What messages call the wrapper that reads.
+        spec: Sizes and encodings of observations and actions.
+        name: Name of the wrapper in messages.
 
     Attributes:
-        state: Observation of now, float32 (1, observation_size).
+        state: Current observation, float32 (1, observation_size).
     """
 
     state: FloatArray
@@ -32,26 +32,26 @@ class TransitionReader:
 
     @property
     def ended(self) -> bool:
-        """Whether the latest step has ended a task and no other has begun."""
+        """Whether the latest step ended a task and no other has begun."""
         return self._guard.state == "ended"
 
     def reset(self, observation: Any) -> None:
-        """A task begins with this observation."""
+        """Begin a task with this observation."""
         self.state = self._spec.observation_row(observation)
         self._guard.begin()
 
     def action(self, action: Any) -> FloatArray:
-        """Columns of an action that is about to be taken, (1, …) as ``TransitionSpec`` has them.
+        """Columns of the next action, (1, …), as in ``TransitionSpec``.
 
         Raises:
             gymnasium.error.ResetNeeded: No task is running.
-            ValueError: It is not one of the action space.
+            ValueError: The action is invalid.
         """
         self._guard.check()
         return self._spec.action_row(action)
 
     def recording(self) -> AbstractContextManager[None]:
-        """Around all that follows the environment's step: an error in it asks for a reset."""
+        """Context for what follows the environment's step; an error in it requires a reset."""
         return self._guard.recording()
 
     def step(
@@ -60,9 +60,9 @@ class TransitionReader:
         """The states before and after a step, float32 (1, observation_size) each.
 
         Args:
-            observation: What the step has shown, where a restart may be seen.
-            info: Its info, which then tells the true next state.
-            ended: The task ended with it.
+            observation: Observation of the step, which may be that of a restart.
+            info: Its info, which then contains the true next state.
+            ended: Whether the task ended with it.
         """
         before = self.state
         after = self._spec.observation_row(true_next_observation(info, observation))

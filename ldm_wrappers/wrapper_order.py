@@ -1,4 +1,4 @@
-"""Refuses wrappers in an order in which they would work, and mean something else."""
+"""Refuses orders of wrappers that would run but mean something else."""
 
 from __future__ import annotations
 
@@ -15,44 +15,44 @@ _ELSEWHERE = "a wrapper in the worker processes (ldm_wrappers.vector has it for 
 
 
 def refuse_task_wrappers(env: Any, name: str) -> None:
-    """Raise a ``ValueError`` if something inside meta-episodes is made to last a whole one.
+    """Raise a ``ValueError`` if ``env`` has a wrapper that belongs around meta-episodes.
 
-    Such wrappers have a class attribute ``lasts_a_task = True``. Inside, every inner episode would
-    begin another imaginary task, another belief or another trajectory.
+    Such wrappers have a class attribute ``lasts_a_task = True``. Inside, they would begin another
+    imaginary task, belief or trajectory at every inner episode.
 
     Args:
-        env: What the meta-episodes are of, sub-environments of a vector environment included.
-        name: What the message calls the wrapper around it.
+        env: Environment to be wrapped, including sub-environments of a vector environment.
+        name: Name of the outer wrapper in the message.
     """
     for found, _ in _marked(env, "lasts_a_task"):
         raise ValueError(
-            f"{name} got {found} inside, which restarts at every reset, so at every inner "
-            f"episode; expected {found} around {name}, and each of them once"
+            f"{name} got {found} inside, which restarts at every reset and so at every "
+            f"inner episode; expected {found} around {name}, each used once"
         )
 
 
 def refuse_imaginary_rewards(env: Any, name: str) -> None:
-    """Raise a ``ValueError`` if rewards are imaginary already, which no belief may be made of.
+    """Raise a ``ValueError`` if rewards are already imaginary; beliefs need real ones.
 
     Args:
-        env: What a wrapper is put around, sub-environments included.
-        name: What the message calls that wrapper.
+        env: Environment to be wrapped, including sub-environments.
+        name: Name of the outer wrapper in the message.
     """
     for found, _ in _marked(env, "imagines_rewards"):
         raise ValueError(
-            f"{name} got {found} inside, expected rewards of the environment's "
-            "own: they are imaginary once, and normal workers' beliefs are of true ones"
+            f"{name} got {found} inside, expected the environment's own rewards: "
+            "they can be replaced only once, and normal workers' beliefs come from real rewards"
         )
 
 
 def refuse_second_record(env: Any, buffer: TrajectoryBuffer | None, name: str) -> None:
-    """Raise a ``ValueError`` if a buffer would hold trajectories twice, or imaginary ones.
+    """Raise a ``ValueError`` if a buffer would store trajectories twice or imaginary ones.
 
     Args:
-        env: What the wrapper is put around, sub-environments included; a buffer cannot be shared
-            with those in other processes.
-        buffer: What the wrapper keeps trajectories in.
-        name: What the message calls it.
+        env: Environment to be wrapped, including sub-environments; those in other processes
+            cannot share a buffer.
+        buffer: Buffer of the outer wrapper.
+        name: Name of the outer wrapper in the message.
     """
     if buffer is None:
         return
@@ -60,24 +60,24 @@ def refuse_second_record(env: Any, buffer: TrajectoryBuffer | None, name: str) -
         raise ValueError(
             f"{name} got a buffer around {found}, whose mixture workers' rewards are imaginary: "
             "the VAE would learn from them; expected buffer=None here, and the buffer where "
-            "rewards are true: vector.ImaginaryRewardWrapper(…, buffer=…) keeps the normal "
+            "rewards are real: vector.ImaginaryRewardWrapper(…, buffer=…) stores the normal "
             "workers' trajectories, BeliefPublisherWrapper(…, buffer=…) those of one environment"
         )
     for layer in layers(env):
         if getattr(getattr(layer, "tracker", None), "buffer", None) is buffer:
             raise ValueError(
-                f"{name} got the buffer of {type(layer).__name__} inside, so that it would hold "
+                f"{name} got the buffer of {type(layer).__name__} inside, so that it would store "
                 "each trajectory twice; expected buffer=None for one of them"
             )
 
 
 def refuse_twice(env: Any, wrapper: Any) -> None:
-    """Raise a ``ValueError`` if the observation already has what a wrapper joins to it.
+    """Raise a ``ValueError`` if the observation already has the columns that a wrapper adds.
 
     Args:
-        env: What the wrapper is put around, sub-environments included.
-        wrapper: The wrapper's class. Its attribute ``joins`` says what joins the observation, and
-            is the same for scalar and vector environments.
+        env: Environment to be wrapped, including sub-environments.
+        wrapper: Class of the outer wrapper. Its attribute ``joins`` says what it adds, and is the
+            same for scalar and vector environments.
     """
     for found, joins in _marked(env, "joins"):
         if joins == wrapper.joins:
@@ -88,24 +88,24 @@ def refuse_twice(env: Any, wrapper: Any) -> None:
 
 
 def refuse_joined_columns(env: Any, name: str) -> None:
-    """Raise a ``ValueError`` if columns have joined the observation that a VAE is to read.
+    """Raise a ``ValueError`` if a wrapper has added columns to the observation that a VAE reads.
 
-    It would take a previous reward, a belief or the task for a part of the state, and the reward
-    shown there would not be the one that the wrapper returns.
+    The VAE would treat a previous reward, a belief or the task as part of the state, and the
+    reward in the observation would not be the one that the wrapper returns.
 
     Args:
-        env: What a wrapper with a VAE is put around, sub-environments included.
-        name: What the message calls that wrapper.
+        env: Environment to be wrapped by a wrapper with a VAE, including sub-environments.
+        name: Name of that wrapper in the message.
     """
     for found, joins in _marked(env, "joins"):
         raise ValueError(
-            f"{name} got {found} inside, whose observation has {joins} in it, which the VAE "
-            f"would take for a part of the state; expected {found} around {name}"
+            f"{name} got {found} inside, whose observation contains {joins}, which the VAE "
+            f"would take for part of the state; expected {found} around {name}"
         )
 
 
 def refuse_around_vae(env: Any, name: str, buffer: TrajectoryBuffer | None = None) -> None:
-    """Raise a ``ValueError`` if a VAE cannot read what is inside, or a buffer cannot keep it.
+    """Raise a ``ValueError`` if a VAE cannot read the environment, or a buffer cannot store it.
 
     See :func:`refuse_joined_columns`, :func:`refuse_own_statistics`, :func:`refuse_second_record`.
     """
@@ -115,9 +115,9 @@ def refuse_around_vae(env: Any, name: str, buffer: TrajectoryBuffer | None = Non
 
 
 def own_statistics(env: Any) -> str:
-    """Name of a wrapper that scales by running statistics of its own, or "".
+    """Name of a wrapper that scales by its own running statistics, or "".
 
-    One that has stopped to update them (``update_running_mean = False``) has a fixed scale.
+    One that no longer updates them (``update_running_mean = False``) has a fixed scale.
     """
     kinds = (
         gym.wrappers.NormalizeObservation,
@@ -132,25 +132,25 @@ def own_statistics(env: Any) -> str:
 
 
 def refuse_own_statistics(env: Any, name: str) -> None:
-    """Raise a ``ValueError`` if the scale of what a VAE is to read changes while it is read.
+    """Raise a ``ValueError`` if the scale of what a VAE reads changes over time.
 
     Args:
-        env: What a wrapper with a VAE is put around, sub-environments included.
-        name: What the message calls that wrapper.
+        env: Environment to be wrapped by a wrapper with a VAE, including sub-environments.
+        name: Name of that wrapper in the message.
     """
     found = own_statistics(env)
     if found:
         raise ValueError(
-            f"{name} got {found} inside, which scales by what it has seen so far: the VAE would "
-            "learn that equal transitions have different observations or rewards. Expected scales "
-            'of the VAE (scale_observations, reward_scale="running"), '
-            f"{found} around {name} or VecNormalize around the VecEnv, or statistics that stay as "
-            f"they are (its attribute update_running_mean = False before {name} is put around)"
+            f"{name} got {found} inside, which scales by its own running statistics: to the VAE, "
+            "equal transitions would have different observations or rewards. Expected the VAE's "
+            'own scales (scale_observations, reward_scale="running"), '
+            f"{found} around {name}, VecNormalize around the VecEnv, or fixed statistics (set its "
+            f"attribute update_running_mean = False before wrapping it in {name})"
         )
 
 
 def layers(env: Any) -> Iterator[Any]:
-    """Wrappers from the outside in, those of a ``SyncVectorEnv``'s environments included."""
+    """Wrappers, outermost first, including those of a ``SyncVectorEnv``'s environments."""
     layer = env
     while isinstance(layer, (gym.Wrapper, VectorWrapper)):
         yield layer
@@ -160,16 +160,16 @@ def layers(env: Any) -> Iterator[Any]:
 
 
 def _marked(env: Any, mark: str) -> Iterator[tuple[str, Any]]:
-    """Names of the layers whose class has an attribute, from the outside in, and its values.
+    """Names of the layers whose class has an attribute, outermost first, and its values.
 
-    Of the processes of an ``AsyncVectorEnv`` the outermost such layer is seen.
+    In the processes of an ``AsyncVectorEnv`` only the outermost such layer is seen.
     """
     for layer in layers(env):
         if value := getattr(type(layer), mark, None):
             yield type(layer).__name__, value
     single: Any = env.unwrapped
     if isinstance(single, AsyncVectorEnv):
-        # asked first: an attribute that is missing in one of them ends the processes
+        # asked first: an attribute that is missing in one of the processes ends them all
         present = single.call("has_wrapper_attr", mark)
         if any(present):
             value = single.get_attr(mark)[0] if all(present) else True

@@ -12,7 +12,7 @@ from ldm_wrappers.latent_dynamics.transition import FloatArray
 
 
 class PublishedBeliefs:
-    """What the environments of a :class:`BeliefPool` believed at one moment; a ``BeliefSource``.
+    """Beliefs of the environments of a :class:`BeliefPool` at one moment; a ``BeliefSource``.
 
     Args:
         n_beliefs: Number of publishing environments.
@@ -31,7 +31,7 @@ class PublishedBeliefs:
         return len(self.current)
 
     def means(self, step: int) -> FloatArray:
-        """Belief means at that moment, float32 (n_beliefs, latent_dim), whatever the step."""
+        """Belief means at that moment, float32 (n_beliefs, latent_dim), for any step."""
         self._check_published()
         return self.current.copy()
 
@@ -41,34 +41,34 @@ class PublishedBeliefs:
         return np.where(self.finished, self.final, self.current)
 
     def _check_published(self) -> None:
-        """Refuse to mix rows that nobody has published to: their zeros are nobody's belief."""
+        """Refuse to mix rows that nobody has published to: their zeros are no beliefs."""
         if not self.published.all():
             missing = np.flatnonzero(~self.published).tolist()
             raise ValueError(
-                f"nobody has published to rows {missing} of {self.n_beliefs} of the belief pool: "
-                "expected a BeliefPublisherWrapper for each, its row as index=…, or n_beliefs as "
-                "many as there are publishers"
+                f"nobody has published to rows {missing} of the {self.n_beliefs} rows of the "
+                "belief pool: expected a BeliefPublisherWrapper for each, with its row as index=…, "
+                "or n_beliefs equal to the number of publishers"
             )
 
 
 class BeliefPool(ProcessBound):
     """Live beliefs of the environments of this process; each publishes to its own row.
 
-    A vector environment steps them one after the other, and restarts those that have ended before
-    the next one's turn, or in their next turn instead of a step. An imaginary reward is that of a
-    mixture of beliefs from before the step, so the pool keeps what was published when a round of
-    turns began, and the order of publishers and mixture workers does not matter. It learns this
-    order: a round ends where a member has a turn that does not come later in it than the last one.
+    A vector environment steps them one after another, and restarts one that has ended before the
+    next one's turn, or in its own next turn instead of a step. An imaginary reward mixes beliefs
+    from before the step, so the pool keeps what was published when a round of turns began, and the
+    order of publishers and mixture workers does not matter. The pool learns this order: a round
+    ends when a member has a turn that does not come later in the order than the last one.
 
     Args:
         n_beliefs: Number of publishing environments (the paper's normal workers).
         latent_dim: Size of the latent.
 
     Raises:
-        RuntimeError: A method is called in another process than the pool was made in, whose copy
-            nobody publishes to.
-        ValueError: Beliefs are asked for while nobody has published to a row, or two publishers
-            share one.
+        RuntimeError: A method is called in a process that has a copy of the pool, which nobody
+            publishes to.
+        ValueError: Beliefs are read while nobody has published to a row, or two publishers share
+            one.
     """
 
     def __init__(self, n_beliefs: int, latent_dim: int) -> None:
@@ -76,12 +76,12 @@ class BeliefPool(ProcessBound):
         latent_dim = check_integer("latent_dim", latent_dim)
         self._now = PublishedBeliefs(n_beliefs, latent_dim)
         self._before = self._now  # what was published when the running round began
-        self._order: list[int] = []  # members, as they have their turns in a round
-        self._last = 0  # whose turn was the last one; 0: nobody's
-        self._stepping = False  # its step has begun and has not ended
-        # members that were reset since the last step of any, and whether after the end of a task
+        self._order: list[int] = []  # members in the order of their turns in a round
+        self._last = 0  # the member that had the last turn; 0: none
+        self._stepping = False  # whether its step has begun and not ended
+        # members reset since the last step of any member, and whether their task had ended
         self._resets: dict[int, bool] = {}
-        self._publishers = np.zeros(n_beliefs, np.int64)  # newest one of each row; 0: not known
+        self._publishers = np.zeros(n_beliefs, np.int64)  # the newest one of each row; 0: unknown
         self._n_members = 0
 
     @property
@@ -95,15 +95,15 @@ class BeliefPool(ProcessBound):
         return int(self._now.current.shape[1])
 
     def new_member(self) -> int:
-        """A number from 1, by which a new publisher or reader names itself."""
+        """A number from 1 that identifies a new publisher or reader."""
         self._n_members += 1
         self._forget_order()
         return self._n_members
 
     def begin_step(self, member: int) -> PublishedBeliefs:
-        """A member begins a step; the beliefs from before the round that it belongs to.
+        """Begin a step of a member; returns the beliefs from before its round.
 
-        A step that was not ended (its environment raised an error) may begin again.
+        A step that did not end (its environment raised an error) may begin again.
 
         Args:
             member: Its number (:meth:`new_member`).
@@ -116,15 +116,15 @@ class BeliefPool(ProcessBound):
         return self._before
 
     def end_step(self) -> None:
-        """The environment of the member whose turn it is has taken its step."""
+        """End the step of the member whose turn it is."""
         self._stepping = False
 
     def begin_reset(self, member: int, *, ended: bool) -> None:
-        """A member is reset: its turn, unless its last step was the last turn.
+        """Begin a reset of a member: its turn, unless its own last step was the last turn.
 
         Args:
             member: Its number.
-            ended: Its task has ended.
+            ended: Whether its task has ended.
         """
         self._stepping = False
         if member != self._last:
@@ -138,7 +138,7 @@ class BeliefPool(ProcessBound):
             self._forget_order()  # a reset of all from outside; another order may follow
 
     def _take_turn(self, member: int) -> None:
-        """Keep what is published now if a round begins with this member's turn."""
+        """Keep what is published now if this member's turn begins a round."""
         place = self._order.index(self._last) if self._last else -1
         if member not in self._order:
             self._order.insert(place + 1, member)
@@ -162,13 +162,13 @@ class BeliefPool(ProcessBound):
             index: Row of the environment.
             mean: Its belief's mean.
             publisher: Its number (:meth:`new_member`). An older publisher of a row may not continue
-                once a newer one has begun, until that is closed. 0 skips this check.
+                once a newer one has begun, until the newer one is closed. 0 skips this check.
         """
         self._now.current[index] = self._checked(index, mean, publisher)
         self._now.published[index] = True
 
     def publish_final(self, index: int, mean: FloatArray, *, publisher: int = 0) -> None:
-        """Say what environment ``index`` believed at the end of a task; as :meth:`publish`."""
+        """Like :meth:`publish`, for the belief of environment ``index`` at the end of a task."""
         self._now.final[index] = self._checked(index, mean, publisher)
         self._now.finished[index] = self._now.published[index] = True
 
@@ -185,14 +185,14 @@ class BeliefPool(ProcessBound):
             raise ValueError(
                 f"two environments publish to row {index} of the belief pool in turn, so that "
                 "imaginary tasks mix the belief of whichever stepped last; expected a row for each "
-                "(index=…), and no pool of training for environments of evaluation. Close the one "
-                "that is not needed any more"
+                "(index=…), and different pools for training and evaluation. Close the one that is "
+                "no longer needed"
             )
         self._publishers[index] = max(publisher, self._publishers[index])
         return mean
 
     def means(self, step: int) -> FloatArray:
-        """The published beliefs as they are now, whatever the step."""
+        """The currently published beliefs, for any step."""
         self.check_process()
         return self._now.means(step)
 

@@ -1,4 +1,4 @@
-"""Where imaginary tasks take their beliefs from: a protocol, and beliefs of a saved run."""
+"""Sources of beliefs for imaginary tasks: a protocol, and beliefs of a saved run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KIND = "SavedBeliefs"
 
 
 class BeliefSource(Protocol):
-    """Where the imaginary reward of a single environment takes the mixed beliefs from."""
+    """Source of the beliefs that the imaginary reward of a single environment mixes."""
 
     @property
     def n_beliefs(self) -> int:
@@ -39,11 +39,11 @@ class SavedBeliefs:
     Args:
         means: float (n_beliefs, n_steps + 1, latent_dim): the belief before each transition and
             after the last; a task that outlasts them keeps the last one.
-        mixture: How their run mixed beliefs; ``None``: not known.
-        imagination: How imaginary tasks of their run rewarded mixtures; ``None``: not known.
+        mixture: How their run mixed beliefs; ``None`` if unknown.
+        imagination: How imaginary tasks of their run computed rewards; ``None`` if unknown.
 
     Attributes:
-        metadata: What was saved beside loaded beliefs; empty for new ones.
+        metadata: What was saved with loaded beliefs; empty for new ones.
 
     Raises:
         ValueError: ``means`` has another shape, is empty, or is not finite.
@@ -70,18 +70,18 @@ class SavedBeliefs:
 
         Args:
             path: The file; replaced as a whole or not at all.
-            metadata: What else to keep with them, for example the environment's id: JSON-able
-                values and arrays, which :meth:`load` gives back as the attribute ``metadata``.
-                ``None`` keeps this attribute, so loaded beliefs stay those of their run.
+            metadata: What else to save, for example the environment's id: JSON-able values and
+                arrays, which :meth:`load` restores as the attribute ``metadata``. ``None`` saves
+                this attribute, so loaded beliefs remain those of their run.
         """
         save_object(path, self.to_state(), self.metadata if metadata is None else metadata)
 
     @classmethod
     def load(cls, path: str | Path) -> SavedBeliefs:
-        """Inverse of :meth:`save`. It runs no code of the file.
+        """Inverse of :meth:`save`. It runs no code from the file.
 
         Raises:
-            StateFileError: The file is missing or damaged, or holds something else.
+            StateFileError: The file is missing or damaged, or contains something else.
         """
 
         def read(content: dict[str, Any], metadata: dict[str, Any]) -> SavedBeliefs:
@@ -92,10 +92,10 @@ class SavedBeliefs:
         return load_object(path, KIND, read)
 
     def to_state(self) -> dict[str, Any]:
-        """All that :meth:`from_state` needs: dicts of an array, numbers and strings.
+        """Everything that :meth:`from_state` needs: dicts of an array, numbers and strings.
 
         Raises:
-            ValueError: A scheme is of no kind that :meth:`from_state` knows.
+            ValueError: :meth:`from_state` does not know the kind of a scheme.
         """
         state: dict[str, Any] = {"kind": KIND, "means": self._means}
         for name, scheme, read in (
@@ -104,7 +104,7 @@ class SavedBeliefs:
         ):
             state[name] = None if scheme is None else scheme.to_dict()
             if scheme is not None:
-                read(state[name])  # a kind that nobody could load is refused now
+                read(state[name])  # refuse a kind that could not be loaded
         return state
 
     @classmethod
@@ -112,7 +112,7 @@ class SavedBeliefs:
         """Inverse of :meth:`to_state`.
 
         Raises:
-            ValueError: What does not fit; also ``KeyError`` and ``TypeError``.
+            ValueError: The state does not fit; also ``KeyError`` and ``TypeError``.
         """
         means, mixture, imagination = (state[key] for key in ("means", "mixture", "imagination"))
         if not isinstance(means, np.ndarray) or means.dtype != np.float32:

@@ -1,4 +1,4 @@
-"""Which of many candidates become imaginary tasks."""
+"""Selection of imaginary tasks among candidates."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Array = np.ndarray[Any, np.dtype[Any]]
 def keep_rare(rewarded: Array, count: int, rng: np.random.Generator) -> Array:
     """Draw candidates without replacement, with probabilities ∝ 1 / commonness.
 
-    A transition is as common as the share of candidates that reward it, itself included; a
-    candidate is as common as the transitions that it rewards are on average. One that rewards none
-    has commonness 1, the most there is. So each of the places that candidates reward is drawn about
-    equally often, however many candidates reward it.
+    The commonness of a transition is the share of candidates that reward it. The commonness of a
+    candidate is the mean over the transitions that it rewards, or 1, the maximum, if it rewards
+    none. So each of the places that candidates reward is drawn about equally often, however many
+    candidates reward it.
 
     Args:
         rewarded: Whether each candidate rewards each transition, bool (n_candidates,

@@ -1,4 +1,4 @@
-"""The paper's imaginary tasks: what the decoder expects (section 3.3)."""
+"""The paper's imaginary tasks: the decoder's expected reward (section 3.3)."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from ldm_wrappers.latent_dynamics.model import LatentDynamics
 class ExpectedReward(SavedScheme):
     """r̂ = decoder(m̂, s, a, s'), a mean over dropout masks; the paper's imaginary reward.
 
-    The defaults are the paper's: a task mixes what workers believe at this moment, and changes
-    with their beliefs.
+    The defaults are the paper's: a task mixes the workers' present beliefs, and changes with
+    them.
 
     Attributes:
-        n_dropout_masks: Dropout masks that a reward is averaged over; 1 is the authors' code, 0
-            switches dropout off. Off, the decoder sees inputs it was never trained on.
-        keep_dropout_masks: Draw the masks when a task begins and keep them for it, instead of new
-            ones at every step. Without effect where nothing is dropped.
-        final_beliefs: Mix what workers believed at the end of their latest finished tasks, as it
-            was at the imaginary task's first step, instead of their beliefs at each step.
-        belief_samples: Mix one new sample of each belief at every step, as the authors' code does,
-            instead of the means. For vector environments, which know whole posteriors.
+        n_dropout_masks: Dropout masks that a reward is averaged over; 1 as in the authors' code; 0
+            switches dropout off, so that the decoder sees inputs it was never trained on.
+        keep_dropout_masks: Draw the masks when a task begins and keep them until it ends, instead
+            of drawing new ones at every step. Has no effect if nothing is dropped.
+        final_beliefs: Mix the workers' beliefs at the end of their latest finished tasks, as of the
+            imaginary task's first step, instead of their beliefs at each step.
+        belief_samples: Mix one new sample of each belief at every step, as in the authors' code,
+            instead of the means. Only for vector environments, which know whole posteriors.
 
     Raises:
         ValueError: ``n_dropout_masks`` is not an integer of at least 0, or samples of final
-            beliefs, of which only the means are kept.
+            beliefs are requested, of which only the means are kept.
     """
 
     n_dropout_masks: int = 8
@@ -43,8 +43,8 @@ class ExpectedReward(SavedScheme):
         keep_flags(self, "keep_dropout_masks", "final_beliefs", "belief_samples")
         if self.belief_samples and self.final_beliefs:
             raise ValueError(
-                "belief_samples=True needs present beliefs, expected final_beliefs=False: of "
-                "finished tasks only the belief means are kept"
+                "belief_samples=True needs present beliefs, expected final_beliefs=False: "
+                "only the belief means of finished tasks are kept"
             )
 
     def check_model(self, config: LatentDynamicsConfig) -> None:

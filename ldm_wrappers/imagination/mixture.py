@@ -27,9 +27,9 @@ class MixtureScheme(Protocol):
 
 
 def mixes_all(scheme: MixtureScheme) -> bool:
-    """Whether a scheme's field ``n_components`` is ``None``: it mixes all beliefs that there are.
+    """Whether a scheme's field ``n_components`` is ``None``, so that it mixes all beliefs.
 
-    A scheme without such a field decides by itself how many of them take part.
+    A scheme without this field decides by itself how many take part.
     """
     return getattr(scheme, "n_components", 0) is None
 
@@ -69,14 +69,16 @@ class DirichletMixture(SavedScheme):
     def sample(
         self, rng: np.random.Generator, n_mixture: int, n_normal: int, latent_dim: int
     ) -> FloatArray:
-        """See :meth:`MixtureScheme.sample`; a task's beliefs that take no part weigh 0.
+        """See :meth:`MixtureScheme.sample`; beliefs that take no part in a task have weight 0.
 
         Raises:
             ValueError: ``n_components`` is larger than ``n_normal``.
         """
         n = n_normal if self.n_components is None else self.n_components
         if n > n_normal:
-            raise ValueError(f"n_components must be at most the {n_normal} beliefs, got {n}")
+            raise ValueError(
+                f"n_components must be at most the number of beliefs, {n_normal}, got {n}"
+            )
         columns = latent_dim if self.per_dimension else 1
         draws = rng.dirichlet(np.ones(n), size=(n_mixture, columns)).swapaxes(1, 2)
         alpha = self.beta * draws - (self.beta - 1.0) / n

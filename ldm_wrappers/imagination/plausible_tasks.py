@@ -19,30 +19,30 @@ from ldm_wrappers.imagination.transition_memory import TransitionMemory
 from ldm_wrappers.latent_dynamics.config import LatentDynamicsConfig
 from ldm_wrappers.latent_dynamics.model import LatentDynamics
 
-_CERTAIN = 1.0 - 1e-6  # what float32 can tell from 1
+_CERTAIN = 1.0 - 1e-6  # float32 can tell this from 1
 
 
 @dataclass(frozen=True)
 class PlausibleTasks(SavedScheme):
-    """Imaginary tasks with one reward function each, out of the environment's two rewards.
+    """Imaginary tasks that each have one reward function, with the environment's two rewards.
 
-    Needs a Bernoulli likelihood. A task mixes what workers believed at the end of their latest
+    Needs a Bernoulli likelihood. A task mixes the workers' beliefs at the end of their latest
     finished tasks and keeps its dropout masks, so that it stays the same from its first step to
-    its last. It gives the high reward where that is likely enough, else the low one.
+    its last. It gives the high reward where this is likely enough, else the low one.
 
     Attributes:
         threshold: The high reward is given where its probability exceeds this value; or, if
             ``relative``, where its odds exceed this share of the largest odds among the remembered
-            transitions (taken once, at the task's first transition). A relative threshold makes
-            every task give the high reward somewhere, but for few transitions only.
+            transitions (computed once, at the task's first transition). With a relative threshold,
+            every task gives the high reward somewhere, but only for few transitions.
         relative: Whether the threshold is relative.
         n_remembered_transitions: Number of recent transitions, of all mixture workers together,
-            from which relative thresholds and candidates are computed; the length of a rollout is
-            a good choice.
+            on which relative thresholds and the choice of candidates are based; the length of a
+            rollout is a good choice.
         n_candidates: Draw this many mixtures for each imaginary task, and prefer those that give
             the high reward where few others do
             (:func:`~ldm_wrappers.imagination.candidates.keep_rare`), so that tasks differ. 1
-            keeps what is drawn.
+            means no selection.
         n_dropout_masks: Dropout masks of a task, which its rewards are averaged over; 0 switches
             dropout off.
 
@@ -64,11 +64,11 @@ class PlausibleTasks(SavedScheme):
         keep_flags(self, "relative")
 
     def check_model(self, config: LatentDynamicsConfig) -> None:
-        """Refuse a decoder that has no two rewards to choose from."""
+        """Refuse a decoder without two rewards to choose from."""
         if config.likelihood != "bernoulli":
             raise ValueError(
                 f"{self.kind()} needs likelihood bernoulli, got {config.likelihood}; "
-                "expected-reward takes any likelihood"
+                "expected-reward accepts any likelihood"
             )
 
     def start(
@@ -91,7 +91,8 @@ class SelectedTasks(MixedTasks):
     """Imaginary tasks of :class:`PlausibleTasks`.
 
     Attributes:
-        thresholds: Probability that the high reward must exceed, float64 (n_mixture,).
+        thresholds: Value that the probability of the high reward must exceed, float64
+            (n_mixture,).
     """
 
     thresholds: NDArray[np.float64]
@@ -109,13 +110,13 @@ class SelectedTasks(MixedTasks):
         self.thresholds = np.full(self.n_mixture, scheme.threshold)
 
     def seed(self, seed: int | None) -> None:
-        """Restart the generators of weights and dropout masks, and forget transitions."""
+        """Seed the generators of weights and dropout masks, and forget transitions."""
         super().seed(seed)
         if not self.memory.empty:
             warnings.warn(
-                "a reset with a seed forgets the transitions that plausible tasks are chosen by: "
-                "until new ones are remembered, whatever comes first is rewarded. Pass seed at the "
-                "first reset only",
+                "a reset with a seed forgets the transitions by which plausible tasks are chosen: "
+                "until new ones are remembered, whatever comes first is rewarded. Pass seed only "
+                "at the first reset",
                 stacklevel=4,
             )
         self.memory.forget()
@@ -150,9 +151,9 @@ class SelectedTasks(MixedTasks):
         self.thresholds[self._just_begun] = thresholds
 
     def _candidates(self, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Weights and masks of the ``chosen`` tasks and of what else could stand for them.
+        """Weights and masks of the ``chosen`` tasks and of further candidates.
 
-        As many as if all tasks had just begun: an estimate from few is coarse.
+        As many as if all tasks had just begun, since an estimate from few is coarse.
         """
         weights, masks = self.weights[chosen], None if self.masks is None else self.masks[:, chosen]
         if self.scheme.n_candidates == 1:
@@ -165,7 +166,7 @@ class SelectedTasks(MixedTasks):
     def _thresholds(self, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
         """Thresholds of tasks with these probabilities, (n, n_transitions), float64 (n,).
 
-        A task whose largest probability is below what float32 can tell from 0 gives no high reward.
+        A task whose largest probability float32 cannot tell from 0 gives no high reward.
         """
         if not self.scheme.relative:
             return np.full(len(probabilities), self.scheme.threshold)
@@ -174,7 +175,7 @@ class SelectedTasks(MixedTasks):
         return np.minimum(scaled / (1.0 - peaks + scaled), _CERTAIN)
 
     def state_dict(self) -> dict[str, Any]:
-        """As :meth:`MixedTasks.state_dict`, with thresholds and remembered transitions."""
+        """Like :meth:`MixedTasks.state_dict`, with thresholds and remembered transitions."""
         return {
             **super().state_dict(),
             "thresholds": self.thresholds.copy(),

@@ -1,4 +1,4 @@
-"""What an imaginary task is: the protocols."""
+"""The protocols of imaginary tasks."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class ImaginaryTasks(Protocol):
 
     @property
     def belief_samples(self) -> bool:
-        """Whether :meth:`to_mix` draws samples, so that belief means alone do not do."""
+        """Whether :meth:`to_mix` draws samples, so that belief means are not enough."""
 
     def to_mix(self, posterior: Posterior) -> torch.Tensor:
-        """What is mixed of present beliefs, float32 (n_normal, latent_dim)."""
+        """What to mix of the present beliefs, float32 (n_normal, latent_dim)."""
 
     @property
     def masks(self) -> torch.Tensor | None:
@@ -36,11 +36,11 @@ class ImaginaryTasks(Protocol):
 
     @property
     def thresholds(self) -> NDArray[np.float64] | None:
-        """Probability of the high reward that it must exceed, float64 (n_mixture,); ``None`` if
-        tasks give expected rewards."""
+        """Value that the probability of the high reward must exceed, float64 (n_mixture,); ``None``
+        if tasks give expected rewards."""
 
     def seed(self, seed: int | None) -> None:
-        """Restart everything random."""
+        """Seed all random generators."""
 
     def begin(self, tasks: NDArray[np.bool_] | None = None) -> None:
         """Begin new imaginary tasks in the rows of a bool mask (n_mixture,), or in all."""
@@ -76,14 +76,14 @@ class ImaginationScheme(Protocol):
         mixture: MixtureScheme | None = None,
         seed: int | None = None,
     ) -> ImaginaryTasks:
-        """Begin ``n_mixture`` imaginary tasks of ``n_normal`` beliefs.
+        """Begin ``n_mixture`` imaginary tasks that mix ``n_normal`` beliefs.
 
         Args:
             model: The latent dynamics model; its current weights are used at every step.
             n_mixture: Number of imaginary tasks that run side by side.
             n_normal: Number of beliefs to mix.
             mixture: Mixture scheme; Eq. 1 with β = 1 if ``None``.
-            seed: Seed of everything random.
+            seed: Seed of all random generators.
 
         Raises:
             ValueError: A number is out of range, or the model does not fit.

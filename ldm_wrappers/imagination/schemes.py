@@ -30,7 +30,7 @@ def mixture_from_dict(values: dict[str, Any]) -> Mixture:
 
 
 def imagination_from_dict(values: dict[str, Any]) -> Imagination:
-    """Inverse of ``to_dict`` of an imagination scheme; errors as :func:`mixture_from_dict`."""
+    """Inverse of ``to_dict`` of an imagination scheme; errors as in :func:`mixture_from_dict`."""
     imagination: Imagination = _from_dict(values, Imagination)
     return imagination
 
@@ -38,7 +38,7 @@ def imagination_from_dict(values: dict[str, Any]) -> Imagination:
 def _from_dict(values: dict[str, Any], union: Any) -> Any:
     kinds, settings = scheme_kinds(union), dict(values)
     if settings.get("kind") == ExpectedReward.kind():
-        settings.setdefault("belief_samples", False)  # newer than some runs of version 0.2
+        settings.setdefault("belief_samples", False)  # missing in some runs of version 0.2
     kind = settings.pop("kind", None)
     if kind not in kinds:
         raise ValueError(f"kind must be one of {sorted(kinds)}, got {kind!r}")

@@ -18,15 +18,15 @@ from ldm_wrappers.latent_dynamics.posterior import Posterior, sample
 class MixedTasks:
     """Imaginary tasks that give the decoder's expected reward for a mixture of beliefs.
 
-    m̂ = Σ α⁽ⁱ⁾ m⁽ⁱ⁾ with weights that are drawn when an imaginary task begins and kept for it;
-    r̂ = decoder(m̂, s, a, s'). With final beliefs m̂ is kept as well, from the task's first
-    transition on, though other workers finish tasks meanwhile.
+    m̂ = Σ α⁽ⁱ⁾ m⁽ⁱ⁾ with weights that are drawn when an imaginary task begins and kept until it
+    ends; r̂ = decoder(m̂, s, a, s'). With final beliefs, m̂ is kept as well, from the task's first
+    transition on, even if other workers finish tasks in the meantime.
 
     Attributes:
         weights: Mixture weights α, float32 (n_mixture, n_normal, 1 or latent_dim).
         masks: Kept dropout masks, float32 (n_dropout_masks, n_mixture, embedding_size of the
             decoder); ``None`` if masks are not kept.
-        thresholds: ``None``: rewards are expected ones.
+        thresholds: ``None``, since tasks give expected rewards.
 
     Args:
         model: The latent dynamics model; its current weights are used.
@@ -79,14 +79,14 @@ class MixedTasks:
         self.begin()
 
     def seed(self, seed: int | None) -> None:
-        """Restart the generators of weights and dropout masks."""
+        """Seed the generators of weights and dropout masks."""
         weights_seed, dropout_seed = np.random.SeedSequence(check_optional_seed(seed)).spawn(2)
         self.rng = np.random.default_rng(weights_seed)
         self.generator = torch.Generator(device=self.model.device)
         self.generator.manual_seed(int(dropout_seed.generate_state(1)[0]))
 
     def begin(self, tasks: NDArray[np.bool_] | None = None) -> None:
-        """Draw new imaginary tasks for those of a bool mask (n_mixture,), or for all."""
+        """Begin new imaginary tasks in the rows of a bool mask (n_mixture,), or in all."""
         if tasks is not None and not tasks.any():
             return
         chosen = np.ones(self.n_mixture, bool) if tasks is None else tasks
@@ -94,7 +94,7 @@ class MixedTasks:
         self._replace(chosen, *self._draw(int(chosen.sum())))
 
     def _draw(self, count: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Weights, and masks that are kept, of ``count`` imaginary tasks."""
+        """Weights and kept masks of ``count`` imaginary tasks."""
         latent_dim = self.model.config.latent_dim
         drawn = np.asarray(
             self.mixture.sample(self.rng, count, self.n_normal, latent_dim), np.float32
@@ -132,7 +132,7 @@ class MixedTasks:
 
     @torch.no_grad()
     def to_mix(self, posterior: Posterior) -> torch.Tensor:
-        """What is mixed of present beliefs, (n_normal, latent_dim): their means, or samples."""
+        """What to mix of the present beliefs, (n_normal, latent_dim): their means, or samples."""
         return sample(posterior, self.generator) if self.belief_samples else posterior.mean
 
     @torch.no_grad()
@@ -154,8 +154,8 @@ class MixedTasks:
         """Imaginary rewards of one transition per imaginary task, float64 (n_mixture,).
 
         Args:
-            means: float32 (n_normal, latent_dim), beliefs from before the transition; of a running
-                task with final beliefs, those from before its first one count.
+            means: float32 (n_normal, latent_dim), beliefs from before the transition; a running
+                task with final beliefs uses those from before its first transition.
             observations: float32 (n_mixture, observation_size).
             actions: float32 (n_mixture, action_columns).
             next_observations: float32 (n_mixture, observation_size).
@@ -196,7 +196,7 @@ class MixedTasks:
         """Refuse the state of another kind of imaginary tasks.
 
         Raises:
-            ValueError: What they keep and these do not, or the other way round.
+            ValueError: They keep something that these do not, or the other way round.
         """
         own = self.state_dict().keys()
         missing, unknown = sorted(own - state.keys()), sorted(state.keys() - own)
@@ -207,10 +207,10 @@ class MixedTasks:
             )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Inverse of :meth:`state_dict`; what does not fit is a ``ValueError``, before any change.
+        """Inverse of :meth:`state_dict`.
 
         Raises:
-            ValueError: The state is of imaginary tasks of another kind or number.
+            ValueError: The imaginary tasks have another kind or number; nothing is changed then.
         """
         self.check_state(state)
         weights = self._saved("mixture weights", state["weights"], self.weights)

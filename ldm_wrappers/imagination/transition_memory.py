@@ -14,11 +14,11 @@ _ROWS = 2**20  # decoded at a time
 
 
 class TransitionMemory:
-    """The last transitions of all mixture workers together.
+    """The latest transitions of all mixture workers together.
 
     Args:
         model: The latent dynamics model, with a Bernoulli likelihood.
-        size: Number of transitions that are remembered.
+        size: Maximum number of remembered transitions.
     """
 
     def __init__(self, model: LatentDynamics, size: int) -> None:
@@ -44,18 +44,18 @@ class TransitionMemory:
         return not len(self._recent)
 
     def forget(self) -> None:
-        """Start from no transitions."""
+        """Remove all transitions."""
         self._recent = torch.zeros(0, len(self._seen), device=self.model.device)
 
     def remember(self, *transition: torch.Tensor) -> None:
-        """Take in observations, actions and next observations, each float32 (n, columns)."""
+        """Add observations, actions and next observations, each float32 (n, columns)."""
         recent = torch.cat([self._recent, torch.cat(transition, -1)])
         self._recent = recent[-self._size :]
 
     def probabilities(
         self, latents: torch.Tensor, masks: torch.Tensor | None
     ) -> NDArray[np.float64]:
-        """Probability of the high reward for each of the transitions that a decoder can tell.
+        """Probability of the high reward for each transition that the decoder can tell apart.
 
         Args:
             latents: float32 (n, latent_dim).
@@ -91,14 +91,14 @@ class TransitionMemory:
         return (rewards.cpu().numpy().astype(np.float64) - low) / (high - low)
 
     def state_dict(self) -> dict[str, NDArray[np.float32]]:
-        """The transitions that are remembered."""
+        """The remembered transitions."""
         return {"recent": self._recent.cpu().numpy().copy()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`.
 
         Raises:
-            ValueError: The transitions are of another environment, or more than are remembered.
+            ValueError: The transitions come from another environment, or exceed the size.
         """
         recent = np.array(state["recent"], np.float32)
         columns = len(self._seen)

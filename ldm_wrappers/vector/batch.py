@@ -1,4 +1,4 @@
-"""What wrappers ask of the batch inside them: its autoreset mode, its rows and its resets."""
+"""Checks of a wrapped batch: its autoreset mode, its rows and its resets."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ldm_wrappers.vector.infos import Infos
 
 
 def autoreset_mode(env: VectorEnv[Any, Any, Any]) -> AutoresetMode:
-    """The autoreset mode of this very environment.
+    """The autoreset mode of this instance of an environment.
 
-    A wrapper that changes the mode says so in metadata of its own. Below all of them the
-    environment's own attribute counts first: Gymnasium 1.1 to 1.3 keep one ``metadata`` per class,
-    whose mode is that of the instance made last.
+    A wrapper that changes the mode declares it in its own metadata. For the innermost environment,
+    its attribute comes first: in Gymnasium 1.1 to 1.3, ``metadata`` belongs to the class and has
+    the mode of the instance made last.
     """
     layer: Any = env
     while isinstance(layer, VectorWrapper) and layer._metadata is None:
@@ -32,10 +32,10 @@ def autoreset_mode(env: VectorEnv[Any, Any, Any]) -> AutoresetMode:
 
 
 def check_batch(env: VectorEnv[Any, Any, Any], expected: AutoresetMode, wrapper: str) -> None:
-    """Raise a ``ValueError`` unless ``env`` resets its ended environments as ``expected``.
+    """Raise a ``ValueError`` unless ``env`` has the autoreset mode ``expected``.
 
-    Nor may its next step overwrite the observations of the last one, which wrappers keep, or one
-    environment stand for several rows.
+    Its steps must not overwrite earlier observations, which wrappers keep, and no environment may
+    be used for several rows.
     """
     mode = autoreset_mode(env)
     if mode is not expected:
@@ -47,29 +47,29 @@ def check_batch(env: VectorEnv[Any, Any, Any], expected: AutoresetMode, wrapper:
     singles = [one for one in getattr(env.unwrapped, "envs", ()) if isinstance(one, gym.Env)]
     if len({id(single.unwrapped) for single in singles}) < len(singles):
         raise ValueError(
-            f"{wrapper} got a batch in which one environment stands for several rows, so that each "
-            "row's step moves the others; expected functions that make a new environment at every "
-            "call: lambda: gym.make(…), not env = gym.make(…) and lambda: env"
+            f"{wrapper} got a batch in which one environment is used for several rows, so that "
+            "each row's step moves the others; expected functions that make a new environment at "
+            "every call: lambda: gym.make(…), not env = gym.make(…) and lambda: env"
         )
 
 
 def reset_all(
     env: VectorEnv[Any, Any, Any], seed: Any, options: dict[str, Any] | None, wrapper: str
 ) -> tuple[Any, Infos]:
-    """Reset ``env`` as a whole, each worker with a stream of its own, for a ``wrapper`` around it.
+    """Reset ``env`` as a whole, each worker with its own stream, for a ``wrapper`` around it.
 
     Raises:
-        ValueError: Options ask for a part of the environments, or the infos have ``final_…`` keys.
+        ValueError: Options select only some environments, or the infos have ``final_…`` keys.
     """
     if options is not None and "reset_mask" in options:
         raise ValueError(
             f"{wrapper} resets all environments at once, got options {sorted(options)}; tasks "
-            "restart by themselves where they end"
+            "restart by themselves when they end"
         )
     observations, infos = env.reset(seed=worker_seeds(seed, env.num_envs), options=options)
     if not isinstance(infos, dict):
         raise ValueError(
-            f"{wrapper} reads infos as a dict of arrays, got a {type(infos).__name__}: use a "
+            f"{wrapper} needs infos as a dict of arrays, got a {type(infos).__name__}: put a "
             "wrapper like DictInfoToList around it, not inside"
         )
     refuse_final_keys(infos)
@@ -79,12 +79,12 @@ def reset_all(
 def refuse_final_keys(infos: Infos) -> None:
     """Raise a ``ValueError`` if infos of a reset have keys that only an end may have.
 
-    They would hide those of Gymnasium's SAME_STEP autoreset, and with them true last states.
+    They would hide those of Gymnasium's SAME_STEP autoreset, and so the true last states.
     """
     for key in ("final_obs", "final_info"):
         if key in infos:
             raise ValueError(
-                f"the environment reports an info of its own named {key!r}, which Gymnasium's "
-                "SAME_STEP autoreset needs for itself: rename it in the environment, or put "
+                f"the environment reports its own info {key!r}, a name that Gymnasium's "
+                "SAME_STEP autoreset uses: rename it in the environment, or put "
                 "MultiEpisodeWrapper around an AutoresetMode.DISABLED environment"
             )

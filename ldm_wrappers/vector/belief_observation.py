@@ -1,4 +1,4 @@
-"""The VAE posterior joins the observation (variBAD), for vector environments."""
+"""Adds the VAE posterior to the observation (variBAD), for vector environments."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from ldm_wrappers.wrapper_order import refuse_around_vae, refuse_twice
 class BeliefObservationWrapper(VectorWrapper):
     """Observation ``[s, posterior mean, posterior log-variance]``, float32.
 
-    The belief has seen the transition that led to s; at the start of a task it is the prior. All
+    The belief includes the transition that led to s; at the start of a task it is the prior. All
     workers are normal workers, whose finished trajectories go into ``buffer``. Source: variBAD,
     paper section 2.
 
     Args:
         env: Vector environment with ``AutoresetMode.SAME_STEP`` and Box observations.
-        latent_dynamics: The model; training it between steps takes effect at once.
-        buffer: Where finished trajectories go; ``None`` keeps none.
+        latent_dynamics: The model; training it between steps takes effect immediately.
+        buffer: Where finished trajectories are stored; ``None`` stores none.
 
     Raises:
-        ValueError: The spaces do not fit the model, the autoreset mode is another one, another
+        ValueError: The spaces do not fit the model, the autoreset mode is a different one, another
             wrapper has added columns to the observation (a previous reward, a belief or the task)
-            or scales by running statistics, or ``buffer`` would get trajectories twice, or
+            or scales by running statistics, or ``buffer`` would store trajectories twice or
             imaginary ones.
         gymnasium.error.ResetNeeded: At a step before the first reset, or after an error in a step.
     """
@@ -76,7 +76,7 @@ class BeliefObservationWrapper(VectorWrapper):
         return self.current_observations(), infos
 
     def step(self, actions: Any) -> tuple[FloatArray, Any, Any, Any, dict[str, Any]]:
-        """Step all environments and show each its new belief."""
+        """Step all environments and show the new beliefs."""
         columns = self._reader.actions(actions)
         with self._reader.stepping(self.env):
             observations, rewards, terminations, truncations, infos = self.env.step(actions)
@@ -92,7 +92,7 @@ class BeliefObservationWrapper(VectorWrapper):
         return shown, rewards, terminations, truncations, infos
 
     def current_observations(self) -> FloatArray:
-        """The observations shown last, with beliefs of the newest weights."""
+        """The latest observations, with beliefs under the newest weights."""
         return join_belief(self._reader.states, self.tracker)
 
     def get_state(self) -> dict[str, Any]:
@@ -100,10 +100,10 @@ class BeliefObservationWrapper(VectorWrapper):
         return {**self._reader.get_state(), "tracker": self.tracker.state_dict()}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Inverse of :meth:`get_state`; after an error everything is as it was.
+        """Inverse of :meth:`get_state`; an error leaves everything unchanged.
 
         Raises:
-            ValueError: The state is of other sizes or another model.
+            ValueError: The state has other sizes or belongs to another model.
             KeyError: A part of the state is missing.
         """
         load_all_or_nothing(self._load, state, self.get_state())

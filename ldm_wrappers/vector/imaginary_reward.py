@@ -1,4 +1,4 @@
-"""Some workers of a vector environment earn imaginary rewards."""
+"""Imaginary rewards for some workers of a vector environment."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ from ldm_wrappers.wrapper_order import refuse_around_vae, refuse_imaginary_rewar
 class ImaginaryRewardWrapper(VectorWrapper):
     """The last ``n_mixture`` environments earn r̂ = decoder(Σ α⁽ⁱ⁾ m⁽ⁱ⁾, s, a, s') instead of r.
 
-    The other ones are the paper's normal workers: their rewards stay, the encoder filters their
+    The others are the paper's normal workers: they keep their rewards, the encoder filters their
     true transitions into the beliefs m⁽ⁱ⁾, and their finished trajectories go into ``buffer``.
-    A mixture worker's transitions do neither. The beliefs mixed at a step are those from before
-    its transitions (or final ones, see ``imagination``). Weights are drawn when a mixture
-    worker's task begins and kept for that task.
+    Transitions of mixture workers are used for neither. A step mixes the beliefs from before its
+    transitions (or final ones, see ``imagination``). Weights are drawn when a mixture worker's
+    task begins and kept for that task.
     Source: paper, section 3.3 and Figure 2.
 
     Infos: ``environment_reward``, float64 (num_envs,), the environments' own rewards.
 
     Args:
         env: Vector environment with ``AutoresetMode.SAME_STEP``, Box observations and
-            actions that ``TransitionSpec`` knows; usually a ``MultiEpisodeWrapper``.
-        latent_dynamics: The model; training it between steps takes effect at once.
+            actions that ``TransitionSpec`` supports; usually a ``MultiEpisodeWrapper``.
+        latent_dynamics: The model; training it between steps takes effect immediately.
         n_mixture: Number n̂ of mixture workers, 1 to ``num_envs − 1``.
         mixture: Mixture scheme, Eq. 1 with β = 1 by default.
-        buffer: Where trajectories of the normal workers go; ``None`` keeps none.
-        imagination: How an imaginary task rewards its mixture; by default as in the paper,
+        buffer: Where trajectories of the normal workers are stored; ``None`` stores none.
+        imagination: How an imaginary task computes rewards; by default as in the paper,
             ``ExpectedReward()``.
-        seed: Seed of mixture weights and dropout masks. ``reset(seed=…)`` seeds the environments
-            only: it may give one seed per environment, and none of these belongs to all mixtures.
+        seed: Seed of mixture weights and dropout masks. ``reset(seed=…)`` seeds only the
+            environments: it may give one seed per environment, none of which fits all mixtures.
 
     Raises:
         ValueError: ``n_mixture`` is out of range, the spaces do not fit the model, ``imagination``
-            needs another likelihood, rewards are imaginary already, another wrapper has added
+            needs another likelihood, rewards are already imaginary, another wrapper has added
             columns to the observation (a previous reward, a belief or the task) or scales by
             running statistics, or a wrapper inside stores its trajectories in ``buffer``.
         gymnasium.error.ResetNeeded: At a step before the first reset, or after an error in a step.
@@ -77,7 +77,7 @@ class ImaginaryRewardWrapper(VectorWrapper):
         refuse_around_vae(env, "ImaginaryRewardWrapper", buffer)
         if not 1 <= n_mixture < self.num_envs:
             raise ValueError(
-                f"n_mixture must be at least 1 and leave at least one normal worker of "
+                f"n_mixture must be at least 1 and leave at least one normal worker out of "
                 f"{self.num_envs}: expected 1 to {self.num_envs - 1}, got {n_mixture}"
             )
         latent_dynamics.check_spaces(env.single_observation_space, env.single_action_space)
@@ -107,7 +107,7 @@ class ImaginaryRewardWrapper(VectorWrapper):
         return self.imagination.latents(self._means()).cpu().numpy()
 
     def _means(self, *, drawn: bool = False) -> torch.Tensor:
-        """Beliefs to mix: their means, or what the scheme draws of them, which advances it."""
+        """Beliefs to mix: their means, or what the scheme draws, which advances its generator."""
         if self.imagination.final_beliefs:
             return self.tracker.final_means()
         posterior = self.tracker.posterior()
@@ -142,7 +142,7 @@ class ImaginaryRewardWrapper(VectorWrapper):
     def _take_in(
         self, transition: tuple[FloatArray, ...], rewards: NDArray[np.float64], ended: BoolArray
     ) -> NDArray[np.float64]:
-        """Imagine, then filter and record a step of all workers; their rewards (num_envs,)."""
+        """Imagine, then filter and record a step of all workers; returns rewards (num_envs,)."""
         normal, mixed = slice(None, self.n_normal), slice(self.n_normal, None)
         earned = rewards.copy()
         earned[mixed] = self.imagination.rewards(
@@ -164,10 +164,10 @@ class ImaginaryRewardWrapper(VectorWrapper):
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Inverse of :meth:`get_state`; after an error everything is as it was.
+        """Inverse of :meth:`get_state`; an error leaves everything unchanged.
 
         Raises:
-            ValueError: The state is of other sizes, another model or other imaginary tasks.
+            ValueError: The state has other sizes, or another model or other imaginary tasks.
             KeyError: A part of the state is missing.
         """
         load_all_or_nothing(self._load, state, self.get_state())

@@ -1,4 +1,4 @@
-"""Helpers on the infos of vector environments, which are dicts of arrays."""
+"""Helpers for the infos of vector environments, which are dicts of arrays."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Infos = dict[str, Any]
 def merge_rows(infos: Infos, new: Infos, rows: BoolArray) -> Infos:
     """``infos`` with the entries of ``new`` in ``rows``; neither argument is changed.
 
-    What masks (``_key``) of ``new`` say not to be there replaces nothing; an entry that ``infos``
-    lacks and nothing masks is marked as told in ``rows`` only.
+    Values of ``new`` that its masks (``_key``) exclude replace nothing. An entry without a mask
+    that ``infos`` lacks gets ``rows`` as its mask.
     """
     merged = dict(infos)
     for key, value in new.items():
@@ -42,10 +42,10 @@ def merge_rows(infos: Infos, new: Infos, rows: BoolArray) -> Infos:
 
 
 def clear_rows(infos: Infos, rows: BoolArray) -> Infos:
-    """``infos`` without what masks (``_key``) say to be there in ``rows``; the argument stays.
+    """``infos`` without the masked entries (``_key``) in ``rows``; the argument is not changed.
 
-    Gymnasium's ``SAME_STEP``: of an environment that ended, infos tell how its new episode begins,
-    and ``final_info`` how the old one ended.
+    As in Gymnasium's ``SAME_STEP``: for an environment that ended, infos describe the start of its
+    new episode, and ``final_info`` the end of the old one.
     """
     cleared = dict(infos)
     for key, value in infos.items():
@@ -64,13 +64,13 @@ def final_observations(infos: Infos, rows: BoolArray) -> list[Any]:
     """``infos["final_obs"]`` of the environments in ``rows``, a list of ``rows.sum()``.
 
     Raises:
-        ValueError: ``rows`` ended without one.
+        ValueError: They are missing.
     """
     last = [infos["final_obs"][i] if "final_obs" in infos else None for i in np.flatnonzero(rows)]
     if any(observation is None for observation in last):
         raise ValueError(
             f"environments {np.flatnonzero(rows).tolist()} ended, expected their last observations "
-            f"in infos['final_obs'] as Gymnasium's SAME_STEP has them, got {sorted(infos)}"
+            f"in infos['final_obs'] as in Gymnasium's SAME_STEP, got {sorted(infos)}"
         )
     return last
 
@@ -103,18 +103,18 @@ def meta_episode_rows(infos: Infos, key: str, num_envs: int) -> BoolArray:
 def true_next_observations(
     observations: np.ndarray[Any, Any], infos: Infos, ended: BoolArray
 ) -> np.ndarray[Any, Any]:
-    """The true next states s' of the last step, whatever the environment showed instead.
+    """The true next states s' of the last step, even if the environment showed a new start.
 
-    ``MultiEpisodeWrapper`` keeps them in ``infos["next_obs"]``; without it an environment that
+    ``MultiEpisodeWrapper`` keeps them in ``infos["next_obs"]``. Without it, an environment that
     ended shows its new start, and its last state is in ``infos["final_obs"]``.
 
     Args:
-        observations: What is shown, (n, …).
+        observations: Observations of the step, (n, …).
         infos: Infos of the step.
         ended: Environments that ended with it, bool (n,).
 
     Raises:
-        ValueError: Another wrapper has changed what is shown.
+        ValueError: Another wrapper has changed the observations.
     """
     kept = meta_episode_rows(infos, "next_obs", len(observations))
     unchanged = kept & ~episode_starts(infos, ended) & ~ended

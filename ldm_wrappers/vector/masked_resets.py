@@ -1,4 +1,4 @@
-"""Vector wrappers inside ``MultiEpisodeWrapper``, which resets some environments and not others."""
+"""Vector wrappers inside ``MultiEpisodeWrapper``, which resets only some environments."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from gymnasium.wrappers import vector as wrappers
 from ldm_wrappers.vector.infos import BoolArray
 
 _SCALAR = "gymnasium.wrappers.{name} around each environment"
-# Of Gymnasium 1.1 to 1.4: what a reset of some environments does to the others, and a way out.
+# Gymnasium 1.1 to 1.4: what a reset of some environments does to the others, and a way out.
 _SPOILED: dict[type, tuple[str, str]] = {
     wrappers.RecordEpisodeStatistics: (
         "clears the statistics of all environments whenever one of them is reset",
         f"{_SCALAR}, or, from Gymnasium 1.4 on, put it around MultiEpisodeWrapper, where it counts "
-        "meta-episodes (before, it loses a step of each)",
+        "meta-episodes (before 1.4, it misses a step of each)",
     ),
     wrappers.NormalizeReward: (
         "clears the returns of all environments whenever one of them is reset",
@@ -36,13 +36,13 @@ _SPOILED: dict[type, tuple[str, str]] = {
 
 
 def check_masked_resets(env: VectorEnv[Any, Any, Any]) -> None:
-    """Refuse or warn of wrappers in ``env`` that cannot reset some environments alone.
+    """Refuse or warn of wrappers in ``env`` that cannot reset only some environments.
 
-    A wrapper of a class of your own that overrides ``reset`` is warned of, unless its ``reset``
+    A wrapper class of your own that overrides ``reset`` causes a warning, unless its ``reset``
     reads ``options["reset_mask"]`` or it has an attribute ``handles_reset_mask = True``.
 
     Raises:
-        ValueError: One of Gymnasium's wrappers of which this is known.
+        ValueError: ``env`` has one of Gymnasium's wrappers that are known to fail.
     """
     layer: Any = env
     while isinstance(layer, VectorWrapper):
@@ -55,8 +55,8 @@ def check_masked_resets(env: VectorEnv[Any, Any, Any]) -> None:
                 )
         if not _known(layer):
             warnings.warn(
-                f"{name} inside MultiEpisodeWrapper overrides reset and does not read "
-                "options['reset_mask']: state that it keeps per environment is cleared for all "
+                f"{name} inside MultiEpisodeWrapper overrides reset but does not read "
+                "options['reset_mask']: any state that it keeps per environment is cleared for all "
                 "whenever one of them is reset. Put it around MultiEpisodeWrapper, or set "
                 f"{name}.handles_reset_mask = True if it keeps none",
                 stacklevel=4,
@@ -65,16 +65,16 @@ def check_masked_resets(env: VectorEnv[Any, Any, Any]) -> None:
 
 
 def refuse_moved_rows(name: str, mask: BoolArray, shown: Any, before: Any) -> None:
-    """Raise where a reset of the environments in ``mask`` shows others elsewhere than before.
+    """Raise if a reset of the environments in ``mask`` changes the observations of others.
 
     Args:
-        name: What messages call the environments.
+        name: Name of the environments in messages.
         mask: bool (num_envs,).
         shown: Observations of the reset.
-        before: Those of the step before it.
+        before: Observations of the step before it.
 
     Raises:
-        ValueError: Others have moved.
+        ValueError: Other environments have moved.
     """
     known = before.dtype.kind == "f"  # others have no NaN
     moved = [
@@ -85,13 +85,13 @@ def refuse_moved_rows(name: str, mask: BoolArray, shown: Any, before: Any) -> No
     if moved:
         raise ValueError(
             f"{name}: a reset of environments {np.flatnonzero(mask).tolist()} "
-            f"(options['reset_mask']) shows another observation in {moved} too: expected reset to "
-            "leave environments outside the mask as they are"
+            f"(options['reset_mask']) changes the observations of {moved} too: expected reset to "
+            "leave environments outside the mask unchanged"
         )
 
 
 def _known(layer: VectorWrapper) -> bool:
-    """Whether a reset of some environments does not harm a wrapper, as far as can be seen."""
+    """Whether a wrapper supports a reset of some environments, as far as can be seen."""
     if getattr(layer, "handles_reset_mask", False):
         return True
     owner = next(cls for cls in type(layer).__mro__ if "reset" in vars(cls))

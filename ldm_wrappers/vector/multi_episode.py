@@ -49,42 +49,42 @@ class MultiEpisodeWrapper(VectorWrapper):
 
     * ``episode_start`` (bool): the observation begins an inner episode;
     * ``episode_index`` (int64): inner episode of the observation, from 0;
-    * ``next_obs`` (steps only): the true next state, also where a restart is shown;
-    * ``final_obs``, ``final_info`` as Gymnasium has them, where a meta-episode ended; the latter
-      holds ``episode_returns`` and ``episode_lengths``, (num_envs, n_episodes), and ``cut_short``
-      (bool), whether ``stagger`` ended the meta-episode.
+    * ``next_obs`` (steps only): the true next state, even when a restart is shown;
+    * ``final_obs``, ``final_info`` as in Gymnasium, where a meta-episode ended; the latter
+      contains ``episode_returns`` and ``episode_lengths``, (num_envs, n_episodes), and
+      ``cut_short`` (bool): whether ``stagger`` ended the meta-episode.
 
-    An info of these names that the environments themselves report is kept as
-    ``environment_<name>``. ``spec.max_episode_steps`` is N · H. An integer seed becomes one
-    independent stream per environment (:func:`ldm_wrappers.arguments.worker_seeds`).
+    The environments' own infos of these names are kept as ``environment_<name>``.
+    ``spec.max_episode_steps`` is N · H. An integer seed becomes one independent stream per
+    environment (:func:`ldm_wrappers.arguments.worker_seeds`).
 
-    Wrappers that change the observations of a task (scaling, flattening) go inside this one:
-    ``next_obs`` is what ``env`` showed, and the latent dynamics model reads both.
+    Wrappers that change observations (scaling, flattening) belong inside this one: ``next_obs`` is
+    an observation of ``env``, and the latent dynamics model reads both.
 
     Args:
-        env: Vector environment with ``AutoresetMode.DISABLED`` whose reset knows ``keep_task``
-            (families and adapters of ``ldm_envs`` do) and whose infos tell ``task``.
+        env: Vector environment with ``AutoresetMode.DISABLED`` whose reset accepts ``keep_task``
+            (as families and adapters of ``ldm_envs`` do) and whose infos contain ``task``.
         n_episodes: N, at least 1.
         finite_horizon: Report the end of a meta-episode as terminated, never truncated: the
             horizon H⁺ then belongs to the problem, as in the authors' gridworld runs, and a
             learner does not bootstrap beyond it.
-        stagger: Truncate the first meta-episode of every worker but the last, each at another step
-            before N · H. Workers are then in different phases of their meta-episodes, so that a
-            short rollout holds all phases. Inner episodes that a shortened meta-episode does not
+        stagger: Truncate the first meta-episode of every worker but the last, each at a different
+            step before N · H. Workers are then in different phases of their meta-episodes, so that
+            a short rollout covers all phases. Inner episodes that a shortened meta-episode does not
             reach have length 0 in ``final_info``.
         check_tasks: Check that ``infos["task"]`` stays the same within a meta-episode, and warn
             once if infos report no task or if all meta-episodes have the same one.
 
     Raises:
         ValueError: ``n_episodes`` is below 1, the environment resets by itself, one environment
-            stands for several rows, ``stagger`` is used with an environment that declares no
+            is used for several rows, ``stagger`` is used with an environment that declares no
             ``max_episode_steps``, a vector wrapper inside keeps state that resetting only some
-            environments would spoil, or a wrapper inside belongs around meta-episodes.
+            environments would corrupt, or a wrapper inside belongs around meta-episodes.
         TypeError: Observations are not arrays (``Dict``, ``Tuple``, …).
-        TaskChangedError: At a step, if the task changed inside a meta-episode.
+        TaskChangedError: At a step, if the task changed within a meta-episode.
         TaskIgnoredError: At a reset with ``options["task"]``, if infos report another task.
-        gymnasium.error.ResetNeeded: At a step, or a reset of some, before the first reset of all
-            or after an error in a step.
+        gymnasium.error.ResetNeeded: At a step or a reset of some environments, before the first
+            reset of all or after an error in a step.
     """
 
     n_episodes = FixedAttribute[int]()
@@ -128,7 +128,7 @@ class MultiEpisodeWrapper(VectorWrapper):
 
     @property
     def spec(self) -> EnvSpec | None:  # type: ignore[override]
-        """The environments' specification, with ``max_episode_steps`` N · H."""
+        """The environments' spec, with ``max_episode_steps`` N · H."""
         return meta_episode_spec(self.env.spec, self.n_episodes, step_limit(self.env))
 
     def reset(
@@ -139,8 +139,8 @@ class MultiEpisodeWrapper(VectorWrapper):
     ) -> tuple[Any, dict[str, Any]]:
         """Begin a new meta-episode everywhere, or where ``options["reset_mask"]`` is true.
 
-        ``options["task"]`` of shape (num_envs, task_dim) gives each environment its row, also
-        where ``env`` is one of Gymnasium's batches of scalar environments.
+        ``options["task"]`` of shape (num_envs, task_dim) gives each environment its row, even
+        if ``env`` is one of Gymnasium's batches of scalar environments.
         """
         mask = np.ones(self.num_envs, bool)
         if options is not None and "reset_mask" in options:
@@ -167,13 +167,13 @@ class MultiEpisodeWrapper(VectorWrapper):
     def _record(
         self, observations: Any, *returned: Any
     ) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Take in what a step of the environments has returned; what the meta-episodes show."""
+        """Record the result of a step of the environments; returns that of the meta-episodes."""
         *outcome, infos = returned
-        # copies: an environment may reuse its arrays, when it is reset below
+        # copies: an environment may reuse its arrays when it is reset below
         rewards, terminations, truncations = (np.array(values) for values in outcome)
         self._returns[self._rows, self._episode] += rewards
         self._lengths[self._rows, self._episode] += 1
-        next_obs = observations.copy()  # what is shown is the caller's, who may scale it in place
+        next_obs = observations.copy()  # the caller may scale what is shown in place
         infos = {**set_aside(infos, _OWN_INFOS), "next_obs": next_obs}
         early = self._stagger.step()
         ended = terminations | truncations | early
@@ -197,7 +197,7 @@ class MultiEpisodeWrapper(VectorWrapper):
         return shown, rewards, terminations, truncations, self._position(infos)
 
     def _restart(self, inner: BoolArray, infos: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """Begin the next episode of the same task in ``inner``; what is shown then, and infos."""
+        """Begin the next episode of the same task in ``inner``; returns observations and infos."""
         next_obs = infos["next_obs"]
         if not inner.any():
             return next_obs, infos
@@ -212,7 +212,7 @@ class MultiEpisodeWrapper(VectorWrapper):
     def _begin_tasks(
         self, last: BoolArray, early: BoolArray, shown: Any, infos: dict[str, Any]
     ) -> tuple[Any, dict[str, Any]]:
-        """Begin a new task in ``last``, as Gymnasium's ``SAME_STEP``; ``early`` were cut short."""
+        """Begin a new task in ``last``, like ``SAME_STEP`` autoreset; ``early`` ones were cut."""
         if not last.any():
             return shown, infos
         next_obs = infos["next_obs"]
@@ -238,7 +238,7 @@ class MultiEpisodeWrapper(VectorWrapper):
         return where_rows(last, fresh, shown), infos
 
     def _check_mask(self, mask: BoolArray, shown: Any, before: Any) -> None:
-        """Raise where a reset of some environments has moved others, the first time that it may."""
+        """Raise if a reset of some environments has moved others; checked once."""
         if not (self._masks_are_known or mask.all()):
             self._masks_are_known = True
             refuse_moved_rows(env_name(self.env), mask, shown, before)
@@ -286,7 +286,7 @@ class MultiEpisodeWrapper(VectorWrapper):
         """Inverse of :meth:`get_state`.
 
         Raises:
-            ValueError: The state is of another number of episodes or environments; nothing has
+            ValueError: The state has another number of episodes or environments; nothing is
                 changed then.
         """
         own = {"episode": self._episode, "returns": self._returns, "lengths": self._lengths}
@@ -294,7 +294,7 @@ class MultiEpisodeWrapper(VectorWrapper):
         self._episode[...] = state["episode"]
         self._returns[...] = state["returns"]
         self._lengths[...] = state["lengths"]
-        self._stagger.remaining[...] = state.get("remaining", 0)  # newer than some checkpoints
+        self._stagger.remaining[...] = state.get("remaining", 0)  # missing in old checkpoints
         self._guard.state = state.get("guard", "running")
         if self._watch is not None:
             self._watch.forget()

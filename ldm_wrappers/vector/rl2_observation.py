@@ -1,4 +1,4 @@
-"""Previous action, previous reward and episode-start flag join the observation (vector)."""
+"""Adds previous action, previous reward and start flag to the observation (vector)."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class RL2ObservationWrapper(VectorWrapper):
         env: Vector environment with ``AutoresetMode.SAME_STEP`` and Box observations.
 
     Raises:
-        TypeError: Observations are not a Box, or actions are of a kind that cannot be encoded.
-        ValueError: The environment's autoreset mode is another one, or the observation has these
-            columns already; at a step, an action that is not one of the action space.
+        TypeError: Observations are not a Box, or the action space is not supported.
+        ValueError: The environment's autoreset mode is a different one, or the observation already
+            has these columns; at a step, an invalid action.
     """
 
     joins = "the previous action, its reward and the start flag"
@@ -64,7 +64,7 @@ class RL2ObservationWrapper(VectorWrapper):
         return self._join(observations, actions, np.zeros(n, np.float32), starts), infos
 
     def step(self, actions: Any) -> tuple[FloatArray, Any, Any, Any, dict[str, Any]]:
-        """Step all environments and join what they did to what they show."""
+        """Step all environments; actions and rewards are added to the observations."""
         encoded = self._spec.encode_action_arrays(self._spec.actions(actions))
         observations, rewards, terminations, truncations, infos = self.env.step(actions)
         previous = np.asarray(rewards, np.float32)

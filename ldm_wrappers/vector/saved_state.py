@@ -1,4 +1,4 @@
-"""Taking over saved states: all of one, or nothing."""
+"""Loading of saved states, completely or not at all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 def load_all_or_nothing(
     load: Callable[[dict[str, Any]], None], state: dict[str, Any], kept: dict[str, Any]
 ) -> None:
-    """Call ``load(state)``; if it fails half-way, go back to ``kept`` and raise what it raised."""
+    """Call ``load(state)``; if it fails half-way, restore ``kept`` and raise its error."""
     try:
         load(state)
     except Exception:

@@ -1,4 +1,4 @@
-"""The task itself joins the observation, for vector environments: nothing is left to infer."""
+"""Adds the task itself to the observation, for vector environments."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from ldm_wrappers.wrapper_order import refuse_twice
 class TaskObservationWrapper(VectorWrapper):
     """Observation ``[s, task]``, float32: the task is shown, so that nothing is left to infer.
 
-    A diagnostic of the policy learner, not a baseline. ``infos["next_obs"]`` stays without it.
+    A diagnostic of the policy learner, not a baseline. ``infos["next_obs"]`` does not include it.
 
     Args:
         env: Vector environment with ``AutoresetMode.SAME_STEP`` and Box observations whose infos
-            tell ``task`` at every reset and step; usually a ``MultiEpisodeWrapper``.
+            contain ``task`` at every reset and step; usually a ``MultiEpisodeWrapper``.
         task_dim: Length of a task vector.
 
     Raises:
         TypeError: Observations are not a Box.
-        ValueError: The autoreset mode is another one, or the observation has the task already; at
-            a reset or step, where no task of ``task_dim`` numbers is told.
+        ValueError: The autoreset mode is a different one, or the observation already has the task;
+            at a reset or step, if infos report no task of ``task_dim`` numbers.
     """
 
     joins = "the task"
@@ -76,9 +76,9 @@ class TaskObservationWrapper(VectorWrapper):
         told = np.asarray(infos.get("_task", True), bool) | ~np.asarray(rows, bool)
         if tasks is None or not np.all(told) or np.shape(tasks) != (self.num_envs, self.task_dim):
             raise ValueError(
-                f"infos must tell 'task' of shape {(self.num_envs, self.task_dim)} at every reset "
-                f"and step, got {None if tasks is None else np.shape(tasks)}: an adapter of "
-                "ldm_envs (TaskMethodWrapper and its like) tells it"
+                f"infos must have 'task' of shape {(self.num_envs, self.task_dim)} at every reset "
+                f"and step, got {None if tasks is None else np.shape(tasks)}: adapters of "
+                "ldm_envs, such as TaskMethodWrapper, report it"
             )
         return np.concatenate(
             [self._spec.observations(observations), np.asarray(tasks, np.float32)], axis=1

@@ -1,4 +1,4 @@
-"""Rows of tasks: a batch of scalar environments, each reset to a task of its own."""
+"""Rows of tasks: a batch of scalar environments, each reset to its own task."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _ROW_OPTIONS = ("task", "keep_task")
 class TaskRowsWrapper(VectorWrapper):
     """``reset(options={"task": (num_envs, task_dim)})`` gives each environment its row.
 
-    Gymnasium's ``SyncVectorEnv`` and ``AsyncVectorEnv`` hand one options dict to all environments
-    alike. ``keep_task`` may be a bool array (num_envs,) as well. Batched environments, which know
-    rows, are left alone. ``MultiEpisodeWrapper`` does the same by itself.
+    Gymnasium's ``SyncVectorEnv`` and ``AsyncVectorEnv`` pass one options dict to all environments.
+    ``keep_task`` may also be a bool array (num_envs,). Batched environments, which accept rows,
+    are left alone. ``MultiEpisodeWrapper`` does the same by itself.
 
     Args:
         env: Vector environment of a family with hidden tasks.
@@ -37,19 +37,19 @@ class TaskRowsWrapper(VectorWrapper):
 def reset_rows(
     env: VectorEnv[Any, Any, Any], seed: Any, options: dict[str, Any] | None
 ) -> tuple[Any, Infos]:
-    """``env.reset``, where rows of ``task`` and of ``keep_task`` are of one environment each.
+    """``env.reset`` with rows of ``task`` and ``keep_task``, one per environment.
 
-    Environments with equal rows are reset together. Without a ``reset_mask`` those with other
-    rows than the first one's are reset twice (Gymnasium's batches can only begin as a whole),
-    which nobody notices who seeds them.
+    Environments with equal rows are reset together. Without a ``reset_mask``, all but the first
+    such group are reset twice (Gymnasium's batches can only begin as a whole), which makes no
+    difference if they are seeded.
 
     Raises:
-        ValueError: The number of rows is not the number of environments; nothing has changed then.
+        ValueError: The number of rows is not the number of environments; nothing is changed then.
     """
     rows = _rows(env, options)
     seeds = worker_seeds(seed, env.num_envs)
     if rows is None or not np.any((options or {}).get("reset_mask", True)):
-        # a copy: Gymnasium's batches take the mask out of what they are given
+        # a copy: Gymnasium's batches remove the mask from the dict that they get
         return env.reset(seed=seeds, options=None if options is None else dict(options))
     assert options is not None
     others = {key: value for key, value in options.items() if key not in _ROW_OPTIONS}
@@ -57,7 +57,7 @@ def reset_rows(
     observations, infos = None, {}
     groups = _groups(rows, mask, env.num_envs)
     groups.sort(key=lambda group: not group[1].get("keep_task", False))
-    for group, values in groups:  # a reset of all environments must not lose a task that is kept
+    for group, values in groups:  # a reset of all environments must not lose a kept task
         first_of_all = mask is None and observations is None
         where = {} if first_of_all else {"reset_mask": group.copy()}
         new, new_infos = env.reset(seed=seeds, options={**others, **values, **where})
@@ -72,7 +72,7 @@ def reset_rows(
 def _rows(
     env: VectorEnv[Any, Any, Any], options: dict[str, Any] | None
 ) -> dict[str, np.ndarray[Any, Any]] | None:
-    """The options that have a row for each environment; ``None`` where there are none."""
+    """The options that have a row for each environment; ``None`` if there are none."""
     if not options or not isinstance(env.unwrapped, (SyncVectorEnv, AsyncVectorEnv)):
         return None
     rows = {}

@@ -1,4 +1,4 @@
-"""Reads what a batch of environments goes through as rows that the latent dynamics model takes."""
+"""Turns the steps of a batch of environments into rows for the latent dynamics model."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class TransitionReader:
     """The transitions (s, a, s') of all environments of a batch, step by step.
 
     Args:
-        spec: What observations and actions are.
+        spec: Sizes and encodings of observations and actions.
         num_envs: Number of environments.
-        name: What messages call the wrapper that reads.
+        name: Name of the wrapper in messages.
 
     Attributes:
-        states: Observations of now, float32 (num_envs, observation_size).
+        states: Current observations, float32 (num_envs, observation_size).
     """
 
     states: FloatArray
@@ -33,26 +33,26 @@ class TransitionReader:
         self.states = np.zeros((num_envs, spec.observation_size), np.float32)
 
     def reset(self, observations: Any) -> None:
-        """A task begins everywhere, with these observations."""
+        """Begin a task in all environments, with these observations."""
         self.states = self._spec.observations(observations)
         self._guard.begin()
 
     def actions(self, actions: Any) -> FloatArray:
-        """Columns of actions that are about to be taken, (num_envs, …) as the spec has them.
+        """Columns of the next actions, (num_envs, …), as in ``TransitionSpec``.
 
         Raises:
             gymnasium.error.ResetNeeded: Before the first reset, or after an error.
-            ValueError: One of them is not of the action space.
+            ValueError: An action is invalid.
         """
         self._guard.check()
         return self._spec.actions(actions)
 
     def stepping(self, batch: VectorEnv[Any, Any, Any]) -> AbstractContextManager[None]:
-        """Around the step of the batch, see :meth:`ResetGuard.stepping`."""
+        """Context for the step of the batch, see :meth:`ResetGuard.stepping`."""
         return self._guard.stepping(batch)
 
     def recording(self) -> AbstractContextManager[None]:
-        """Around all that follows the environments' step: an error in it asks for a reset."""
+        """Context for what follows the environments' step; an error in it requires a reset."""
         return self._guard.recording()
 
     def step(
@@ -61,8 +61,8 @@ class TransitionReader:
         """The states before and after a step, float32 (num_envs, observation_size) each.
 
         Args:
-            observations: What the step has shown, where a restart may be seen.
-            infos: Its infos, which then tell the true next states.
+            observations: Observations of the step, which may be those of a restart.
+            infos: Its infos, which then contain the true next states.
             ended: Environments whose task ended with it, bool (num_envs,).
         """
         before = self.states
@@ -78,7 +78,7 @@ class TransitionReader:
         """Inverse of :meth:`get_state`.
 
         Raises:
-            ValueError: The observations have another shape; nothing has changed then.
+            ValueError: The observations have another shape; nothing is changed then.
         """
         observations = np.array(state["observations"], dtype=np.float32)
         if observations.shape != self.states.shape:
@@ -86,4 +86,4 @@ class TransitionReader:
                 f"saved observations have shape {observations.shape}, expected {self.states.shape}"
             )
         self.states = observations
-        self._guard.state = state.get("guard", "running")  # newer than some checkpoints
+        self._guard.state = state.get("guard", "running")  # missing in old checkpoints

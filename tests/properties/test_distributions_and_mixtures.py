@@ -71,7 +71,7 @@ def test_weights_sum_to_one_within_their_bounds(
 ) -> None:
     scheme = DirichletMixture(beta, components, per_dimension)
     if components is not None and components > n:
-        with pytest.raises(ValueError, match=f"at most the {n} beliefs, got {components}"):
+        with pytest.raises(ValueError, match=f"number of beliefs, {n}, got {components}"):
             scheme.sample(np.random.default_rng(seed), 4, n, 3)
         return
     weights = scheme.sample(np.random.default_rng(seed), 4, n, 3).astype(np.float64)

@@ -286,7 +286,7 @@ def test_test_tasks_may_be_of_another_id(mine: str) -> None:
         ("--env-fn {m}:keeps_split --method oracle", "split='all' and has made an environment of"),
         ("--env-fn {m}:splitless --method oracle", "{m}:splitless takes no argument split"),
         ("--env-fn {m}:unseeded --method rl2", "other tasks of split 'train' at each call"),
-        ("--env-fn {m}:once", "in which one environment stands for several rows"),
+        ("--env-fn {m}:once", "in which one environment is used for several rows"),
         ("--env-fn {m}:late --method rl2", "continue after 6 steps, the most that the env"),
         ("--env-fn nowhere:make", "unknown env_id 'nowhere:make': ModuleNotFoundError"),
         ("--env-fn nowhere:make", "module:function, with a module (not a file name) of this"),

@@ -247,7 +247,7 @@ def test_a_model_does_not_mix_beliefs_of_another_run(runs: dict[str, Path]) -> N
         return ImaginaryRewardWrapper(env, model, beliefs, seed=0)
 
     wrapped("ldm", "ldm").reset(seed=0)
-    with pytest.raises(ValueError, match=r"model is of run .* the beliefs are of run"):
+    with pytest.raises(ValueError, match=r"model comes from run .* the beliefs from run"):
         wrapped("ldm", "dropout off")
 
 

@@ -156,7 +156,7 @@ def test_ends_of_their_own_are_refused_where_they_hide_gymnasiums(key: str) -> N
         vector.ImaginaryRewardWrapper(env, model, n_mixture=1),
         VectorEnvAdapter(env),
     ):
-        with pytest.raises(ValueError, match=f"own named '{key}'.*rename"):
+        with pytest.raises(ValueError, match=f"own info '{key}'.*rename"):
             wrapped.reset()
 
 

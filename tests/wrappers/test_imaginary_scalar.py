@@ -240,7 +240,7 @@ def test_saved_beliefs_copy_and_check_what_they_get() -> None:
 def test_belief_pool_copies_and_checks_what_it_gets() -> None:
     pool = BeliefPool(2, 3)
     pool.publish(0, np.zeros(3, np.float32))
-    with pytest.raises(ValueError, match=r"rows \[1\] of 2"):
+    with pytest.raises(ValueError, match=r"rows \[1\] of the 2"):
         pool.means(0)
     mean = np.arange(3.0, dtype=np.float32)
     pool.publish(1, mean)

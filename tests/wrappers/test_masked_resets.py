@@ -54,7 +54,7 @@ def in_imagination(env: Any) -> Any:
 @pytest.mark.parametrize("wrapper", [RL2ObservationWrapper, in_imagination])
 def test_infos_as_lists_are_refused_between_our_wrappers_too(wrapper: Any) -> None:
     env = wrapper(theirs.DictInfoToList(MultiEpisodeWrapper(scripted_vector((3,), (5,)), 2)))
-    with pytest.raises(ValueError, match=r"infos as a dict of arrays, got a list: use .* it"):
+    with pytest.raises(ValueError, match=r"infos as a dict of arrays, got a list: put .* it"):
         env.reset(seed=0)
 
 
@@ -125,5 +125,5 @@ def test_what_is_unknown_before_and_after_has_not_moved() -> None:
     shown[1] = 9.0
     refuse_moved_rows("Nan-v0", mask, shown, before)
     shown[2] = np.nan
-    with pytest.raises(ValueError, match=r"shows another observation in \[2\] too"):
+    with pytest.raises(ValueError, match=r"changes the observations of \[2\] too"):
         refuse_moved_rows("Nan-v0", mask, shown, before)

@@ -55,7 +55,7 @@ def test_weights_per_dimension_are_independent() -> None:
 
 def test_as_many_components_as_beliefs_are_all_beliefs_and_more_are_refused() -> None:
     assert (draw(n_components=N) != 0.0).all()
-    with pytest.raises(ValueError, match=f"at most the {N} beliefs, got {N + 1}"):
+    with pytest.raises(ValueError, match=f"at most the number of beliefs, {N}, got {N + 1}"):
         draw(n_components=N + 1)
 
 

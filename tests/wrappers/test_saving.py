@@ -197,7 +197,7 @@ def test_no_file_and_no_safetensors_file_are_one_error(tmp_path: Path) -> None:
         for path, message in (
             (tmp_path / "none", "No such file"),
             (tmp_path, "Is a directory"),
-            (pickled, "not hold a"),
+            (pickled, "not contain a"),
         ):
             with pytest.raises(StateFileError, match=message) as error:
                 load(path)

@@ -197,7 +197,7 @@ def test_a_task_that_changes_inside_a_meta_episode_is_an_error(make: Any, cls: A
 
 @pytest.mark.parametrize("make", [scalar, sync])
 def test_one_task_for_ever_and_untold_tasks_are_warned_of_once(make: Any) -> None:
-    for cls, says in ((Constant, "all had the task"), (Silent, "tells no info")):
+    for cls, says in ((Constant, "all had the task"), (Silent, "reports no info")):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             play(make(cls), 6 * 3 * N_EQUAL_TASKS)
@@ -241,7 +241,7 @@ class Stubborn(ScriptedEnv):
 @pytest.mark.parametrize("make", [scalar, sync, asynchronous])
 def test_a_task_that_is_given_and_ignored_is_an_error(make: Any) -> None:
     env = make(Stubborn)
-    with pytest.raises(TaskIgnoredError, match=r"'task': .0\.5.*tells info\['task'\].*ignores"):
+    with pytest.raises(TaskIgnoredError, match=r"'task': .0\.5.*reports info\['task'\].*ignores"):
         env.reset(seed=0, options={"task": 0.5})
     env.close()
     env = make(Stubborn, check_tasks=False)

@@ -68,14 +68,14 @@ def batched(env: Any) -> Any:
 def test_rewards_are_imaginary_once() -> None:
     inside = imaginary(MultiEpisodeWrapper(ScriptedEnv((3,)), 2))
     for wrap in (imaginary, publishing):
-        with pytest.raises(ValueError, match=r"got ImaginaryRewardWrapper inside.*imaginary once"):
+        with pytest.raises(ValueError, match=r"got ImaginaryRewardWrapper .*replaced only once"):
             wrap(inside)
     batch = SyncVectorEnv([lambda: ScriptedEnv((3,))] * 3, autoreset_mode=AutoresetMode.DISABLED)
-    with pytest.raises(ValueError, match="imaginary once"):
+    with pytest.raises(ValueError, match="replaced only once"):
         batched(batched(vector.MultiEpisodeWrapper(batch, 2)))
     makers = [lambda: imaginary(MultiEpisodeWrapper(ScriptedEnv((3,)), 2))] * 3
     one = SyncVectorEnv(makers, autoreset_mode=AutoresetMode.SAME_STEP)
-    with pytest.raises(ValueError, match="imaginary once"):
+    with pytest.raises(ValueError, match="replaced only once"):
         batched(one)
 
 
@@ -135,7 +135,7 @@ def test_layers_in_other_processes_are_seen() -> None:
     for makers in (single, single[::-1]):  # in some processes only
         env = AsyncVectorEnv(makers, autoreset_mode=AutoresetMode.SAME_STEP)
         buffer = small_buffer()
-        with pytest.raises(ValueError, match="imaginary once"):
+        with pytest.raises(ValueError, match="replaced only once"):
             batched(env)
         with pytest.raises(ValueError, match="rewards are imaginary"):
             vector.BeliefObservationWrapper(env, MODEL, buffer=buffer)

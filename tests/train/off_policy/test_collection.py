@@ -100,5 +100,5 @@ def test_episodes_of_a_task_that_was_not_given_are_an_error(kind: type[Line]) ->
     env = SyncVectorEnv([kind] * 4, autoreset_mode=AutoresetMode.DISABLED)
     sizes = Sizes(env.single_observation_space, env.single_action_space)
     tasks = np.array([[-1.0], [1.0], [1.0], [-1.0]], np.float32)
-    with pytest.raises(TaskIgnoredError, match="ignores or changes a task that is given"):
+    with pytest.raises(TaskIgnoredError, match="ignores or changes the given task"):
         collect(env, sizes, Walk(4), tasks, 15, lambda *_: None, seed=3)
