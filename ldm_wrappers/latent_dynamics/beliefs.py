@@ -40,7 +40,7 @@ class BeliefFilter:
     def update(
         self, actions: torch.Tensor, rewards: torch.Tensor, next_observations: torch.Tensor
     ) -> None:
-        """Take in one transition per worker: (n, action_columns), (n,), (n, observation_size)."""
+        """Filter one transition per worker: (n, action_columns), (n,), (n, observation_size)."""
         self.hidden = self.model.encoder.step(self.hidden, actions, rewards, next_observations)
 
     @torch.no_grad()
@@ -52,10 +52,10 @@ class BeliefFilter:
         next_observations: torch.Tensor,
         last: np.ndarray[Any, np.dtype[np.int64]],
     ) -> None:
-        """Replace beliefs by those about whole trajectories, time first.
+        """Replace beliefs by those of whole trajectories, time first.
 
         Args:
-            workers: Whose, (n,).
+            workers: Indices of their workers, (n,).
             actions: float32 (T, n, action_columns).
             rewards: float32 (T, n).
             next_observations: float32 (T, n, observation_size).

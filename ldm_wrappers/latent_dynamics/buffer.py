@@ -1,4 +1,4 @@
-"""Memory of true trajectories that have ended."""
+"""Storage of finished true trajectories."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class TrajectoryBuffer(ProcessBound):
     Args:
         spec: Sizes of observations and actions.
         capacity: Number of trajectories kept.
-        max_length: Most transitions of a trajectory; a :class:`TrajectoryRecorder` of this length
-            keeps the first ones of a longer one.
+        max_length: Maximum number of transitions of a trajectory; of a longer one, a
+            :class:`TrajectoryRecorder` of this length keeps the first ones.
         seed: Seed of the generator that :meth:`sample` draws from.
-        keeps: What stays when the buffer is full: the ``"newest"`` trajectories, or the
-            ``"oldest"``, as in the authors' code, where later ones are dropped.
+        keeps: What a full buffer keeps: the ``"newest"`` trajectories, or the ``"oldest"``, as in
+            the authors' code, which drops later ones.
 
     Raises:
         ValueError: A number is out of range, or ``keeps`` is something else.
@@ -58,7 +58,7 @@ class TrajectoryBuffer(ProcessBound):
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the buffer holds once it is full."""
+        """Size of a full buffer in bytes."""
         return sum(array.nbytes for array in self._data.values()) + self._lengths.nbytes
 
     def reward_moments(self) -> tuple[float, float]:
@@ -140,11 +140,11 @@ class TrajectoryBuffer(ProcessBound):
         return TrajectoryBatch(**tensors)
 
     def state_dict(self, *, copy: bool = True) -> dict[str, Any]:
-        """Arrays of what is stored, and the position and generator that make it continue alike.
+        """The stored arrays, and the position and generator for an exact resume.
 
         Args:
-            copy: False gives views, which are true until the next :meth:`add`: a full buffer can
-                be a gigabyte.
+            copy: False gives views, which are valid until the next :meth:`add`: a full buffer can
+                take a gigabyte.
         """
         views = {name: array[: self._size] for name, array in self._data.items()}
         return {
@@ -172,11 +172,11 @@ class TrajectoryBuffer(ProcessBound):
             expected = (size, *self._data[name].shape[1:])
             if size > self.capacity or state["data"][name].shape != expected:
                 raise ValueError(
-                    f"saved buffer field {name} has shape {state['data'][name].shape}, this buffer "
-                    f"holds {self._data[name].shape}"
+                    f"saved buffer field {name} has shape {state['data'][name].shape}, expected "
+                    f"{self._data[name].shape}"
                 )
         slots = np.arange(size)
-        if following < size < self.capacity:  # a full, smaller ring: lay it out oldest first
+        if following < size < self.capacity:  # a full, smaller ring: reorder it, oldest first
             slots, following = (slots - following) % size, size
         for name in FIELDS:
             self._data[name][slots] = state["data"][name]

@@ -28,43 +28,43 @@ _WIDTHS_OR_0 = ("encoder_observation_size", "encoder_action_size", "encoder_rewa
 class LatentDynamicsConfig:
     """Architecture of :class:`~ldm_wrappers.latent_dynamics.LatentDynamics`.
 
-    The defaults are the authors' MuJoCo sizes; their gridworld sizes are
-    :meth:`LatentDynamicsConfig.grid` .
+    The defaults are the authors' MuJoCo sizes; their gridworld sizes are those of
+    :meth:`LatentDynamicsConfig.grid`.
 
     Attributes:
         latent_dim: Size of the latent m.
         encoder: ``"gru"``, the paper's recurrent encoder, or ``"moments"``, which regresses
-            rewards on what was seen (:class:`MomentEncoder`) and knows a task sooner where its
+            rewards on what was seen (:class:`MomentEncoder`) and infers a task sooner if its
             reward depends on continuous states or actions.
         encoder_features: Width of the moment encoder's ReLU layers, on (s', a, r) and on (s', a).
         encoder_projections: Number of learned functions of (s', a) that the moment encoder
-            regresses rewards on, beside a constant.
+            regresses rewards on, in addition to a constant.
         encoder_observation_size: Width of the encoder's embedding of s'; 0 leaves s' out.
         encoder_action_size: Width of the encoder's embedding of a; 0 leaves a out.
         encoder_reward_size: Width of the encoder's embedding of r; 0 leaves r out.
         encoder_hidden_size: Width of the encoder's GRU, or of the layers that read moments.
         initial_posterior_std: Standard deviation of the posterior before training, about 1 if
-            ``None``: noise of the prior's size hides at first what the latent says.
-        scale_observations: Scale observations to the mean and standard deviation of the batches
+            ``None``. Noise of the prior's size initially drowns the information in the latent.
+        scale_observations: Normalise observations by the mean and standard deviation of the batches
             seen, in encoder and decoder.
-        decoder_inputs: What the reward decoder sees beside the latent.
+        decoder_inputs: What the reward decoder sees in addition to the latent.
         decoder_observation_size: Width of the decoder's embeddings of s and of s'.
         decoder_action_size: Width of the decoder's embedding of a.
         decoder_hidden_sizes: Hidden layers of the decoder, at least one.
         decoder_heads: 1, or one output per cell of an integer-valued Box observation (variBAD's
-            multi-head gridworld decoder); s' then picks the head only.
+            multi-head gridworld decoder); s' then only selects the head.
         likelihood: ``"bernoulli"`` on "the reward is ``reward_high``", or ``"gaussian"``: the
             squared error, a Gaussian of variance 1/2 without its constant.
         reward_low: Reward that a Bernoulli outcome 0 stands for.
         reward_high: Reward that a Bernoulli outcome 1 stands for.
         reward_scale: What rewards are divided by for the Gaussian likelihood and the encoder, or
             ``"running"``: mean and standard deviation of the buffer's rewards. Imagined rewards
-            come back in the environment's unit.
+            are returned in the environment's unit.
         p_drop: Dropout rate on the decoder's embedded inputs, never on the latent (section 3.3).
         kl_weight: Weight of the KL terms in the ELBO.
 
     Raises:
-        ValueError: A value is of another kind or out of range, or two do not go together.
+        ValueError: A value has the wrong type or is out of range, or two are incompatible.
     """
 
     latent_dim: int = 5
@@ -170,14 +170,14 @@ def _hidden_sizes(sizes: Any) -> tuple[int, ...]:
 
 
 def check_reward_scale(scale: Scale, likelihood: str) -> Scale:
-    """``scale``, if it is 1 or a scale of the Gaussian likelihood; a ``ValueError`` if not."""
+    """``scale``; a ``ValueError`` if it is invalid, or not 1 for a Bernoulli likelihood."""
     if scale != "running":
         scale = check_number(
             "reward_scale", scale, "be positive or 'running'", lambda unit: unit > 0.0
         )
     if scale != 1.0 and likelihood != "gaussian":
         raise ValueError(
-            f"reward_scale={scale!r} needs likelihood='gaussian': the Bernoulli one has its unit "
+            f"reward_scale={scale!r} needs likelihood='gaussian': the Bernoulli one has its scale "
             "in reward_low and reward_high; expected reward_scale=1"
         )
     return scale

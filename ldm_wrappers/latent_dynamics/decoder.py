@@ -18,16 +18,16 @@ class RewardDecoder(nn.Module):
     """A small network whose first layer is split into a latent part and a transition part.
 
     The first layer of a network on ``[m, e(s, a, s')]`` is linear, so its value is the sum of a
-    part that knows only m and a part that knows only the transition. Both are computed once, for
-    K latents and T transitions, and the K · T sums start at the second layer. With many encoded
-    lengths per trajectory that saves the widest matrix product of the ELBO.
+    part that depends only on m and a part that depends only on the transition. Both are computed
+    once, for K latents and T transitions, and the K · T sums start at the second layer. With many
+    encoded lengths per trajectory this saves the widest matrix product of the ELBO.
 
-    Dropout acts on the embedded transition (never on the latent). The mask of a transition is
-    shared by all latents that decode it, which leaves each rate as it was.
+    Dropout acts on the embedded transition (never on the latent). All latents that decode a
+    transition share its mask, which does not change the dropout rate.
 
     Attributes:
         embedding_size: Width of the embedded transition, which dropout acts on; 0 if the decoder
-            sees nothing of a transition (or picks a head by it).
+            sees nothing of a transition (or only selects a head by it).
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class RewardDecoder(nn.Module):
         observation_scale: ObservationScale,
     ) -> None:
         super().__init__()
-        # in a tuple: modules of the model's own, and saved once
+        # in a tuple, not registered here: the model owns and saves them
         self._scales = (reward_scale, observation_scale)
         self.spec = spec
         self.config = config
@@ -135,13 +135,13 @@ class RewardDecoder(nn.Module):
     ) -> torch.Tensor:
         """Raw output: a logit (Bernoulli) or a scaled reward (Gaussian), shape (…,).
 
-        Arguments as :meth:`LatentDynamics.imagine_reward`.
+        Arguments as in :meth:`LatentDynamics.imagine_reward`.
         """
         part = self.transition_part(observations, actions, next_observations, mask)
         return self.head(latents, part, next_observations)
 
     def expected_reward(self, output: torch.Tensor) -> torch.Tensor:
-        """Reward that a raw output stands for; Bernoulli: low + (high − low) · p."""
+        """Expected reward of a raw output; Bernoulli: low + (high − low) · p."""
         if self.config.likelihood == "gaussian":
             return self._scales[0].denormalize(output)
         low, high = self.config.reward_low, self.config.reward_high

@@ -56,12 +56,12 @@ def elbo(
 ) -> ElboTerms:
     """ELBO of a batch of trajectories, batched over trajectories, lengths and steps.
 
-    For every encoded length t = 0…T one latent is drawn from the posterior after t transitions
-    and decodes the rewards of the whole trajectory. Subsets make the estimate cheaper and leave
-    it unbiased: each trajectory draws its own encoded lengths and its own decoded steps without
-    replacement, and the sums are scaled by what was left out. With the GRU the KL terms cost
-    little and are always summed in full; with the moment encoder, whose posteriors need not be
-    computed one after the other, they are those of the encoded lengths drawn.
+    For every encoded length t = 0…T, one latent is drawn from the posterior after t transitions
+    and decodes the rewards of the whole trajectory. Subsets make the estimate cheaper and keep it
+    unbiased: each trajectory draws its own encoded lengths and decoded steps without replacement,
+    and the sums are scaled up to make up for the rest. With the GRU, the KL terms cost little and
+    are always summed in full; with the moment encoder, whose posteriors need not be computed one
+    after another, only those of the drawn encoded lengths are used.
 
     Args:
         model: Encoder and decoder.
@@ -124,7 +124,7 @@ def _posteriors_at(
     weight: torch.Tensor,
     transitions: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
 ) -> tuple[Posterior, torch.Tensor, torch.Tensor]:
-    """As :func:`_posteriors`, computing nothing but the drawn lengths and the ones before them."""
+    """Like :func:`_posteriors`, but computes only the drawn lengths and the ones before them."""
     posterior, before = encoder.at(index, *transitions)
     first = (index == 0).unsqueeze(-1)  # the one before it is N(0, I)
     before = Posterior(*(part.masked_fill(first, 0.0) for part in before))
@@ -145,8 +145,8 @@ def _subset(
 ) -> tuple[torch.Tensor | None, torch.Tensor]:
     """Indices (k, batch) of ``size`` of the first ``valid`` entries, and their weights.
 
-    Entries past a trajectory's end weigh nothing; the others share the weight of those left out.
-    Without a subset the index is ``None`` and each valid entry weighs 1.
+    Entries past a trajectory's end have weight 0; the others share the weight of those left out.
+    Without a subset, the index is ``None`` and each valid entry has weight 1.
     """
     if size is not None and size < 1:
         raise ValueError(f"a subset needs at least one entry, got {size}")

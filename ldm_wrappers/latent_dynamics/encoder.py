@@ -15,9 +15,9 @@ from ldm_wrappers.latent_dynamics.transition import TransitionSpec
 
 
 class Encoder(TrajectoryEncoder):
-    """Embeds (a, r, s'), runs a GRU over time and reads mean and log-variance off its state.
+    """Embeds (a, r, s'), runs a GRU over time and reads mean and log-variance from its state.
 
-    The posterior before the first transition is read off the zero state, so it is learned too.
+    The posterior before the first transition is read from the zero state, so it is learned too.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Encoder(TrajectoryEncoder):
         self._make_heads(self.hidden_size, config)
 
     def posterior(self, hidden: torch.Tensor) -> Posterior:
-        """Read the posterior off GRU states (…, hidden_size)."""
+        """Read the posterior from GRU states (…, hidden_size)."""
         return Posterior(self.mean(hidden), self.logvar(hidden))
 
     def embed(

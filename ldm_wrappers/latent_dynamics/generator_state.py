@@ -1,4 +1,4 @@
-"""States of PyTorch's random generators, whose size tells the kind of device."""
+"""States of PyTorch's random generators, whose size depends on the kind of device."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 
 def check_generator_state(state: Any, generator: torch.Generator) -> None:
-    """Raise a ``ValueError`` unless ``state`` (uint8 array or tensor) is one of ``generator``'s.
+    """Raise a ``ValueError`` unless ``state`` (uint8 array or tensor) fits ``generator``.
 
     PyTorch's generators differ between devices, so a state saved on one cannot be restored on
     another.
@@ -17,6 +17,6 @@ def check_generator_state(state: Any, generator: torch.Generator) -> None:
     expected = tuple(generator.get_state().shape)
     if np.shape(state) != expected:
         raise ValueError(
-            f"the saved generator state has shape {np.shape(state)}, one of {generator.device} has "
-            f"{expected}: it was saved on another kind of device"
+            f"the saved generator state has shape {np.shape(state)}, expected "
+            f"{expected} for {generator.device}: it was saved on another kind of device"
         )

@@ -14,10 +14,10 @@ Tensor = torch.Tensor
 class GRU(nn.GRU):
     """A one-layer, time-first GRU: weights and equations of ``nn.GRU``, about twice as fast on CPU.
 
-    PyTorch's CPU kernel makes a dozen small graph nodes per step, which cost more than their
+    PyTorch's CPU kernel creates a dozen small graph nodes per step, which cost more than their
     arithmetic. Here the recurrence is one node, written in NumPy because its calls on such small
-    arrays are several times cheaper; all that needs no previous state is computed for all steps
-    at once. Without gradients, on one step or on CUDA it is ``nn.GRU`` itself.
+    arrays are several times cheaper; everything independent of the previous state is computed for
+    all steps at once. Without gradients, for one step or on CUDA, it is ``nn.GRU`` itself.
 
     Args:
         input_size: Columns of the input.
@@ -39,9 +39,9 @@ class GRU(nn.GRU):
         return self
 
     def step(self, inputs: Tensor, hidden: Tensor) -> Tensor:
-        """The next state (batch, hidden_size) of an input (batch, input_size) and a state.
+        """The next state (batch, hidden_size) for an input (batch, input_size) and a state.
 
-        The same numbers as a sequence of one step, without the module's checks of it.
+        Gives the same numbers as a sequence of one step, without the checks of the module.
         """
         weights: Any = self._flat_weights
         return torch.gru_cell(inputs, hidden, *weights)
@@ -93,7 +93,7 @@ class _Recurrence(torch.autograd.Function):
             recurrent,
             strict=True,
         ):
-            # torch's product, so that one library's threads do them all
+            # torch's product, so that all products use the threads of one library
             torch.mm(tensor, transposed, out=product_tensor)
             gate += product[:, : 2 * size]
             np.tanh(gate, out=gate)

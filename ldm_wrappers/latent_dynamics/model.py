@@ -37,15 +37,15 @@ class LatentDynamics(ProcessBound, nn.Module):
             ``MultiBinary``.
         config: Sizes and choices; defaults to the MuJoCo sizes.
         seed: Seed of the weights' initialisation.
-        device: Where the weights live.
+        device: Device of the weights.
 
     Attributes:
         spec: Sizes and encodings of observations and actions.
         config: Sizes and choices.
-        metadata: What was saved beside a loaded model; empty for a new one.
+        metadata: What was saved with a loaded model; empty for a new one.
 
     Raises:
-        TypeError: Spaces of kinds that cannot be encoded.
+        TypeError: The spaces cannot be encoded.
         ValueError: ``decoder_heads`` does not fit the observation space.
     """
 
@@ -75,7 +75,7 @@ class LatentDynamics(ProcessBound, nn.Module):
         self.config = config
         self.metadata: dict[str, Any] = {}
         seed = check_seed(seed)
-        # torch's initialisers draw from the global generator: borrow it, then put it back
+        # torch's initialisers draw from the global generator: use it, then restore it
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)  # torch.manual_seed seeds CUDA too
             self.reward_scale = RewardScale(self.config.reward_scale)
@@ -91,11 +91,11 @@ class LatentDynamics(ProcessBound, nn.Module):
     def check_spaces(
         self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
     ) -> None:
-        """Check that this model can read an environment of these spaces.
+        """Check that this model can read an environment with these spaces.
 
         Raises:
-            ValueError: It reads others.
-            TypeError: No model reads spaces of these kinds.
+            ValueError: The model was made for other spaces.
+            TypeError: No model can read such spaces.
         """
         self.spec.check_spaces(observation_space, action_space)
         _check_heads(observation_space, self.config)
@@ -105,19 +105,19 @@ class LatentDynamics(ProcessBound, nn.Module):
 
         Args:
             path: The file; replaced as a whole or not at all.
-            metadata: What else to keep with it, for example the environment's id: JSON-able values
-                and arrays, which :meth:`load` gives back as the attribute ``metadata``. ``None``
-                keeps this attribute, so a loaded model stays that of its run; ``{}`` drops it,
-                for one that was trained further.
+            metadata: What else to save, for example the environment's id: JSON-able values and
+                arrays, which :meth:`load` restores as the attribute ``metadata``. ``None`` saves
+                this attribute, so a loaded model remains that of its run; ``{}`` drops it, for
+                one that was trained further.
         """
         save_object(path, self.to_state(), self.metadata if metadata is None else metadata)
 
     @classmethod
     def load(cls, path: str | Path, device: torch.device | str = "cpu") -> LatentDynamics:
-        """Inverse of :meth:`save`. It needs no environment and runs no code of the file.
+        """Inverse of :meth:`save`. It needs no environment and runs no code from the file.
 
         Raises:
-            StateFileError: The file is missing or damaged, or holds something else.
+            StateFileError: The file is missing or damaged, or contains something else.
         """
 
         def read(content: dict[str, Any], metadata: dict[str, Any]) -> LatentDynamics:
@@ -128,7 +128,7 @@ class LatentDynamics(ProcessBound, nn.Module):
         return load_object(path, KIND, read)
 
     def to_state(self) -> dict[str, Any]:
-        """All that :meth:`from_state` needs: nested dicts of numbers, strings and tensors."""
+        """What :meth:`from_state` needs: nested dicts of numbers, strings and tensors."""
         return {
             "kind": KIND,
             "config": self.config.to_dict(),
@@ -143,13 +143,13 @@ class LatentDynamics(ProcessBound, nn.Module):
         """Inverse of :meth:`to_state`.
 
         Raises:
-            ValueError: What does not fit; also ``KeyError`` and ``TypeError``.
+            ValueError: The state does not fit; also ``KeyError`` and ``TypeError``.
         """
         config = LatentDynamicsConfig.from_dict(state["config"])
         spec = TransitionSpec.from_dict(state["spec"])
         _check_sizes(spec, config)
         sketch, model = cls.__new__(cls), cls.__new__(cls)
-        with torch.device("meta"):  # sizes that the weights do not have must not take memory
+        with torch.device("meta"):  # wrong sizes in the file must not allocate memory
             sketch._build(spec, config, 0, "meta")
         check_like(state["weights"], _shapes(sketch), "latent dynamics")
         model._build(spec, config, 0, device)
@@ -158,14 +158,14 @@ class LatentDynamics(ProcessBound, nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights live."""
+        """Device of the weights."""
         return self.encoder.mean.weight.device
 
     def to_tensor(self, array: FloatArray) -> torch.Tensor:
-        """A float32 tensor of an array, where the weights live.
+        """A float32 tensor of an array, on the device of the weights.
 
         Raises:
-            RuntimeError: The model was made in another process, and this is a copy of it.
+            RuntimeError: This is a copy of a model that was made in another process.
         """
         self.check_process()
         tensor = torch.from_numpy(np.ascontiguousarray(array, np.float32))
@@ -188,7 +188,7 @@ class LatentDynamics(ProcessBound, nn.Module):
             observations: float32 (…, observation_size).
             actions: float32 (…, action_columns), as :class:`TransitionSpec` stores them.
             next_observations: float32 (…, observation_size).
-            mask: Masks of the decoder's ``dropout_mask``, float32 (…, embedding_size), broadcast
+            mask: Masks from the decoder's ``dropout_mask``, float32 (…, embedding_size), broadcast
                 against the transitions; ``None`` switches dropout off.
 
         Returns:
@@ -213,7 +213,7 @@ def _check_heads(space: spaces.Space[Any], config: LatentDynamicsConfig) -> None
 
 
 def _check_sizes(spec: TransitionSpec, config: LatentDynamicsConfig) -> int:
-    """Side of the square that the heads of a decoder are the cells of."""
+    """Side of the square whose cells are the heads of a decoder."""
     side = round(config.decoder_heads ** (1.0 / spec.observation_size))
     if config.decoder_heads > 1 and side**spec.observation_size != config.decoder_heads:
         raise ValueError(
@@ -222,19 +222,19 @@ def _check_sizes(spec: TransitionSpec, config: LatentDynamicsConfig) -> int:
         )
     if config.decoder_heads > 1 and "next_observation" not in config.decoder_inputs:
         raise ValueError(
-            "a multi-head decoder picks its head by s', so decoder_inputs must name "
+            "a multi-head decoder selects its head by s', so decoder_inputs must name "
             f"'next_observation', got {config.decoder_inputs}"
         )
     return side
 
 
 def drops(model: LatentDynamics) -> bool:
-    """Whether dropout of a model's decoder has something to act on."""
+    """Whether dropout has an effect in a model's decoder."""
     return model.config.p_drop > 0.0 and model.decoder.embedding_size > 0
 
 
 def _shapes(model: nn.Module) -> dict[str, NDArray[np.float32]]:
-    """Arrays of the shapes of a model's weights that take no memory."""
+    """Arrays with the shapes of a model's weights that take no memory."""
     return {
         name: np.broadcast_to(np.zeros((), np.float32), tuple(tensor.shape))
         for name, tensor in model.state_dict().items()

@@ -1,4 +1,4 @@
-"""A posterior q(m | trajectory so far) from moments of its transitions, whatever their order."""
+"""A posterior q(m | trajectory so far) from moments of its transitions, in any order."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ldm_wrappers.latent_dynamics.reward_scale import RewardScale
 from ldm_wrappers.latent_dynamics.trajectory_encoder import TrajectoryEncoder
 from ldm_wrappers.latent_dynamics.transition import TransitionSpec
 
-_RELATIVE_RIDGE = 1e-5  # of the mean squared regressor: what float32 can factorise
+_RELATIVE_RIDGE = 1e-5  # of the mean squared regressor, enough for float32 to factorise
 _COUNT_UNIT = math.log(400.0)
 
 
 class _Rows(NamedTuple):
-    """What single transitions add to the sums, each (…, columns)."""
+    """What each transition adds to the sums, each (…, columns)."""
 
     features: torch.Tensor
     regressors: torch.Tensor
@@ -28,13 +28,13 @@ class _Rows(NamedTuple):
 
 
 class MomentEncoder(TrajectoryEncoder):
-    """Regresses rewards on what was seen, and reads the posterior off the coefficients.
+    """Regresses rewards on what was seen, and reads the posterior from the coefficients.
 
     A task is a reward function of (s, a, s'), so what identifies it is how rewards vary with
-    states and actions, not in which order they came (Rakelly et al., 2019, "PEARL", section 4.1).
-    The encoder describes a task's reward as b(s', a) plus a linear combination of regressors
-    g(s', a), the first of which is 1. Both b and g are learned; b is what all tasks have in
-    common, such as a control cost. From the transitions so far the encoder keeps sums of
+    states and actions, not their order (Rakelly et al., 2019, "PEARL", section 4.1). The encoder
+    describes a task's reward as b(s', a) plus a linear combination of regressors g(s', a), the
+    first of which is 1. Both b and g are learned; b models what all tasks have in common, such as
+    a control cost. From the transitions so far, the encoder keeps sums of
 
     * ReLU features of (s', a, r),
     * products of two regressors, and of a regressor with the residual reward e = r - b(s', a),
@@ -43,18 +43,18 @@ class MomentEncoder(TrajectoryEncoder):
     The network that reads the posterior sees the number of transitions, the means of the
     features, of g and of the products g e, and a Bayesian linear regression of e on g with prior
     N(0, I) and noise of variance 1: the mean (I + Σ g gᵀ)⁻¹ Σ g e of its coefficients, their
-    variances, and the variance of e that the regression leaves unexplained. The size of g decides
-    how sure the regression is of the task after a few steps; it is learned. A network on plain
-    features would have to discover products of reward and position before it could tell in which
-    direction a reward grows, and would spend most of its training on that.
+    variances, and the variance of e that the regression leaves unexplained. The scale of g, which
+    is learned, determines how certain the regression is of the task after a few steps. A network
+    on plain features would have to discover products of reward and position before it could tell
+    in which direction a reward grows, and would spend most of its training on this.
 
-    Sums and their count are the recurrent state, so that beliefs are filtered as with the GRU.
+    Sums and counts are the recurrent state, so that beliefs are filtered as with the GRU.
 
     Args:
         spec: Sizes of observations and actions.
         config: Sizes: ``encoder_features``, ``encoder_projections`` and ``encoder_hidden_size``.
-        reward_scale: Unit of rewards.
-        observation_scale: Unit of observations.
+        reward_scale: Scale of rewards.
+        observation_scale: Scale of observations.
     """
 
     products: torch.Tensor
@@ -69,7 +69,7 @@ class MomentEncoder(TrajectoryEncoder):
         super().__init__(spec, reward_scale, observation_scale)
         seen = spec.observation_size + spec.action_size
         n_features, n_regressors = config.encoder_features, config.encoder_projections + 1
-        # a symmetric matrix is kept as its upper triangle
+        # a symmetric matrix is stored as its upper triangle
         products = torch.triu_indices(n_regressors, n_regressors)
         self.register_buffer("products", products, persistent=False)
         self._sizes = [n_features, n_regressors, 1, 1, products.shape[1]]
@@ -89,7 +89,7 @@ class MomentEncoder(TrajectoryEncoder):
         self._make_heads(width, config)
 
     def posterior(self, hidden: torch.Tensor) -> Posterior:
-        """Read the posterior off sums and counts (…, hidden_size)."""
+        """Read the posterior from sums and counts (…, hidden_size)."""
         features, g_residual, square, count, products = hidden.split(self._sizes, dim=-1)
         coefficients, variances, means = self._regression(g_residual, products)
         fitted = (coefficients * g_residual).sum(-1, keepdim=True)
@@ -103,7 +103,7 @@ class MomentEncoder(TrajectoryEncoder):
     def _regression(
         self, g_residual: torch.Tensor, products: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Coefficients' means and variances, and the sums of the regressors, each (…, k)."""
+        """Means and variances of the coefficients, and sums of the regressors, each (…, k)."""
         size = g_residual.shape[-1]
         row, column = self.products
         precision = products.new_zeros(*products.shape[:-1], size, size)
@@ -113,7 +113,7 @@ class MomentEncoder(TrajectoryEncoder):
         scale = precision.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None]
         unit = torch.eye(size, device=products.device)
         precision = precision + (1.0 + _RELATIVE_RIDGE * scale) * unit
-        # unchecked: what is not finite shows in the loss, and checking would wait for a GPU
+        # unchecked: non-finite values show in the loss, and a check would wait for the GPU
         factor, _ = torch.linalg.cholesky_ex(precision)
         right = torch.cat([g_residual.unsqueeze(-1), unit.expand_as(precision)], dim=-1)
         solved = torch.cholesky_solve(right, factor)
@@ -134,7 +134,7 @@ class MomentEncoder(TrajectoryEncoder):
         return _Rows(features, regressors, reward - learned[..., :1])
 
     def _summands(self, rows: _Rows) -> torch.Tensor:
-        """Columns of the state but the last ones, the products of two regressors."""
+        """Columns of the state except the last ones, the products of two regressors."""
         features, g, residual = rows
         ones = torch.ones_like(residual)
         return torch.cat([features, g * residual, residual.square(), ones], dim=-1)
@@ -183,7 +183,7 @@ class MomentEncoder(TrajectoryEncoder):
         """Posteriors for some encoded lengths, and for the lengths that are one shorter.
 
         Args:
-            lengths: int64 (k, batch), 0 to T. One shorter than 0 is 0.
+            lengths: int64 (k, batch), 0 to T. For 0, the shorter length is 0 too.
             actions: float32 (T, batch, action_columns).
             rewards: float32 (T, batch).
             next_observations: float32 (T, batch, observation_size).
@@ -200,7 +200,7 @@ class MomentEncoder(TrajectoryEncoder):
         return self.posterior(sums + added), self.posterior(sums)
 
     def _sums(self, lengths: torch.Tensor, rows: _Rows) -> torch.Tensor:
-        """States after some encoded lengths, without products of every single step."""
+        """States after some encoded lengths, without the products of every single step."""
         times = torch.arange(len(rows.residual), device=lengths.device).unsqueeze(-1)
         inside = (times < lengths.unsqueeze(1)).to(rows.residual.dtype)  # (k, T, batch)
         g = rows.regressors.transpose(0, 1)  # (batch, T, size)

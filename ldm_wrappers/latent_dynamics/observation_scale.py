@@ -1,4 +1,4 @@
-"""In which unit the VAE sees observations."""
+"""The scale in which the VAE sees observations."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from torch import nn
 _FAR = 3e2  # distance from 0, in standard deviations, at which float32 blurs the spread
 
 CLIP = 5.0
-"""Scaled observations are cut off here, so that one wild number cannot outweigh a batch."""
+"""Scaled observations are clipped here, so that one outlier cannot outweigh a batch."""
 
 
 class ObservationScale(nn.Module):
     """Shifts and scales the columns of observations for encoder and decoder.
 
-    Positions of centimetres and joint velocities of ten radians a second stand side by side in a
-    MuJoCo state. In their own units the large ones drown the small ones, which the reward often
-    depends on. The moments are those of the next observations of all batches that the trainer
-    has drawn, each batch counting alike; they are buffers of the module and saved with the model.
+    A MuJoCo state contains positions of centimetres and joint velocities of ten radians per
+    second. In their own units, the large values drown the small ones, on which the reward often
+    depends. The moments are those of the next observations of all batches that the trainer has
+    drawn, each batch weighted equally; they are buffers of the module and saved with the model.
 
     Args:
         size: Number of columns.
-        active: False passes observations through untouched and saves nothing.
+        active: False passes observations through unchanged and saves nothing.
     """
 
     mean: torch.Tensor
@@ -39,7 +39,7 @@ class ObservationScale(nn.Module):
             self.register_buffer("n_batches", torch.zeros(()))
 
     def normalize(self, observations: torch.Tensor) -> torch.Tensor:
-        """Observations (…, size) in the model's unit, same shape."""
+        """Observations (…, size) in the model's scale, same shape."""
         if not self.active:
             return observations
         variance = (self.square - self.mean.square()).clamp(min=1e-8)
@@ -47,7 +47,7 @@ class ObservationScale(nn.Module):
 
     @torch.no_grad()
     def observe(self, next_observations: torch.Tensor, lengths: torch.Tensor) -> None:
-        """Take in a batch of trajectories: (T, batch, size), int64 (batch,)."""
+        """Update the moments by a batch of trajectories: (T, batch, size), int64 (batch,)."""
         if not self.active:
             return
         times = torch.arange(len(next_observations), device=lengths.device).unsqueeze(-1)
@@ -62,15 +62,15 @@ class ObservationScale(nn.Module):
 
 
 def _warn_of_offsets(rows: torch.Tensor) -> None:
-    """Warn where a column's spread is lost beside its distance from 0; rows are (n, size)."""
+    """Warn if a column's spread is tiny compared with its distance from 0; rows are (n, size)."""
     mean, std = rows.mean(0), rows.std(0, correction=0)
-    far = (mean.abs() > _FAR * std) & (std > 2e-7 * mean.abs())  # what never changes does no harm
+    far = (mean.abs() > _FAR * std) & (std > 2e-7 * mean.abs())  # constant columns do no harm
     if far.any():
         column = int(far.nonzero()[0, 0])
         warnings.warn(
             f"observation column {column} has mean {mean[column].item():g} and standard deviation "
-            f"{std[column].item():g}: float32 moments lose a spread that small beside the mean, "
-            "and the column is scaled wrongly. Subtract the offset in the environment, or with "
+            f"{std[column].item():g}: float32 moments lose a spread so small compared with the "
+            "mean, and the column is scaled wrongly. Subtract the offset in the environment, or by "
             "gymnasium.wrappers.TransformObservation inside MultiEpisodeWrapper",
             stacklevel=5,
         )

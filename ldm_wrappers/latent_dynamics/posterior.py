@@ -1,4 +1,4 @@
-"""Diagonal Gaussians over the latent, whichever encoder they come from."""
+"""Diagonal Gaussians over the latent, as all encoders return them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Posterior(NamedTuple):
 
 
 def initialize_std(logvar: nn.Linear, std: float | None) -> None:
-    """Let the layer of the log-variance begin near a standard deviation; ``None`` leaves it."""
+    """Initialise the log-variance layer near a standard deviation; ``None`` leaves it as it is."""
     if std is None:
         return
     with torch.no_grad():

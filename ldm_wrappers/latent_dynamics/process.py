@@ -11,12 +11,12 @@ Bound = TypeVar("Bound", bound="ProcessBound")
 
 
 class ProcessBound:
-    """A live object, of which a process that was started later holds a private copy.
+    """A live object, of which later processes only have a private copy.
 
-    ``AsyncVectorEnv`` and the like copy a model, pool or buffer into every worker process, where
-    nothing that others learn or publish arrives. :meth:`check_process` raises there. What is
-    pickled to disk belongs to whoever loads it, unless a process gets it from the parent that
-    made it.
+    ``AsyncVectorEnv`` and the like copy a model, pool or buffer into every worker process, which
+    nothing that others learn or publish reaches. :meth:`check_process` raises an error there. An
+    object that is pickled to disk belongs to the process that loads it, unless a process gets it
+    from the parent that made it.
     """
 
     _owner: int
@@ -32,24 +32,24 @@ class ProcessBound:
         """Whether the object belongs to this process."""
         here = os.getpid()
         if self._owner != here and self._unpickled_in == here:
-            # asked now, not when unpickling: a spawned process does not know its parent by then
+            # asked now, not when unpickling, when a spawned process does not know its parent yet
             parent = multiprocessing.parent_process()
             if parent is None or parent.pid != self._owner:
                 object.__setattr__(self, "_owner", here)
         return self._owner == here
 
     def check_process(self) -> None:
-        """Raise a ``RuntimeError`` in any process but the one that the object belongs to."""
+        """Raise a ``RuntimeError`` in any process other than the one that owns the object."""
         if self.belongs_here:
             return
         name = type(self).__name__
         raise RuntimeError(
             f"this {name} was made in process {self._owner} and is a private copy in process "
-            f"{os.getpid()}: what it learns or is told there reaches nobody, and nothing reaches "
-            "it. Environments that share it have to run in one process: use SyncVectorEnv, or put "
-            "the wrappers of ldm_wrappers.vector around the AsyncVectorEnv. For a copy that is "
-            "meant to stay as it is, make or load it in the function that makes the environment, "
-            "or take copy.deepcopy of it there"
+            f"{os.getpid()}: changes to it there reach nobody, and changes elsewhere do not "
+            "reach it. Environments that share it must run in one process: use SyncVectorEnv, or "
+            "put the wrappers of ldm_wrappers.vector around the AsyncVectorEnv. For a copy that "
+            "need not change, make or load it in the function that makes the environment, or use "
+            "copy.deepcopy of it there"
         )
 
     def __getstate__(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Memory of true trajectories that are running."""
+"""Storage of running true trajectories."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FIELDS = ("observations", "actions", "rewards", "next_observations")
 
 
 def zeroed_arrays(spec: TransitionSpec, shape: tuple[int, ...]) -> dict[str, FloatArray]:
-    """One zeroed array per field; the system maps pages only as they are written."""
+    """One zeroed array per field; the system allocates pages only when they are written."""
     return {
         "observations": np.zeros((*shape, spec.observation_size), np.float32),
         "actions": np.zeros((*shape, spec.action_columns), np.float32),
@@ -24,7 +24,7 @@ def zeroed_arrays(spec: TransitionSpec, shape: tuple[int, ...]) -> dict[str, Flo
 class TrajectoryRecorder:
     """Collects the running trajectories of several workers until each of them ends.
 
-    Its memory grows with the longest of them.
+    Its memory grows with the longest trajectory.
 
     Args:
         spec: Sizes of observations and actions.
@@ -74,7 +74,7 @@ class TrajectoryRecorder:
     def running(self, workers: np.ndarray[Any, np.dtype[np.int64]]) -> list[FloatArray]:
         """Actions, rewards and next observations of running trajectories, (longest, n, …).
 
-        What lies after the end of a shorter one is arbitrary.
+        Values after the end of a shorter one are arbitrary.
         """
         longest = int(self._lengths[workers].max(initial=0))
         arrays = (self._data[name][workers, :longest] for name in FIELDS[1:])
@@ -94,7 +94,7 @@ class TrajectoryRecorder:
     def finish(
         self, ended: np.ndarray[Any, np.dtype[np.bool_]]
     ) -> tuple[dict[str, FloatArray], np.ndarray[Any, np.dtype[np.int64]]]:
-        """Take out the trajectories of the workers in ``ended`` (bool (n_workers,))."""
+        """Remove and return the trajectories of the workers in ``ended`` (bool (n_workers,))."""
         taken, lengths = self._rows(ended), self._lengths[ended].copy()
         self._lengths[ended] = 0
         return taken, lengths
@@ -112,7 +112,7 @@ class TrajectoryRecorder:
         """Inverse of :meth:`state_dict`, for a recorder of as many workers.
 
         Raises:
-            ValueError: The state is of another number of workers or other columns.
+            ValueError: The state has another number of workers or other columns.
         """
         lengths = np.asarray(state["lengths"])
         longest = int(lengths.max(initial=0))
@@ -121,7 +121,7 @@ class TrajectoryRecorder:
             np.shape(state["data"][name]) != expected[name].shape for name in FIELDS
         ):
             raise ValueError(
-                f"saved trajectories are of {lengths.shape} workers and "
+                f"saved trajectories have {lengths.shape} workers and "
                 f"{ {name: np.shape(state['data'][name]) for name in FIELDS} }, expected "
                 f"{ {name: expected[name].shape for name in FIELDS} }"
             )

@@ -1,4 +1,4 @@
-"""In which unit the Gaussian VAE sees rewards."""
+"""The scale in which the Gaussian VAE sees rewards."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ldm_wrappers.latent_dynamics.config import Scale
 class RewardScale(nn.Module):
     """Shifts and scales rewards for encoder and decoder, and imagined rewards back.
 
-    The squared error of the Gaussian likelihood stands beside a KL term whose weight knows no
-    unit, so that rewards in the thousands leave the posterior no reason to stay near the prior.
+    The squared error of the Gaussian likelihood is added to a KL term whose weight does not depend
+    on units, so with rewards in the thousands nothing would keep the posterior near the prior.
 
     Args:
         scale: A number that rewards are divided by, or ``"running"``: mean and standard deviation
-            of the rewards in the trainer's buffer, taken before each training. They are buffers
+            of the rewards in the trainer's buffer, computed before each training. They are buffers
             of the module and saved with the model.
     """
 
@@ -31,7 +31,7 @@ class RewardScale(nn.Module):
             self.register_buffer("std", torch.ones(()))
 
     def normalize(self, rewards: torch.Tensor) -> torch.Tensor:
-        """Rewards of the environment in the model's unit, same shape."""
+        """Rewards of the environment in the model's scale, same shape."""
         if self.scale == "running":
             return (rewards - self.mean) / self.std
         return rewards if self.scale == 1.0 else rewards / self.scale
@@ -43,9 +43,9 @@ class RewardScale(nn.Module):
         return values if self.scale == 1.0 else values * self.scale
 
     def fit(self, mean: float, std: float) -> None:
-        """Take over the moments of the rewards seen so far, if the scale is running."""
+        """Set the moments of the rewards seen so far, if the scale is running."""
         if self.scale != "running":
             return
-        # rewards that never differ have no scale: what is left is rounding
+        # constant rewards have no scale: only rounding would be left
         self.mean.fill_(mean)
         self.std.fill_(std if std > 1e-6 * max(1.0, abs(mean)) else 1.0)

@@ -1,4 +1,4 @@
-"""Which spaces the wrappers can read, and what to do about the others."""
+"""Which spaces the wrappers support, and what to do about the others."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import numpy as np
 from gymnasium import spaces
 
 MAX_IMAGE_VALUES = 4096
-"""Largest observation with two axes or more that is flattened; larger ones are taken for images."""
+"""Largest observation with two axes or more that is flattened; larger ones count as images."""
 
 _ORDER = "put it inside MultiEpisodeWrapper, around each environment"
 
 
 def check_observation_space(space: spaces.Space[Any]) -> spaces.Box:
-    """``space`` if it is a ``Box`` of readable size.
+    """``space`` if it is a ``Box`` of supported size.
 
     Raises:
-        TypeError: Another kind of space, or an image; the message names a way out.
+        TypeError: It is another kind of space, or an image; the message says what to do.
     """
     if not isinstance(space, spaces.Box):
         raise TypeError(f"the observation space must be a Box, got {space}; {way_out(space)}")
@@ -33,7 +33,7 @@ def check_observation_space(space: spaces.Space[Any]) -> spaces.Box:
 
 
 def check_action_space(space: spaces.Space[Any]) -> None:
-    """Raise a ``TypeError`` that names a way out, unless actions of ``space`` can be encoded."""
+    """Raise a ``TypeError`` that says what to do unless actions of ``space`` can be encoded."""
     if isinstance(space, spaces.MultiDiscrete) and np.any(space.start != 0):
         raise TypeError(
             f"MultiDiscrete actions must start at 0, got {space}; shift them with "
@@ -51,8 +51,8 @@ def check_action_space(space: spaces.Space[Any]) -> None:
 def has_bounds(space: spaces.Box) -> bool:
     """Whether actions can be scaled to the bounds of ``space``.
 
-    They are finite, and the type of real numbers holds their distance; float64 tells whole numbers
-    within them apart, so that the limits of a 64-bit type are no bounds.
+    They are finite, and their distance fits the floating-point type. float64 must tell integers
+    within them apart, so the limits of a 64-bit type are no bounds.
     """
     if not space.is_bounded():
         return False
@@ -64,21 +64,21 @@ def has_bounds(space: spaces.Box) -> bool:
 
 
 def way_out(space: spaces.Space[Any]) -> str:
-    """What makes a ``Box`` of observations of another kind."""
+    """What turns observations of another kind into a ``Box``."""
     if isinstance(space, spaces.Dict):
         return _dict_way_out(space)
     if _flattens(space):
-        return f"gymnasium.wrappers.FlattenObservation makes one of it: {_ORDER}"
+        return f"gymnasium.wrappers.FlattenObservation converts it to one: {_ORDER}"
     return (
         "such observations have no fixed size: gymnasium.wrappers.TransformObservation with a "
-        f"function to a Box of fixed shape makes one of them: {_ORDER}"
+        f"function to a Box of fixed shape converts them: {_ORDER}"
     )
 
 
 def _dict_way_out(space: spaces.Dict) -> str:
     if "mission" in space.spaces:
         return (
-            "MiniGrid's own minigrid.wrappers.ImgObsWrapper or FlatObsWrapper makes one of it: "
+            "MiniGrid's own minigrid.wrappers.ImgObsWrapper or FlatObsWrapper converts it to one: "
             f"{_ORDER}"
         )
     kept = [
@@ -91,10 +91,10 @@ def _dict_way_out(space: spaces.Dict) -> str:
         why = "leaves out 'desired_goal', which shows the hidden task"
     return (
         f"gymnasium.wrappers.FilterObservation(env, {kept}) {why}, and FlattenObservation around "
-        f"that makes one of it: {_ORDER}"
+        f"that converts it to one: {_ORDER}"
     )
 
 
 def _flattens(space: spaces.Space[Any]) -> bool:
-    """Whether FlattenObservation makes a Box of it."""
+    """Whether FlattenObservation converts it to a Box."""
     return isinstance(spaces.flatten_space(space), spaces.Box) if space.is_np_flattenable else False

@@ -17,24 +17,24 @@ from ldm_wrappers.latent_dynamics.recorder import TrajectoryRecorder
 from ldm_wrappers.latent_dynamics.transition import FloatArray
 from ldm_wrappers.reset_guard import CutWatch
 
-_LONGEST = 20_000  # transitions of a running task that are kept where there is no buffer
+_LONGEST = 20_000  # transitions of a running task that are kept if there is no buffer
 
 
 class BeliefTracker(ProcessBound):
-    """What every wrapper around normal workers needs, for one worker or many.
+    """Beliefs and trajectories of normal workers, for wrappers around one worker or many.
 
-    Beliefs about running tasks are always those of the newest weights: once the model has been
-    trained, they are encoded again from their first transition (as in variBAD and the authors'
-    LDM). A task that is longer than what is recorded of it keeps its filtered belief, and the
-    belief at the end of a finished task stays that of the weights that it ended with.
+    Beliefs about running tasks always belong to the newest weights: after the model has been
+    trained, running tasks are encoded again from their first transition (as in variBAD and the
+    authors' LDM). A task that is longer than its recording keeps its filtered belief, and the
+    belief at the end of a finished task remains that of the weights at that time.
 
     Args:
         model: The latent dynamics model.
         n_workers: Number of workers.
-        buffer: Where finished trajectories go; ``None`` keeps none.
+        buffer: Where finished trajectories are stored; ``None`` stores none.
 
     Raises:
-        ValueError: The buffer stores other spaces than the model reads.
+        ValueError: The buffer and the model were made for different spaces.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class BeliefTracker(ProcessBound):
             "the trajectories of tasks that have not ended are discarded, and the buffer gets none"
         )
         self._parameters = tuple(model.encoder.parameters())
-        self._encoded_with: tuple[int, ...] | None = self._weights()  # None: former weights
+        self._encoded_with: tuple[int, ...] | None = self._weights()  # None: older weights
 
     def posterior(self) -> Posterior:
         """Current beliefs, float32 (n_workers, latent_dim), on the model's device."""
@@ -66,17 +66,18 @@ class BeliefTracker(ProcessBound):
         return self._filter.posterior()
 
     def _weights(self) -> tuple[int, ...]:
-        """What every change of the encoder's weights changes, but one in place of their data."""
+        """Changes with every change of the encoder's weights, except one of ``.data`` in place."""
         places = (parameter.data_ptr() for parameter in self._parameters)
         return sum(parameter._version for parameter in self._parameters), *places
 
     def encode_again(self, *, changed: bool = False) -> None:
-        """Encode running tasks with the weights of now, if these have changed.
+        """Encode running tasks with the current weights, if these have changed.
 
-        This happens by itself when it is due; call it where there is time to spare.
+        This happens automatically when needed; call it earlier where there is time to spare.
 
         Args:
-            changed: They have, in a way that torch does not count: ``parameter.data.mul_(…)``.
+            changed: They have changed in a way that torch does not count, such as
+                ``parameter.data.mul_(…)``.
         """
         now = self._weights()
         if now == self._encoded_with and not changed:
@@ -94,18 +95,18 @@ class BeliefTracker(ProcessBound):
     def final_means(self) -> torch.Tensor:
         """Belief means at the end of each worker's latest finished task, (n_workers, latent_dim).
 
-        They are of the weights of that moment, and are not encoded again after an update.
-        A worker that has finished none counts with its current belief.
+        They belong to the weights at that time, and are not encoded again after an update.
+        A worker that has not finished a task has its current belief.
         """
         if bool(self._finished.all()):
             return self._final_means.clone()
         return torch.where(self._finished, self._final_means, self.posterior().mean)
 
     def reset(self) -> None:
-        """All workers begin a new task; running trajectories are forgotten.
+        """Begin a new task for all workers; running trajectories are forgotten.
 
         Raises:
-            RuntimeError: Tracker or model were made in another process.
+            RuntimeError: Tracker or model was made in another process.
         """
         self.check_process()
         self.model.check_process()
@@ -122,11 +123,11 @@ class BeliefTracker(ProcessBound):
         rewards: np.ndarray[Any, np.dtype[Any]],
         next_observations: FloatArray,
     ) -> None:
-        """Take in one true transition per worker, columns as :class:`TransitionSpec` has them.
+        """Filter one true transition per worker, columns as in :class:`TransitionSpec`.
 
         Raises:
             FloatingPointError: An action, reward or next observation is not finite.
-            RuntimeError: Tracker or model were made in another process.
+            RuntimeError: Tracker or model was made in another process.
         """
         self.check_process()
         values = np.asarray(rewards, np.float32)
@@ -149,20 +150,20 @@ class BeliefTracker(ProcessBound):
         self._warn_of_lost_transitions()
 
     def _warn_of_lost_transitions(self) -> None:
-        """Say once that tasks outlast the buffer's trajectories, whose ends nothing learns from."""
+        """Warn once that tasks exceed the buffer's trajectories, so their ends are lost."""
         if self.buffer is None or self._warned or self._steps.max() <= self.buffer.max_length:
             return
         self._warned = True
         warnings.warn(
-            f"a task has more than the {self.buffer.max_length} steps that the buffer keeps of a "
-            "trajectory (max_length): later ones are left out, and a task that never ends is not "
-            "learned from at all. Expected max_length of at least N episodes of H steps; put "
+            f"a task has more than the {self.buffer.max_length} steps that the buffer stores of a "
+            "trajectory (max_length): later ones are left out, and a task that never ends is "
+            "never learned from. Expected max_length of at least N episodes of H steps; put "
             "gymnasium.wrappers.TimeLimit around environments without a limit",
             stacklevel=4,
         )
 
     def end(self, ended: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
-        """The tasks of the workers in ``ended`` are over: store them, return to the prior."""
+        """End the tasks of the workers in ``ended``: store them and return to the prior."""
         if not ended.any():
             return
         self._cuts.end()
@@ -191,7 +192,7 @@ class BeliefTracker(ProcessBound):
         """Inverse of :meth:`state_dict`.
 
         Raises:
-            ValueError: The state is of another number of workers or another model.
+            ValueError: The state has another number of workers or another model.
         """
         final_means = _fitting("final_means", state, self._final_means)
         finished = _fitting("finished", state, self._finished)

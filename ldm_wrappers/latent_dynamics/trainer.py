@@ -20,8 +20,8 @@ from ldm_wrappers.latent_dynamics.running_average import RunningAverage
 class LatentDynamicsTrainer:
     """Adam on the negative ELBO of random trajectories.
 
-    The loss is divided by the number of encoded lengths, which Adam does not notice, so that
-    losses of tasks of different lengths can be compared.
+    The loss is divided by the number of encoded lengths, so that losses of tasks of different
+    lengths are comparable; Adam is not affected by this.
 
     Args:
         model: Model to train.
@@ -31,16 +31,16 @@ class LatentDynamicsTrainer:
         n_encoded_lengths: Encoded lengths per trajectory and update, ``None`` for all.
         n_decoded_steps: Decoded transitions per trajectory and update, ``None`` for all.
         decay_updates: The learning rate of update u is ``learning_rate / sqrt(1 + u /
-            decay_updates)``, high while nothing is known; ``None`` keeps it as it is.
-        averaging: Rate of a running average of the weights, 0 for none. The model then holds the
-            average whenever :meth:`update` is not running; single weights jump about, and with
-            them what is believed.
-        max_grad_norm: Gradients of the loss are scaled down to this norm, ``None`` for never.
+            decay_updates)``, high at the beginning; ``None`` keeps it constant.
+        averaging: Rate of a running average of the weights, 0 for none. The model then has the
+            average whenever :meth:`update` is not running; weights after single updates, and the
+            beliefs that depend on them, fluctuate.
+        max_grad_norm: Gradients of the loss are scaled down to this norm, ``None`` for no limit.
         seed: Seed of latents, subsets and dropout masks.
 
     Raises:
-        ValueError: A number is out of range, or the buffer stores other spaces than the model
-            reads.
+        ValueError: A number is out of range, or the buffer and the model were made for different
+            spaces.
     """
 
     def __init__(
@@ -85,14 +85,14 @@ class LatentDynamicsTrainer:
         self.optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
         self.generator = torch.Generator(device=model.device).manual_seed(check_seed(seed))
         self.n_updates = 0
-        self._warned = False  # of rewards that a Bernoulli decoder does not know
+        self._warned = False  # of rewards that a Bernoulli decoder cannot represent
 
     def update(self, n_updates: int) -> dict[str, float]:
         """Take ``n_updates`` gradient steps; nothing happens while the buffer is empty.
 
         Returns:
             Means over the updates of ``elbo``, ``reconstruction`` and ``kl`` (nats per encoded
-            length, averaged over trajectories) and ``loss``, which gradients are of (nats per
+            length, averaged over trajectories) and ``loss``, whose gradients are taken (nats per
             encoded length of the longest trajectory of a batch); empty if no update was made.
 
         Raises:
@@ -141,7 +141,7 @@ class LatentDynamicsTrainer:
         return torch.stack([loss.detach(), *[(v.detach() / lengths).mean() for v in values]])
 
     def _warn_of_other_rewards(self, batch: TrajectoryBatch) -> None:
-        """Warn where a Bernoulli decoder learns rewards that are neither of its two."""
+        """Warn if a Bernoulli decoder is trained on rewards other than its two."""
         low, high = self.model.config.reward_low, self.model.config.reward_high
         inside = torch.arange(len(batch.rewards), device=batch.lengths.device)
         seen = batch.rewards[inside.unsqueeze(1) < batch.lengths]
@@ -151,12 +151,12 @@ class LatentDynamicsTrainer:
             warnings.warn(
                 f"rewards such as {other[0].item():g} are neither reward_low={low:g} nor "
                 f"reward_high={high:g}, the only two that likelihood='bernoulli' imagines: each is "
-                "taken for the nearer one. Expected likelihood='gaussian'",
+                "replaced by the nearer one. Expected likelihood='gaussian'",
                 stacklevel=4,
             )
 
     def evaluate(self, batch: TrajectoryBatch, *, dropout: bool = False) -> ElboTerms:
-        """ELBO of given trajectories with this trainer's subsets and generator."""
+        """ELBO of given trajectories, with this trainer's subsets and generator."""
         return elbo(
             self.model,
             batch,
@@ -167,7 +167,7 @@ class LatentDynamicsTrainer:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything but weights and buffer: optimizer, generator, counter."""
+        """Everything except weights and buffer: optimizer, generator, counter."""
         state = {
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
@@ -181,8 +181,8 @@ class LatentDynamicsTrainer:
         """Inverse of :meth:`state_dict`.
 
         Raises:
-            ValueError: The generator is one of another kind of device, or only one of the two
-                trainers averages weights; nothing has changed then.
+            ValueError: The generator belongs to another kind of device, or only one of the two
+                trainers averages weights; nothing is changed then.
         """
         averaged, averages = "single_weights" in state, self._average is not None
         if averaged != averages:

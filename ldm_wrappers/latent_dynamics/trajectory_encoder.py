@@ -13,15 +13,15 @@ from ldm_wrappers.latent_dynamics.transition import TransitionSpec
 
 
 class TrajectoryEncoder(nn.Module):
-    """Filters transitions into a state, off which the posterior q(m | trajectory so far) is read.
+    """Filters transitions into a state, from which q(m | trajectory so far) is read.
 
-    A subclass has ``hidden_size``, and says how transitions are embedded, what an embedded one does
-    to the state, and how the posterior is read.
+    A subclass has ``hidden_size`` and defines how transitions are embedded, how an embedded
+    transition changes the state, and how the posterior is read.
 
     Args:
         spec: Sizes of observations and actions.
-        reward_scale: Unit of rewards.
-        observation_scale: Unit of observations.
+        reward_scale: Scale of rewards.
+        observation_scale: Scale of observations.
     """
 
     hidden_size: int
@@ -33,7 +33,7 @@ class TrajectoryEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.spec = spec
-        # in a tuple: modules of the model's own, and saved once
+        # in a tuple, not registered here: the model owns and saves them
         self._scales = (reward_scale, observation_scale)
 
     def _make_heads(self, width: int, config: LatentDynamicsConfig) -> None:
@@ -47,7 +47,7 @@ class TrajectoryEncoder(nn.Module):
         return self.mean.weight.new_zeros(batch_size, self.hidden_size)
 
     def posterior(self, hidden: torch.Tensor) -> Posterior:
-        """Read the posterior off states (…, hidden_size)."""
+        """Read the posterior from states (…, hidden_size)."""
         raise NotImplementedError
 
     def embed(
@@ -102,7 +102,7 @@ class TrajectoryEncoder(nn.Module):
 
         Args:
             lengths: int64 (batch,), 0 to T.
-            actions: As for :meth:`states`, and so are the other two.
+            actions: float32 (T, batch, action_columns).
             rewards: float32 (T, batch).
             next_observations: float32 (T, batch, observation_size).
         """
@@ -114,6 +114,6 @@ class TrajectoryEncoder(nn.Module):
     ) -> Posterior:
         """Posteriors for every encoded length, arrays (T + 1, batch, latent_dim).
 
-        Arguments as :meth:`states`.
+        Arguments as in :meth:`states`.
         """
         return self.posterior(self.states(actions, rewards, next_observations))

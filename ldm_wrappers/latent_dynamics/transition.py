@@ -1,4 +1,4 @@
-"""How a transition (s, a, r, s') of any supported environment becomes numbers for the networks."""
+"""Encoding of transitions (s, a, r, s') of any supported environment for the networks."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class TransitionSpec:
     """Sizes and encodings of the observations and actions of one environment family.
 
     Observations are ``Box`` and are flattened to float32. Actions are ``Box`` or ``MultiBinary``
-    (flattened, float32), ``Discrete`` or ``MultiDiscrete`` (as several ``Discrete`` ones side by
-    side): stored as float32 columns, the index 0 … n − 1 of the action (the action minus
-    ``start``, so that float32 holds it exactly whatever the start is), and one-hot encoded where a
-    network reads them.
+    (flattened, float32), ``Discrete``, or ``MultiDiscrete`` (like several ``Discrete`` actions).
+    Discrete actions are stored as float32 columns, the index 0 … n − 1 of the action (the action
+    minus ``start``, so that float32 represents it exactly for any start), and one-hot encoded for
+    the networks.
 
     Attributes:
         observation_size: Number of columns of a flattened observation.
@@ -31,7 +31,7 @@ class TransitionSpec:
         n_actions: Number of discrete actions of a ``Discrete`` action space, else 0.
         action_start: Smallest discrete action (``Discrete.start``), 0 for a ``Box``.
         column_sizes: Number of choices in each column of a ``MultiDiscrete`` action, else empty.
-        integer_actions: Whether a ``Box`` action space holds integers.
+        integer_actions: Whether a ``Box`` action space contains integers.
     """
 
     observation_size: int
@@ -45,11 +45,11 @@ class TransitionSpec:
     def from_spaces(
         cls, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
     ) -> TransitionSpec:
-        """Read the sizes off single (not batched) spaces.
+        """Read the sizes from single (not batched) spaces.
 
         Raises:
-            TypeError: The observation space is not a ``Box`` or is one of images, or the action
-                space is of another kind; the message names a way out.
+            TypeError: The observation space is not a ``Box`` or contains images, or the action
+                space is not supported; the message says what to do.
         """
         check_action_space(action_space)
         observation_size = int(np.prod(check_observation_space(observation_space).shape))
@@ -67,8 +67,8 @@ class TransitionSpec:
         """Inverse of ``dataclasses.asdict``.
 
         Raises:
-            ValueError: Sizes that no space has.
-            TypeError: Another name.
+            ValueError: No space has these sizes.
+            TypeError: A name is unknown.
         """
         sizes = tuple(values.get("column_sizes", ()))
         spec = cls(**{**values, "column_sizes": sizes})
@@ -90,8 +90,8 @@ class TransitionSpec:
         """Check that an environment's spaces encode to these sizes.
 
         Raises:
-            ValueError: They encode to others.
-            TypeError: They are of kinds that cannot be encoded.
+            ValueError: They encode to other sizes.
+            TypeError: They cannot be encoded.
         """
         found = TransitionSpec.from_spaces(observation_space, action_space)
         if found != self:
@@ -114,8 +114,8 @@ class TransitionSpec:
         """Columns of a batch of actions: (batch, …) to float32 (batch, action_columns).
 
         Raises:
-            ValueError: An action has another size, a discrete one is out of range, or a whole
-                number is needed. The bounds of a ``Box`` are the environment's to check.
+            ValueError: An action has another size, a discrete one is out of range, or an integer
+                is needed. The environment checks the bounds of a ``Box``.
         """
         array = np.asarray(actions)
         if array.ndim == 0 or array.size != len(array) * self.action_columns:
@@ -168,7 +168,7 @@ class TransitionSpec:
         return torch.nn.functional.one_hot(index, self.n_actions).to(torch.float32)
 
     def encode_action_arrays(self, columns: FloatArray) -> FloatArray:
-        """As :meth:`encode_actions`, for NumPy arrays (the wrappers' observations)."""
+        """Like :meth:`encode_actions`, for NumPy arrays (the wrappers' observations)."""
         if self.column_sizes:
             return self.encode_actions(torch.from_numpy(columns)).numpy()
         if not self.n_actions:

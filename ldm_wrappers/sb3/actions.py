@@ -1,7 +1,7 @@
-"""Actions of a stable-baselines3 policy, and what they mean to the environment.
+"""Conversion of the actions of a stable-baselines3 policy to those of the environment.
 
-stable-baselines3 counts discrete actions from 0 and draws real numbers for every ``Box``. An
-environment may count from elsewhere (``Discrete(3, start=1)``) or want whole numbers.
+stable-baselines3 counts discrete actions from 0 and samples real numbers for every ``Box``. An
+environment may count from another number (``Discrete(3, start=1)``) or need integers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def policy_action_space(space: spaces.Space[Any]) -> spaces.Space[Any]:
     """The space of a policy's actions in an environment with the single action space ``space``.
 
     Discrete actions begin at 0, integer boxes become float32 boxes of the same bounds; all other
-    spaces stay.
+    spaces are unchanged.
 
     Raises:
         ValueError: A ``Box`` without finite bounds, which stable-baselines3 cannot clip to.
@@ -34,7 +34,7 @@ def policy_action_space(space: spaces.Space[Any]) -> spaces.Space[Any]:
         raise ValueError(
             f"stable-baselines3 clips actions to finite bounds, got {space}; put "
             "gymnasium.wrappers.TransformAction around each environment, with a bounded "
-            "action_space and what its actions mean"
+            "action_space and a function that converts its actions"
         )
     if space.dtype.kind == "f":
         return space
@@ -43,19 +43,19 @@ def policy_action_space(space: spaces.Space[Any]) -> spaces.Space[Any]:
 
 
 def environment_actions(space: spaces.Space[Any], actions: Any) -> NDArray[Any]:
-    """A policy's batch of actions (n, …) as the environment takes them.
+    """Convert a policy's batch of actions (n, …) to those of the environment.
 
     Discrete actions are shifted by ``start``; for an integer ``Box`` they are rounded to the
-    nearest whole number inside its bounds.
+    nearest integer within its bounds.
 
     Args:
         space: Single action space of the environment.
-        actions: Actions of :func:`policy_action_space`, (n, …).
+        actions: Actions in :func:`policy_action_space`, (n, …).
     """
     array = np.array(actions)  # a copy: the environment's wrappers may change theirs in place
     if isinstance(space, (spaces.Discrete, spaces.MultiDiscrete)):
         return array + space.start if np.any(space.start) else array
-    if isinstance(space, spaces.MultiBinary):  # stable-baselines3 draws 0.0 and 1.0
+    if isinstance(space, spaces.MultiBinary):  # stable-baselines3 samples 0.0 and 1.0
         return array.astype(space.dtype)
     if isinstance(space, spaces.Box) and space.dtype.kind != "f":
         if array.dtype.kind == "f":

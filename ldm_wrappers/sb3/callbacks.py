@@ -1,4 +1,4 @@
-"""What happens around policy updates: threads, and the training of the latent dynamics model."""
+"""Callbacks around policy updates: threads, and training of the latent dynamics model."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ from ldm_wrappers.vector import BeliefObservationWrapper, ImaginaryRewardWrapper
 
 
 class SingleThreadedRollouts(BaseCallback):
-    """One PyTorch thread while a rollout is collected, all of them while the policy is updated.
+    """Uses one PyTorch thread while a rollout is collected, and all threads for policy updates.
 
-    A step of some dozens of workers is too little work to share: more threads cost time, and take
+    A step of a few dozen workers is too little work to share: more threads cost time, and take
     cores from those that step the environments.
 
     Attributes:
-        n_threads: PyTorch's number of threads outside ``learn``; known when training starts. What
-            an exception left in place is restored by the next training.
-        side_by_side: Number of updates that run at once and share them.
+        n_threads: PyTorch's number of threads outside ``learn``, set when training starts. If an
+            exception left another number, the next training restores it.
+        side_by_side: Number of updates that run at once and share the threads.
     """
 
     n_threads: int
     side_by_side = 1
     _follows_rollouts = False
-    # Outside and inside of the training that runs, or that an exception ended; of the process, as
-    # PyTorch's number is.
+    # Threads outside and inside the training that runs, or that an exception ended; shared by the
+    # process, as PyTorch's number is.
     _numbers: ClassVar[tuple[int, int] | None] = None
 
     def _on_training_start(self) -> None:
@@ -60,9 +60,9 @@ class SingleThreadedRollouts(BaseCallback):
     def _on_step(self) -> bool:
         if not self._follows_rollouts:
             raise RuntimeError(
-                f"{type(self).__name__} is not told when rollouts begin and end, so it would do "
-                "nothing: expected it to be given to learn() itself, alone or in a list, not "
-                "inside EveryNTimesteps, EvalCallback or another callback"
+                f"{type(self).__name__} is not called when rollouts begin and end, so it would do "
+                "nothing: pass it to learn() directly, alone or in a list, not inside "
+                "EveryNTimesteps, EvalCallback or another callback"
             )
         return True
 
@@ -81,9 +81,9 @@ class SingleThreadedRollouts(BaseCallback):
 class LatentDynamicsCallback(SingleThreadedRollouts):
     """Takes ``n_updates`` gradient steps on the ELBO after each rollout and logs their means.
 
-    They are taken in a thread of their own, while the policy is updated in the main one: neither
-    reads what the other writes, so that all numbers are those of one after the other. Before the
-    next rollout begins both are done; an error of the latent dynamics is raised there.
+    They run in a separate thread while the policy is updated in the main one. Neither reads what
+    the other writes, so the results are the same as one after the other. Both finish before the
+    next rollout begins, where an error of the latent dynamics is raised.
 
     Args:
         trainer: Trainer of the model that the environment's wrappers use.
@@ -126,17 +126,17 @@ class LatentDynamicsCallback(SingleThreadedRollouts):
         if not len(self.trainer.buffer):
             warnings.warn(
                 "training has ended and no trajectory has reached the trainer's buffer, so the "
-                "latent dynamics model is as it was: no task has ended within these steps, no "
-                "wrapper has buffer=trainer.buffer, or the workers run in processes of their own "
-                "(SubprocVecEnv, AsyncVectorEnv) with buffers of their own. The latter need "
+                "latent dynamics model is unchanged: no task ended within these steps, no "
+                "wrapper has buffer=trainer.buffer, or the workers run in separate processes "
+                "(SubprocVecEnv, AsyncVectorEnv) with their own buffers. The latter need "
                 "DummyVecEnv, or wrappers of ldm_wrappers.vector around them",
                 stacklevel=2,
             )
 
     def _update(self, n_threads: int, trackers: list[BeliefTracker]) -> dict[str, float]:
-        torch.set_num_threads(n_threads)  # counts for the calling thread
+        torch.set_num_threads(n_threads)  # applies to the calling thread
         means = self.trainer.update(self.n_updates)
-        for tracker in trackers:  # due before the next step, and done while the policy is updated
+        for tracker in trackers:  # needed before the next step, so done while the policy is updated
             tracker.encode_again()
         return means
 
@@ -151,9 +151,9 @@ class LatentDynamicsCallback(SingleThreadedRollouts):
 
 
 def warn_of_idle_training(vec_env: VecEnv, trainer: LatentDynamicsTrainer) -> None:
-    """Warn where no worker feeds the trainer's buffer, or none uses the model that it trains."""
+    """Warn if no worker fills the trainer's buffer, or none uses the model that it trains."""
     trackers = belief_trackers(vec_env)
-    if not trackers:  # workers in processes of their own, or no wrapper of this package
+    if not trackers:  # workers in separate processes, or no wrapper of this package
         return
     if not len(trainer.buffer) and all(one.buffer is not trainer.buffer for one in trackers):
         warnings.warn(
@@ -164,20 +164,20 @@ def warn_of_idle_training(vec_env: VecEnv, trainer: LatentDynamicsTrainer) -> No
         )
     if all(one.model is not trainer.model for one in trackers):
         warnings.warn(
-            "the environment's wrappers use another latent dynamics model than the one that is "
+            "the environment's wrappers use a latent dynamics model other than the one that is "
             "trained: beliefs and imaginary rewards will not change. Expected trainer.model",
             stacklevel=2,
         )
 
 
 def warn_of_imaginary_statistics(vec_env: VecEnv) -> None:
-    """Warn where imaginary returns enter the statistics that normalise real rewards."""
+    """Warn if imaginary returns enter the statistics that normalise real rewards."""
     layer: Any = vec_env
     while layer is not None:
         stock = isinstance(layer, VecNormalize) and not isinstance(layer, NormalizeWithRealReturns)
         if stock and layer.norm_reward and (n_normal := _normal_workers(vec_env)):
             warnings.warn(
-                "VecNormalize divides real rewards by a scale that imaginary returns count in; "
+                "VecNormalize divides real rewards by a scale that includes imaginary returns; "
                 f"ldm_wrappers.sb3.NormalizeWithRealReturns(venv, n_normal={n_normal}) keeps them "
                 "out, norm_reward=False leaves rewards as they are",
                 stacklevel=2,
@@ -185,26 +185,26 @@ def warn_of_imaginary_statistics(vec_env: VecEnv) -> None:
         layer = vars(layer).get("venv")
     for inner in wrappers(vec_env):
         if isinstance(inner, ImaginaryRewardWrapper):
-            break  # what is inside sees real rewards
+            break  # wrappers inside see real rewards
         if isinstance(inner, NormalizeReward) and _normal_workers(vec_env):
             warnings.warn(
-                "NormalizeReward divides real rewards by a scale that imaginary returns count in; "
+                "NormalizeReward divides real rewards by a scale that includes imaginary returns; "
                 "ldm_wrappers.sb3.NormalizeWithRealReturns around the VecEnv keeps them out",
                 stacklevel=2,
             )
 
 
 def _normal_workers(vec_env: VecEnv) -> int:
-    """Workers with rewards of their own, where others have imaginary ones; else 0."""
+    """Number of workers with real rewards if others have imaginary ones, else 0."""
     imaginary = imaginary_workers(vec_env)
     return imaginary.count(False) if any(imaginary) else 0
 
 
 def show_newest_beliefs(algorithm: BaseAlgorithm) -> None:
-    """Bring the observation that a rollout begins with up to date, once the VAE has been trained.
+    """Update the first observation of a rollout after the VAE has been trained.
 
-    stable-baselines3 keeps it from the end of the last rollout, with a belief of older weights.
-    Where a wrapper around ``BeliefObservationWrapper`` changes what is shown, it stays as it is,
+    stable-baselines3 keeps it from the end of the last rollout, with a belief under older weights.
+    If an unknown wrapper is around ``BeliefObservationWrapper``, the observation stays as it is,
     with a warning; ``VecNormalize``, ``VecMonitor`` and ``VecCheckNan`` are known.
     """
     vec_env = layer = algorithm.get_env()
@@ -224,9 +224,9 @@ def show_newest_beliefs(algorithm: BaseAlgorithm) -> None:
         others.append(type(layer if inner is None else inner).__name__)
     if others or not isinstance(inner, BeliefObservationWrapper):
         warnings.warn(
-            f"{others[0]} shows a belief of former weights at the start of each rollout. Expected "
-            "VectorEnvAdapter directly around the vector BeliefObservationWrapper, and nothing but "
-            "VecNormalize, VecMonitor and VecCheckNan around that",
+            f"{others[0]} shows a belief under outdated weights at the start of each rollout. "
+            "Expected VectorEnvAdapter directly around the vector BeliefObservationWrapper, and "
+            "nothing but VecNormalize, VecMonitor and VecCheckNan around that",
             stacklevel=2,
         )
         return

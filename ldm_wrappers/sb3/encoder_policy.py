@@ -16,7 +16,7 @@ from ldm_wrappers.rl2_observation import rl2_observation_space
 from ldm_wrappers.sb3.recurrent_policy import WholeSequenceLstmPolicy
 
 States = tuple[torch.Tensor, torch.Tensor]
-# what the parent can do with an LSTM and this memory cannot
+# what the parent supports for an LSTM and this memory does not
 _FIXED: dict[str, Any] = {
     "shared_lstm": True,
     "enable_critic_lstm": False,
@@ -30,7 +30,7 @@ def column_sizes(observation_space: Any, action_space: Any) -> tuple[int, int, i
     """Columns of the observation, of the encoded previous action and of its reward.
 
     Raises:
-        ValueError: The observation is not one of ``RL2ObservationWrapper``.
+        ValueError: The observation does not come from ``RL2ObservationWrapper``.
     """
     spec = TransitionSpec.from_spaces(observation_space, action_space)
     n = spec.observation_size - spec.action_size - 2
@@ -47,15 +47,15 @@ def column_sizes(observation_space: Any, action_space: Any) -> tuple[int, int, i
 
 
 class EncoderMemory(nn.Module):
-    """Separate ReLU embeddings ▸ GRU ▸ linear mean and log-variance, in an LSTM's place.
+    """Separate ReLU embeddings ▸ GRU ▸ linear mean and log-variance, in place of an LSTM.
 
     Reads the columns of :class:`~ldm_wrappers.vector.RL2ObservationWrapper`. Of the pair of states
-    that sb3-contrib keeps, the GRU uses the first; the second is passed on as it is.
+    that sb3-contrib keeps, the GRU uses the first; the second is passed on unchanged.
 
     Args:
         sizes: Columns of the observation, of the encoded action and of the reward.
-        widths: Widths of their embeddings; 0: not shown. The start flag never is, as in the
-            authors' code.
+        widths: Widths of their embeddings; 0 leaves an input out. The start flag is always left
+            out, as in the authors' code.
         hidden_size: Columns of the GRU's state.
         latent_dim: Columns of the mean, and of the log-variance. Nothing is sampled.
     """
@@ -88,23 +88,23 @@ class EncoderMemory(nn.Module):
 
 
 class EncoderPolicy(WholeSequenceLstmPolicy):
-    """:class:`WholeSequenceLstmPolicy` with :class:`EncoderMemory` in the LSTM's place.
+    """:class:`WholeSequenceLstmPolicy` with :class:`EncoderMemory` in place of the LSTM.
 
-    The network of the authors' policies (Encoder-p of paper section 3.2, whose architecture is that
-    of Encoder-v), on observations of :class:`~ldm_wrappers.vector.RL2ObservationWrapper`. Actor and
+    The network of the authors' policies (Encoder-p of paper section 3.2, with the architecture of
+    Encoder-v), on observations of :class:`~ldm_wrappers.vector.RL2ObservationWrapper`. Actor and
     critic share the memory.
 
     Args:
-        args: As :class:`WholeSequenceLstmPolicy`.
-        observation_width: Columns of the observation's embedding; 0: not shown.
-        action_width: Columns of the previous action's embedding; 0: not shown.
-        reward_width: Columns of the previous reward's embedding; 0: not shown.
+        args: See :class:`WholeSequenceLstmPolicy`.
+        observation_width: Width of the observation's embedding; 0 leaves it out.
+        action_width: Width of the previous action's embedding; 0 leaves it out.
+        reward_width: Width of the previous reward's embedding; 0 leaves it out.
         latent_dim: Half of the columns that the heads read.
-        kwargs: As :class:`WholeSequenceLstmPolicy`; ``lstm_hidden_size`` is the GRU's.
+        kwargs: See :class:`WholeSequenceLstmPolicy`; ``lstm_hidden_size`` is the GRU's.
 
     Raises:
-        ValueError: Nothing is shown, the critic is given its own memory or none, there is more than
-            one layer or another features extractor, or the observation is not one of
+        ValueError: All widths are 0, the critic is given its own memory or none, there is more than
+            one layer or another features extractor, or the observation does not come from
             ``RL2ObservationWrapper``.
     """
 

@@ -43,8 +43,8 @@ def imagine(
 ) -> tuple[VectorEnvAdapter, LatentDynamicsCallback]:
     """Wrap an environment for stable-baselines3: some workers are rewarded by imaginary tasks.
 
-    What is returned is the chain MultiEpisode → ImaginaryReward → RL2Observation →
-    VectorEnvAdapter, and the callback that trains the latent dynamics beside the policy::
+    Returns the chain MultiEpisode → ImaginaryReward → RL2Observation → VectorEnvAdapter, and the
+    callback that trains the latent dynamics together with the policy::
 
         vec_env, callback = imagine("Pendulum-v1", n_episodes=2, n_mixture=2)
         agent = SequenceRecurrentPPO(
@@ -52,46 +52,47 @@ def imagine(
         )
         agent.learn(100_000, callback=callback)
 
-    ``callback.trainer`` holds model and buffer. Make ``n_steps`` a multiple of ``n_episodes`` · H:
-    a rollout that splits a meta-episode cuts the gradients of a recurrent policy there.
+    ``callback.trainer`` has the model and the buffer. Make ``n_steps`` a multiple of
+    ``n_episodes`` · H: a rollout that splits a meta-episode cuts the gradients of a recurrent
+    policy there.
 
-    Evaluate on another environment: ``evaluate_policy`` and ``EvalCallback`` on this one would
-    average imaginary returns, reset the tasks of training and fill its buffer. Make the chain
-    without ``ImaginaryRewardWrapper``, of environments with the same step limit.
+    Evaluate on another environment: on this one, ``evaluate_policy`` and ``EvalCallback`` would
+    average imaginary returns, reset the training tasks and fill the training buffer. Make the
+    chain without ``ImaginaryRewardWrapper``, from environments with the same step limit.
 
     Args:
-        env: A vector environment with ``AutoresetMode.DISABLED``; or an id, or a function that
-            makes one environment, of which ``num_envs`` are then stepped one after the other.
+        env: A vector environment with ``AutoresetMode.DISABLED``; or an id or a function that makes
+            one environment, of which ``num_envs`` are then stepped one after another.
         n_episodes: Episodes N of one task in a meta-episode.
         n_mixture: Mixture workers among the environments.
-        num_envs: Number of environments, where ``env`` is an id or a function; 8 if ``None``.
-        max_episode_steps: Most steps H of an episode; ``None`` asks the environment. Environments
-            made here are cut there; a vector environment must end its episodes by itself. For an
-            id it replaces the registered limit.
+        num_envs: Number of environments if ``env`` is an id or a function; 8 if ``None``.
+        max_episode_steps: Maximum number of steps H of an episode; ``None`` uses the environment's
+            own limit. Environments made here are truncated at it; a vector environment must end
+            its episodes by itself. For an id, it replaces the registered limit.
         config: Sizes and choices of the model; the default sizes with ``reward_scale="running"``
             if ``None``.
         mixture: Mixture scheme, Eq. 1 with β = 1 if ``None``.
-        imagination: How an imaginary task rewards its mixture; as in the paper if ``None``.
+        imagination: How an imaginary task computes rewards; as in the paper if ``None``.
         n_updates: Gradient steps of the latent dynamics per rollout.
-        capacity: Trajectories that the buffer holds.
+        capacity: Number of trajectories that the buffer stores.
         finite_horizon: See ``MultiEpisodeWrapper``.
         check_tasks: See ``MultiEpisodeWrapper``.
         seed: Seed of model, buffer, mixtures and trainer. The environments are seeded by the
             policy learner, with its own ``seed``.
-        device: Where the model lives.
+        device: Device of the model.
         trainer: Further arguments of ``LatentDynamicsTrainer``; ``n_encoded_lengths`` is 10 and
             ``n_decoded_steps`` 100 unless they are given.
 
     Raises:
         ValueError: The environment resets by itself, has no step limit, or a number is out of
             range.
-        TypeError: Spaces that no network here reads.
+        TypeError: The spaces are not supported.
     """
     if max_episode_steps is not None:
         max_episode_steps = check_integer("max_episode_steps", max_episode_steps)
     batch = _vector_env(env, num_envs, max_episode_steps)
     horizon = max_episode_steps or _max_episode_steps(batch)
-    # a key of its own: the words of a bare seed are what workers of that seed start from
+    # a separate key: the words of the bare seed are the seeds of its workers
     entropy = np.random.SeedSequence(check_optional_seed(seed), spawn_key=(0x1DA,))
     seeds = [int(word) for word in entropy.generate_state(4)]
     batch = MultiEpisodeWrapper(
@@ -126,8 +127,8 @@ def _vector_env(env: Any, num_envs: int | None, limit: int | None) -> VectorEnv[
     if isinstance(env, VectorEnv):
         if num_envs not in (None, env.num_envs):
             raise ValueError(
-                f"num_envs = {num_envs} has no effect beside a vector environment of "
-                f"{env.num_envs}; leave it out, or hand over an id or a function"
+                f"num_envs = {num_envs} has no effect with a vector environment of "
+                f"{env.num_envs}; leave it out, or pass an id or a function"
             )
         return env
     if isinstance(env, gym.Env) or not (isinstance(env, str) or callable(env)):
@@ -146,7 +147,7 @@ def _vector_env(env: Any, num_envs: int | None, limit: int | None) -> VectorEnv[
 
 
 def _max_episode_steps(env: VectorEnv[Any, Any, Any]) -> int:
-    """H, or an error that says how to give it."""
+    """H, or an error that says how to set it."""
     limit = step_limit(env)
     if limit is None:
         raise ValueError(

@@ -26,26 +26,26 @@ class MixregRolloutBuffer(SequenceRolloutBuffer):
     """Minibatches whose sequences are each mixed with another one of the same minibatch.
 
     For each sequence i a partner j comes from a random permutation, and one weight
-    λ ~ Beta(α, α) holds for the whole sequence. With i and j swapped where λ < 1/2, so that i
+    λ ~ Beta(α, α) applies to the whole sequence. With i and j swapped where λ < 1/2, so that i
     dominates (λ ≥ 1/2),
 
         s̃ = λ s_i + (1 − λ) s_j,    ỹ = λ y_i + (1 − λ) y_j,    ã = a_i,
 
     where y are value targets, advantages, old values and old log probabilities. An RL² observation
-    holds the previous action, the previous reward and the start flag too, so these are mixed with
-    it, and so are the recurrent states that the sequences begin with (zero at an episode start).
+    contains the previous action, the previous reward and the start flag, so these are mixed as
+    well, and so are the recurrent states that the sequences begin with (zero at an episode start).
     New mixtures are drawn for each minibatch, from the generator of the order of workers.
 
-    Sequences of unequal length: the mixture is as long as its dominant sequence, and stays that
-    sequence unmixed after the end of a shorter partner.
+    Sequences of unequal length: the mixture is as long as its dominant sequence, which continues
+    unmixed after the end of a shorter partner.
 
     Args:
-        args: As :class:`SequenceRolloutBuffer`.
+        args: See :class:`SequenceRolloutBuffer`.
         alpha: α of the Beta distribution, positive; small values leave most sequences nearly
-            as they are.
+            unmixed.
         old_log_prob: Log probabilities of the collecting policy for a mixed minibatch, instead of
             the mixture of recorded ones; see :class:`MixregRecurrentPPO`.
-        kwargs: As :class:`SequenceRolloutBuffer`.
+        kwargs: See :class:`SequenceRolloutBuffer`.
 
     Raises:
         ValueError: ``alpha`` is not positive.
@@ -125,7 +125,7 @@ def mix_sequences(
         lstm_states=RNNStates(
             mix_states(samples.lstm_states.pi), mix_states(samples.lstm_states.vf)
         ),
-        # the states are zeroed already where an episode starts
+        # the states are already zero where an episode starts
         episode_starts=torch.zeros_like(samples.episode_starts),
         mask=mask[i].reshape(samples.mask.shape),
     )
@@ -136,20 +136,20 @@ class MixregRecurrentPPO(SequenceRecurrentPPO):
 
     With several gradient steps per rollout this is the authors' PPO: the ratio is
     π(ã | s̃) / exp(λ log π_old(a_i | s_i) + (1 − λ) log π_old(a_j | s_j)).
-    With a single one (A2C) the collecting policy is the one that is updated, so the old log
-    probability of ã is taken from it at s̃. The ratio is then 1, no clip acts, and the gradient is
-    Ã ∇ log π(ã | s̃), the paper's policy gradient; it costs one forward pass more.
+    With a single step (A2C), the collecting policy is the one that is updated, so the old log
+    probability of ã is its value at s̃. The ratio is then 1, clipping has no effect, and the
+    gradient is Ã ∇ log π(ã | s̃), the paper's policy gradient. This costs one more forward pass.
 
     Args:
-        args: As :class:`SequenceRecurrentPPO`.
+        args: See :class:`SequenceRecurrentPPO`.
         mixreg_alpha: α of the Beta distribution of the weights, positive.
-        kwargs: As :class:`SequenceRecurrentPPO`.
+        kwargs: See :class:`SequenceRecurrentPPO`.
 
     Raises:
-        ValueError: ``mixreg_alpha`` is not positive, a minibatch holds one worker, whose sequences
-            have no partner, ``target_kl`` is given (the ratio is not 1 before the first step, so
-            that it would end nearly every update at once), or as the parent.
-        TypeError: Observations are categories, which cannot be mixed, or as the parent.
+        ValueError: ``mixreg_alpha`` is not positive, a minibatch has only one worker, whose
+            sequences have no partner, ``target_kl`` is given (the ratio is not 1 before the first
+            step, so it would end nearly every update at once), or as in the parent class.
+        TypeError: Observations are categories, which cannot be mixed, or as in the parent class.
     """
 
     def __init__(self, *args: Any, mixreg_alpha: float = 0.2, **kwargs: Any) -> None:
@@ -166,15 +166,15 @@ class MixregRecurrentPPO(SequenceRecurrentPPO):
             raise TypeError(
                 "mixreg mixes observations, which must be a Box or MultiBinary, got "
                 f"{self.observation_space}; gymnasium.wrappers.FlattenObservation around the "
-                "environment makes one-hot vectors of categories"
+                "environment converts categories to one-hot vectors"
             )
         super()._setup_model()
         workers = self.n_envs if self.batch_size is None else self.batch_size // self.n_steps
         if workers < 2:
             raise ValueError(
-                "mixreg mixes sequences of the same minibatch: expected two workers or more in "
+                "mixreg mixes sequences of the same minibatch: expected at least two workers in "
                 f"each, got {workers} (n_envs = {self.n_envs}, batch_size = {self.batch_size}); "
-                "batch_size=None takes all workers of two environments or more at once"
+                "with two or more environments, batch_size=None uses all workers at once"
             )
         whole = self.batch_size is None or self.batch_size == self.n_steps * self.n_envs
         self.rollout_buffer = self._whole_workers(

@@ -1,4 +1,4 @@
-"""``VecNormalize`` whose return statistics are of real rewards only."""
+"""``VecNormalize`` with return statistics of real rewards only."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ class NormalizeWithRealReturns(VecNormalize):
     """Normalise all rewards by the running scale of the *normal* workers' returns.
 
     What a decoder imagines early in training says nothing about the scale of the environment's
-    rewards: returns of mixture workers that enter the statistics can shrink real rewards tenfold.
-    The authors' code keeps them out. Imaginary rewards are divided by the same scale.
+    rewards: with returns of mixture workers in the statistics, real rewards can shrink tenfold.
+    The authors' code leaves them out. Imaginary rewards are divided by the same scale.
 
     Args:
         venv: Environments to normalise.
         n_normal: Workers 0 … n_normal − 1 earn the environment's own rewards; mixture workers are
-            the last ones. The number of all workers counts all returns, as stock ``VecNormalize``.
-        kwargs: As stable-baselines3's ``VecNormalize``.
+            the last ones. If it is the number of all workers, all returns count, as in stock
+            ``VecNormalize``.
+        kwargs: See stable-baselines3's ``VecNormalize``.
 
     Raises:
         ValueError: ``n_normal`` is not between 1 and the number of workers, or one of the first
@@ -39,10 +40,10 @@ class NormalizeWithRealReturns(VecNormalize):
         self.n_normal = n_normal
 
     def set_venv(self, venv: VecEnv) -> None:
-        """As ``VecNormalize`` has it, for ``load``; all returns count where all counted before.
+        """As in ``VecNormalize``, for ``load``; if all returns counted before, all count again.
 
         Raises:
-            ValueError: Others did not, and one of the first ``n_normal`` workers is wrapped in an
+            ValueError: Not all counted, and one of the first ``n_normal`` workers is wrapped in an
                 ``ImaginaryRewardWrapper``.
         """
         if self.n_normal == self.num_envs:
@@ -61,6 +62,6 @@ def _refuse_imaginary(venv: VecEnv, n_normal: int) -> None:
     if imaginary:
         raise ValueError(
             f"workers {imaginary} earn imaginary rewards and are among the first {n_normal}, "
-            "whose returns are to be real ones: expected mixture workers to be the last of the "
+            "whose returns must be real: expected mixture workers to be the last "
             "environments, and n_normal to be the number of the others"
         )

@@ -1,4 +1,4 @@
-"""sb3-contrib's LSTM policy with whole sequences, and single steps, in one call."""
+"""sb3-contrib's LSTM policy, with whole sequences or single steps in one call."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ldm_wrappers.arguments import check_flag
 
 
 def _is_plain(lstm: nn.Module) -> bool:
-    if not isinstance(lstm, nn.LSTM):  # a subclass has another memory in its place
+    if not isinstance(lstm, nn.LSTM):  # a subclass has another memory in place of the LSTM
         return False
     return lstm.num_layers == 1 and lstm.bias and not (lstm.bidirectional or lstm.proj_size)
 
@@ -24,16 +24,16 @@ class WholeSequenceLstmPolicy(RecurrentActorCriticPolicy):
     Stock sb3-contrib steps the LSTM in a Python loop whenever a sequence begins an episode, which
     rollouts of whole tasks always do. Here the initial state of such a sequence is zeroed and the
     whole sequence goes through the LSTM at once: equal values, losses and gradients. Sequences
-    with an episode start in their middle, which only hand-made batches have, take the stock path.
+    with an episode start in the middle, which only hand-made batches have, use the stock code.
 
     Args:
         value_trains_lstm: With ``shared_lstm=True``, let the value loss train the LSTM too, as the
             authors' RL² does; stock sb3-contrib (``False``) lets only the policy loss train it.
-        observation_to_heads: With ``shared_lstm=True``, show the heads the observation's features
-            beside the LSTM's output (a skip connection), as the authors' AntDir policy has it:
-            the memory then needs to hold only what the observation does not show.
-        args: As sb3-contrib's ``RecurrentActorCriticPolicy``.
-        kwargs: As sb3-contrib's ``RecurrentActorCriticPolicy``.
+        observation_to_heads: With ``shared_lstm=True``, append the observation's features to the
+            LSTM's output for the heads (a skip connection), as in the authors' AntDir policy: the
+            memory then only needs to keep what the observation does not show.
+        args: See sb3-contrib's ``RecurrentActorCriticPolicy``.
+        kwargs: See sb3-contrib's ``RecurrentActorCriticPolicy``.
 
     Raises:
         ValueError: ``value_trains_lstm`` or ``observation_to_heads`` is not a boolean, or is given
@@ -67,7 +67,7 @@ class WholeSequenceLstmPolicy(RecurrentActorCriticPolicy):
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         parameters = super()._get_constructor_parameters()
-        return {  # sb3-contrib leaves its own LSTM settings out, so that its policies do not load
+        return {  # sb3-contrib omits its own LSTM settings, so its policies cannot be loaded
             **parameters,
             "lstm_hidden_size": self.lstm_actor.hidden_size,
             "n_lstm_layers": self.lstm_actor.num_layers,
@@ -86,9 +86,9 @@ class WholeSequenceLstmPolicy(RecurrentActorCriticPolicy):
         episode_starts: torch.Tensor,
         lstm: nn.LSTM,
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-        """As stock; features (n_sequences · length, size), starts (n_sequences · length,).
+        """As in stock; features (n_sequences · length, size), starts (n_sequences · length,).
 
-        With ``observation_to_heads`` the features stand beside the LSTM's outputs.
+        With ``observation_to_heads``, the features are appended to the LSTM's outputs.
         """
         outputs, states = self._remember(features, lstm_states, episode_starts, lstm)
         if self.observation_to_heads:

@@ -16,20 +16,20 @@ Buffer = TypeVar("Buffer", bound=SequenceRolloutBuffer)
 
 
 class SequenceRecurrentPPO(RecurrentPPO):
-    """``RecurrentPPO`` with :class:`SequenceRolloutBuffer`; all else is sb3-contrib's.
+    """``RecurrentPPO`` with :class:`SequenceRolloutBuffer`; everything else is sb3-contrib's.
 
-    With one epoch, one minibatch of all workers, RMSprop and unnormalised advantages it is A2C.
+    With one epoch, one minibatch of all workers, RMSprop and unnormalised advantages, it is A2C.
 
     Args:
-        args: As ``RecurrentPPO``; ``batch_size`` counts transitions and must be a multiple of
+        args: See ``RecurrentPPO``; ``batch_size`` counts transitions and must be a multiple of
             ``n_steps`` that divides ``n_steps · n_envs`` (``None``: everything at once).
         cut_at_time_limits: Let no advantage flow back across the time limit of an episode inside a
-            meta-episode (:func:`~ldm_wrappers.sb3.time_limits.cut_advantages`). The environment is
-            a :class:`VectorEnvAdapter` around a ``MultiEpisodeWrapper`` then.
-        kwargs: As ``RecurrentPPO``.
+            meta-episode (:func:`~ldm_wrappers.sb3.time_limits.cut_advantages`). The environment
+            must then be a :class:`VectorEnvAdapter` around a ``MultiEpisodeWrapper``.
+        kwargs: See ``RecurrentPPO``.
 
     Raises:
-        ValueError: ``batch_size`` splits a worker or leaves a smaller minibatch over, or actions
+        ValueError: ``batch_size`` splits a worker or leaves a smaller last minibatch, or actions
             are squashed.
         TypeError: Dict or MultiDiscrete observations.
     """
@@ -61,21 +61,21 @@ class SequenceRecurrentPPO(RecurrentPPO):
         ):
             raise ValueError(
                 f"batch_size must be a multiple of n_steps={self.n_steps} that divides "
-                f"n_steps · n_envs = {total}, got {self.batch_size}; batch_size=None takes "
-                "everything at once, also for load(…, env=env, batch_size=None) with another "
+                f"n_steps · n_envs = {total}, got {self.batch_size}; batch_size=None uses "
+                "everything at once, also in load(…, env=env, batch_size=None) with another "
                 "number of environments"
             )
-        self.seed = check_optional_seed(self.seed)  # Python's random takes no NumPy integers
+        self.seed = check_optional_seed(self.seed)  # Python's random does not accept NumPy integers
         super()._setup_model()
         if self.policy.squash_output:
             raise ValueError(
-                "squash_output=True is not supported: sb3-contrib's rollouts hand squashed actions "
-                "to the environment unscaled, predict scales them; expected squash_output=False"
+                "squash_output=True is not supported: sb3-contrib's rollouts pass squashed actions "
+                "to the environment unscaled, but predict scales them; expected squash_output=False"
             )
         self.rollout_buffer = self._whole_workers(self.rollout_buffer, SequenceRolloutBuffer)
 
     def _whole_workers(self, stock: Any, kind: type[Buffer], **more: Any) -> Buffer:
-        """A buffer of whole workers of the sizes of ``stock``."""
+        """A buffer of whole workers with the sizes of ``stock``."""
         return kind(
             self.n_steps,
             self.observation_space,

@@ -31,14 +31,15 @@ class SequenceRolloutBuffer(RecurrentRolloutBuffer):
         observation_space: Box.
         action_space: Any space SB3's rollout buffer knows.
         hidden_state_shape: ``(n_steps, n_layers, n_workers, hidden_size)``.
-        device: Where minibatches go.
+        device: Device of the minibatches.
         gae_lambda: λ of generalised advantage estimation.
         gamma: Discount factor.
         n_envs: Number of workers.
         seed: Seed of the order of workers.
-        time_limits: Asked after each step whether an episode inside a meta-episode has just run
-            into its time limit, bool (n_envs,); no advantage flows back across such a step, whose
-            return is its own value. ``None``: advantages flow through whole meta-episodes.
+        time_limits: Called after each step; returns whether an episode inside a meta-episode has
+            just reached its time limit, bool (n_envs,). No advantage flows back across such a
+            step, whose return is its own value. ``None``: advantages flow through whole
+            meta-episodes.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class SequenceRolloutBuffer(RecurrentRolloutBuffer):
         if not self.pos:
             self._initial_states = lstm_states
         if not np.can_cast(obs.dtype, self.observations.dtype, "same_kind"):
-            # normalised whole numbers, which the space's type would cut off
+            # normalised integers, which the space's dtype would truncate
             self.observations = self.observations.astype(obs.dtype)
         self.observations[self.pos] = np.reshape(obs, self.observations.shape[1:])
         self.actions[self.pos] = action.reshape((self.n_envs, self.action_dim))
@@ -159,7 +160,7 @@ class SequenceRolloutBuffer(RecurrentRolloutBuffer):
         begin_an_episode[:, 0] = self.episode_starts[begins, workers[rows]]
         return RecurrentRolloutBufferSamples(
             observations=take(self.observations),
-            actions=take(self.actions).float(),  # as SB3 does: a Bernoulli takes no integers
+            actions=take(self.actions).float(),  # as in SB3: Bernoulli takes no integers
             old_values=take(self.values),
             old_log_prob=take(self.log_probs),
             advantages=take(self.advantages),

@@ -1,4 +1,4 @@
-"""What stable-baselines3's own save leaves out of an exact resume, as nested data, and back."""
+"""State for an exact resume that stable-baselines3's own save leaves out, as nested data."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def check_algorithm_state(algorithm: OnPolicyAlgorithm, state: Any, running: boo
     """Compare a saved state with a freshly built algorithm.
 
     Args:
-        algorithm: What it is to be loaded into.
-        state: Of :func:`algorithm_state`, with arrays for tensors.
+        algorithm: Algorithm that is to load it.
+        state: Result of :func:`algorithm_state`, with arrays instead of tensors.
         running: Whether the running rollout is to be loaded too.
 
     Raises:
-        ValueError: What differs.
+        ValueError: They differ; the message says where.
     """
     check_weights_like(state_part(state, "policy"), algorithm.policy, "policy")
     check_optimizer(state_part(state, "policy_optimizer"), algorithm.policy.optimizer, "policy")
@@ -105,7 +105,7 @@ def load_normalization(normalizer: VecNormalize, state: dict[str, Any]) -> None:
     """Inverse of :func:`normalization_state`.
 
     Raises:
-        ValueError: What differs; nothing has been changed then.
+        ValueError: They differ; nothing is changed then.
     """
     check_like(state, normalization_state(normalizer), "normalization")
     for name in ("obs_rms", "ret_rms"):

@@ -13,13 +13,13 @@ TimeLimits = Callable[[], np.ndarray[Any, Any]]
 
 
 def inner_time_limits(vec_env: VecEnv) -> TimeLimits:
-    """Where inner episodes met their time limit at the last step, bool (num_envs,).
+    """A function that says which inner episodes reached their time limit at the last step.
 
     Args:
         vec_env: A :class:`VectorEnvAdapter` around a ``MultiEpisodeWrapper``, or a wrapper of it.
 
     Returns:
-        Asks the ``MultiEpisodeWrapper``.
+        A function that returns bool (num_envs,), from the ``MultiEpisodeWrapper``.
     """
 
     def ask() -> np.ndarray[Any, Any]:
@@ -30,10 +30,10 @@ def inner_time_limits(vec_env: VecEnv) -> TimeLimits:
 
 
 def cut_advantages(buffer: RolloutBuffer, limits: np.ndarray[Any, Any]) -> None:
-    """Take out of the advantages of a full rollout what flowed back across the steps of a mask.
+    """Remove from the advantages of a full rollout what flowed back across masked steps.
 
     The return of such a step is its own value estimate; earlier steps see that value and nothing
-    beyond. This is how GAE treats time limits in the authors' MuJoCo runs.
+    after it. This is how GAE treats time limits in the authors' MuJoCo runs.
 
     Args:
         buffer: A rollout whose advantages are those of plain GAE.
@@ -55,9 +55,9 @@ class TimeLimitRolloutBuffer(RolloutBuffer):
     """SB3's rollout buffer, with advantages that end at inner time limits.
 
     Args:
-        args: As ``RolloutBuffer``.
-        time_limits: Asked after each step, see :func:`inner_time_limits`.
-        kwargs: As ``RolloutBuffer``.
+        args: See ``RolloutBuffer``.
+        time_limits: Called after each step, see :func:`inner_time_limits`.
+        kwargs: See ``RolloutBuffer``.
     """
 
     def __init__(self, *args: Any, time_limits: TimeLimits, **kwargs: Any) -> None:

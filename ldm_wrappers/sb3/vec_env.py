@@ -24,23 +24,23 @@ from ldm_wrappers.vector.infos import final_observations
 class VectorEnvAdapter(VecEnv):
     """Drives one ``gymnasium.vector.VectorEnv`` through SB3's interface, without copies per worker.
 
-    At the end of an episode a worker's info holds SB3's ``terminal_observation`` and
-    ``TimeLimit.truncated`` and all that ``final_info`` says of that worker. ``VecNormalize``,
+    At the end of an episode, a worker's info contains SB3's ``terminal_observation`` and
+    ``TimeLimit.truncated`` and everything in ``final_info`` for that worker. ``VecNormalize``,
     ``VecMonitor`` and the other SB3 wrappers go around it as usual.
 
-    A policy of stable-baselines3 counts discrete actions from 0 and draws real numbers: what it
-    does is shifted by ``Discrete.start``, and rounded for an integer ``Box``, before the
-    environment sees it. ``seed`` gives each worker an independent stream
+    A policy of stable-baselines3 counts discrete actions from 0 and samples real numbers: its
+    actions are shifted by ``Discrete.start``, and rounded for an integer ``Box``, before the
+    environment sees them. ``seed`` gives each worker an independent stream
     (:func:`ldm_wrappers.arguments.worker_seeds`), not seed + i.
 
     Args:
         env: Vector environment with ``AutoresetMode.SAME_STEP``.
-        info_keys: Which infos every step's dict carries per worker; ``None`` for all. An empty
-            tuple is fastest: dicts are then filled at the end of episodes only.
+        info_keys: Infos that each worker's dict contains at every step; ``None`` for all. An empty
+            tuple is fastest: dicts are then filled only at the end of episodes.
 
     Raises:
-        ValueError: The environment's autoreset mode is another one, or its actions have no finite
-            bounds.
+        ValueError: The environment's autoreset mode is a different one, or its actions have no
+            finite bounds.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class VectorEnvAdapter(VecEnv):
         return deepcopy(observations)
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
-        """Seed each worker's next reset with a stream of its own; fresh ones for ``None``.
+        """Seed each worker's next reset with its own stream; ``None`` gives fresh ones.
 
         Returns:
             The seed of each worker.
@@ -86,7 +86,7 @@ class VectorEnvAdapter(VecEnv):
         return self._seeds
 
     def step_async(self, actions: np.ndarray[Any, Any]) -> None:
-        """Keep the actions for :meth:`step_wait`, as the environment takes them."""
+        """Convert the actions for the environment and store them for :meth:`step_wait`."""
         self._actions = environment_actions(self.env.single_action_space, actions)
 
     def step_wait(self) -> VecEnvStepReturn:
@@ -101,12 +101,12 @@ class VectorEnvAdapter(VecEnv):
             row.update(_row(infos.get("final_info", {}), int(index)))
             row["terminal_observation"] = observation
             row["TimeLimit.truncated"] = bool(truncations[index] and not terminations[index])
-        # copies: SB3 adds to rewards in place, and stores observations after the next step only,
-        # which an environment may write into the same array
+        # copies: SB3 adds to rewards in place, and stores observations only after the next step,
+        # which may overwrite them
         return deepcopy(observations), np.array(rewards, np.float32), dones, rows
 
     def _rows(self, infos: dict[str, Any]) -> list[dict[str, Any]]:
-        """One dict per worker of the infos that were asked for."""
+        """One dict per worker with the requested infos."""
         skipped = ("final_obs", "_final_obs", "final_info", "_final_info")
         keys = infos.keys() if self.info_keys is None else self.info_keys
         wanted = {key: infos[key] for key in keys if key in infos and key not in skipped}
@@ -125,7 +125,7 @@ class VectorEnvAdapter(VecEnv):
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """An attribute of the vector wrappers, or else of each single environment.
 
-        That of the outermost vector wrapper that has it is shared by all workers.
+        An attribute of a vector wrapper (the outermost that has it) is shared by all workers.
 
         Raises:
             AttributeError: None of them has it.
@@ -140,11 +140,11 @@ class VectorEnvAdapter(VecEnv):
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
         """Set an attribute where :meth:`get_attr` finds it.
 
-        A new one is set on the single environments, or on the outermost wrapper of a batch that
+        A new attribute is set on the single environments, or on the outermost wrapper if a batch
         has none.
 
         Raises:
-            ValueError: It is new or shared by all workers, and ``indices`` names some.
+            ValueError: It is new or shared by all workers, and ``indices`` selects some.
         """
         workers = list(self._get_indices(indices))
         layer: Any = self._layer_with(attr_name)
@@ -174,8 +174,8 @@ class VectorEnvAdapter(VecEnv):
         """Call a method where :meth:`get_attr` finds it; that of a vector wrapper is called once.
 
         Raises:
-            AttributeError: Nothing has it.
-            ValueError: ``indices`` names some of the environments of an ``AsyncVectorEnv``.
+            AttributeError: None of them has it.
+            ValueError: ``indices`` selects some of the environments of an ``AsyncVectorEnv``.
         """
         workers = list(self._get_indices(indices))
         layer = self._layer_with(method_name)
@@ -201,19 +201,19 @@ class VectorEnvAdapter(VecEnv):
         return env
 
     def _batch(self, name: str) -> SyncVectorEnv | AsyncVectorEnv:
-        """The batch of single environments, where an attribute of these is asked for."""
+        """The batch of single environments, for access to their attribute ``name``."""
         batch = self.env.unwrapped
         if isinstance(batch, SyncVectorEnv):
             return batch
-        # asked first: an attribute that is missing in one of them ends the processes
+        # asked first: an attribute that is missing in one of the processes ends them all
         if isinstance(batch, AsyncVectorEnv) and all(batch.call("has_wrapper_attr", name)):
             return batch
-        raise AttributeError(f"neither {self.env} nor an environment in it has {name!r}")
+        raise AttributeError(f"neither {self.env} nor an environment inside it has {name!r}")
 
     def env_is_wrapped(self, wrapper_class: type, indices: VecEnvIndices = None) -> list[bool]:
         """Whether a vector wrapper, or one of the single environment, is a ``wrapper_class``.
 
-        The environments of an ``AsyncVectorEnv`` are in other processes and are not looked at.
+        The environments of an ``AsyncVectorEnv`` are in other processes and are not checked.
         """
         workers = self._get_indices(indices)
         if _is_wrapped(self.env, wrapper_class):
@@ -236,7 +236,7 @@ def _is_wrapped(env: Any, wrapper_class: type) -> bool:
 
 
 def _same(options: dict[str, Any], others: dict[str, Any]) -> bool:
-    """Whether two dicts of options, whose values may be arrays, say the same."""
+    """Whether two dicts of options, whose values may be arrays, are equal."""
     return options.keys() == others.keys() and all(
         np.array_equal(value, others[key]) for key, value in options.items()
     )

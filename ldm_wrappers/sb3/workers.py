@@ -1,4 +1,4 @@
-"""What the workers of a ``VecEnv`` are wrapped in."""
+"""Wrappers around the workers of a ``VecEnv``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ldm_wrappers.wrapper_order import layers
 
 
 def wrappers(vec_env: VecEnv) -> list[Any]:
-    """Gymnasium's wrappers in a ``VecEnv``, from the outside in, those of single ones included."""
+    """Gymnasium's wrappers in a ``VecEnv``, outermost first, including those of single envs."""
     base: Any = vec_env.unwrapped
     roots = [base.env] if hasattr(base, "env") else getattr(base, "envs", [])
     return [layer for root in roots for layer in layers(root)]
@@ -25,7 +25,7 @@ def belief_trackers(vec_env: VecEnv) -> list[BeliefTracker]:
 
 
 def imaginary_workers(vec_env: VecEnv) -> list[bool]:
-    """Per worker, whether it earns imaginary rewards; empty where that cannot be seen from here."""
+    """Whether each worker earns imaginary rewards; empty if that cannot be seen from here."""
     for layer in wrappers(vec_env):
         if isinstance(layer, ImaginaryRewardWrapper):
             return [False] * layer.n_normal + [True] * (layer.num_envs - layer.n_normal)

@@ -83,7 +83,7 @@ def test_state_dict_goes_on_alike() -> None:
         for buffer in (first, second):
             buffer.add(*numbered([8, 9], [4, 1]))
     assert stored(first) == stored(second)
-    with pytest.raises(ValueError, match=r"\(5, 4, 2\), this buffer holds \(3, 4, 2\)"):
+    with pytest.raises(ValueError, match=r"\(5, 4, 2\), expected \(3, 4, 2\)"):
         TrajectoryBuffer(SPEC, capacity=3, max_length=4).load_state_dict(first.state_dict())
 
 

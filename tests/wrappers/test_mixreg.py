@@ -269,6 +269,6 @@ def test_a_bad_alpha_is_refused(alpha: float) -> None:
 
 @pytest.mark.parametrize("sizes", [{"batch_size": STEPS}, {"lengths": [(4,)]}])
 def test_a_minibatch_without_a_partner_is_refused(sizes: Any) -> None:
-    with pytest.raises(ValueError, match="expected two workers or more in each, got 1"):
+    with pytest.raises(ValueError, match="expected at least two workers in each, got 1"):
         learner(**sizes)
     learner(**sizes, cls=SequenceRecurrentPPO)

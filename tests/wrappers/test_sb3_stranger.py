@@ -76,7 +76,7 @@ def test_attributes_and_methods_reach_the_single_environments(kind: Any) -> None
 def test_a_batch_of_its_own_has_no_single_environments() -> None:
     batch = gym.make_vec("LDM-GridNavi-v0", 2, autoreset_mode=AutoresetMode.DISABLED)
     vec_env = VectorEnvAdapter(vector.MultiEpisodeWrapper(batch, 2))
-    with pytest.raises(AttributeError, match="nor an environment in it has 'nothing'"):
+    with pytest.raises(AttributeError, match="nor an environment inside it has 'nothing'"):
         vec_env.get_attr("nothing")
     vec_env.set_attr("something", 1)
     assert vec_env.env.something == 1 and vec_env.get_attr("something") == [1, 1]
@@ -194,7 +194,7 @@ def agent(kind: Any = SequenceRecurrentPPO, action: str = "discrete", **kwargs: 
 
 
 def test_a_callback_that_is_told_of_steps_only_refuses() -> None:
-    with pytest.raises(RuntimeError, match="given to learn\\(\\) itself"):
+    with pytest.raises(RuntimeError, match="pass it to learn\\(\\) directly"):
         agent().learn(24, callback=EveryNTimesteps(2, SingleThreadedRollouts()))
 
 
