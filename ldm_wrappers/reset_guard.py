@@ -16,9 +16,9 @@ State = Literal["not begun", "running", "ended", "interrupted"]
 class ResetGuard:
     """Whether an environment may be stepped.
 
-    Environments made by ``gym.make`` refuse a step before the first reset. Bare environments may
-    not, nor do most refuse a step after the end of an episode; they continue as if nothing had
-    happened. The records that a wrapper keeps of a task would then be wrong.
+    Environments made by ``gym.make`` refuse a step before the first reset. Bare ones may not, and
+    many environments continue after the end of an episode as if nothing had happened. The records
+    that a wrapper keeps of a task would then be wrong.
 
     Args:
         name: Name of the wrapper in messages.
