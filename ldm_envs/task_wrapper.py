@@ -67,7 +67,7 @@ class TaskWrapper(DrawsFromSplit, gym.Wrapper[Any, Any, Any, Any], RecordConstru
         self._rng: np.random.Generator | None = None
         self._task: FloatArray | None = None
         self._started = False  # an episode of this task
-        self._unseen = success if isinstance(success, str) else None  # a key not met so far
+        self._unseen = success if isinstance(success, str) else None  # a key not seen so far
         self._told: dict[str, Any] | None = None  # infos of the last step
 
     @property
@@ -127,12 +127,12 @@ class TaskWrapper(DrawsFromSplit, gym.Wrapper[Any, Any, Any, Any], RecordConstru
         return observation, reward, terminated, truncated, told
 
     def _warn_of_unseen_key(self) -> None:
-        """Once, if no step of the first episode has reported the key that says of successes."""
+        """Warn once if no step of the first episode has reported the key given as `success`."""
         if self._unseen is None or self._told is None:
             return
         warnings.warn(
-            f"no step so far has reported success={self._unseen!r}; the last one has reported "
-            f"{sorted(map(str, self._told))}. Unless {self.env} reports it at a success only, no "
+            f"no step so far has reported success={self._unseen!r}; the last one reported "
+            f"{sorted(map(str, self._told))}. Unless {self.env} reports it only on success, no "
             "success will ever be counted; expected a key of a step's info, or a function of it",
             stacklevel=3,
         )

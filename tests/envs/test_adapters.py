@@ -224,7 +224,7 @@ def test_a_key_of_successes_that_no_step_reports_is_told_once() -> None:
     for _ in range(2):
         env.reset()
     env.step(2)
-    with pytest.warns(UserWarning, match=r"success='won'; the last one has reported \['success'"):
+    with pytest.warns(UserWarning, match=r"success='won'; the last one reported \['success'"):
         env.reset()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
