@@ -43,7 +43,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def evaluate(folder: RunFolder, learner: Learner) -> list[SplitResult]:
-    """Greedy meta-episodes on every task of every split; writes ``evaluation/`` of the run."""
+    """Play greedy meta-episodes on all tasks of all splits; write ``evaluation/`` of the run."""
     evaluator = Evaluator(learner)
     try:
         results = evaluator.evaluate(learner.actor())
@@ -57,16 +57,16 @@ def evaluate(folder: RunFolder, learner: Learner) -> list[SplitResult]:
 
 
 def chosen_tasks(config: RunSettings, texts: list[str]) -> Array | None:
-    """Tasks that ``--tasks`` names: indexes of the eval split, or components as in ``3,4``, ``2,``.
+    """Tasks named by ``--tasks``: indices into the eval split, or components as in ``3,4``, ``2,``.
 
     Raises:
-        ValueError: An index out of range, or a task outside the family.
+        ValueError: If an index is out of range, or a task is not of the family.
     """
     if not texts:
         return None
     distribution = EnvSource.of(config).facts().distribution
     if distribution is None:
-        raise ValueError(f"--tasks needs tasks to choose from, {config.env_id} has none of its own")
+        raise ValueError(f"--tasks needs tasks to choose from, but {config.env_id} has none")
     by_split = evaluation_tasks(config)
     split = reported_split(by_split)
     known = by_split[split]
@@ -94,7 +94,7 @@ def chosen_tasks(config: RunSettings, texts: list[str]) -> Array | None:
 def record_videos(
     folder: RunFolder, learner: Learner, tasks: Array | None, suffix: str
 ) -> list[Path]:
-    """One video per task, the eval split's first by default, into ``videos/`` of the run."""
+    """Write one video per task, by default the eval split's first, to ``videos/`` of the run."""
     if tasks is None:
         known = evaluation_tasks(folder.config)
         first = known[reported_split(known)]
@@ -110,7 +110,7 @@ def record_videos(
 
 
 def evaluate_run(path: Path, arguments: argparse.Namespace) -> tuple[list[SplitResult], RunPlots]:
-    """Table, files, pictures and videos of one run."""
+    """Print the table of one run, and write its files, pictures and videos."""
     folder = RunFolder.open(path)
     config = folder.config
     tasks = chosen_tasks(config, arguments.tasks)
@@ -134,7 +134,7 @@ def evaluate_run(path: Path, arguments: argparse.Namespace) -> tuple[list[SplitR
 def compare(
     runs: list[tuple[RunFolder, list[SplitResult]]], mixtures: list[Mixtures | None], out: Path
 ) -> None:
-    """Joint table, learning curves, and reward maps of runs with different dropout rates."""
+    """Print a joint table; draw learning curves, and reward maps for several dropout rates."""
     print("together:")
     print_joint_table(runs)
     folders = [folder for folder, _ in runs]
@@ -146,7 +146,7 @@ def compare(
     for folder, found in zip(folders, mixtures, strict=True):
         if found is not None:
             name = f"{folder.config.method}, seed {folder.config.seed}"
-            group = (folder.config.env_id, found.scheme)  # only then are mixtures the same
+            group = (folder.config.env_id, found.scheme)  # only these share their mixtures
             comparable.setdefault(group, []).append((name, found))
     several = [group for group in comparable.values() if len({m.p_drop for _, m in group}) > 1]
     for index, alike in enumerate(several, 1):
@@ -168,14 +168,14 @@ def parser() -> argparse.ArgumentParser:
     film.add_argument("--gif", action="store_true", help="film them as GIF")
     flags.add_argument(
         "--tasks", nargs="+", action="extend", default=[], metavar="TASK",
-        help="tasks to show: indexes of the eval split, or components: 3,4 or 2.5 or 2, or, "
-        "beginning with a minus sign, --tasks=-3,4",
+        help="tasks to show, as indices into the eval split (5) or as components (3,4 or 2.5; "
+        "2, for a whole number; --tasks=-3,4 for a leading minus sign)",
     )  # fmt: skip
     flags.add_argument(
         "--out", type=Path, default=None, metavar="DIR",
-        help="where the joint table and figures of several runs go (default runs/comparison)",
+        help="folder for the joint table and figures of several runs (default runs/comparison)",
     )  # fmt: skip
-    flags.add_argument("--device", default="cpu", help="where policy and VAE run (default cpu)")
+    flags.add_argument("--device", default="cpu", help="device of policy and VAE (default cpu)")
     return flags
 
 
@@ -184,7 +184,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     with report_errors():
         folders = [RunFolder.open(path) for path in given.runs]
-        group_runs(folders)  # refuses copies before anything is evaluated
+        group_runs(folders)  # refuses copied runs before anything is evaluated
         evaluated = [evaluate_run(path, given) for path in given.runs]
         if len(folders) > 1 or given.out is not None:
             runs = [(f, results) for f, (results, _) in zip(folders, evaluated, strict=True)]

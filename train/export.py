@@ -2,11 +2,11 @@
 
 python -m train.export runs/LDM-GridNavi-v0-ldm-seed0 policy.zip
 
-The file is for programs that use stable-baselines3's ``load``; of a recurrent policy it names our
-class, so this package has to be installed there. It holds pickles, as all such files do: whoever
-loads one runs what is in it, so load none that you did not make yourself. A run that normalises
-observations needs its ``VecNormalize`` statistics too; they are written beside it, frozen and for
-real rewards, as evaluations want them (``training=True`` and ``norm_reward=True`` to train on).
+The file is for programs that use stable-baselines3's ``load``. For a recurrent policy it refers to
+a class of this package, which must be installed there. Like all such files it contains pickles:
+loading one runs the code in it, so load only files that you made yourself. A run that normalises
+observations also needs its ``VecNormalize`` statistics, which are written next to the file, set up
+for evaluation (``training=False``, ``norm_reward=False``; set both to ``True`` to train on).
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from train.persistence.run_folder import RunFolder
 
 
 def export(folder: RunFolder, target: Path) -> list[Path]:
-    """Write ``target``; where the run normalises, its name with ``.vecnormalize.pkl``, too.
+    """Write ``target`` and, if the run normalises, its statistics (suffix ``.vecnormalize.pkl``).
 
     Raises:
-        FileExistsError: One of them is there.
-        StateFileError: The run is incomplete or damaged.
-        ValueError: The method does not use stable-baselines3.
+        FileExistsError: If one of the files exists.
+        StateFileError: If the run is incomplete or damaged.
+        ValueError: If the method does not use stable-baselines3.
     """
     statistics = target.with_suffix(".vecnormalize.pkl")
     for file in (target, statistics):
@@ -48,14 +48,14 @@ def export(folder: RunFolder, target: Path) -> list[Path]:
             f"{folder.path}: method {folder.config.method} does not use stable-baselines3"
         )
     try:
-        # a plain number: the schedule of a rate that falls is a class of ours
+        # a plain number, since the schedule of a decaying rate is a class of this package
         learner.algorithm.learning_rate = folder.config.learning_rate
         learner.algorithm._setup_lr_schedule()
         if isinstance(learner.algorithm.rollout_buffer, TimeLimitRolloutBuffer):
-            # asks the training environment, which would be saved with it
+            # refers to the training environment, which would be saved with it
             learner.algorithm.rollout_buffer_class = None
             learner.algorithm.rollout_buffer_kwargs = {}
-        with atomic_path(target) as policy:  # which is not there without its statistics
+        with atomic_path(target) as policy:  # appears only with its statistics
             with policy.open("wb") as stream:
                 learner.algorithm.save(stream)
             if learner.normalizer is None:
@@ -69,7 +69,7 @@ def export(folder: RunFolder, target: Path) -> list[Path]:
 
 
 def shown_by(folder: RunFolder) -> str:
-    """The wrapper of ``ldm_wrappers`` whose observations a run's policy was trained on."""
+    """Wrappers of ``ldm_wrappers`` that make the observations a run's policy was trained on."""
     method = get_method(folder.config.method)
     if method.observation == "belief":
         model = folder.artifact("latent_dynamics")
@@ -78,15 +78,15 @@ def shown_by(folder: RunFolder) -> str:
 
 
 def acted_by(folder: RunFolder) -> str:
-    """How the environment takes the policy's actions, where they are not its own; else empty."""
+    """How to pass the policy's actions to the environment; empty if both spaces are the same."""
     env = EnvSource.of(folder.config).make()
     space = env.action_space
     env.close()
     if policy_action_space(space) == space:
         return ""
     return (
-        f"its actions are of {policy_action_space(space)}: give the environment, whose actions are "
-        f"of {space}, ldm_wrappers.sb3.actions.environment_actions(env.action_space, action)"
+        f"its actions are from {policy_action_space(space)}, those of the environment from {space}:"
+        " pass it ldm_wrappers.sb3.actions.environment_actions(env.action_space, action)"
     )
 
 

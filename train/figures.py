@@ -1,4 +1,4 @@
-"""Figures of many runs: from run folders to small CSV files, and from these to PNG.
+"""Draw figures of many runs: from run folders to small CSV files, and from those to PNG.
 
 python -m train.figures --collect runs/gridworld/runs/* --out results/gridworld
 python -m train.figures --add runs/LDM-GridNavi-v0-ldm-seed8 --out results/gridworld
@@ -6,10 +6,11 @@ python -m train.figures results/gridworld
 python -m train.figures results/gridworld --check
 python -m train.figures --collect runs/* --until 5000000 --out results/five_million
 
-The first command condenses runs into CSV files that can be committed (and draws). The second does
-so beside the runs that are there, whose folders may be gone. The third draws every figure again
-from those files alone. The fourth draws into a temporary folder and compares with what is there.
-The fifth takes only what runs of different lengths had logged until a common number of steps.
+The first command condenses runs into CSV files that can be committed, and draws the figures. The
+second adds runs to these files; the folders of the earlier runs are no longer needed. The third
+redraws all figures from the files alone. The fourth draws into a temporary folder and compares the
+result with the existing figures. The fifth uses only what the runs had logged up to a common number
+of steps, to compare runs of different lengths.
 """
 
 from __future__ import annotations
@@ -52,12 +53,12 @@ _TABLES = ("runs", "curves", "tasks", "mixtures", "beliefs", "decoded_goals", "p
 
 
 def collect_runs(paths: list[Path], out: Path, until: int | None = None) -> list[Path]:
-    """Write the CSV files of finished or running runs, named after their folders.
+    """Write the CSV files of finished or running runs, which are named after their folders.
 
-    With ``until``, of their first ``until`` steps.
+    With ``until``, only their first ``until`` steps count.
     """
     with _opened(paths, until) as runs:
-        # all tables before any is written: whatever fails, the old files stay
+        # make all tables before writing any, so that a failure leaves the old files as they are
         tables = collect(runs)
         warn_of_rows_of_other_commits(tables["runs"])
         return write_tables(out, {**tables, **_played(runs, tables["runs"], NO_TABLES)})
@@ -65,7 +66,7 @@ def collect_runs(paths: list[Path], out: Path, until: int | None = None) -> list
 
 @contextlib.contextmanager
 def _opened(paths: list[Path], until: int | None) -> Iterator[list[NamedRun]]:
-    """Runs under the names of their folders, cut if ``until`` says so."""
+    """Runs with the names of their folders, cut at ``until`` steps if given."""
     folders = [RunFolder.open(path) for path in paths]
     names = [folder.path.resolve().name for folder in folders]
     with tempfile.TemporaryDirectory() as temporary:
@@ -76,7 +77,7 @@ def _opened(paths: list[Path], until: int | None) -> Iterator[list[NamedRun]]:
 
 
 def _played(runs: list[NamedRun], collected: Rows, kept: Tables) -> dict[str, Rows]:
-    """Tables of what the runs that were collected believe and do, beside those that stay."""
+    """Tables of beliefs and behaviour of the collected runs, given the tables that are kept."""
     names = {row["run"] for row in collected}
     runs = [run for run in runs if run[0] in names]
     return {
@@ -88,17 +89,17 @@ def _played(runs: list[NamedRun], collected: Rows, kept: Tables) -> dict[str, Ro
 
 
 def add_runs(paths: list[Path], out: Path, until: int | None = None) -> list[Path]:
-    """As :func:`collect_runs`, beside the rows of the other runs; those of these are replaced.
+    """Like :func:`collect_runs`, but keep the rows of other runs; those of these are replaced.
 
     Raises:
-        ValueError: A run has the settings and the seed of another one that is there already, its
-            settings and other tasks, or the name of one with other settings; or a table of the
-            other runs is missing or damaged.
+        ValueError: If a run has the same settings and seed as another run, the same settings but
+            other tasks, or the same name but other settings; or if a table of the other runs is
+            missing or damaged.
     """
     before = {name: _rows_of(out / f"{name}.csv") for name in _TABLES}
     for name in ("curves", "tasks"):
         if before["runs"] and not before[name]:
-            raise ValueError(f"{out} has a runs.csv, but no rows of these runs in {name}.csv")
+            raise ValueError(f"{out} has a runs.csv, but {name}.csv has no rows of its runs")
     with _opened(paths, until) as runs:
         fresh = collect(runs)
         names = {row["run"] for row in fresh["runs"]}
@@ -109,7 +110,7 @@ def add_runs(paths: list[Path], out: Path, until: int | None = None) -> list[Pat
         refuse_other_runs(before["runs"], fresh["runs"])
         refuse_copied_rows(kept["runs"] + fresh["runs"])
         refuse_other_tasks(kept["runs"] + fresh["runs"], kept["tasks"] + fresh["tasks"])
-        fresh |= _played(runs, fresh["runs"], kept)  # after all that refuses: it takes minutes
+        fresh |= _played(runs, fresh["runs"], kept)  # takes minutes, so after all checks
     known = kept["runs"] + fresh["runs"]
     warn_of_rows_of_other_commits(known)
     tables = {}
@@ -127,7 +128,7 @@ def _rows_of(path: Path) -> Rows:
 
 
 def check(source: Path) -> int:
-    """Draw again and compare with the files of ``source``; the number that differ."""
+    """Redraw all figures, compare them with those in ``source``, and return how many differ."""
     with tempfile.TemporaryDirectory() as temporary:
         drawn = plot_results_folder(source, Path(temporary))
         differing = [path.name for path in drawn if not _same(path, source / path.name)]
@@ -137,12 +138,12 @@ def check(source: Path) -> int:
         print(f"differs from the committed file: {name}")
     for name in left:
         print(f"not drawn from the CSV files: {name}")
-    print(f"{len(drawn) - len(differing)} of {len(drawn)} files of {source} drawn again, equal")
+    print(f"{len(drawn) - len(differing)} of {len(drawn)} redrawn files equal those of {source}")
     return len(differing) + len(left)
 
 
 def _same(mine: Path, theirs: Path) -> bool:
-    """Equal text, or equal pixels: PNG files may differ in what wrote them."""
+    """Whether text or pixels are equal; PNG files may differ in their metadata."""
     if not theirs.exists():
         return False
     if mine.suffix != ".png":
@@ -154,55 +155,55 @@ def _same(mine: Path, theirs: Path) -> bool:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Collect, draw or check, and say what was written."""
+    """Collect, draw or check, and print the written files."""
     parser = argparse.ArgumentParser(
         prog="python -m train.figures", description=__doc__.split("\n")[0]
     )
     parser.add_argument(
-        "source", nargs="?", type=Path, help=f"folder of CSV files, default {_DEFAULT}"
+        "source", nargs="?", type=Path, help=f"folder of CSV files (default {_DEFAULT})"
     )
     which = parser.add_mutually_exclusive_group()
     several: dict[str, Any] = {"nargs": "+", "action": "extend", "type": Path, "metavar": "RUN"}
-    which.add_argument("--collect", **several, help="run folders")
-    which.add_argument("--add", **several, help="more run folders")
+    which.add_argument("--collect", **several, help="condense these run folders into CSV files")
+    which.add_argument("--add", **several, help="add these run folders to the CSV files")
     parser.add_argument(
         "--out",
         type=Path,
         default=None,
-        help="where to write; figures alone go to the source by default",
+        help="output folder; where only figures are drawn, the default is the source",
     )
     parser.add_argument(
         "--until",
         type=int,
         metavar="STEPS",
-        help="collect or add only what runs had logged until then: methods at equal steps",
+        help="collect or add only what runs had logged up to STEPS, to compare at equal steps",
     )
-    parser.add_argument("--check", action="store_true", help="compare with what is there")
+    parser.add_argument("--check", action="store_true", help="compare with the existing figures")
     options = parser.parse_args(arguments)
     source = options.source or _DEFAULT
     with report_errors():
         paths = options.collect or options.add
         if options.check and options.out and not paths:
-            raise ValueError("--check compares within one folder: expected no --out beside it")
+            raise ValueError("--check compares within one folder; expected no --out with it")
         if options.until is not None and not paths:
-            raise ValueError("--until cuts runs: expected --collect or --add RUN… beside it")
+            raise ValueError("--until cuts runs; expected --collect or --add RUN… with it")
         if paths:
             if options.source is not None:
                 raise ValueError(
-                    f"--collect and --add read runs and write into --out: {options.source} beside "
-                    "them has no part in that; expected it after --out, or not at all"
+                    "--collect and --add read runs and write to --out, so the folder "
+                    f"{options.source} has no use; expected it after --out, or not at all"
                 )
             if options.out is None:
                 raise ValueError(
-                    "--collect and --add write CSV files and figures: expected --out FOLDER beside "
-                    "them, results/mine for example"
+                    "--collect and --add write CSV files and figures; expected --out FOLDER, for "
+                    "example --out results/mine"
                 )
             source = options.out
             for path in (add_runs if options.add else collect_runs)(paths, source, options.until):
                 print(path)
         if not (source / "runs.csv").exists():
             raise ValueError(
-                f"{source} holds no runs.csv; make it with --collect RUN… --out {source}"
+                f"{source} has no runs.csv; make it with --collect RUN… --out {source}"
             )
         if options.check:
             return int(check(source) > 0)

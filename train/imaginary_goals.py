@@ -1,9 +1,10 @@
-"""Where the goals of a run's imaginary tasks lie, for several β (appendix C of the paper).
+"""Show where the goals of a run's imaginary tasks lie, for several β (appendix C of the paper).
 
 python -m train.imaginary_goals runs/LDM-AntGoal-v0-ldm-seed0
 
-For runs on a grid or AntGoal. Beliefs at the end of train tasks are mixed with each β; the place
-where the decoder, without dropout, promises most at rest is where such a task's goal is.
+For runs on a grid or on AntGoal. Beliefs at the end of train tasks are mixed with each β. The goal
+of such a task is the place at which the decoder, without dropout, predicts the highest reward for
+staying there.
 """
 
 from __future__ import annotations
@@ -35,27 +36,27 @@ _BETAS = [1.0, 1.5, 2.0, 2.5]
 def measure(
     folder: RunFolder, places: Places, betas: list[float], n_mixtures: int
 ) -> tuple[list[GoalMap], int | None]:
-    """The maps of a run with its own mixture scheme, its β replaced by each of ``betas``.
+    """The maps of a run for its own mixture scheme, with its β replaced by each of ``betas``.
 
-    A run that imagines nothing has no scheme; a few of its beliefs are mixed.
+    A run without imaginary tasks has no scheme, so a few of its beliefs are mixed instead.
 
     Returns:
-        A map per β, and the steps after which the run saved its beliefs: early ones say little
-        about it. ``None``: its files are of an older version and do not say.
+        A map per β, and the number of steps after which the run saved its beliefs: early ones say
+        little. ``None`` if the run's files were written by an older version and do not tell.
 
     Raises:
-        StateFileError: It left no latent dynamics model or no beliefs, or they are damaged, or of
-            different moments.
-        ValueError: Its method has no latent dynamics model.
+        StateFileError: If the run left no latent dynamics model or no beliefs, or they are damaged
+            or were not saved at the same time.
+        ValueError: If the run's method has no latent dynamics model.
     """
     if not get_method(folder.config.method).has_latent_dynamics:
         raise ValueError(
-            f"{folder.path}: method {folder.config.method} has no latent dynamics model that could "
-            "imagine goals; expected a run of ldm, varibad or ldm-varibad"
+            f"{folder.path}: method {folder.config.method} has no latent dynamics model to imagine "
+            "goals with; expected a run of ldm, varibad or ldm-varibad"
         )
     contents = RunContents(folder)
     for stem in ("latent_dynamics", "beliefs"):
-        _ = contents[stem]  # of this run, and of one moment
+        _ = contents[stem]  # raises if not of this run, or saved at different steps
     model = LatentDynamics.load(folder.artifact("latent_dynamics"))
     beliefs = SavedBeliefs.load(folder.artifact("beliefs"))
     n_beliefs = beliefs.n_beliefs
@@ -67,10 +68,10 @@ def measure(
 
 
 def run_names(folders: list[RunFolder]) -> list[str]:
-    """What tells runs apart: the names of their folders, or the paths where names are equal.
+    """Distinct names for runs: those of their folders, or the paths if two names are equal.
 
     Raises:
-        ValueError: A run is there twice.
+        ValueError: If a run is given twice.
     """
     paths = [folder.path.resolve() for folder in folders]
     if len(set(paths)) < len(paths):
@@ -89,7 +90,9 @@ def main(arguments: list[str] | None = None) -> int:
         "--betas", nargs="+", action="extend", type=float, help="default 1, 1.5, 2 and 2.5"
     )
     flags.add_argument("--mixtures", type=int, default=200, help="mixtures per β (default 200)")
-    flags.add_argument("--out", type=Path, default=None, help="default: evaluation/ of the first")
+    flags.add_argument(
+        "--out", type=Path, default=None, help="default: evaluation/ of the first run"
+    )
     given = flags.parse_args(arguments)
     with report_errors():
         if given.mixtures < 1:
@@ -98,12 +101,12 @@ def main(arguments: list[str] | None = None) -> int:
         config = folders[0].config
         source = EnvSource.of(config)
         if any(EnvSource.of(folder.config) != source for folder in folders):
-            raise ValueError("runs of one environment share a figure, these have several")
+            raise ValueError("expected runs of one environment, which share a figure; got several")
         places = Places.of(source)
         if places is None:
             raise ValueError(
-                f"{folders[0].path}: the tasks of {config.env_id} are not goals at places of its "
-                f"observation; AntGoal's are, and a grid's, whose tasks have the components {CELLS}"
+                f"{folders[0].path}: tasks of {config.env_id} are not goals at positions that it "
+                f"observes; expected AntGoal, or a grid whose tasks have the components {CELLS}"
             )
         splits = places.splits(source.facts().distribution)
         runs, rows = {}, []

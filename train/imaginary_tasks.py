@@ -1,11 +1,11 @@
-"""How a run's policy does on the imaginary tasks of its own decoder, on GridNavi.
+"""Measure how well a run's policy solves the imaginary tasks of its own decoder, on GridNavi.
 
     python -m train.imaginary_tasks runs/LDM-GridNavi-v0-ldm-seed0
 
-If the policy earns what imaginary tasks offer and still misses unseen goals, imagination is what
-limits it; if it does not, the policy is. Each imaginary task is played as in training, greedily,
-and compared with the best return of one inner episode: going straight to the cell with the
-highest reward and staying there. Rows go into ``evaluation/imaginary_tasks.csv`` of the run.
+If the policy earns what imaginary tasks offer but misses unseen goals, the imaginary tasks are the
+bottleneck; otherwise the policy is. Each imaginary task is played as in training, but greedily, and
+compared with the best return of one inner episode, that of going straight to the cell with the
+highest reward and staying there. Rows go to ``evaluation/imaginary_tasks.csv`` of the run.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ SOLVED = 0.7  # share of the best return that counts as having solved a task
 def play_twice(
     learner: OnPolicyLearner, wrapper: ImaginaryRewardWrapper, seed: int
 ) -> tuple[Array, Array, torch.Tensor | None, Array | None]:
-    """Two greedy meta-episodes of all workers, the second one counted.
+    """Play two greedy meta-episodes with all workers, of which the second one counts.
 
     Returns:
-        Return per mixture worker and inner episode, float64 (n_mixture, n_episodes), the latents
-        at the end, float32 (n_mixture, latent_dim), the dropout masks if the tasks keep any,
-        float32 (n_dropout_masks, n_mixture, embedding_size), and the thresholds if the tasks have
+        Return per mixture worker and inner episode, float64 (n_mixture, n_episodes); the latents
+        at the end, float32 (n_mixture, latent_dim); the dropout masks if the tasks keep any,
+        float32 (n_dropout_masks, n_mixture, embedding_size); and the thresholds if the tasks have
         any, float64 (n_mixture,).
     """
     config, length = learner.config, meta_episode_length(learner.config)
@@ -69,10 +69,10 @@ def play_twice(
 
 
 def best_returns(maps: Array, grid: Grid, start: Array, horizon: int) -> tuple[Array, Array]:
-    """Most that going straight to one cell earns, and that cell's index, each (n_maps,).
+    """Best return of going straight to one cell, and the index of that cell, each (n_maps,).
 
-    A cell at distance d is reached with step d and earns its reward from then on; the cells on the
-    way are taken to have the reward of the worst cell.
+    A cell at distance d is reached at step d and earns its reward from then on. The cells on the
+    way are assumed to have the reward of the worst cell.
     """
     distance = np.abs(grid.cells - start).sum(1)
     values = straight_returns(distance, horizon, maps, maps.min(axis=1, keepdims=True))
@@ -80,15 +80,15 @@ def best_returns(maps: Array, grid: Grid, start: Array, horizon: int) -> tuple[A
 
 
 def measure(folder: RunFolder, repeats: int = 8) -> list[dict[str, Any]]:
-    """One row per imaginary task: what it offers, and what the greedy policy earned.
+    """One row per imaginary task: what it offers, and what the greedy policy earns.
 
     Raises:
-        ValueError: The run has no mixture workers, or is not of GridNavi or a variant of it.
+        ValueError: If the run has no mixture workers, or was not on GridNavi or a variant of it.
     """
     config = folder.config
     if not get_method(config.method).imaginary:
         raise ValueError(f"{folder.path}: method {config.method} has no imaginary tasks")
-    # workers in step: all begin their second meta-episode together
+    # not staggered, so that all workers begin their second meta-episode together
     in_step = RunFolder(folder.path, dataclasses.replace(config, stagger_workers=False))
     learner = load_artifacts(in_step)
     assert isinstance(learner, OnPolicyLearner)
@@ -100,8 +100,8 @@ def measure(folder: RunFolder, repeats: int = 8) -> list[dict[str, Any]]:
         grid, horizon = Grid.of(source), source.facts().horizon
         if not _is_grid_navi(source) or grid is None or model is None or horizon is None:
             raise ValueError(
-                f"{folder.path}: {config.env_id} is not GridNavi or a variant of it, whose start "
-                "and moves the best returns are of"
+                f"{folder.path}: {config.env_id} is not GridNavi or a variant of it; the best "
+                "returns are computed for GridNavi's start and moves"
             )
         low, high = config.reward_low, config.reward_high
         train = evaluation_tasks(config)["train"]
@@ -142,10 +142,10 @@ def _is_grid_navi(source: EnvSource) -> bool:
 
 
 def describe(rows: list[dict[str, Any]], n_episodes: int) -> list[str]:
-    """What the rows say, by where the best cell lies and by how many cells are rewarded.
+    """Summarise the rows by where the best cell lies and by how many cells are rewarded.
 
-    Tasks whose best return is not positive offer nothing to earn; whether they were solved is not
-    judged.
+    Tasks whose best return is not positive offer nothing to earn, so they do not count as solved or
+    unsolved.
     """
     groups = {
         "best on a train goal": [r for r in rows if r["best_on_train_goal"]],
@@ -165,7 +165,7 @@ def describe(rows: list[dict[str, Any]], n_episodes: int) -> list[str]:
             f"{name}: {len(group)} of {len(rows)} imaginary tasks, best return "
             f"{best.mean():.1f}, earned in the last episode {last.mean():.1f}"
         )
-        gain = best > 0  # where nothing can be gained there is nothing to have a share of
+        gain = best > 0  # a share of nothing is undefined
         if gain.any():
             solved = (last >= SOLVED * best)[gain].mean()
             line += f", {SOLVED:.0%} of the best in {solved:.0%} of {gain.sum()}"
@@ -179,10 +179,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure runs and print what was found."""
     flags = argparse.ArgumentParser(
         prog="python -m train.imaginary_tasks",
-        description="How a run's policy does on the imaginary tasks of its own decoder.",
+        description="Measure how well a run's policy solves the imaginary tasks of its decoder.",
     )
     flags.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders")
-    flags.add_argument("--repeats", type=int, default=8, help="meta-episodes of all workers")
+    flags.add_argument("--repeats", type=int, default=8, help="meta-episodes per worker")
     given = flags.parse_args(arguments)
     with report_errors():
         if given.repeats < 1:

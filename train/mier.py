@@ -1,12 +1,13 @@
-"""Train MIER: identify a context by gradient steps on a reward model, act by SAC on it.
+"""Train MIER: identify a context by gradient steps on a reward model, and condition SAC on it.
 
     python train/mier.py --env-id LDM-HalfCheetahVel-v0 --seed 0
 
-Mendonca et al. (arXiv 2006.07178); with ``--relabel-updates`` it adapts weights at test. Its parts
-are in ``train/off_policy``: the model and the context's gradient steps (``context_model.py``),
-training and relabelling (``mier.py``), SAC (``sac.py``), replay per train task (``replay.py``) and
-episodes on pinned tasks (``collection.py``). The loop around them is ``train/common/training.py``.
-Every setting is a flag; its default is the preset's, of ``train/config/presets``.
+Mendonca et al. (arXiv 2006.07178). With ``--relabel-updates`` it adapts its weights at test time.
+Its parts are in ``train/off_policy``: the model and the gradient steps on the context
+(``context_model.py``), training and relabelling (``mier.py``), SAC (``sac.py``), replay per train
+task (``replay.py``) and episodes on pinned tasks (``collection.py``). The loop around them is in
+``train/common/training.py``. Every setting is a flag whose default comes from the preset
+(``train/config/presets``).
 """
 
 from __future__ import annotations
@@ -24,15 +25,15 @@ from train.off_policy.mier import MierLearner
 
 
 def build(config: Settings) -> MierLearner:
-    """Environments, replay, model and SAC of a run; nothing is trained yet.
+    """Build environments, replay, model and SAC of a run, without training anything.
 
     Raises:
-        ValueError: Settings that contradict the environment.
+        ValueError: If settings contradict the environment.
     """
     return MierLearner(config)
 
 
-# Visit of train tasks ▸ gradient steps ▸ evaluation, metrics, checkpoint; and again.
+# Repeat: visit train tasks ▸ gradient steps ▸ evaluation, metrics, checkpoint.
 train = partial(training.train, build)
 main = partial(training.main, "train.mier", build)
 

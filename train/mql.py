@@ -1,12 +1,12 @@
-"""Train MQL: TD3 on a context of the recent history, adapted to a test task from the replay.
+"""Train MQL: TD3 on a context of the recent history, adapted to test tasks with the replay.
 
     python train/mql.py --env-id LDM-HalfCheetahVel-v0 --seed 0
 
-Fakoor et al., "Meta-Q-Learning" (arXiv 1910.00125); it adapts weights at test. Its parts are in
-``train/off_policy``: context and adaptation (``mql.py``), TD3 (``td3.py``), the propensity of old
-transitions (``propensity.py``), replay per train task (``replay.py``) and episodes on pinned tasks
-(``collection.py``). The loop around them is ``train/common/training.py``. Every setting is a flag;
-its default is the preset's, of ``train/config/presets``.
+Fakoor et al., "Meta-Q-Learning" (arXiv 1910.00125). It adapts its weights at test time. Its parts
+are in ``train/off_policy``: context and adaptation (``mql.py``), TD3 (``td3.py``), the propensity
+of old transitions (``propensity.py``), replay per train task (``replay.py``) and episodes on pinned
+tasks (``collection.py``). The loop around them is in ``train/common/training.py``. Every setting is
+a flag whose default comes from the preset (``train/config/presets``).
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from train.off_policy.mql import MqlLearner
 
 
 def build(config: Settings) -> MqlLearner:
-    """Environments, replay and TD3 of a run; nothing is trained yet.
+    """Build environments, replay and TD3 of a run, without training anything.
 
     Raises:
-        ValueError: Settings that contradict the environment.
+        ValueError: If settings contradict the environment.
     """
     return MqlLearner(config)
 
 
-# Visit of train tasks ▸ gradient steps ▸ evaluation, metrics, checkpoint; and again.
+# Repeat: visit train tasks ▸ gradient steps ▸ evaluation, metrics, checkpoint.
 train = partial(training.train, build)
 main = partial(training.main, "train.mql", build)
 

@@ -1,11 +1,11 @@
-"""Train PEARL: infer a latent of the hidden task from context, act by SAC conditioned on it.
+"""Train PEARL: infer a latent of the hidden task from context, and condition SAC on it.
 
     python train/pearl.py --env-id LDM-HalfCheetahVel-v0 --seed 0
 
 Rakelly et al. (arXiv 1903.08254). Its parts are in ``train/off_policy``: the encoder and its losses
 (``pearl.py``), SAC (``sac.py``), replay per train task (``replay.py``) and episodes on pinned tasks
-(``collection.py``). The loop around them is ``train/common/training.py``. Every setting is a flag;
-its default is the preset's, of ``train/config/presets``.
+(``collection.py``). The loop around them is in ``train/common/training.py``. Every setting is a
+flag whose default comes from the preset (``train/config/presets``).
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from train.off_policy.pearl import PearlLearner
 
 
 def build(config: Settings) -> PearlLearner:
-    """Environments, replay, encoder and SAC of a run; nothing is trained yet.
+    """Build environments, replay, encoder and SAC of a run, without training anything.
 
     Raises:
-        ValueError: Settings that contradict the environment.
+        ValueError: If settings contradict the environment.
     """
     return PearlLearner(config)
 
 
-# Visit of train tasks ▸ gradient steps ▸ evaluation, metrics, checkpoint; and again.
+# Repeat: visit train tasks ▸ gradient steps ▸ evaluation, metrics, checkpoint.
 train = partial(training.train, build)
 main = partial(training.main, "train.pearl", build)
 

@@ -1,12 +1,12 @@
-"""Train ProMP, E-MAML or an oracle of theirs: a policy that adapts by one gradient step.
+"""Train ProMP, E-MAML or one of their oracles: a policy that adapts by one gradient step.
 
     python train/promp.py --env-id LDM-HalfCheetahVel-v0 --method promp --seed 0
 
 Rothfuss et al., "ProMP: Proximal meta-policy search" (ICLR 2019); Stadie et al., "Some
-considerations on learning to explore via meta-reinforcement learning" (NeurIPS 2018). Top to
-bottom: the rollouts, what is minimised, and how they are put together. An iteration is
-``MetaGradientLearner.iterate`` in ``train/meta_gradient/learner.py``; the loop around it
-(evaluation, metrics, checkpoints, Ctrl-C) is that of all methods, ``train/common/training.py``.
+considerations on learning to explore via meta-reinforcement learning" (NeurIPS 2018). From top to
+bottom: the policy, the objective, and how the learner is built. An iteration is
+``MetaGradientLearner.iterate`` in ``train/meta_gradient/learner.py``. The loop around it
+(evaluation, metrics, checkpoints, Ctrl-C) is shared by all methods: ``train/common/training.py``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from train.meta_gradient.rollouts import TaskRollouts
 
 
 def meta_policy(config: Settings, env: FiniteCheckWrapper, device: str) -> MetaPolicy:
-    """The policy on the environment's own observations; it has no memory, and needs none."""
+    """The policy, a memoryless one that sees the environment's own observations."""
     if not isinstance(env.single_action_space, spaces.Box):
         for name, usual in (("log_std_init", 0.0), ("action_scale", Settings.action_scale)):
             if (value := getattr(config, name)) != usual:
@@ -52,7 +52,7 @@ def meta_policy(config: Settings, env: FiniteCheckWrapper, device: str) -> MetaP
 
 
 def objective(config: Settings) -> Objective:
-    """The method's inner step and outer loss; see ``train/meta_gradient/objectives.py``."""
+    """The method's inner step and outer loss (``train/meta_gradient/objectives.py``)."""
     form = get_method(config.method).inner
     assert form is not None
     promp = form == "ratio"
@@ -67,13 +67,13 @@ def objective(config: Settings) -> Objective:
 
 
 def build(config: Settings) -> MetaGradientLearner:
-    """Environments, policy and learner of a run; nothing is trained yet.
+    """Build environments, policy and learner of a run, without training anything.
 
-    Where tasks can be pinned, all episodes of a task are played side by side. Environments that
-    draw their tasks themselves, or are processes each, play those of one task one after the other.
+    Where tasks can be pinned, all episodes of a task are played in parallel. Environments that draw
+    their own tasks, or that each run in a process, play the episodes of a task in sequence.
 
     Raises:
-        ValueError: Settings that contradict the environment.
+        ValueError: If settings contradict the environment.
     """
     device = chosen_device(config.device)
     split = get_method(config.method).split
@@ -88,7 +88,7 @@ def build(config: Settings) -> MetaGradientLearner:
     return MetaGradientLearner(config, policy, objective(config), rollouts, task_set, length)
 
 
-# Rollouts, adaptation, outer updates ▸ evaluation, metrics, checkpoint; and again.
+# Repeat: rollouts, adaptation, outer updates ▸ evaluation, metrics, checkpoint.
 train = partial(training.train, build)
 main = partial(training.main, "train.promp", build)
 

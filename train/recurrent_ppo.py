@@ -2,10 +2,10 @@
 
     python train/recurrent_ppo.py --env-id LDM-GridNavi-v0 --method ldm --seed 0
 
-Top to bottom: the wrapper chain, the policy learner, and how they are put together with the latent
-dynamics model, which imagines rewards and takes no part in acting. The loop around them
-(evaluation, metrics, checkpoints, Ctrl-C) is that of all methods, ``train/common/training.py``.
-Every setting is a flag; its default is the preset's, of ``train/config/presets``.
+From top to bottom: the wrapper chain, the policy learner, and how they are combined with the latent
+dynamics model, which imagines rewards but plays no part in acting. The loop around them
+(evaluation, metrics, checkpoints, Ctrl-C) is shared by all methods: ``train/common/training.py``.
+Every setting is a flag whose default comes from the preset (``train/config/presets``).
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def training_env(
 
 
 def shown(config: Settings, env: AnyVectorEnv) -> AnyVectorEnv:
-    """▸ the task, for the method that need not infer it ▸ previous action, reward, start flag."""
+    """▸ the task, for a method that is shown it ▸ previous action, reward and start flag."""
     if get_method(config.method).shows_task:
         tasks = required_distribution(config, "shows the task")
         env = TaskObservationWrapper(env, tasks.task_dim)
@@ -77,9 +77,9 @@ def shown(config: Settings, env: AnyVectorEnv) -> AnyVectorEnv:
 
 
 def recurrent_ppo(config: Settings, vec_env: VecEnv, device: str) -> SequenceRecurrentPPO:
-    """sb3-contrib's RecurrentPPO on whole sequences; Mixreg's on mixtures of them.
+    """sb3-contrib's RecurrentPPO on whole sequences, or on mixtures of them for Mixreg.
 
-    One epoch of one minibatch with RMSprop is the paper's A2C.
+    With one epoch, one minibatch and RMSprop it is the paper's A2C.
     """
     arguments = ppo_arguments(config, vec_env, device)
     arguments["policy_kwargs"] |= {
@@ -107,31 +107,31 @@ def recurrent_ppo(config: Settings, vec_env: VecEnv, device: str) -> SequenceRec
 
 
 def check_steps(config: Settings) -> None:
-    """Refuse rollouts that split meta-episodes, unless the configuration asks for it."""
+    """Refuse rollouts that split meta-episodes, unless the configuration asks for them."""
     length = meta_episode_length(config)
     if config.truncate_backpropagation:
         return
     if config.n_steps % length:
         raise ValueError(
             f"n_steps = {config.n_steps} splits meta-episodes of {config.n_episodes} episodes "
-            f"({length} steps), so gradients would not reach their beginning; expected a multiple "
-            f"of {length}, or truncate_backpropagation"
+            f"({length} steps), so gradients would not reach their start; expected a multiple of "
+            f"{length}, or truncate_backpropagation"
         )
     if config.stagger_workers:
         raise ValueError(
-            "stagger_workers begins meta-episodes in the middle of rollouts, so gradients would "
-            "not reach their beginning; expected truncate_backpropagation beside it"
+            "stagger_workers starts meta-episodes in the middle of rollouts, so gradients would "
+            "not reach their start; expected truncate_backpropagation as well"
         )
 
 
-# --- all of it ------------------------------------------------------------------------------------
+# --- putting it together --------------------------------------------------------------------------
 
 
 def build(config: Settings) -> OnPolicyLearner:
-    """Chain, model and policy learner of a run; nothing is trained yet.
+    """Build the wrapper chain, model and policy learner of a run, without training anything.
 
     Raises:
-        ValueError: Settings that contradict the environment.
+        ValueError: If settings contradict the environment.
     """
     device = chosen_device(config.device)
     check_steps(config)
@@ -143,7 +143,7 @@ def build(config: Settings) -> OnPolicyLearner:
     return OnPolicyLearner(config, env, algorithm, partial(shown, config), trainer)
 
 
-# Rollout ▸ policy update beside VAE updates ▸ evaluation, metrics, checkpoint; and again.
+# Repeat: rollout ▸ policy update, and VAE updates in parallel ▸ evaluation, metrics, checkpoint.
 train = partial(training.train, build)
 main = partial(training.main, "train.recurrent_ppo", build)
 

@@ -2,8 +2,8 @@
 
     python train/varibad.py --env-id LDM-GridNavi-v0 --seed 0
 
-Zintgraf et al., "VariBAD" (ICLR 2020). Top to bottom: the wrapper chain, the policy learner, and
-how they are put together; the loop around them is in ``train/common/training.py``.
+Zintgraf et al., "VariBAD" (ICLR 2020). From top to bottom: the wrapper chain, the policy learner,
+and how they are combined. The loop around them is in ``train/common/training.py``.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from train.config.on_policy import OnPolicySettings as Settings
 def training_env(
     config: Settings, device: str
 ) -> tuple[AnyVectorEnv, LatentDynamics, TrajectoryBuffer]:
-    """Batched env ▸ meta-episodes ▸ belief (mean and log-variance) beside the observation.
+    """Batched env ▸ meta-episodes ▸ belief (mean and log-variance) added to the observation.
 
-    LDM on variBAD imagines rewards in between: mixture workers' beliefs are then those of their
-    imaginary tasks, and only the normal workers' trajectories train the VAE.
+    LDM on variBAD imagines rewards in between. The beliefs of mixture workers are then about their
+    imaginary tasks, and only the trajectories of normal workers train the VAE.
     """
     method = get_method(config.method)
     env: AnyVectorEnv = FiniteCheckWrapper(base_env(config, config.n_workers, method.split))
@@ -57,12 +57,12 @@ def training_env(
 
 
 def build(config: Settings) -> OnPolicyLearner:
-    """Chain, model and policy learner of a run; nothing is trained yet.
+    """Build the wrapper chain, model and policy learner of a run, without training anything.
 
-    The policy's memory is the belief that it observes, so rollouts may split meta-episodes.
+    The policy's only memory is the belief that it observes, so rollouts may split meta-episodes.
 
     Raises:
-        ValueError: Settings that contradict the environment.
+        ValueError: If settings contradict the environment.
     """
     device = chosen_device(config.device)
     env, model, buffer = training_env(config, device)
@@ -79,7 +79,7 @@ def build(config: Settings) -> OnPolicyLearner:
     return OnPolicyLearner(config, env, algorithm, show, vae_trainer(config, model, buffer))
 
 
-# Rollout ▸ policy update beside VAE updates ▸ evaluation, metrics, checkpoint; and again.
+# Repeat: rollout ▸ policy update, and VAE updates in parallel ▸ evaluation, metrics, checkpoint.
 train = partial(training.train, build)
 main = partial(training.main, "train.varibad", build)
 

@@ -133,7 +133,7 @@ TRAINING = {
     "--vae-buffer-trajectories 0": "got 0",
     "--vae-buffer-keeps best": "'best'",
     "--clip-range-vf 0": "got 0.0",
-    "--stagger-workers": "expected truncate_backpropagation beside it",
+    "--stagger-workers": "expected truncate_backpropagation as well",
     "--imagination expected-reward --imagination.belief-samples --imagination.final-beliefs": (
         "expected final_beliefs=False"
     ),

@@ -332,7 +332,7 @@ def test_c6_the_committed_files_alone_give_every_figure_again(
     shutil.copytree(made["out"], tmp_path / "all")
     assert main([str(tmp_path / "all"), "--check"]) == 0
     drawn = [p for p in made["out"].iterdir() if p.stem not in ("runs", "curves", "tasks")]
-    assert f"{len(drawn)} of {len(drawn)} files" in capsys.readouterr().out
+    assert f"{len(drawn)} of {len(drawn)} redrawn files" in capsys.readouterr().out
     few = tmp_path / "few"
     few.mkdir()
     for name in ("runs.csv", "curves.csv", "tasks.csv"):
@@ -511,7 +511,7 @@ def test_a_run_that_cannot_be_cut_is_refused(
     assert "at least 1, got 0" in refused("--add", str(rl2), "--until", "0")
     assert "expected --collect or --add" in refused("--until", "600000")
     for flag in ("--collect", "--add"):
-        assert "mine beside them has no part" in refused("results/mine", flag, str(rl2))
+        assert "mine has no use" in refused("results/mine", flag, str(rl2))
     assert not (tmp_path / "out").exists()
 
 
@@ -529,7 +529,7 @@ def test_bad_sources_are_refused(
             main(list(arguments))
         return capsys.readouterr().err
 
-    assert "holds no runs.csv" in refused(str(tmp_path))
+    assert "has no runs.csv" in refused(str(tmp_path))
     assert "is not a run folder" in refused(
         "--collect", str(tmp_path), "--out", str(tmp_path / "out")
     )

@@ -242,7 +242,7 @@ def test_settings_that_a_method_does_not_use_make_no_trial() -> None:
         (["gridworld", "--methods", "ldm"], "--methods, not both"),
         (["gridworld", "--env-ids", "LDM-AntGoal-v0"], "--env-ids, not both"),
         (["gridworld", "--seeds", "2"], "--seeds, not both"),
-        ([], "needs seeds, and methods out of"),
+        ([], "needs at least one seed, and methods out of"),
         (["--methods", "ldm", "nonsense"], "unknown method 'nonsense', expected one of"),
         (["--methods", "ldm", "--seeds", "0"], "got --seeds 0"),
         (["--methods", "ldm", "--override", "beta"], "name=value"),
@@ -262,7 +262,7 @@ def test_settings_that_a_method_does_not_use_make_no_trial() -> None:
             "cpus-per-trial must be at least 0, got -1",
         ),
         (["--methods", "ldm", "--gpus-per-trial", "nan"], "gpus-per-trial must be at least 0, got"),
-        (["--methods", "ldm", "--gpus-per-trial", "1.5"], "must be whole or below 1.*, got 1.5"),
+        (["--methods", "ldm", "--gpus-per-trial", "1.5"], "or a share of a GPU below 1, got 1.5"),
         (["--methods", "ldm", "--num-cpus", "0"], "num-cpus must be at least 1, got 0"),
         (["--methods", "ldm", "--retries", "-1"], "retries must be at least 0, got -1"),
         (["--methods", "ldm", "--device", "foo"], "device must be cpu, cuda, .*, got 'foo'"),
@@ -296,7 +296,7 @@ def test_a_second_sweep_in_a_folder_says_that_it_waits(
     monkeypatch.setattr(train.sweep, "sweep", lambda *_: 0)
     arguments = ["--methods", "rl2", "--seeds", "1", "--out", str(tmp_path)]
     assert main(arguments) == 0
-    says = f"another sweep is at work in {tmp_path}; waiting for its end"
+    says = f"another sweep is running in {tmp_path}; waiting for it to end"
     assert says not in capsys.readouterr().out
     program = "import filelock, sys, time; lock = filelock.FileLock(sys.argv[1]); lock.acquire()"
     first = [sys.executable, "-c", f"{program}; print(flush=True); time.sleep(2)"]
@@ -636,7 +636,7 @@ def test_a_named_sweep_has_a_folder_by_default(capsys: Any) -> None:
     assert train.sweep.parse(["gridworld"]).out == Path("runs", "gridworld").resolve()
     with pytest.raises(SystemExit):
         train.sweep.parse(["--methods", "rl2"])
-    assert "--out is needed" in capsys.readouterr().err
+    assert "--out is required" in capsys.readouterr().err
 
 
 def test_a_trial_goes_on_when_settings_that_it_does_not_use_have_changed(tmp_path: Path) -> None:
