@@ -87,7 +87,7 @@ TRAINING = {
     "--n-steps 100": "n_steps = 100 splits",
     "--n-epochs 0": "got 0",
     "--n-minibatches 3": "got 3",
-    "--method mixreg --n-workers 1 --n-minibatches 1": "expected two workers or more in each",
+    "--method mixreg --n-workers 1 --n-minibatches 1": "expected at least two workers in each",
     "--learning-rate nan": "got nan",
     "--learning-rate -1e-3": "got -0.001",
     "--optimizer sgd": "'sgd'",

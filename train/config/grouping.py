@@ -1,4 +1,4 @@
-"""Which settings tell runs apart: from their preset, from other groups of seeds, on resume."""
+"""Which settings distinguish a run from its preset, from other groups of seeds, and on resume."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from train.config.presets import resolve, resolve_unchecked
 from train.config.settings import RunSettings, flattened, nested_kinds
 from train.config.unused import unused_settings
 
-# settings that say where and how a run is made, not what it is
+# settings that say where and how a run is made, not what it trains
 WHERE_NOT_WHAT = frozenset({"run_dir", "overwrite", "device", "num_threads"})
-# settings that do not make two runs different groups of seeds
+# settings in which runs of one group of seeds may differ
 IGNORED_IN_GROUPS = WHERE_NOT_WHAT | {
     "seed",
     "eval_interval",
     "log_interval",
     "checkpoint_interval",
 }
-# settings that may change between two sittings of a run
+# settings that may change when a run is resumed
 CHANGEABLE_ON_RESUME = WHERE_NOT_WHAT | {"total_timesteps"}
 
 
 def overrides(config: RunSettings, ignored: frozenset[str] = IGNORED_IN_GROUPS) -> dict[str, Any]:
-    """The settings in which a configuration differs from its preset, ``ignored`` ones aside."""
+    """The settings in which a configuration differs from its preset, except ``ignored`` ones."""
     own, run = flattened(config.to_dict()), (config.env_id, config.method, config.preset)
     kinds = {name: own[name] for name in nested_kinds(type(config))}
     preset = flattened(resolve(*run).to_dict())
@@ -34,21 +34,21 @@ def overrides(config: RunSettings, ignored: frozenset[str] = IGNORED_IN_GROUPS) 
 
 
 def override_text(config: RunSettings, ignored: frozenset[str] = IGNORED_IN_GROUPS) -> str:
-    """:func:`overrides` as ``name=value`` pairs without spaces in them.
+    """:func:`overrides` as ``name=value`` pairs, none of which contains a space.
 
-    Nested settings go by their own name: ``beta=2``, not ``mixture.beta=2``.
+    Nested settings have their short name: ``beta=2``, not ``mixture.beta=2``.
     """
     found = overrides(config, ignored).items()
     return " ".join(f"{name.rpartition('.')[2]}={value_text(value)}" for name, value in found)
 
 
 def group_text(config: RunSettings) -> str:
-    """What tells a group of seeds from its preset; unused settings do not."""
+    """The settings in which a group of seeds differs from its preset, except unused ones."""
     return override_text(config, IGNORED_IN_GROUPS | unused_settings(config))
 
 
 def run_identity(config: RunSettings) -> str:
-    """The same text for all sittings of a run with one version, another for any other run."""
+    """A text that identifies a run: it stays the same on resume, within one version."""
     own = flattened(config.to_dict())
     ignored = CHANGEABLE_ON_RESUME | (IGNORED_IN_GROUPS - {"seed"})
     fixed = {name: value for name, value in own.items() if name not in ignored}
@@ -57,10 +57,10 @@ def run_identity(config: RunSettings) -> str:
 
 
 def value_text(value: Any) -> str:
-    """A setting's value as names of runs and of groups have it, without spaces of its own."""
+    """The value of a setting as in names of runs and groups, without spaces."""
     if isinstance(value, tuple):
         return "x".join(map(value_text, value))
     if not isinstance(value, float):
         return str(value)
     short = f"{value:g}"
-    return short if float(short) == value else repr(value)  # six digits may stand for two values
+    return short if float(short) == value else repr(value)  # two values may share six digits

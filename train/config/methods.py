@@ -1,4 +1,4 @@
-"""The vocabulary of ``--method``: what each method trains on, as data."""
+"""The choices of ``--method``, and what each method trains on, as data."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ class Method:
     """One method of the paper.
 
     Attributes:
-        script: Module of its learner script, which holds its ``Settings`` and ``build``.
-        split: Task set that the training tasks come from; ``"all"`` is for oracles only.
+        script: Module of its learner script, which defines ``Settings`` and ``build``.
+        split: Split that the training tasks come from; ``"all"`` is for oracles only.
         observation: What the on-policy scripts add to the observation: ``"rl2"`` (previous action
             and reward, with a recurrent policy) or ``"belief"`` (the VAE posterior, with a
             feed-forward policy); ``None`` for other learners.
         imaginary: Whether mixture workers train on imaginary rewards.
-        shows_task: Whether the task is part of the observation (on-policy scripts): a diagnostic
-            of what can be learned when nothing has to be inferred.
+        shows_task: Whether the task is part of the observation (on-policy scripts), to diagnose
+            what can be learned when nothing has to be inferred.
         mixreg: Whether the update mixes whole sequences and their targets.
-        inner: Form of the inner loss of methods that adapt by a gradient step, see
-            ``train/meta_gradient/objectives.py``; ``None`` for other methods.
+        inner: Form of the inner loss, for methods that adapt by a gradient step (see
+            ``train/meta_gradient/objectives.py``); ``None`` for other methods.
     """
 
     script: str
@@ -57,7 +57,7 @@ METHODS: dict[str, Method] = {
     "mql": Method("train.mql", "train"),
     "mier": Method("train.mier", "train"),
 }
-METHODS["oracle"] = METHODS["oracle-rl2"]  # the shorter name of the usual oracle
+METHODS["oracle"] = METHODS["oracle-rl2"]  # short name of the usual oracle
 
 
 def get_method(name: str) -> Method:
@@ -68,14 +68,14 @@ def get_method(name: str) -> Method:
 
 
 def settings_class(name: str) -> Any:
-    """``Settings`` of the script of method ``name``, which is imported only now.
+    """``Settings`` of the script of method ``name``.
 
-    A subclass of :class:`~train.config.settings.RunSettings`. The script is known by name only, so
-    that nothing in this folder depends on the rest of ``train``.
+    A subclass of :class:`~train.config.settings.RunSettings`. The script is imported only here, by
+    name, so that nothing in this folder depends on the rest of ``train``.
     """
     return importlib.import_module(get_method(name).script).Settings
 
 
 def methods_of(script: str) -> list[str]:
-    """Names of the methods that a script trains, its usual one first."""
+    """Names of the methods that a script trains, its default first."""
     return [name for name, chosen in METHODS.items() if chosen.script == script]

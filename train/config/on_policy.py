@@ -31,82 +31,82 @@ class PolicySettings(RunSettings):
     finite_horizon: bool = True
     """Treat the end of a meta-episode as terminal (no bootstrapping)."""
     cut_at_time_limits: bool = False
-    """Let no advantage flow back across the time limit of an inner episode: the step there has its
-    own value as return, as in the authors' MuJoCo code."""
+    """Stop advantages at the time limit of each inner episode: the return of the last step is its
+    own value, as in the authors' MuJoCo code."""
     stagger_workers: bool = False
-    """Shorten the first meta-episode of each worker by another amount, so that a rollout holds all
-    phases of a meta-episode."""
+    """Shorten each worker's first meta-episode by a different amount, so that a rollout contains
+    all phases of a meta-episode."""
     n_mixture_workers: int = 2
-    """Mixture workers among them (ldm and ldm-varibad)."""
+    """Mixture workers among the n_workers (ldm and ldm-varibad)."""
     mixture: Mixture = _MIXTURE
     """How beliefs are mixed (ldm and ldm-varibad)."""
     imagination: Imagination = _IMAGINATION
-    """What an imaginary task is beside its mixture (ldm and ldm-varibad)."""
+    """How an imaginary task makes rewards from its mixture (ldm and ldm-varibad)."""
 
     n_steps: int = 128
-    """Steps per worker and update; whole meta-episodes of a recurrent policy unless
-    truncate_backpropagation."""
+    """Steps per worker and update; whole meta-episodes for a recurrent policy, unless
+    truncate_backpropagation is set."""
     truncate_backpropagation: bool = False
-    """Allow n_steps to split meta-episodes; gradients then end at the rollout's edges."""
+    """Allow n_steps to split meta-episodes; gradients then stop at the edges of a rollout."""
     n_epochs: int = 1
     """Passes over a rollout per update."""
     n_minibatches: int = 1
-    """Minibatches per pass: of whole workers, or of single steps where the policy has no memory
-    (varibad and its like)."""
+    """Minibatches per pass, of whole workers, or of single steps for a policy without memory
+    (varibad and variants)."""
     learning_rate: float = 7e-4
-    """Policy learning rate."""
+    """Learning rate of the policy."""
     lr_decay_start: float = 1.0
-    """Share of total_timesteps after which the policy's learning rate falls linearly to 0; 1: it
-    stays as it is."""
+    """Share of total_timesteps after which the policy's learning rate decays linearly to 0; 1 for
+    a constant rate."""
     policy_ema_decay: float = 0.0
-    """Decay per update of the running average of the policy's weights that is evaluated and saved
-    (Polyak averaging); 0: the newest weights."""
+    """Decay per update of a running average of the policy's weights, which is evaluated and saved
+    (Polyak averaging); 0 for the newest weights."""
     optimizer: Literal["adam", "rmsprop"] = "adam"
-    """Policy optimizer; rmsprop with α = 0.99."""
+    """Optimizer of the policy; rmsprop has α = 0.99."""
     optimizer_eps: float = 1e-5
-    """The policy optimizer's ε."""
+    """ε of the policy's optimizer."""
     gamma: float = 0.95
     """Discount factor."""
     gae_lambda: float = 0.95
     """λ of generalised advantage estimation."""
     clip_range: float = 0.2
-    """PPO's clip range; without effect at one epoch of one minibatch (A2C)."""
+    """PPO's clip range; no effect with one epoch of one minibatch (A2C)."""
     clip_range_vf: float | None = None
-    """Clip range of the value's change in an update, in units of returns; None: it is free."""
+    """Clip range of the value function, in units of returns; None for no clipping."""
     target_kl: float | None = None
-    """An update ends early once the policy is 1.5 times this KL divergence away from the one that
-    collected the rollout; None: never."""
+    """Stop an update early once the KL divergence from the policy that collected the rollout
+    exceeds 1.5 times this value; None for never."""
     ent_coef: float = 0.01
     """Entropy coefficient."""
     vf_coef: float = 0.5
     """Value loss coefficient."""
     max_grad_norm: float = 0.5
-    """Largest norm of the policy gradient."""
+    """Maximum norm of the policy gradient (clipping)."""
     normalize_advantage: bool = False
     """Normalise advantages per minibatch."""
     policy_memory: Literal["lstm", "encoder"] = "lstm"
-    """What the policy remembers by: an LSTM, or an encoder of its own as in the authors' code, with
-    the sizes encoder_…_size and latent_dim of the VAE's encoder (recurrent methods)."""
+    """Memory of the policy: an LSTM, or its own encoder as in the authors' code, with the sizes
+    encoder_…_size and latent_dim of the VAE's encoder (recurrent methods)."""
     lstm_hidden_size: int = 128
     """Width of the policy's LSTM, or of its encoder's GRU (recurrent methods)."""
     net_arch: tuple[int, ...] = (32,)
-    """Hidden layers of the policy and of the value head, tanh."""
+    """Hidden layers of the policy and of the value head (tanh)."""
     log_std_init: float = 0.0
-    """Logarithm of the actions' standard deviation at the start (continuous actions)."""
+    """Initial log standard deviation of the actions (continuous actions)."""
     observation_to_heads: bool = False
-    """Show the heads the observation, previous action and reward included, beside what the memory
-    says (recurrent methods)."""
+    """Pass the observation, with previous action and reward, to the heads in addition to the
+    memory's output (recurrent methods)."""
     value_trains_lstm: bool = True
-    """Let the value loss train the shared LSTM, as RL² does."""
+    """Let the value loss train the shared LSTM, as in RL²."""
     normalize_observation: bool = False
     """Normalise the policy's observations by running statistics (the VAE always sees raw ones)."""
     normalize_reward: bool = False
-    """Normalise rewards, imaginary ones alike, by the running scale of returns."""
+    """Divide rewards, imaginary ones included, by a running scale of returns."""
     return_statistics: Literal["real", "all"] = "real"
-    """Whose returns that scale is of: the normal workers', as in the authors' code, or all
-    workers', imaginary ones included."""
+    """Returns that the scale is computed from: those of the normal workers, as in the authors'
+    code, or those of all workers, imaginary ones included."""
     mixreg_alpha: float = 0.2
-    """Mixing weights of mixreg are drawn from Beta(α, α)."""
+    """α of the distribution Beta(α, α) of Mixreg's mixing weights."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -125,18 +125,18 @@ class PolicySettings(RunSettings):
             )
         if get_method(self.method).mixreg and self.n_workers == self.n_minibatches:
             raise ValueError(
-                "mixreg mixes sequences of the same minibatch: expected two workers or more in "
-                f"each, got n_workers = {self.n_workers} in n_minibatches = {self.n_minibatches}"
+                "mixreg mixes sequences within a minibatch: expected at least two workers in each, "
+                f"got n_workers = {self.n_workers} and n_minibatches = {self.n_minibatches}"
             )
 
 
-# dataclasses collect fields from the last base to the first: --help begins with RunSettings
+# dataclasses collect fields from the last base to the first, so --help begins with RunSettings
 @dataclasses.dataclass(frozen=True)
 class OnPolicySettings(LatentDynamicsConfig, PolicySettings):
-    """Settings of LDM, RL², Mixreg, variBAD and the oracles, which all train by PPO or A2C."""
+    """Settings of LDM, RL², Mixreg, variBAD and the oracles, which all train with PPO or A2C."""
 
     vae_learning_rate: float = 1e-3
-    """Adam learning rate of the VAE."""
+    """Learning rate of the VAE (Adam)."""
     vae_updates: int = 2
     """VAE updates per policy update."""
     vae_trajectories: int = 10
@@ -146,16 +146,17 @@ class OnPolicySettings(LatentDynamicsConfig, PolicySettings):
     vae_decoded_steps: int | None = None
     """Decoded transitions per trajectory and VAE update; None for all."""
     vae_decay_updates: int | None = None
-    """VAE update u has ``vae_learning_rate / sqrt(1 + u / vae_decay_updates)``; None: constant."""
+    """The learning rate of VAE update u is ``vae_learning_rate / sqrt(1 + u / vae_decay_updates)``;
+    None for a constant rate."""
     vae_ema_decay: float = 0.0
-    """Rate of a running average of the VAE's weights, which encodes and imagines; 0 for none."""
+    """Decay of a running average of the VAE's weights, used to encode and imagine; 0 for none."""
     vae_max_grad_norm: float | None = None
-    """Gradients of the VAE's loss are scaled down to this norm; None for never."""
+    """Maximum gradient norm of the VAE's loss (clipping); None for no limit."""
     vae_buffer_trajectories: int = 10_000
     """Trajectories kept for the VAE."""
     vae_buffer_keeps: Literal["newest", "oldest"] = "newest"
-    """Which of them stay once there are more: oldest as in the authors' code, which never replaces
-    one."""
+    """Trajectories to keep once the buffer is full: "oldest" as in the authors' code, which never
+    replaces any."""
 
     def __post_init__(self) -> None:
         PolicySettings.__post_init__(self)
@@ -189,13 +190,13 @@ class OnPolicySettings(LatentDynamicsConfig, PolicySettings):
 
     @property
     def latent_dynamics(self) -> LatentDynamicsConfig:
-        """The VAE's own part of the settings."""
+        """The settings of the VAE itself."""
         names = [field.name for field in dataclasses.fields(LatentDynamicsConfig)]
         return LatentDynamicsConfig(**{name: getattr(self, name) for name in names})
 
     @property
     def n_normal_workers(self) -> int:
-        """Workers that earn the environment's own rewards."""
+        """Number of workers that receive the environment's own rewards."""
         return self.n_workers - (self.n_mixture_workers if get_method(self.method).imaginary else 0)
 
     def to_dict(self) -> dict[str, Any]:
@@ -208,7 +209,7 @@ class OnPolicySettings(LatentDynamicsConfig, PolicySettings):
         """Inverse of :meth:`to_dict`; unknown or missing settings are a ``ValueError``."""
         if "mixture_components" in values:
             raise ValueError(
-                "the run was saved by version 0.1 of this software, which wrote other settings: "
+                "the run was saved by version 0.1 of this software, whose settings differ: "
                 "continue or evaluate it there (git checkout 0ee9070), or train it again"
             )
         schemes = {"mixture": mixture_from_dict, "imagination": imagination_from_dict}

@@ -1,4 +1,4 @@
-"""Settings that every learner script has, typed, documented and saved with the run."""
+"""Settings that all learner scripts share: typed, documented and saved with the run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from train.config.old_runs import DEFAULTS_FOR_OLD_RUNS, with_present_names
 
 Settings = TypeVar("Settings", bound="RunSettings")
 
-# what a setting's value must satisfy, as messages say it
+# conditions on the value of a setting, worded as in error messages
 _RULES: dict[str, Callable[[Any], bool]] = {
     "must be positive": lambda value: value > 0,
     "must not be negative": lambda value: value >= 0,
@@ -30,78 +30,78 @@ _RULES: dict[str, Callable[[Any], bool]] = {
 
 
 def short_id(env_id: str) -> str:
-    """An id of ``ldm_envs`` without its module, which is always imported; others as they are."""
+    """``env_id`` without the module ``ldm_envs``, which is always imported."""
     return env_id.removeprefix("ldm_envs:") if env_id.startswith("ldm_envs:LDM-") else env_id
 
 
 @dataclasses.dataclass(frozen=True)
 class RunSettings:
-    """What is run, how long, where, and how it is evaluated, logged and checkpointed.
+    """What a run trains, for how long and where, and how it is evaluated, logged and checkpointed.
 
-    The base of every script's settings; each field is a flag of the script. The defaults that a
-    run starts from are its preset's (``train/config/presets``).
+    The base class of the settings of all scripts. Each field is a flag, whose default comes from
+    the run's preset (``train/config/presets``).
 
     Raises:
-        ValueError: A value is of another type or out of range.
+        ValueError: If a value has the wrong type or is out of range.
     """
 
     env_id: str = "LDM-GridNavi-v0"
-    """Any registered id, ``module:Id-v0``, or ``module:function``, which returns an environment
-    (``--env-fn`` is the same flag)."""
+    """A registered id, ``module:Id-v0``, or ``module:function`` where the function returns an
+    environment (``--env-fn`` is the same flag)."""
     env_kwargs: tuple[str, ...] = ()
-    """Arguments of the environment's constructor or of the function: name=value …, JSON or text."""
+    """Arguments of the environment's constructor or function: name=value …, as JSON or text."""
     max_episode_steps: int | None = None
-    """Steps H after which an episode is truncated; None: as the environment is registered."""
+    """Steps H after which an episode is truncated; None for the limit of the registered id."""
     observation_keys: tuple[str, ...] = ()
-    """Keys of a Dict observation that the agent sees; none given: all."""
+    """Keys of a Dict observation that the agent sees; all by default."""
     flatten_observation: bool = False
-    """Make a vector of Dict, Tuple, Discrete and the like (gymnasium's FlattenObservation)."""
+    """Flatten Dict, Tuple, Discrete and other observations (Gymnasium's FlattenObservation)."""
     vectorization: Literal["sync", "async"] = "sync"
-    """Step environments without a batch of their own one after the other, or one process each
-    (training only)."""
+    """How to step environments without a batched version: "sync" in sequence, "async" in one
+    process each (training only)."""
     eval_env_id: str = ""
-    """Id or function of the test tasks, where they are not a split of env_id's; evaluated as
-    split "test" ("eval" or "eval_env_id" where env_id has that itself)."""
+    """Id or function of the test tasks, if they are not a split of env_id. They are evaluated as
+    split "test" ("eval" or "eval_env_id" if env_id has such a split)."""
     method: str = "ldm"
-    """What is trained: a row of train/config/methods.py."""
+    """Method to train, one of those in train/config/methods.py."""
     preset: str = "default"
-    """Preset of the environment: ``default`` is made for minutes, ``paper`` is the paper's
-    text with the authors' sizes, ``authors-code`` what their code does where the two differ;
-    the grids also have ``present-beliefs`` (the paper's imaginary tasks), ``published-tasks`` (as
-    the authors' code makes them), ``published-network``, ``a2c`` and ``published-learner``, the
-    MuJoCo families ``moments`` (a VAE that knows the task sooner; on the Ants the default of
-    methods whose policy reads the belief), the Ants ``recurrent`` (the paper's encoder)."""
+    """Preset of the environment: ``default`` is sized for two cores, ``paper`` follows the paper's
+    text with the authors' sizes, and ``authors-code`` follows their code where the two differ. The
+    grids also have ``present-beliefs`` (the paper's imaginary tasks), ``published-tasks`` (those of
+    the authors' code), ``published-network``, ``a2c`` and ``published-learner``. The MuJoCo
+    families have ``moments`` (a VAE that infers the task in fewer steps; on the Ants the default of
+    methods whose policy reads the belief), and the Ants ``recurrent`` (the paper's encoder)."""
     seed: int = 0
-    """Seed of everything random."""
+    """Seed of all random number generators."""
     total_timesteps: int = 1_000_000
-    """Environment steps of all workers together."""
+    """Environment steps, summed over all workers."""
     device: str = "auto"
-    """Device of everything that is trained: cpu, cuda, … ; auto takes a GPU where there is one."""
+    """Device to train on: cpu, cuda, …; auto uses a GPU if there is one."""
     num_threads: int | None = None
     """Threads of the batched physics engine (MuJoCo families); None for one per core."""
     run_dir: str = ""
-    """Run folder; empty: runs/<env_id>-<method>-seed<seed>."""
+    """Run folder; empty for runs/<env_id>-<method>-seed<seed>."""
     overwrite: bool = False
     """Delete an existing run folder first."""
 
     n_episodes: int = 1
-    """Episodes N of one task in a meta-episode."""
+    """Episodes N per meta-episode, all of one task."""
 
     eval_interval: int = 250_000
-    """Environment steps between evaluations; the end is always evaluated."""
+    """Environment steps between evaluations; there is always one at the end."""
     eval_tasks: int = 16
-    """Tasks of the fixed sample that stands for a continuous set, or for one of over 1000 tasks."""
+    """Size of the fixed sample of tasks that represents a continuous set, or one of over 1000."""
     log_interval: int = 10
     """Iterations (policy updates) between rows of metrics.csv."""
     checkpoint_interval: int = 1_000_000
-    """Environment steps between checkpoints; one is always written at the end or on Ctrl-C."""
+    """Environment steps between checkpoints; one is always written at the end and on Ctrl-C."""
 
     @property
     def adapts_from(self) -> int:
-        """Steps from which evaluations adapt to their tasks as the method does; 0: all do, or none.
+        """Step from which on evaluations adapt to their tasks; 0 if all do, or none.
 
-        MQL and MIER take gradient steps on each test task, which is slow, and may do so near the
-        end of a run only (``adapt_from``).
+        MQL and MIER take gradient steps on each test task. That is slow, so it can be limited to
+        the end of a run (``adapt_from``).
         """
         return 0
 
@@ -119,10 +119,10 @@ class RunSettings:
             raise ValueError(f"seed must lie in [0, 2^32), got {self.seed}")
 
     def _check(self, rule: str, names: str) -> None:
-        """Hold some settings to one of the rules; ``None`` is fine where the type admits it.
+        """Check some settings against one of the rules; ``None`` always passes.
 
         Raises:
-            ValueError: One that does not fit; the message shows its value.
+            ValueError: If a setting breaks the rule; the message shows its value.
         """
         for name in names.split():
             value = getattr(self, name)
@@ -137,8 +137,8 @@ class RunSettings:
     def from_dict(cls: type[Settings], values: dict[str, Any]) -> Settings:
         """Inverse of :meth:`to_dict`; unknown or missing settings are a ``ValueError``.
 
-        Settings may have the name that they had when the run was made, and newer ones get
-        the value that it had without them (``train/config/old_runs.py``).
+        Former names of settings are accepted. Settings newer than the run get the value that
+        corresponds to its behaviour (``train/config/old_runs.py``).
         """
         known = {field.name for field in dataclasses.fields(cls)}
         values = {**cls._defaults_for_old_runs(), **with_present_names(values)}
@@ -154,12 +154,12 @@ class RunSettings:
 
     @classmethod
     def _defaults_for_old_runs(cls) -> dict[str, Any]:
-        """What this class's settings were before they existed."""
+        """Values for settings that did not exist yet when a run was saved."""
         return DEFAULTS_FOR_OLD_RUNS
 
 
 def check_types(settings: Any) -> None:
-    """Raise a ``ValueError`` that names the first field whose value is of another type."""
+    """Raise a ``ValueError`` that names the first field whose value has the wrong type."""
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
         check_type(type(settings), field.name, value)
@@ -170,7 +170,7 @@ def check_types(settings: Any) -> None:
 
 
 def check_type(kind: Any, name: str, value: Any) -> None:
-    """Raise a ``ValueError`` if a value is not of the type of the field that it is meant for."""
+    """Raise a ``ValueError`` if ``value`` does not have the type of the field ``name``."""
     if not _fits(value, _declared(kind)[name]):
         expected = kind.__dataclass_fields__[name].type
         raise ValueError(f"{name} must be {expected}, got {value!r}")
@@ -197,7 +197,7 @@ def _fits(value: Any, declared: Any) -> bool:
 
 
 def nested_kinds(settings: Any) -> dict[str, dict[str, Any]]:
-    """The nested settings of a settings class: name -> kind -> class."""
+    """Nested settings of a settings class: name -> kind -> class."""
     declared = _declared(settings)
     return {
         field.name: scheme_kinds(declared[field.name])
@@ -207,7 +207,7 @@ def nested_kinds(settings: Any) -> dict[str, dict[str, Any]]:
 
 
 def known_settings(settings: Any) -> dict[str, Any]:
-    """Every setting with its default: nested ones as ``name.inner``, and their kind as ``name``."""
+    """Defaults of all settings: nested ones as ``name.inner``, and their kind as ``name``."""
     known: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(settings)}
     for name, kinds in nested_kinds(settings).items():
         known[name] = known[name].kind()
@@ -218,7 +218,7 @@ def known_settings(settings: Any) -> dict[str, Any]:
 
 
 def flattened(values: dict[str, Any]) -> dict[str, Any]:
-    """``to_dict`` of settings with nested ones as ``name.inner``, and their kind as ``name``."""
+    """``to_dict`` of settings, flattened: nested ones as ``name.inner``, their kind as ``name``."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, dict):

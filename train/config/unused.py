@@ -12,7 +12,7 @@ _OF_RELABELLING = frozenset(
 )
 # settings of ProMP that compare policies before and after an update of the same episodes
 _OF_SEVERAL_EPOCHS = frozenset({"clip_range", "inner_kl_coef"})
-# settings of MQL that need replay_updates, and those that need snapshot_updates or these
+# settings of MQL that need replay_updates; below, those that need it or snapshot_updates
 _OF_REPLAY_UPDATES = frozenset(
     {
         "adapt_batch_size",
@@ -24,7 +24,7 @@ _OF_REPLAY_UPDATES = frozenset(
     }
 )
 _OF_ADAPTATION = frozenset({"adapt_from", "adapt_learning_rate", "snapshot_size"})
-# settings of the VAE's encoder that a policy's encoder has too
+# settings of the VAE's encoder that a policy's encoder shares
 _OF_THE_POLICY_ENCODER = frozenset(
     {"encoder_observation_size", "encoder_action_size", "encoder_reward_size", "latent_dim"}
 )
@@ -33,7 +33,7 @@ _OF_THE_POLICY_ENCODER = frozenset(
 def unused_settings(config: RunSettings) -> frozenset[str]:
     """Settings that have no effect on what the configuration's method trains."""
     chosen = get_method(config.method)
-    if chosen.observation is None:  # settings of other learners have an effect, almost all of them
+    if chosen.observation is None:  # almost all settings of other learners have an effect
         if hasattr(config, "inner_kl_coef"):  # ProMP and E-MAML
             return _OF_SEVERAL_EPOCHS if getattr(config, "n_epochs", 0) == 1 else frozenset()
         return _unused_of_adaptation(config)
@@ -45,7 +45,7 @@ def unused_settings(config: RunSettings) -> frozenset[str]:
         unused |= {name for name in names if name.partition(".")[0] in nested}
     if not getattr(config, "normalize_reward", True):
         unused.add("return_statistics")
-    if _one_gradient_step(config):  # from the policy that collected: ratios are 1
+    if _one_gradient_step(config):  # from the policy that collected the rollout: ratios are 1
         unused |= {"clip_range", "target_kl"} | (set() if chosen.mixreg else {"clip_range_vf"})
     if getattr(config, "n_episodes", None) == 1:
         unused.add("cut_at_time_limits")
@@ -73,7 +73,7 @@ def _one_gradient_step(config: RunSettings) -> bool:
 
 
 def _unused_of_adaptation(config: RunSettings) -> frozenset[str]:
-    """What belongs to gradient steps at test that there are none of."""
+    """Settings of gradient steps at test time that are never taken."""
     unused = frozenset() if getattr(config, "relabel_updates", 1) else _OF_RELABELLING
     if getattr(config, "real_share", 0.0) == 1.0:  # nothing is relabelled
         unused |= {"test_model_updates"}
@@ -85,10 +85,10 @@ def _unused_of_adaptation(config: RunSettings) -> frozenset[str]:
 
 
 def _unused_of_the_decoder(config: RunSettings) -> set[str]:
-    """Embeddings of what it does not see, outcomes, and masks of a dropout that is off."""
+    """Embedding sizes of inputs it does not see, reward values, and masks if dropout is off."""
     seen: set[str] = set(getattr(config, "decoder_inputs", ()))
     if getattr(config, "decoder_heads", 1) > 1:
-        seen.discard("next_observation")  # which picks a head
+        seen.discard("next_observation")  # it selects a head instead
     unused = set() if "action" in seen else {"decoder_action_size"}
     if not seen & {"observation", "next_observation"}:
         unused.add("decoder_observation_size")
@@ -103,11 +103,11 @@ def _unused_of_the_decoder(config: RunSettings) -> set[str]:
 
 
 def _unused_of_imagination(config: RunSettings) -> set[str]:
-    """What is of masks that are not drawn, memories that nobody asks, mixtures of one belief."""
+    """Settings of masks that are not drawn, of unused memories, and of mixtures of one belief."""
     tasks, unused = getattr(config, "imagination", None), set[str]()
     mixed = getattr(getattr(config, "mixture", None), "n_components", 0)
     if 1 in (mixed, getattr(config, "n_normal_workers", 0)):
-        unused.add("mixture.beta")  # one belief weighs 1, whatever β is
+        unused.add("mixture.beta")  # a single belief has weight 1 for any β
     if not getattr(tasks, "n_dropout_masks", 1):
         unused.add("imagination.keep_dropout_masks")
     if not getattr(tasks, "relative", True) and getattr(tasks, "n_candidates", 1) == 1:

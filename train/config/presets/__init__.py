@@ -1,4 +1,4 @@
-"""Presets per environment, and the settings of a run that they lead to."""
+"""Presets per environment, and how they resolve to the settings of a run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from train.config.settings import (
 
 
 def _gathered() -> dict[str, dict[str, Preset]]:
-    """Presets of all families, with the values of methods that do not learn by PPO."""
+    """Presets of all families, including the values of methods that do not use PPO."""
     presets = {**grid_navi.PRESETS, **ant.PRESETS, **half_cheetah.PRESETS}
     for learner in (meta_gradient, pearl, mql, mier):
         for env_id, by_name in learner.PRESETS.items():
@@ -29,8 +29,8 @@ def _gathered() -> dict[str, dict[str, Preset]]:
 
 
 PRESETS: dict[str, dict[str, Preset]] = _gathered()
-# An environment without presets of its own: PPO with whole rollouts as minibatches, which suit any
-# number of workers. Its rewards may be of any size.
+# For an environment without presets: PPO with whole rollouts as minibatches, which suits any number
+# of workers. Its rewards may be of any scale.
 _PPO = {"n_epochs": 8, "normalize_advantage": True}
 _ANY_SCALE = {"reward_scale": "running"}
 _VAE = {field.name for field in dataclasses.fields(LatentDynamicsConfig)} | {"vae_updates"}
@@ -39,7 +39,7 @@ GENERIC = {
         _PPO,
         {
             "ldm": _ANY_SCALE,
-            "varibad": {**_ANY_SCALE, "p_drop": 0.0},  # dropout is LDM's, for imaginary tasks
+            "varibad": {**_ANY_SCALE, "p_drop": 0.0},  # dropout is for LDM's imaginary tasks
             "ldm-varibad": _ANY_SCALE,
         },
     )
@@ -47,23 +47,23 @@ GENERIC = {
 
 
 def resolve(env_id: str, method_name: str, preset: str = "default", **changes: Any) -> Any:
-    """The settings of a preset, with ``changes`` on top.
+    """The settings of a preset, with ``changes`` applied on top.
 
-    An environment without presets of its own has the preset ``default`` of ``GENERIC``.
+    An environment without presets has only the preset ``default``, that of ``GENERIC``.
 
     Args:
         env_id: Environment id.
         method_name: Name of the method.
         preset: Name of the preset.
-        changes: Values of settings. One of a nested setting is named with a dot,
-            ``{"mixture.beta": 2.0}``; ``{"imagination": "expected-reward"}`` is another kind of
+        changes: Values of settings. Nested ones are named with a dot, as in
+            ``{"mixture.beta": 2.0}``; ``{"imagination": "expected-reward"}`` selects a kind of
             nested settings, with its defaults.
 
     Returns:
         ``Settings`` of the method's script.
 
     Raises:
-        ValueError: Unknown method, preset or setting, or a value that does not fit.
+        ValueError: If a method, preset or setting is unknown, or a value does not fit.
     """
     settings, values, _ = _resolved(env_id, method_name, preset, changes)
     return settings(**values)
@@ -72,13 +72,13 @@ def resolve(env_id: str, method_name: str, preset: str = "default", **changes: A
 def resolve_unchecked(
     env_id: str, method_name: str, preset: str = "default", **changes: Any
 ) -> Any:
-    """As :func:`resolve`, without looking whether the values fit each other.
+    """Like :func:`resolve`, without checking whether the values fit each other.
 
-    For defaults that are changed further: plausible tasks with a preset's Gaussian likelihood, say,
-    which is about to become another one.
+    For defaults that are about to change, such as plausible tasks with the Gaussian likelihood of a
+    preset, which the command line replaces.
 
     Raises:
-        ValueError: Unknown method, preset or setting.
+        ValueError: If a method, preset or setting is unknown.
     """
     settings, values, defaults = _resolved(env_id, method_name, preset, changes)
     made = object.__new__(settings)
@@ -90,7 +90,7 @@ def resolve_unchecked(
 def _resolved(
     env_id: str, method_name: str, preset: str, changes: dict[str, Any]
 ) -> tuple[Any, dict[str, Any], dict[str, Any]]:
-    """The class of settings, the values of a preset with changes, and the class's defaults."""
+    """The settings class, the values of a preset with changes, and the defaults of the class."""
     settings, env_id = settings_class(method_name), short_id(env_id)
     values = {
         **_preset_values(env_id, get_method(method_name), preset),
@@ -103,7 +103,7 @@ def _resolved(
     if unknown:
         raise ValueError(f"unknown settings {unknown}, expected some of {sorted(known)}")
     defaults = {field.name: field.default for field in dataclasses.fields(settings)}
-    for name in sorted(changes, key=lambda name: "." in name):  # kinds before what they hold
+    for name in sorted(changes, key=lambda name: "." in name):  # kinds before their settings
         outer, _, inner = name.partition(".")
         before = values.get(outer, defaults[outer])
         if inner:
@@ -122,7 +122,7 @@ def _preset_values(env_id: str, method: Method, name: str) -> dict[str, Any]:
     chosen, values = presets[name], presets[name].values
     own = next(key for key in METHODS if METHODS[key] is method)  # not its shorter name
     base = "varibad" if method.observation == "belief" else ""
-    if method.observation is None:  # values of how PPO learns are not for other learners
+    if method.observation is None:  # other learners do not use PPO's values
         base = own.removeprefix("oracle-")
         shared = {field.name for field in dataclasses.fields(RunSettings)}
         values = {key: value for key, value in values.items() if key in shared}
@@ -133,13 +133,13 @@ def _preset_values(env_id: str, method: Method, name: str) -> dict[str, Any]:
                 f"preset {name!r} of {env_id} is not for {own}, expected one of {known}"
             )
     based_on = chosen.methods.get(base, {})
-    if method.imaginary:  # LDM on variBAD: variBAD's policy, but the VAE that imagines is LDM's
+    if method.imaginary:  # LDM on variBAD: variBAD's policy with LDM's VAE
         based_on = {key: value for key, value in based_on.items() if key not in _VAE}
     return {**values, **based_on, **chosen.methods.get(own, {})}
 
 
 def _of_kind(settings: Any, name: str, kind: str, before: Any) -> Any:
-    """Nested settings of a kind: ``before`` if it is of this kind, else those with defaults."""
+    """Nested settings of a kind: ``before`` if it has this kind, else the kind's defaults."""
     kinds = nested_kinds(settings)[name]
     if kind not in kinds:
         raise ValueError(f"unknown {name} {kind!r}, expected one of {sorted(kinds)}")
@@ -147,7 +147,7 @@ def _of_kind(settings: Any, name: str, kind: str, before: Any) -> Any:
 
 
 def _changed(name: str, before: Any, inner: str, value: Any) -> Any:
-    """Nested settings ``before`` with the value of one of them changed."""
+    """Nested settings ``before`` with one value changed."""
     known = [field.name for field in dataclasses.fields(before)]
     if inner not in known:
         raise ValueError(f"{name} is {before.kind()}, which has no {inner}; it has {known}")

@@ -1,4 +1,4 @@
-"""Presets of the Ant families, and why."""
+"""Presets of the Ant families, and the reasons for them."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ _ANT_GOAL = {
     "mixture": DirichletMixture(beta=2.0),
     "total_timesteps": 200_000_000,
 }
-# As few steps as 10 M teach an Ant nothing with the authors' learner: the return on AntGoal's train
-# tasks stayed where it began for 3.7 M steps, and the policy grew noisier. These values were chosen
-# by RL²'s train returns: a narrower first policy and many small updates. Rollouts of 20 steps, over
-# twice as far as gamma and gae_lambda reach (1 / (1 - 0.97 * 0.9) = 8 steps), earn on AntDir in
-# 0.33 M steps what rollouts of 50 and a third of the updates per step earn in 0.65 M. Without
-# target_kl and an entropy bonus the policy narrows, its updates grow (KL 0.3) and the return stays
-# at 350 from two million steps on. Mixtures of 14 workers, as 16 workers with 2 mixtures have.
+# With the authors' learner, 10 M steps are too few for an Ant to learn anything: the return on
+# AntGoal's train tasks did not improve for 3.7 M steps, and the policy grew noisier. These values
+# were chosen by RL²'s train returns: a narrower initial policy and many small updates. Rollouts of
+# 20 steps, more than twice the horizon of gamma and gae_lambda (1 / (1 - 0.97 * 0.9) = 8 steps),
+# reach in 0.33 M steps on AntDir the return that rollouts of 50 steps with a third of the updates
+# per step reach in 0.65 M. Without target_kl and an entropy bonus, the policy narrows, its updates
+# grow (KL 0.3) and the return stays at 350 from two million steps on. Beliefs of 14 workers are
+# mixed, as with 16 workers of which 2 are mixture workers.
 _ANT_64: dict[str, Any] = {
     **CHEAP_VAE,
     "n_workers": 64,
@@ -44,13 +45,13 @@ _ANT_64: dict[str, Any] = {
     "vae_updates": 1,
     "total_timesteps": 10_000_000,
 }
-# the old log probability of a mixed action is a mixture: far from the policy's from the start
+# the old log probability of a mixed action is itself a mixture, far from the policy's at the start
 _MIXREG: dict[str, dict[str, Any]] = {"mixreg": {"target_kl": None}}
 _RECURRENT_METHODS = {**_MIXREG, "varibad": VARIBAD}
-# A policy that reads the belief learns late from one that comes late: on AntDir variBAD with the
-# recurrent encoder earns less than half as much on train headings after three million steps as with
-# the moment encoder (results/ant_dir/three_million). On HalfCheetahVel its train returns are alike,
-# and LDM's policy does not read the belief: both keep the paper's encoder.
+# A policy that reads the belief learns late if the VAE does. On AntDir, variBAD with the recurrent
+# encoder earns less than half as much on train headings after three million steps as with the
+# moment encoder (results/ant_dir/three_million). On HalfCheetahVel its train returns are similar
+# with both, and LDM's policy does not read the belief, so both keep the paper's encoder.
 _ANT_METHODS = {**_MIXREG, "varibad": {**VARIBAD, **MOMENTS}, "ldm-varibad": MOMENTS}
 _ANT_MOMENTS: dict[str, Any] = {**_ANT_64, **MOMENTS}
 _GOAL_MIXTURE = DirichletMixture(beta=2.0, n_components=14)
@@ -62,7 +63,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "default": Preset({**_ANT_DIR, **_ANT_64}, _ANT_METHODS),
         "recurrent": Preset({**_ANT_DIR, **_ANT_64}, _RECURRENT_METHODS),
         "moments": Preset({**_ANT_DIR, **_ANT_MOMENTS}, _ANT_METHODS),
-        # only there the authors' policy sees the observation beside its memory
+        # only on AntDir do the heads of the authors' policy also see the observation
         **paper_presets(_ANT_DIR, paper_methods(_VARIBAD), observation_to_heads=True),
     },
     "LDM-AntGoal-v0": {

@@ -1,4 +1,4 @@
-"""Presets of the GridNavi family, and why."""
+"""Presets of the GridNavi family, and the reasons for them."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _GRID: dict[str, Any] = {
 _GRID_METHODS: dict[str, dict[str, Any]] = {
     "varibad": {"decoder_heads": 49, "p_drop": 0.0, "vae_updates": 12},
 }
-# Half of LDM's steps are imaginary: with 10 M it sees as many real ones as the others with 5 M. The
-# oracles have 45 goals to learn instead of 18.
+# Half of LDM's steps are imaginary, so that its 10 M contain as many real ones as the 5 M of the
+# other methods. The oracles have 45 goals to learn instead of 18.
 _GRID_LONG: dict[str, Any] = {"total_timesteps": 10_000_000, "lr_decay_start": 0.5}
-# For variBAD, an average of policies would be shown beliefs of an encoder that most of them never
-# saw; its network and entropy were chosen by train returns of the first million steps. Single
-# policies jump about, hence its falling learning rate.
+# No average of policies for variBAD: it would be given beliefs of an encoder that most of them were
+# not trained with. Single policies are erratic, hence the decaying learning rate. The network and
+# the entropy coefficient were chosen by train returns of the first million steps.
 _GRID_PPO_METHODS: dict[str, dict[str, Any]] = {
     "varibad": {
         **_GRID_METHODS["varibad"],
@@ -42,21 +42,21 @@ _GRID_PPO_METHODS: dict[str, dict[str, Any]] = {
     "oracle-rl2": _GRID_LONG,
     "oracle-varibad": _GRID_LONG,
 }
-# Made for minutes on two cores: 64 workers, and VAE updates on a random subset of encoded lengths.
-# PPO reaches the train optimum in a fifth of A2C's steps, and in half of that on normalised
-# observations (cells are numbers up to 6, which saturate an LSTM). Rewards are normalised too: the
-# value loss of returns up to 24 would outweigh the policy's in the LSTM that they share, and the
-# first million steps would teach next to nothing. The average over the last hundred or so policies
-# is evaluated: where it finds no reward, a single policy is erratic. LDM's learning rate falls once
-# the train tasks are learned: a converged policy is erratic too.
-# Imaginary tasks are tasks that the environment could have: each stays the same from its first step
-# to its last (final beliefs, one dropout mask) and its reward is 1 or -0.1, 1 on the most likely
-# ones of the cells that the mixture workers visited in the last rollout. Mixtures of three random
-# workers: a Dirichlet over many is nearly their mean. Out of 32 candidates for each task those are
-# kept that reward cells which few others do: goals that imaginary tasks rarely have are found last.
-# Single masks reward more unseen cells than a mean over masks; both reward fewer the longer the VAE
-# is trained, hence four updates. Half of the workers are mixtures, since only they ever meet a
-# second episode without knowing the goal.
+# Sized for minutes on two cores: 64 workers, and VAE updates on a random subset of encoded lengths.
+# PPO reaches the train optimum in a fifth of A2C's steps, and in half of that with normalised
+# observations (cells are numbers up to 6, which saturate an LSTM). Rewards are normalised too:
+# otherwise the value loss of returns up to 24 would dominate the policy loss in the shared LSTM,
+# and the first million steps would teach almost nothing. An average over the last hundred or so
+# policies is evaluated, since a single policy is erratic while it finds no reward. LDM's learning
+# rate decays once the train tasks are learned, since a converged policy is erratic too.
+# Imaginary tasks are made such that the environment could have them: each stays the same from its
+# first step to its last (final beliefs, one dropout mask), and its reward is 1 or -0.1, with 1 on
+# the most likely of the cells that the mixture workers visited in the last rollout. Each mixes the
+# beliefs of three random workers, because a Dirichlet mixture of many is close to their mean. Of 32
+# candidates per task, those are kept that reward cells which few others reward, because goals that
+# are rare among imaginary tasks are found last. Single masks reward more unseen cells than a mean
+# over masks; both reward fewer the longer the VAE is trained, hence four updates. Half of the
+# workers are mixture workers, since only they ever enter a second episode without knowing the goal.
 _GRID_PPO: dict[str, Any] = {
     **_GRID,
     "n_workers": 64,
@@ -74,17 +74,17 @@ _GRID_PPO: dict[str, Any] = {
     "normalize_advantage": True,
     "normalize_observation": True,
     "normalize_reward": True,
-    # the committed results were made so; on the validation grid real returns alone are no worse
+    # as in the committed results; on the validation grid, "real" is no worse
     # (results/gridworld/return_statistics, one seed each)
     "return_statistics": "all",
     "vae_updates": 4,
     "vae_encoded_lengths": 8,
     "total_timesteps": 5_000_000,
 }
-# Imaginary tasks as the paper has them: of present beliefs, so that they change while workers still
+# Imaginary tasks as in the paper: made of present beliefs, so that they change while workers still
 # explore, with weights per latent dimension as in the authors' code, and with the decoder's
-# expected rewards, a mean over dropout masks. With normalised rewards, more mixtures and fewer VAE
-# updates, as in the default, these reached fewer unseen goals.
+# expected rewards, a mean over dropout masks. With normalised rewards, more mixture workers and
+# fewer VAE updates, as in the default, they reached fewer unseen goals.
 _GRID_PRESENT_BELIEFS: dict[str, Any] = {
     **_GRID_PPO,
     "n_mixture_workers": 16,
@@ -93,9 +93,9 @@ _GRID_PRESENT_BELIEFS: dict[str, Any] = {
     "vae_updates": 8,
     "normalize_reward": False,
 }
-# Such tasks as the authors' code makes them, all of it at once: weights per dimension over 14
-# workers, samples of their beliefs, one dropout mask, the KL weight of their reconstruction's mean,
-# and a buffer that keeps what the first 12 % of the run have shown.
+# Imaginary tasks exactly as in the authors' code: weights per dimension over 14 workers, samples of
+# their beliefs, one dropout mask, the KL weight of a reconstruction term that is a mean, and a
+# buffer that keeps only what the first 12 % of the run have shown.
 _GRID_PUBLISHED_TASKS: dict[str, Any] = {
     **_GRID_PRESENT_BELIEFS,
     "n_mixture_workers": 8,
@@ -105,14 +105,14 @@ _GRID_PUBLISHED_TASKS: dict[str, Any] = {
     "vae_buffer_trajectories": 5_000,
     "kl_weight": 120.0,
 }
-# those with the network of the authors' policy: embeddings of raw observations and rewards, a GRU
-# and a linear layer before the heads; the previous action is not shown
+# the same with the network of the authors' policy: embeddings of raw observations and rewards, a
+# GRU and a linear layer before the heads; the previous action is not shown
 _GRID_PUBLISHED_NETWORK: dict[str, Any] = {
     **_GRID_PUBLISHED_TASKS,
     "policy_memory": "encoder",
     "normalize_observation": False,
 }
-# such tasks with the paper's policy learner, A2C
+# the imaginary tasks of present-beliefs with the paper's policy learner, A2C
 _GRID_A2C: dict[str, Any] = {
     **_GRID,
     "n_workers": 64,
@@ -123,7 +123,7 @@ _GRID_A2C: dict[str, Any] = {
     "vae_encoded_lengths": 8,
     "total_timesteps": 16_000_000,
 }
-# that learner, the published tasks and the published budget: about three hours on one core
+# A2C with the published imaginary tasks and the published budget: about three hours on one core
 _GRID_PUBLISHED_LEARNER: dict[str, Any] = {
     **_GRID_A2C,
     "imagination": ExpectedReward(n_dropout_masks=1, belief_samples=True),
@@ -146,9 +146,9 @@ _GRID_PAPER: dict[str, Any] = {
 _GRID_PAPER_METHODS = {
     "varibad": {**_GRID_METHODS["varibad"], "vae_updates": 3, "net_arch": (32, 32)}
 }
-# What the published code does where the paper says otherwise: mixture weights per latent dimension,
-# mixtures of samples of the beliefs, a reconstruction term that is a mean over the 120 decoded
-# steps beside a KL that is a sum, and a buffer that never replaces what it holds (12 % of the run).
+# Where the published code differs from the paper: mixture weights per latent dimension, mixtures of
+# samples from the beliefs, a reconstruction term that is a mean over the 120 decoded steps next to
+# a KL term that is a sum, and a buffer that never replaces its content (12 % of the run).
 _GRID_CODE: dict[str, Any] = {
     **_GRID_PAPER,
     "mixture": DirichletMixture(per_dimension=True),
@@ -159,7 +159,7 @@ _GRID_CODE: dict[str, Any] = {
 
 
 def _grid_presets(authors_p_drop: float) -> dict[str, Preset]:
-    """The presets of a grid; all but the default drop out as much as the authors do on it."""
+    """The presets of a grid; all but the default use the authors' dropout rate on that grid."""
     rate = {"p_drop": authors_p_drop}
     return {
         "default": Preset(
@@ -178,6 +178,6 @@ def _grid_presets(authors_p_drop: float) -> dict[str, Preset]:
 PRESETS: dict[str, dict[str, Preset]] = {
     "LDM-GridNavi-v0": _grid_presets(authors_p_drop=0.7),
     "LDM-GridNaviExtrapolation-v0": _grid_presets(authors_p_drop=0.5),
-    # GridNavi's train tasks, some held out: design choices are made here
+    # some of GridNavi's train tasks are held out, for design choices
     "LDM-GridNaviValidation-v0": _grid_presets(authors_p_drop=0.7),
 }

@@ -1,4 +1,4 @@
-"""Presets of HalfCheetahVel, and why."""
+"""Presets of HalfCheetahVel, and the reasons for them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _CHEETAH_VEL = {
     "vae_updates": 1,
     "total_timesteps": 50_000_000,
 }
-# 64 workers step faster than 16. Twice the epochs and minibatches, so that there are as many policy
-# updates per step, and VAE updates too. Half an hour on one core.
+# 64 workers step faster than 16. Twice the epochs and minibatches keep the number of policy updates
+# per step; likewise for VAE updates. Half an hour on one core.
 _CHEETAH_VEL_64 = {
     **_CHEETAH_VEL,
     **CHEAP_VAE,
@@ -31,7 +31,7 @@ _CHEETAH_VEL_64 = {
     "n_minibatches": 8,
     "vae_updates": 4,
     "total_timesteps": 10_000_000,
-    # as in the committed runs, whose rollouts of 200 steps it did not spoil
+    # as in the committed runs, whose rollouts of 200 steps were not harmed by it
     "finite_horizon": True,
 }
 

@@ -1,14 +1,14 @@
-"""Presets of ProMP and E-MAML, and why."""
+"""Presets of ProMP and E-MAML, and the reasons for them."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# Everything but the number of tasks is as in the published runs, which are the settings' defaults:
-# 20 episodes before and 20 after adaptation, whatever the family's other methods take. A `default`
-# run of 5 to 10 M steps gets enough updates out of fewer tasks per iteration: each goal of the grid
-# once, each heading of AntDir twice. An evaluation of 20 episodes per task costs as much as 0.2 M
-# training steps on MuJoCo, so there are fewer.
+# Everything but the number of tasks is as in the published runs, whose values are the defaults of
+# the settings: 20 episodes before and 20 after adaptation, unlike the family's other methods. A
+# `default` run of 5 to 10 M steps has fewer tasks per iteration, to get enough updates: each goal
+# of the grid once, each heading of AntDir twice. On MuJoCo, an evaluation with 20 episodes per task
+# takes as long as 0.2 M training steps, so there are fewer evaluations.
 _R: dict[str, Any] = {"n_episodes": 20}
 _PAPER: dict[str, Any] = {**_R, "n_tasks": 40, "net_arch": (64, 64)}
 

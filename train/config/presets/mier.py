@@ -1,4 +1,4 @@
-"""Presets of MIER, and why."""
+"""Presets of MIER, and the reasons for them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 from train.config.presets import off_policy
 
-# Two episodes with the initial context, the third counts. Evaluated on tasks of another
-# distribution, as LDM's are, the authors relabel, 20 000 SAC steps on HalfCheetahVel.
+# Two episodes with the initial context; the third counts. On test tasks from another distribution,
+# as in the experiments of LDM, the authors relabel: 20 000 SAC steps on HalfCheetahVel.
 _PAPER: dict[str, Any] = {
     **off_policy.PAPER,
     "n_episodes": 3,
@@ -25,8 +25,8 @@ _ANT: dict[str, Any] = {
     "test_context_steps": 20,
     "test_model_updates": 0,
 }
-# An eighth of the transitions and smaller models. Only the last evaluation relabels: it takes
-# some ten seconds per test task.
+# An eighth of the transitions, and smaller models. Only the last evaluation relabels, which takes
+# about ten seconds per test task.
 _DEFAULT: dict[str, Any] = {
     **off_policy.DEFAULT,
     "n_episodes": 3,

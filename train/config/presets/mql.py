@@ -1,4 +1,4 @@
-"""Presets of MQL, and why."""
+"""Presets of MQL, and the reasons for them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import Any
 
 from train.config.presets import off_policy
 
-# The authors collect one episode of a test task; ten fill their snapshot of 2000 transitions, and
-# the eleventh is the one that the paper of LDM reports.
+# The authors collect one episode of a test task. Ten fill their snapshot of 2000 transitions, and
+# the LDM paper reports the eleventh.
 _PAPER: dict[str, Any] = {
     **off_policy.PAPER,
     "n_episodes": 11,
     "replay_size": 1_000_000,
     "net_arch": (300, 300),
 }
-# The authors' first 500 random steps of each task (1500 on the Ants), and 10,000 at least of all
-# tasks together, as whole episodes of 200: on AntDir five environments play ten each.
+# The authors begin with 500 random steps of each task (1500 on the Ants), and at least 10,000 in
+# total. Here these are whole episodes of 200 steps; on AntDir, five environments play ten each.
 _CHEETAH: dict[str, Any] = {"initial_episodes": 3}
 _ANT_DIR: dict[str, Any] = {
     "initial_episodes": 10,
@@ -43,8 +43,8 @@ _ANT_GOAL: dict[str, Any] = {
     "propensity_clip": 2.0,
     "propensity_features": "observation-context",
 }
-# Only evaluations of the last twentieth adapt weights, two on HalfCheetahVel and one on the Ants:
-# that takes longer than the episodes.
+# Only evaluations in the last twentieth of a run adapt weights, two on HalfCheetahVel and one on
+# the Ants, since adaptation takes longer than the episodes.
 _DEFAULT: dict[str, Any] = {
     **off_policy.DEFAULT,
     "n_episodes": 11,

@@ -7,8 +7,8 @@ from typing import Any
 from ldm_wrappers.imagination import DirichletMixture, ExpectedReward
 from train.config.presets.preset import Preset
 
-# The paper's MuJoCo runs, with the sizes of the authors' configuration: PPO, normalised
-# observations and rewards for the policy
+# The paper's MuJoCo runs with the sizes of the authors' configuration: PPO, with observations and
+# rewards normalised for the policy
 MUJOCO: dict[str, Any] = {
     "n_episodes": 2,
     "n_workers": 16,
@@ -28,8 +28,8 @@ MUJOCO: dict[str, Any] = {
     "normalize_observation": True,
     "normalize_reward": True,
     "net_arch": (128, 128),
-    # theirs bootstraps at every time limit; a value of 0 after step 400, which no observation
-    # announces, spoils the update that holds the end of a meta-episode
+    # the authors bootstrap at every time limit; a value of 0 after step 400, which the observations
+    # do not announce, would harm the update with the end of a meta-episode
     "finite_horizon": False,
     "p_drop": 0.5,
     "vae_updates": 2,
@@ -38,17 +38,17 @@ MUJOCO: dict[str, Any] = {
     "vae_buffer_trajectories": 10_000,
     "eval_interval": 500_000,
 }
-# A random subset of the encoded lengths keeps the ELBO unbiased, and costs less than 2 % of it
-# after as many updates (benchmarks/vae_update.py). A quarter of the decoded steps on top of that
-# (vae_decoded_steps=100) saves another quarter of the time, and costs 3 to 5 %.
+# A random subset of the encoded lengths keeps the ELBO unbiased, and worsens it by less than 2 %
+# after the same number of updates (benchmarks/vae_update.py). Using only a quarter of the decoded
+# steps as well (vae_decoded_steps=100) saves another quarter of the time, but costs 3 to 5 %.
 CHEAP_VAE: dict[str, Any] = {"vae_encoded_lengths": 10}
 # variBAD's own settings: no dropout in the decoder
 VARIBAD: dict[str, Any] = {"p_drop": 0.0}
-# Knows the hidden task many times sooner, per CPU second of the VAE's first minutes, than the
-# recurrent encoder on raw inputs (results/beliefs, which also says what is not settled): a
-# regression instead of a GRU, scaled inputs, a posterior that begins narrow, batches of many tasks
-# with few encoded lengths and decoded steps of each, a learning rate that is high at first,
-# averaged weights. Such an update takes a little less time than one of the default preset.
+# In the first minutes of the VAE's training this infers the hidden task many times sooner, per CPU
+# second, than the recurrent encoder on raw inputs (results/beliefs, with open questions): a
+# regression instead of a GRU, scaled inputs, an initially narrow posterior, batches of many tasks
+# with few encoded lengths and decoded steps each, a learning rate that starts high, and averaged
+# weights. An update takes slightly less time than one of the default preset.
 MOMENTS: dict[str, Any] = {
     "encoder": "moments",
     "encoder_projections": 16,
@@ -67,7 +67,7 @@ _RL2_METHODS = ("ldm", "rl2", "known-task", "mixreg", "oracle-rl2")
 
 
 def paper_methods(varibad: dict[str, Any], **recurrent: Any) -> dict[str, dict[str, Any]]:
-    """What single methods change in the authors' runs: variBAD, and those on RL²'s network."""
+    """Changes for variBAD, and for the methods with RL²'s network, in the authors' runs."""
     values = {"net_arch": (128,), **recurrent}
     return {**dict.fromkeys(_RL2_METHODS, values), "varibad": varibad}
 
@@ -75,11 +75,11 @@ def paper_methods(varibad: dict[str, Any], **recurrent: Any) -> dict[str, dict[s
 def paper_presets(
     family: dict[str, Any], methods: dict[str, dict[str, Any]], beta: float = 1.0, **code_only: Any
 ) -> dict[str, Preset]:
-    """``paper`` and ``authors-code`` of a family.
+    """The presets ``paper`` and ``authors-code`` of a family.
 
-    The published code draws mixture weights per latent dimension, mixes samples of beliefs, keeps
-    the oldest trajectories and cuts advantages at every time limit; its reconstruction term is a
-    mean over decoded steps, so that the KL weighs 50 times as much.
+    The published code draws mixture weights per latent dimension, mixes samples from beliefs, keeps
+    the oldest trajectories and cuts advantages at every time limit. Its reconstruction term is a
+    mean over decoded steps, so the KL term weighs 50 times as much.
     """
     paper = {**family, "imagination": ExpectedReward(n_dropout_masks=1)}
     mixture = DirichletMixture(beta=beta, per_dimension=True)

@@ -1,17 +1,17 @@
-"""What the presets of PEARL, MQL and MIER share, and why."""
+"""What the presets of PEARL, MQL and MIER share, and the reasons for it."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# ``paper``: the published sizes, as the authors' configurations have them, and the 5 M environment
-# steps after which the paper of LDM compares. Days per run on one core.
+# ``paper``: the sizes of the authors' configurations, and the 5 M environment steps of the LDM
+# paper's comparison. Days per run on one core.
 PAPER: dict[str, Any] = {"total_timesteps": 5_000_000, "checkpoint_interval": 200_000}
 # ``default``: 6 to 35 minutes on one core. Small networks, few transitions per gradient step and
-# few gradient steps per environment step; a smaller discount, a larger learning rate and faster
-# targets reach what such runs can reach. Found on HalfCheetahVel with PEARL, by its returns on
-# train tasks, and kept for the other methods and families (results/off_policy). Twenty
-# environments at once collect five times as many steps per second as five.
+# few gradient steps per environment step; a smaller discount factor, a larger learning rate and
+# faster target updates make the most of such runs. Chosen on HalfCheetahVel with PEARL, by its
+# returns on train tasks, and kept for the other methods and families (results/off_policy). Twenty
+# environments in parallel collect five times as many steps per second as five.
 DEFAULT: dict[str, Any] = {
     "total_timesteps": 700_000,
     "checkpoint_interval": 200_000,

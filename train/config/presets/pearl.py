@@ -1,4 +1,4 @@
-"""Presets of PEARL, and why."""
+"""Presets of PEARL, and the reasons for them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 from train.config.presets import off_policy
 
-# Two episodes to explore, the third counts. The authors keep a million transitions per task, which
-# nothing fills in 5 M steps of 100 tasks; ours counts all tasks together.
+# Two episodes to explore; the third counts. The authors keep a million transitions per task, which
+# 5 M steps on 100 tasks never fill; replay_size counts all tasks together.
 _PAPER: dict[str, Any] = {
     **off_policy.PAPER,
     "n_episodes": 3,
@@ -17,8 +17,8 @@ _PAPER: dict[str, Any] = {
     "updates_per_step": 0.4,
 }
 _ANT: dict[str, Any] = {**_PAPER, "context_size": 256, "updates_per_step": 0.8}
-# Rewards as they are: the published entropy coefficient of 1 on rewards times 5 would be 0.2 on
-# them, and the other terms of the losses are scaled alike.
+# Unscaled rewards: the published entropy coefficient of 1, for rewards times 5, corresponds to 0.2,
+# and the other terms of the losses scale in the same way.
 _DEFAULT: dict[str, Any] = {
     **off_policy.DEFAULT,
     "n_episodes": 3,
@@ -30,8 +30,8 @@ _DEFAULT: dict[str, Any] = {
     "kl_weight": 0.001,
     "policy_regularization": 2e-4,
 }
-# four train directions: all in each visit and in each gradient step, of as many transitions as
-# before; the KL term is summed over a gradient step's tasks
+# four train directions: all of them in each visit and in each gradient step, with as many
+# transitions as before; the KL term is summed over the tasks of a gradient step
 _ANT_DIR: dict[str, Any] = {
     **off_policy.ANT_DIR,
     "n_workers": 4,

@@ -1,4 +1,4 @@
-"""A preset: what differs from the defaults of a script's settings."""
+"""A preset: values that differ from the defaults of a script's settings."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """Values for every method, and what single methods change.
+    """Values for all methods, and changes for individual methods.
 
-    What variBAD changes, its oracle does too; the oracle's own changes come on top.
+    Changes for variBAD also apply to its oracle, before the oracle's own changes.
     """
 
     values: dict[str, Any]
     methods: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
 
     def also(self, methods: Iterable[str], values: dict[str, Any]) -> Preset:
-        """This preset with ``values`` for further methods."""
+        """This preset with additional ``values`` for some methods."""
         return dataclasses.replace(self, methods={**self.methods, **dict.fromkeys(methods, values)})
