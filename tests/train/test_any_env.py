@@ -283,19 +283,19 @@ def test_test_tasks_may_be_of_another_id(mine: str) -> None:
         ("--env-id {m}:Endless-v0", "set --max-episode-steps"),
         ("--env-id {m}:Nothing-v0", "has no function 'Nothing-v0' either"),
         ("--env-fn {m}:nothing", "must return a gymnasium.Env, got 3"),
-        ("--env-fn {m}:keeps_split --method oracle", "split='all' and has made an environment of"),
+        ("--env-fn {m}:keeps_split --method oracle", "split='all' but made an environment of"),
         ("--env-fn {m}:splitless --method oracle", "{m}:splitless takes no argument split"),
-        ("--env-fn {m}:unseeded --method rl2", "other tasks of split 'train' at each call"),
+        ("--env-fn {m}:unseeded --method rl2", "different tasks in split 'train' at each call"),
         ("--env-fn {m}:once", "in which one environment is used for several rows"),
-        ("--env-fn {m}:late --method rl2", "continue after 6 steps, the most that the env"),
+        ("--env-fn {m}:late --method rl2", "continue after 6 steps, the limit that the env"),
         ("--env-fn nowhere:make", "unknown env_id 'nowhere:make': ModuleNotFoundError"),
-        ("--env-fn nowhere:make", "module:function, with a module (not a file name) of this"),
-        ("--env-fn {m}.py:make", "module:function, with a module (not a file name) of this"),
+        ("--env-fn nowhere:make", "module:function, with a module (not a file name) in this"),
+        ("--env-fn {m}.py:make", "module:function, with a module (not a file name) in this"),
         ("--env-fn nowhere", "exist; expected a registered id, module:Id-v0 or module:function"),
         ("--env-id {m}:Dicts-v0", "--flatten-observation, with --observation-keys for some of ["),
         ("--env-id {m}:Dicts-v0", "FilterObservation"),
-        ("--env-id FrozenLake-v1", "got Discrete(16); --flatten-observation makes one of it"),
-        ("--env-id Pendulum-v1 --env-fn {m}:nothing", "--env-id and --env-fn are one flag"),
+        ("--env-id FrozenLake-v1", "got Discrete(16); --flatten-observation turns it into"),
+        ("--env-id Pendulum-v1 --env-fn {m}:nothing", "--env-id and --env-fn are the same flag"),
         ("--env-id {m}:Listed-v0", "must be a TaskDistribution, got {{'train': [[1.0, 1.0], "),
         ("--env-id {m}:Strict-v0", "asked for another episode of the same task"),
         ("--env-id Pendulum-v1 --env-kwargs g=abc", "environments failed at step: TypeError: "),
@@ -323,7 +323,7 @@ def test_collection_of_episodes_that_never_end_is_one_line(
     text = f"--env-fn {mine}:late --method {method} --total-timesteps 96 --device cpu"
     with pytest.raises(SystemExit):
         main([*text.split(), "--run-dir", "run", "--n-episodes", "2"])
-    assert "continue after 6 steps, the most that the environment" in capsys.readouterr().err
+    assert "continue after 6 steps, the limit that the environment" in capsys.readouterr().err
 
 
 def test_an_oracle_that_may_see_train_tasks_only_is_told(
@@ -331,11 +331,11 @@ def test_an_oracle_that_may_see_train_tasks_only_is_told(
 ) -> None:
     deaf = flags(f"--env-id {mine}:Deaf-v0 --method oracle")
     main(deaf)
-    assert "with split='all' have drawn train tasks only" in capsys.readouterr().err
+    assert "with split='all' drew only train tasks" in capsys.readouterr().err
     train(parse("train.recurrent_ppo", [*deaf, "--overwrite"])[0])  # as trials of a sweep do
-    assert "with split='all' have drawn train tasks only" in capsys.readouterr().err
+    assert "with split='all' drew only train tasks" in capsys.readouterr().err
     main(flags(f"--env-id {mine}:Point-v0 --method oracle --overwrite"))
-    assert "have drawn train tasks only" not in capsys.readouterr().err
+    assert "drew only train tasks" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["--env-id {m}:Leaks-v0", "--env-fn {m}:all_of_them"])
@@ -343,7 +343,7 @@ def test_a_method_that_may_train_on_test_tasks_is_told(
     mine: str, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Whatever the constructor does with ``split``: what resets draw counts."""
-    text, says = name.format(m=mine), "split='train' have drawn tasks that are not in it, such as"
+    text, says = name.format(m=mine), "split='train' drew tasks that are not in it, such as"
     main(flags(f"{text} --method rl2"))
     assert says in capsys.readouterr().err
     main(flags(f"--env-id {mine}:Point-v0 --method rl2 --overwrite"))

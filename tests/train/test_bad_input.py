@@ -205,7 +205,7 @@ def test_a_run_does_not_go_back(tmp_path: Path, capsys: pytest.CaptureFixture[st
     before = (run / "config.json").read_bytes()
     with pytest.raises(SystemExit):
         main(["--resume", str(run), "--total-timesteps", "480"])
-    assert "has trained 960 steps already" in capsys.readouterr().err
+    assert "has already trained 960 steps" in capsys.readouterr().err
     assert (run / "config.json").read_bytes() == before
 
 

@@ -232,7 +232,7 @@ def test_files_of_two_runs_are_not_put_together(
     save_state(run / name, {**load_state(other), "seed": 0})  # of other settings, not another seed
     with pytest.raises(SystemExit):
         main([str(run)])
-    assert "are of different runs (other settings or another seed)" in capsys.readouterr().err
+    assert "are from different runs (other settings or another seed)" in capsys.readouterr().err
     older = {key: value for key, value in load_state(runs["ldm"] / name).items()}
     del older["seed"], older["run"]
     save_state(run / name, older)
@@ -262,7 +262,7 @@ def test_a_broken_run_is_one_line(
     error = capsys.readouterr().err
     assert stopped.value.code == 1
     assert error.startswith("error: ") and error.count("\n") == 1 and str(run) in error
-    way_out = f"python -m train.recurrent_ppo --resume {run} continues it"
+    way_out = f"continue the run with python -m train.recurrent_ppo --resume {run}"
     assert (way_out in error) == (breakage in ("no policy", "no VAE"))
     assert not run.exists() or not [file for file in run.rglob(".*") if file.is_file()]
 

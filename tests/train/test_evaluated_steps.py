@@ -204,19 +204,19 @@ def test_another_total_of_a_run_that_adapts_late(
     )
     config = dataclasses.replace(folder.config, total_timesteps=total)
     if expected is not None:
-        with pytest.raises(expected, match="adapts to its tasks from 600 of its 600 steps on"):
+        with pytest.raises(expected, match="adapts to its tasks from step 600 of 600 on"):
             training._check_new_total(config, folder, 400)
     else:
         training._check_new_total(config, folder, 400)
-        assert "have none until step 700" in capsys.readouterr().err
+        assert "do not adapt until step 700" in capsys.readouterr().err
 
 
 def test_a_split_of_the_users_is_refused_where_runs_choose_it() -> None:
     source = EnvSource("LDM-GridNaviExtrapolation-v0", ("split=test1",))
-    with pytest.raises(ValueError, match="split='test1', which a run chooses"):
+    with pytest.raises(ValueError, match="split='test1', but runs choose"):
         source.make("train")
     config = resolve("LDM-GridNaviExtrapolation-v0", "rl2", env_kwargs=("split=test1",))
-    with pytest.raises(ValueError, match="split='test1', which a run chooses"):
+    with pytest.raises(ValueError, match="split='test1', but runs choose"):
         base_env(config, 2, "train")
 
 

@@ -209,12 +209,12 @@ def test_a_longer_run_says_what_becomes_of_its_learning_rate_and_of_old_files(
     old = (run / "policy.safetensors").read_bytes()
     assert capsys.readouterr().err.count("warning") == 0
     assert main(["--resume", str(run), "--total-timesteps", "1800"]) == 0
-    message = "falls from 50% of 1,800 steps on, no longer of 1,200"
+    message = "decays from 50% of 1,800 steps on, instead of 1,200"
     assert message in capsys.readouterr().err
     (run / "policy.safetensors").write_bytes(old)  # as if it had been stopped on the way
     load_artifacts(RunFolder.open(run)).vec_env.close()
     said = capsys.readouterr().err
-    assert "policy.safetensors was written after 1,200 steps, the run has reached 1,800" in said
+    assert "policy.safetensors was written after 1,200 steps, but the run has reached 1,800" in said
     assert said.count("warning") == 1
 
 
@@ -261,7 +261,7 @@ def test_environments_without_saved_state_begin_anew_and_say_so(
     config = RunFolder.open(run).config  # learners with seeded resets save no environment
     for timesteps, warned in ((5999, True), (6000, False)):
         warn_of_unsaved_environments(config, timesteps)
-        assert ("hold no state of CartPole-v1" in capsys.readouterr().err) is warned
+        assert ("contain no state of CartPole-v1" in capsys.readouterr().err) is warned
     timesteps = [int(row["timesteps"]) for row in read_csv(run / "metrics.csv")]
     assert timesteps == [2000, 4000, 6000]
 

@@ -56,7 +56,7 @@ def change(patch: pytest.MonkeyPatch, name: str, split: str, tasks: Any) -> None
         ("rl2", "", ("TASKS", "test", [1.0]), "now 1 tasks (1)"),
         ("promp", "", ("TASKS", "test", [0.9, 1.0]), "other test tasks than"),
         ("rl2", OTHER_ENV, ("OTHERS", "test", [1.1]), "other eval tasks than listed_tasks:other"),
-        ("pearl", "", ("TASKS", "train", [0.5, 0.8, 1.2, 1.6]), "replay is of other train tasks"),
+        ("pearl", "", ("TASKS", "train", [0.5, 0.8, 1.2, 1.6]), "replay has other train tasks"),
         ("pearl", "", ("TASKS", "test", [1.0, 1.1]), "other test tasks than"),
     ],
 )
@@ -78,7 +78,7 @@ def test_a_run_is_not_resumed_on_other_tasks(
     errors = capsys.readouterr().err.splitlines()
     assert not any("damaged" in line for line in errors)
     assert errors[-1].startswith("error: ") and said in errors[-1], errors
-    assert "a run continues on its own tasks" in errors[-1]
+    assert "a run continues only on its own tasks" in errors[-1]
     EnvSource.facts.cache_clear()
     assert main(["--resume", str(path), "--total-timesteps", "400"]) == 0  # the way out
 

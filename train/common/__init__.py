@@ -1,1 +1,1 @@
-"""What the learner scripts share."""
+"""Code shared by the learner scripts."""

@@ -1,4 +1,4 @@
-"""What a finished run leaves, saved and loaded without running code."""
+"""The files of a finished run, saved and loaded without executing code from them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from train.persistence.run_folder import RunFolder, resume_command
 
 
 def save_artifacts(folder: RunFolder, learner: Learner) -> None:
-    """Write what :meth:`Learner.artifacts` names into the run folder, a file each."""
+    """Write each of :meth:`Learner.artifacts` to its own file in the run folder."""
     steps = learner.num_timesteps
     for stem, content in learner.artifacts().items():
         run = run_identity(folder.config)
@@ -27,10 +27,10 @@ def save_artifacts(folder: RunFolder, learner: Learner) -> None:
 
 
 def load_artifacts(folder: RunFolder, device: str = "cpu") -> Learner:
-    """Rebuild a run's learner with what it has learned.
+    """Rebuild the trained learner of a run.
 
     Raises:
-        StateFileError: A file is missing, damaged, or does not fit the configuration.
+        StateFileError: If a file is missing or damaged, or does not fit the configuration.
     """
     script = importlib.import_module(get_method(folder.config.method).script)
     learner: Learner = script.build(dataclasses.replace(folder.config, device=device))
@@ -51,12 +51,12 @@ def load_artifacts(folder: RunFolder, device: str = "cpu") -> Learner:
 def first_trained(
     runs: list[tuple[str, RunFolder]], stems: tuple[str, ...], what: str
 ) -> tuple[str, RunFolder] | None:
-    """The first run that left files of all these stems; a warning names those before it.
+    """The first run that has files with all these stems; a warning names the runs passed over.
 
     Args:
-        runs: Names and folders, the ones that should be shown first.
-        stems: Files that are needed.
-        what: What the runs are chosen for, in the warning.
+        runs: Names and folders, in order of preference.
+        stems: Stems of the required files.
+        what: What the run is chosen for, for the warning.
     """
     passed_over: list[str] = []
     for name, folder in runs:
@@ -74,44 +74,44 @@ def first_trained(
 
 
 class RunContents(Mapping[str, Any]):
-    """The files of a run by stem, each read when it is asked for; all are of one moment."""
+    """The files of a run by stem, each read on demand; all must be written at the same step."""
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
         self._first: tuple[Path, int] | None = None  # file read first, and its steps
-        self._run: tuple[Path, str] | None = None  # first file that says its run, and the run
+        self._run: tuple[Path, str] | None = None  # first file that names its run, and the run
 
     def __getitem__(self, stem: str) -> Any:
         state, path = artifact_state(self._folder, stem), self._folder.artifact(stem)
         self._compare_runs(path, state.get("run"))
         written = state.get("timesteps")
-        if isinstance(written, int):  # files of older versions do not say it
+        if isinstance(written, int):  # missing in files of older versions
             if self._first is None:
                 self._first = path, written
                 _compare_age(self._folder, path, written)
             elif written != self._first[1]:
                 raise StateFileError(
-                    f"{path} was written after {written:,} steps, {self._first[0]} after "
-                    f"{self._first[1]:,}: saving was cut short, and --resume {self._folder.path} "
+                    f"{path} was written after {written:,} steps, but {self._first[0]} after "
+                    f"{self._first[1]:,}: saving was interrupted; --resume {self._folder.path} "
                     "completes it"
                 )
         return state["content"]
 
     def _compare_runs(self, path: Path, run: Any) -> None:
-        """Raise a ``StateFileError`` if a file is of another run than those before it."""
-        if not isinstance(run, str):  # files of older versions do not say it
+        """Raise a ``StateFileError`` if a file belongs to another run than those read before."""
+        if not isinstance(run, str):  # missing in files of older versions
             return
         first, expected = self._run = self._run or (path, run)
         if run != expected:
             raise StateFileError(
-                f"{path} and {first} are of different runs (other settings or another seed): a "
-                "policy does not understand beliefs of another run's model. Expected all files of "
-                "one run folder as it was written"
+                f"{path} and {first} are from different runs (other settings or another seed); a "
+                "policy cannot use the beliefs of another run's model. Expected all files of a run "
+                "folder to be from the same run"
             )
 
     @property
     def timesteps(self) -> int | None:
-        """Steps after which what has been read was written; files of older versions do not say."""
+        """Steps after which the files read so far were written; ``None`` for older versions."""
         return None if self._first is None else self._first[1]
 
     def __iter__(self) -> Iterator[str]:
@@ -122,22 +122,22 @@ class RunContents(Mapping[str, Any]):
 
 
 def artifact_state(folder: RunFolder, stem: str) -> dict[str, Any]:
-    """One of a run's files, which must belong to its environment and method.
+    """Read one of a run's files, which must belong to its environment and method.
 
     Raises:
-        StateFileError: It is missing, damaged, or of another run.
+        StateFileError: If it is missing or damaged, or belongs to another run.
     """
     path = folder.artifact(stem)
     if not path.exists():
         raise StateFileError(
-            f"cannot read {path}: No such file or directory. A run writes it at its end, to which "
-            f"{resume_command(folder.config, folder.path)} continues it"
+            f"cannot read {path}: No such file or directory. A run writes it when it finishes; "
+            f"continue the run with {resume_command(folder.config, folder.path)}"
         )
     state = load_state(path)
     if not isinstance(state, dict) or "content" not in state:
         raise StateFileError(f"{path} is not a file of a run")
     for name, expected in _header(folder).items():
-        older = name == "seed" and name not in state  # files of older versions do not say it
+        older = name == "seed" and name not in state  # missing in files of older versions
         if state.get(name) != expected and not older:
             raise StateFileError(
                 f"{path} belongs to {name} {state.get(name)!r}, expected {expected!r}"
@@ -146,20 +146,20 @@ def artifact_state(folder: RunFolder, stem: str) -> dict[str, Any]:
 
 
 def _header(folder: RunFolder) -> dict[str, Any]:
-    """What a file must share with the run that it is read with."""
+    """Entries that a file must share with its run."""
     config = folder.config
     return {"env_id": config.env_id, "method": config.method, "seed": config.seed}
 
 
 def _compare_age(folder: RunFolder, path: Path, written: int) -> None:
-    """Warn where a run that was made longer has left a file of its old end in place."""
+    """Warn if a run was extended beyond the step at which the file was written."""
     try:
         reached = int(read_log(folder.metrics)[-1]["timesteps"])
     except (OSError, LookupError, TypeError, ValueError):
         return  # no metrics
     if reached > written:
         print(
-            f"warning: {path} was written after {written:,} steps, the run has reached "
-            f"{reached:,}: --resume {folder.path} to its end",
+            f"warning: {path} was written after {written:,} steps, but the run has reached "
+            f"{reached:,}: finish it with --resume {folder.path}",
             file=sys.stderr,
         )

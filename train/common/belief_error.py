@@ -12,11 +12,11 @@ from ldm_wrappers.latent_dynamics.model import LatentDynamics, drops
 from train.common.rollout import Step
 
 _N_MASKS = 8
-_SEED = 1_000_003  # of dropout masks: the same at every evaluation
+_SEED = 1_000_003  # of dropout masks, the same in every evaluation
 
 
 class BeliefErrors:
-    """The transitions of an evaluation, and the reward error of the beliefs at their ends.
+    """Collects the transitions of an evaluation, and computes the reward error of final beliefs.
 
     Args:
         model: The VAE.
@@ -31,7 +31,7 @@ class BeliefErrors:
         self._running: list[NDArray[np.bool_]] = []
 
     def add(self, step: Step) -> None:
-        """Take in a step; what is shown begins with the environment's own observation."""
+        """Add a step, whose observations begin with the environment's own."""
         spec = self.model.spec
         shown = np.asarray(step.observations, np.float32).reshape(len(step.running), -1)
         self._observations.append(shown[:, : spec.observation_size].copy())
@@ -45,8 +45,8 @@ class BeliefErrors:
         """Mean squared error of all rewards of a meta-episode, decoded from its last belief.
 
         Returns:
-            Errors float64 (2, n): without dropout, and as the mean over some dropout masks, which
-            is what imaginary rewards are; and the beliefs, posterior means float32 (n, latent_dim).
+            Errors float64 (2, n), without dropout and with the mean over several dropout masks, as
+            imaginary rewards have it; and the beliefs, posterior means float32 (n, latent_dim).
         """
         fields = (self._observations, self._actions, self._rewards, self._next_observations)
         states, actions, rewards, successors = (

@@ -1,4 +1,4 @@
-"""stable-baselines3 callbacks of the on-policy learners."""
+"""Stable-Baselines3 callbacks of the on-policy learners."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from train.common.guard import check_rows
 
 
 class MetaEpisodeStatistics(BaseCallback):
-    """Collects true returns of finished meta-episodes of the normal workers since the last row.
+    """Collects true returns of meta-episodes that normal workers finished since the last row.
 
     Args:
-        n_normal: Workers 0 … n_normal − 1 earn the environment's own rewards.
+        n_normal: Workers 0 … n_normal − 1 receive the environment's own rewards.
     """
 
     def __init__(self, n_normal: int) -> None:
@@ -34,7 +34,7 @@ class MetaEpisodeStatistics(BaseCallback):
         return True
 
     def pop_means(self) -> dict[str, float]:
-        """Mean return per inner episode since the last call, and forget them."""
+        """Return the mean return per inner episode since the last call, and start over."""
         if not self.returns:
             return {}
         means = np.mean(self.returns, axis=0)
@@ -47,10 +47,10 @@ class MetaEpisodeStatistics(BaseCallback):
 class AfterIteration(BaseCallback):
     """Calls a hook after each whole iteration (rollout, VAE update, policy update).
 
-    stable-baselines3 has no event there; the start of the next rollout is the same moment.
+    Stable-Baselines3 has no event there, so the hook is called at the start of the next rollout.
 
     Args:
-        hook: Function of the number of iterations done.
+        hook: Function of the number of completed iterations.
     """
 
     def __init__(self, hook: Callable[[int], None]) -> None:
@@ -79,7 +79,7 @@ class AfterIteration(BaseCallback):
 
 
 class FiniteRollouts(BaseCallback):
-    """Checks the policy's observations and rewards: beliefs, normalised and imaginary values."""
+    """Checks that the policy's observations and rewards are finite, after all wrappers."""
 
     def _on_step(self) -> bool:
         check_rows("policy observation", self.locals["new_obs"])

@@ -1,4 +1,4 @@
-"""Command lines of the learner scripts: flags with a preset's defaults."""
+"""Command lines of the learner scripts: flags whose defaults come from a preset."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from train.persistence.run_folder import RunFolder
 def parse(program: str, arguments: list[str] | None = None) -> tuple[RunSettings, RunFolder | None]:
     """The configuration that a command line asks for, and the run to resume, if any.
 
-    The environment, the method and the preset are read first, since they decide about the
-    defaults of all other flags. With ``--resume RUN`` the run's own configuration counts; beside
-    it only ``--total-timesteps`` and ``--device`` may be given.
+    The environment, the method and the preset are parsed first, since they determine the defaults
+    of all other flags. ``--resume RUN`` takes the run's own configuration; besides it, only
+    ``--total-timesteps`` and ``--device`` are allowed.
 
     Args:
         program: Module of the script; without ``--method``, the first of its methods is trained.
-        arguments: Command line; ``None`` for the process's own.
+        arguments: Command line; ``None`` for that of the process.
 
     Raises:
-        ValueError: An unknown flag, a value out of range, an unknown method or preset, a method of
-            another script.
-        StateFileError: ``--resume`` names no run.
+        ValueError: If a flag, method or preset is unknown, a value is out of range, or the method
+            is trained by another script.
+        StateFileError: If ``--resume`` does not name a run.
     """
     given = sys.argv[1:] if arguments is None else arguments
     if {"--env-id", "--env-fn"} <= {a.partition("=")[0].replace("_", "-") for a in given}:
-        raise ValueError("--env-id and --env-fn are one flag, expected one of the two")
+        raise ValueError("--env-id and --env-fn are the same flag, expected only one of them")
     arguments = [_one_flag(argument) for argument in given]
     command = f"python -m {program}"
     first = _Parser(prog=command, add_help=False, allow_abbrev=False)
@@ -69,7 +69,7 @@ def parse(program: str, arguments: list[str] | None = None) -> tuple[RunSettings
                 default=default,
                 prog=command,
                 description=f"Train {', '.join(methods_of(program))}. Flags default to the "
-                "preset's values. --resume RUN continues a run, with no other flag than "
+                "values of the preset. --resume RUN continues a run, and allows only the flags "
                 f"--total-timesteps and --device. {_kinds_text(nested)}",
                 config=(tyro.conf.AvoidSubcommands,),
             )
@@ -82,7 +82,7 @@ def parse(program: str, arguments: list[str] | None = None) -> tuple[RunSettings
 
 
 def unused_flags(config: RunSettings, arguments: list[str] | None = None) -> str:
-    """A sentence on the given flags that change nothing of what is trained, empty without any."""
+    """A sentence that lists the given flags without effect on the training; empty if none."""
     given = [_one_flag(a) for a in (sys.argv[1:] if arguments is None else arguments)]
     flags = [argument.partition("=")[0] for argument in given if argument.startswith("--")]
     names = {flag: flag[2:].replace("-", "_") for flag in flags}
@@ -94,8 +94,7 @@ def unused_flags(config: RunSettings, arguments: list[str] | None = None) -> str
 
 
 def _one_flag(argument: str) -> str:
-    """A flag's other name, replaced: ``--env-fn`` reads better before a function, and settings
-    have former names."""
+    """Replace the alias of a flag by its name: ``--env-fn``, and former names of settings."""
     flag, equals, value = argument.partition("=")
     if not flag.startswith("--"):
         return argument
@@ -105,14 +104,14 @@ def _one_flag(argument: str) -> str:
 
 
 def _refuse_repeated(default: RunSettings, arguments: list[str]) -> None:
-    """Say that a second ``--env-kwargs`` would replace the values of the first, as tyro does."""
+    """Refuse a second ``--env-kwargs``, which tyro would let replace the values of the first."""
     flags = [argument.partition("=")[0] for argument in arguments]
     for name, value in vars(default).items():
         flag = f"--{name.replace('_', '-')}"
         if isinstance(value, tuple) and flags.count(flag) > 1:
             raise ValueError(
-                f"{flag} is given {flags.count(flag)} times, and the last would replace the "
-                f"others; expected all its values after one {flag}"
+                f"{flag} is given {flags.count(flag)} times, and the last one would replace the "
+                f"others; expected all values after one {flag}"
             )
 
 
@@ -129,11 +128,11 @@ def _kinds(
 
 def _kinds_text(nested: dict[str, dict[str, Any]]) -> str:
     flags = [f"--{name} {{{','.join(kinds)}}}" for name, kinds in nested.items()]
-    return f"{' and '.join(flags)} choose what the flags below them belong to." if flags else ""
+    return f"{' and '.join(flags)} choose a kind, whose settings are flags below." if flags else ""
 
 
 def _check_script(method: str, program: str, flag: str) -> None:
-    """Say which script trains a method, if it is another one."""
+    """Raise a ``ValueError`` that names the right script if this one does not train the method."""
     script = get_method(method).script
     if script != program:
         raise ValueError(
@@ -142,14 +141,14 @@ def _check_script(method: str, program: str, flag: str) -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Its errors are ``ValueError``, for :func:`report_errors`."""
+    """A parser that raises ``ValueError``, for :func:`report_errors`."""
 
     def error(self, message: str) -> Any:
         raise ValueError(message)
 
 
 def _one_line(box: str) -> str:
-    """The message in a box that tyro draws: below its title, above the next rule."""
+    """The message in a box drawn by tyro, below its title and above the next line."""
     lines = [line.strip("╭╮╰╯│|+ ") for line in box.splitlines()]
     lines = [line for line in lines if line][1:]
     rules = [not line.strip("─-") for line in lines]

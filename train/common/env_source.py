@@ -1,4 +1,4 @@
-"""Where a run's environments come from: an id or a function, its arguments, and plain wrappers."""
+"""Where a run's environments come from: an id or function, its arguments and simple wrappers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium as gym
 from gymnasium import wrappers
 
-from ldm_envs.tasks import TaskDistribution, same_tasks  # registers the LDM ids, too
+from ldm_envs.tasks import TaskDistribution, same_tasks  # also registers the LDM ids
 from ldm_wrappers.step_limit import step_limit, with_step_limit
 from ldm_wrappers.wrapper_order import own_statistics
 from train.config.settings import RunSettings
@@ -23,13 +23,13 @@ AnyEnv = gym.Env[Any, Any]
 
 @dataclasses.dataclass(frozen=True)
 class EnvFacts:
-    """What one environment of a source says of itself.
+    """Properties of the environments of a source.
 
     Attributes:
-        distribution: Its ``task_distribution``, found through wrappers, or ``None``.
-        horizon: Most steps H of an episode, or ``None``.
-        takes_split: Whether it is made with ``split``.
-        observation_space: What it shows.
+        distribution: Their ``task_distribution``, found through wrappers, or ``None``.
+        horizon: Maximum number of steps H of an episode, or ``None``.
+        takes_split: Whether their constructor takes ``split``.
+        observation_space: Their observation space.
     """
 
     distribution: Any | None
@@ -40,14 +40,14 @@ class EnvFacts:
 
 @dataclasses.dataclass(frozen=True)
 class EnvSource:
-    """Makes single environments as the settings of a run ask for them.
+    """Makes single environments according to the settings of a run.
 
     Attributes:
         env_id: A registered id, ``module:Id-v0`` or ``module:function``.
         env_kwargs: Arguments of its constructor or of the function, as ``name=value``.
-        max_episode_steps: Step limit; ``None`` leaves the environment's own.
-        flatten_observation: Put ``FlattenObservation`` around it.
-        observation_keys: Keys of a Dict observation that are kept; all if empty.
+        max_episode_steps: Step limit; ``None`` for the environment's own.
+        flatten_observation: Whether to wrap it with ``FlattenObservation``.
+        observation_keys: Keys of a Dict observation to keep; all if empty.
     """
 
     env_id: str
@@ -64,15 +64,15 @@ class EnvSource:
 
     @property
     def plain(self) -> bool:
-        """Whether no wrapper is asked for."""
+        """Whether the settings add no wrapper."""
         return not (self.flatten_observation or self.observation_keys)
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """``env_kwargs`` with their values read as JSON, or as text where they are none.
+        """``env_kwargs`` with their values parsed as JSON, or kept as text if that fails.
 
         Raises:
-            ValueError: One has no name, or the name of another one.
+            ValueError: If an argument has no name, or a name is given twice.
         """
         found: dict[str, Any] = {}
         for name, value in map(parse_argument, self.env_kwargs):
@@ -87,19 +87,19 @@ class EnvSource:
         """The registration of an id; ``None`` for a function.
 
         Raises:
-            ValueError: There is neither an id nor a function of this name.
+            ValueError: If there is neither an id nor a function with this name.
         """
         found = _find(self.env_id)
         return None if callable(found) and not isinstance(found, str) else gym.spec(found)
 
     @property
     def of_ldm_envs(self) -> bool:
-        """Whether it is an id of ``ldm_envs``, whose environments keep nothing beyond a reset."""
+        """Whether it is an id of ``ldm_envs``, whose environments keep no state across resets."""
         spec = self.spec()
         return spec is not None and str(spec.entry_point).startswith("ldm_envs.")
 
     def batch_arguments(self) -> list[str] | None:
-        """Arguments of the environment's own batch; ``None`` if it has none or resets itself."""
+        """Arguments of the environment's own batched version; ``None`` without a usable one."""
         spec = self.spec()
         if spec is None or not self.plain:
             return None
@@ -110,15 +110,15 @@ class EnvSource:
         return known if "autoreset_mode" in known else None
 
     def make(self, split: str | None = None, **arguments: Any) -> AnyEnv:
-        """One environment.
+        """Make one environment.
 
         Args:
-            split: Task set, handed over where the environment takes one.
+            split: Split, passed on if the environment takes one.
             arguments: Further arguments of the constructor, such as ``render_mode``.
 
         Raises:
-            ValueError: It cannot be made, or is of another split; the message is one line, whatever
-                its constructor raised.
+            ValueError: If it cannot be made, or has another split; the message is one line,
+                whatever its constructor raised.
         """
         if split is None or not self.facts().takes_split:
             return self._make(**arguments)
@@ -129,25 +129,24 @@ class EnvSource:
         if made != split and made in known and split in known:
             env.close()
             raise ValueError(
-                f"{self.env_id!r} was called with split={split!r} and has made an environment of "
-                f"split {made!r}: hand split on to it, as in "
-                "TaskMethodWrapper(env, tasks, split=split)"
+                f"{self.env_id!r} was called with split={split!r} but made an environment of split "
+                f"{made!r}: pass split on to it, as in TaskMethodWrapper(env, tasks, split=split)"
             )
         own = _attribute(env, "task_distribution")
         if not _alike(own, known, split):
             env.close()
             raise ValueError(
-                f"{self.env_id!r} has other tasks of split {split!r} at each call. Every "
-                "environment of a run needs the same ones: list them, or draw them from a "
+                f"{self.env_id!r} has different tasks in split {split!r} at each call. All "
+                "environments of a run need the same ones: list them, or draw them from a "
                 "generator with a fixed seed (np.random.default_rng(0) inside the function)"
             )
         return env
 
     def refuse_own_split(self) -> None:
-        """Raise a ``ValueError`` if ``env_kwargs`` has a split, where runs hand over their own."""
+        """Raise a ``ValueError`` if ``env_kwargs`` has a split, which runs choose themselves."""
         if "split" in self.arguments:
             raise ValueError(
-                f"env_kwargs has split={self.arguments['split']!r}, which a run chooses by itself: "
+                f"env_kwargs has split={self.arguments['split']!r}, but runs choose the split: "
                 "methods train on train tasks (oracles on all) and are evaluated on every split"
             )
 
@@ -174,18 +173,18 @@ class EnvSource:
         scaling = own_statistics(env)
         if scaling:
             raise ValueError(
-                f"{self.env_id!r} has {scaling} around it, whose statistics are of one environment "
-                "and are not there in evaluations: expected an environment without it, and "
-                "--normalize-observation or --normalize-reward where the method has them"
+                f"{self.env_id!r} is wrapped with {scaling}, whose statistics are those of one "
+                "environment and not used in evaluations: expected an environment without it, "
+                "and --normalize-observation or --normalize-reward if the method has them"
             )
         return env
 
     @functools.cache  # noqa: B019  a run has one or two sources
     def facts(self) -> EnvFacts:
-        """What one environment says of itself; it is made once.
+        """Properties of the environments, read from one that is made only once.
 
         Raises:
-            ValueError: It cannot be made, or its ``task_distribution`` is something else.
+            ValueError: If it cannot be made, or its ``task_distribution`` has another type.
         """
         create = _find(self.env_id)
         takes_split = not isinstance(create, str) and _takes(create, "split")
@@ -198,18 +197,18 @@ class EnvSource:
         if not isinstance(distribution, TaskDistribution | None):
             raise ValueError(
                 f"{self.env_id!r}: task_distribution must be a TaskDistribution, got "
-                f"{distribution!r}; where the attribute is somebody else's, an adapter of ldm_envs "
-                "(TaskMethodWrapper and its like) around the environment has its own"
+                f"{distribution!r}; if the attribute has another meaning there, wrap the "
+                "environment with an adapter of ldm_envs (TaskMethodWrapper or similar)"
             )
         by_id = isinstance(create, str) and distribution is not None
         return EnvFacts(distribution, horizon, takes_split or by_id, env.observation_space)
 
 
 def parse_argument(text: str) -> tuple[str, Any]:
-    """A constructor argument out of ``name=value``.
+    """Parse a constructor argument ``name=value``.
 
     Raises:
-        ValueError: There is no name.
+        ValueError: If there is no name.
     """
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
@@ -223,18 +222,18 @@ def parse_argument(text: str) -> tuple[str, Any]:
 
 
 _EXPECTED = (
-    "expected a registered id, module:Id-v0 or module:function, with a module (not a file name) of "
-    "this folder or of PYTHONPATH"
+    "expected a registered id, module:Id-v0 or module:function, with a module (not a file name) in "
+    "this folder or on PYTHONPATH"
 )
 
 
 @functools.cache
 def _find(env_id: str) -> str | Callable[..., AnyEnv]:
-    """The registered id or the function that a name stands for."""
+    """The registered id or the function that ``env_id`` refers to."""
     module, _, name = env_id.rpartition(":")
     try:
         imported = importlib.import_module(module) if module else None
-    except Exception as error:  # the module is somebody else's
+    except Exception as error:  # a third party's module may raise anything
         text = " ".join(f"{type(error).__name__}: {error}".split())
         missing = isinstance(error, ModuleNotFoundError) and module.startswith(str(error.name))
         expected = f"; {_EXPECTED}" if missing else ""
@@ -260,7 +259,7 @@ def _takes(function: Callable[..., Any], name: str) -> bool:
 
 
 def _alike(one: Any, other: Any, split: str) -> bool:
-    """Whether two environments have the same tasks of a split, as far as they tell."""
+    """Whether two environments have the same tasks in a split, as far as is known."""
     if not (isinstance(one, TaskDistribution) and isinstance(other, TaskDistribution)):
         return True
     return split not in one or split not in other or same_tasks(one[split], other[split])

@@ -1,4 +1,4 @@
-"""The environments of a run, whatever the method."""
+"""The environments of a run, for all methods."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from train.config.presets import PRESETS
 from train.config.settings import RunSettings
 
 MOST_TASKS = 1000
-"""Tasks of a finite set that are all evaluated, each in an environment of its own."""
+"""Largest finite set of tasks that is evaluated in full, each task in its own environment."""
 
 
 def base_env(
     config: RunSettings, num_envs: int, split: str, vectorization: str | None = None
 ) -> AnyVectorEnv:
-    """``num_envs`` environments that never reset by themselves; any id or function will do.
+    """Make ``num_envs`` environments without autoreset, for any id or function.
 
     Args:
         config: Settings of the run.
         num_envs: Number of environments.
-        split: Task set to draw from.
-        vectorization: "sync" or "async"; ``None`` for the run's.
+        split: Split to draw tasks from.
+        vectorization: "sync" or "async"; ``None`` for the run's setting.
 
     Raises:
-        ValueError: The environment cannot be made, or the method needs a split that it does not
-            have.
+        ValueError: If the environment cannot be made, or does not have the split that the method
+            needs.
     """
     source = EnvSource.of(config)
     _check_observations(source)
@@ -49,8 +49,8 @@ def base_env(
         required_distribution(config, f"trains on split {split!r}")
         raise ValueError(
             f"method {config.method} trains on split {split!r}, but {config.env_id} takes no "
-            'argument split: expected a function with split="train" among its arguments that hands '
-            "it on, as in TaskMethodWrapper(env, tasks, split=split)"
+            'argument split: expected a function with an argument split="train" that it passes on, '
+            "as in TaskMethodWrapper(env, tasks, split=split)"
         )
     batch = _own_batch(source, num_envs, split, config.num_threads)
     if batch is not None:
@@ -67,7 +67,7 @@ def base_env(
 
 
 def _check_observations(source: EnvSource) -> None:
-    """Name the flags that make a ``Box`` of observations, where there are such."""
+    """Raise a ``ValueError`` with the flags that turn the observation space into a ``Box``."""
     space = source.facts().observation_space
     if isinstance(space, spaces.Box) or not space.is_np_flattenable:
         return
@@ -75,16 +75,16 @@ def _check_observations(source: EnvSource) -> None:
     if isinstance(space, spaces.Dict):
         flags += f", with --observation-keys for some of {sorted(space.spaces)},"
     raise ValueError(
-        f"the observation space of {source.env_id} must be a Box, got {space}; {flags} makes one "
-        f"of it. In Python, {way_out(space)}"
+        f"the observation space of {source.env_id} must be a Box, got {space}; {flags} turns it "
+        f"into one. In Python, {way_out(space)}"
     )
 
 
 class ProcessVectorEnv(AsyncVectorEnv):
-    """Gymnasium's batch in processes, closed without an answer of one that owes it.
+    """Gymnasium's AsyncVectorEnv, closed without waiting for pending replies of its processes.
 
-    That one has died, or its answer was read when a second Ctrl-C came: waiting for it would raise
-    an error in place of the first one, or never end.
+    A process with a pending reply has died, or a second Ctrl-C interrupted reading the reply.
+    Waiting for it would raise an error that hides the first one, or never end.
     """
 
     def close_extras(self, timeout: float | None = None, terminate: bool = False) -> None:
@@ -93,15 +93,16 @@ class ProcessVectorEnv(AsyncVectorEnv):
         self._state = AsyncState.DEFAULT
         try:
             super().close_extras(timeout, terminate or owing)
-        except (EOFError, OSError):  # died between two steps
+        except (EOFError, OSError):  # a process died between two steps
             super().close_extras(timeout, terminate=True)
 
 
 class _OutOfReach:
-    """Makes an environment in a process that signals to the whole process group do not reach.
+    """Makes an environment in a process that is not reached by signals to the process group.
 
-    Ctrl-C in a terminal and ``timeout`` signal the workers too, which would die before the training
-    has ended its iteration and written its checkpoint. They end when their pipe is closed.
+    Ctrl-C in a terminal and ``timeout`` also signal the workers, which would die before the
+    training has finished its iteration and written its checkpoint. They end when their pipe is
+    closed.
 
     Args:
         make: Makes the environment.
@@ -112,7 +113,7 @@ class _OutOfReach:
         self._parent = os.getpid()
 
     def __call__(self) -> AnyEnv:
-        if os.getpid() != self._parent:  # the parent makes one, too, to learn its spaces
+        if os.getpid() != self._parent:  # the parent also makes one, for its spaces
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             if hasattr(os, "setpgrp"):
                 os.setpgrp()
@@ -122,7 +123,7 @@ class _OutOfReach:
 def _own_batch(
     source: EnvSource, num_envs: int, split: str, num_threads: int | None
 ) -> AnyVectorEnv | None:
-    """The environment's own batch, unless it has none or always resets itself."""
+    """The environment's own batched version; ``None`` if there is none without autoreset."""
     spec, known = source.spec(), source.batch_arguments()
     if spec is None or known is None:
         return None
@@ -138,7 +139,7 @@ def _own_batch(
 
 
 def runs_in_processes(config: RunSettings) -> bool:
-    """Whether each environment of a training is a process; a batch of its own never is."""
+    """Whether each training environment runs in its own process, which batched ones never do."""
     return config.vectorization == "async" and EnvSource.of(config).batch_arguments() is None
 
 
@@ -147,64 +148,64 @@ def required_distribution(config: RunSettings, why: str) -> Any:
 
     Args:
         config: Settings of the run.
-        why: What a method does that needs it, for the message.
+        why: What the method needs it for, for the message.
 
     Raises:
-        ValueError: They have none.
+        ValueError: If they have none.
     """
     distribution = EnvSource.of(config).facts().distribution
     if distribution is None:
         raise ValueError(
-            f"method {config.method} {why}, but {config.env_id} has no task_distribution; adapters "
-            "of ldm_envs (TaskMethodWrapper and its like) give it one, in a function that takes "
+            f"method {config.method} {why}, but {config.env_id} has no task_distribution; wrap it "
+            "with an adapter of ldm_envs (TaskMethodWrapper or similar) in a function that takes "
             "split: --env-fn module:function (docs/own_environments.md)"
         )
     return distribution
 
 
 def episode_length(config: RunSettings) -> int:
-    """H, the most steps of an episode.
+    """H, the maximum number of steps of an episode.
 
     Raises:
-        ValueError: The environment has no step limit.
+        ValueError: If the environment has no step limit.
     """
     horizon = EnvSource.of(config).facts().horizon
     if horizon is None:
         raise ValueError(
-            f"{config.env_id} declares no max_episode_steps, so episodes have no bound: set "
+            f"{config.env_id} declares no max_episode_steps, so its episodes may never end: set "
             "--max-episode-steps"
         )
     return horizon
 
 
 def meta_episode_length(config: RunSettings) -> int:
-    """H⁺ = N · H, the most steps of a meta-episode; a ``ValueError`` as :func:`episode_length`."""
+    """H⁺ = N · H, the maximum number of steps of a meta-episode; see :func:`episode_length`."""
     return config.n_episodes * episode_length(config)
 
 
 def whole_meta_episodes(config: RunSettings) -> RunSettings:
-    """Rollouts of one meta-episode where an environment has no preset that knows better."""
+    """Set ``n_steps`` to one meta-episode if the environment has no presets."""
     if config.env_id in PRESETS or get_method(config.method).observation is None:
-        return config  # a learner that is not PPO has rollouts of its own
+        return config  # learners other than PPO have their own rollouts
     whole: dict[str, Any] = {"n_steps": meta_episode_length(config)}
     return dataclasses.replace(config, **whole)
 
 
 def evaluation_env(learner: Learner, env: AnyVectorEnv) -> AnyVectorEnv:
-    """Meta-episodes of true rewards, with the observations that a learner's policy is shown.
+    """Meta-episodes with true rewards, and with the observations that the policy is trained on.
 
     Args:
-        learner: Whose policy acts.
-        env: Environments that never reset by themselves.
+        learner: The learner whose policy acts.
+        env: Environments without autoreset.
     """
     return learner.evaluation_env(MultiEpisodeWrapper(env, learner.config.n_episodes))
 
 
 def evaluation_tasks(config: RunSettings) -> dict[str, np.ndarray[Any, Any] | None]:
-    """Tasks per split: all of a finite set, a fixed sample of a continuous or a large one.
+    """Tasks per split: all of a finite set, or a fixed sample of a continuous or large one.
 
-    Splits that are all there is (``"all"``) or repeat an earlier one are left out. An environment
-    without a task distribution is evaluated on ``eval_tasks`` seeded resets, under ``"train"``.
+    The split ``"all"``, and splits that repeat an earlier one, are left out. An environment without
+    a task distribution is evaluated on ``eval_tasks`` seeded resets, as split ``"train"``.
     """
     distribution = EnvSource.of(config).facts().distribution
     if distribution is None:
@@ -227,13 +228,13 @@ def evaluation_tasks(config: RunSettings) -> dict[str, np.ndarray[Any, Any] | No
 def evaluation_batches(
     config: RunSettings,
 ) -> list[tuple[RunSettings, dict[str, np.ndarray[Any, Any] | None]]]:
-    """What is evaluated as one batch each: settings of its environments, and tasks per split.
+    """Batches of an evaluation: for each, settings of its environments and tasks per split.
 
-    With ``eval_env_id`` there is a second batch, of its test tasks, or of all that it draws, under
-    a name that no split of ``env_id`` has.
+    With ``eval_env_id`` there is a second batch, with its test tasks (or train or eval tasks if it
+    has none), under a name that is not a split of ``env_id``.
 
     Raises:
-        ValueError: An environment cannot be made, or has no tasks to evaluate.
+        ValueError: If an environment cannot be made, or has no tasks to evaluate.
     """
     tasks = evaluation_tasks(config)
     if not config.eval_env_id:

@@ -1,4 +1,4 @@
-"""Evaluates a policy on pinned tasks, per inner episode."""
+"""Evaluate a policy on pinned tasks, per inner episode."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class SplitResult:
         split: Name of the split.
         tasks: float32 (n_tasks, task_dim), or ``None`` where tasks cannot be pinned.
         returns: float64 (n_tasks, n_episodes), undiscounted return of each inner episode.
-        reached: bool (n_tasks, n_episodes), whether ``is_success`` was seen; ``None`` where the
+        reached: bool (n_tasks, n_episodes), whether ``is_success`` was reported; ``None`` if the
             environment does not report it.
         reward_errors: Reward error of the VAE's last belief, without and with dropout
-            (:class:`~train.common.belief_error.BeliefErrors`), means over the tasks; ``None`` for
-            methods without a VAE.
-        beliefs: Posterior means at the ends, float32 (n_tasks, latent_dim); ``None`` likewise.
+            (:class:`~train.common.belief_error.BeliefErrors`), averaged over the tasks; ``None``
+            for methods without a VAE.
+        beliefs: Final posterior means, float32 (n_tasks, latent_dim); ``None`` without a VAE.
     """
 
     split: str
@@ -43,29 +43,29 @@ class SplitResult:
 
     @property
     def mean_returns(self) -> list[float]:
-        """Mean over tasks of each inner episode's return."""
+        """Mean return over tasks, per inner episode."""
         return [float(column.mean()) for column in self.returns.T]
 
     @property
     def n_reached(self) -> list[int] | None:
-        """Tasks reached in each inner episode, ``None`` where that is not known."""
+        """Number of tasks reached per inner episode, ``None`` if unknown."""
         return None if self.reached is None else [int(n) for n in self.reached.sum(0)]
 
 
 class StepSuccess(VectorWrapper):
-    """Adds ``infos["step_success"]``: the step's own ``is_success``, where there is one.
+    """Adds ``infos["step_success"]``: the step's own ``is_success``, if there is one.
 
-    Put inside the meta-episodes. Around them, infos of a step that ended an inner episode are
-    those of the restart, whose ``is_success`` is about the next episode.
+    It goes inside ``MultiEpisodeWrapper``. Outside, the infos of a step that ends an inner episode
+    are those of the following reset, whose ``is_success`` refers to the next episode.
 
     Args:
-        env: Environments that never reset by themselves.
+        env: Environments without autoreset.
     """
 
-    handles_reset_mask = True  # for MultiEpisodeWrapper: nothing is kept per environment
+    handles_reset_mask = True  # for MultiEpisodeWrapper: there is no state per environment
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Step, and keep what it says of success under another name."""
+        """Step, and copy ``is_success`` to another name."""
         *result, infos = self.env.step(actions)
         if "is_success" in infos:
             infos = {**infos, "step_success": np.array(infos["is_success"], bool)}
@@ -73,14 +73,14 @@ class StepSuccess(VectorWrapper):
 
 
 class Evaluator:
-    """Runs one meta-episode per task, all tasks of all splits of an environment as one batch.
+    """Plays one meta-episode per task, with all tasks of all splits of an environment in one batch.
 
     Args:
-        learner: Whose policy is evaluated.
-        seed: Seed of the environments, so that every evaluation meets the same starts.
+        learner: The learner whose policy is evaluated.
+        seed: Seed of the environments, so that all evaluations have the same initial states.
 
     Raises:
-        ValueError: ``eval_env_id`` has other observations or actions than ``env_id``.
+        ValueError: If ``eval_env_id`` has other observations or actions than ``env_id``.
     """
 
     def __init__(self, learner: Learner, seed: int = EVALUATION_SEED) -> None:
@@ -147,7 +147,7 @@ class Evaluator:
 
 
 def _check_spaces(env_id: str, env: AnyVectorEnv, trained: AnyVectorEnv) -> None:
-    """Refuse environments whose observations or actions mean something else to the policy."""
+    """Refuse environments whose observations or actions differ from those of the training."""
     shapes = [one.single_observation_space.shape for one in (env, trained)]
     if shapes[0] != shapes[1]:
         raise ValueError(
@@ -185,7 +185,7 @@ def evaluation_rows(timesteps: int, results: list[SplitResult]) -> list[dict[str
 
 
 def summary(results: list[SplitResult]) -> dict[str, float]:
-    """Means at the last episode per split, and tasks reached there."""
+    """Mean return and tasks reached in the last episode, per split."""
     values: dict[str, float] = {}
     for result in results:
         values[f"{result.split}_return"] = result.mean_returns[-1]

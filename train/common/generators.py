@@ -1,4 +1,4 @@
-"""Generators of PyTorch in checkpoints, which are of another kind on another kind of device."""
+"""PyTorch generators in checkpoints, whose states depend on the type of device."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import torch
 
 
 def adapt_generators(pairs: Iterable[tuple[torch.Generator, dict[str, Any]]]) -> None:
-    """Keep a learner's own generators where the saved ones are of another kind of device.
+    """Keep a learner's own generators if the saved ones are of another type of device.
 
     Args:
-        pairs: Generators, and the saved states that hold theirs under ``generator``; these are
-            changed in place.
+        pairs: Generators, and the saved states that contain theirs under ``generator``; the states
+            are changed in place.
     """
     changed = False
     for generator, saved in pairs:
@@ -24,7 +24,7 @@ def adapt_generators(pairs: Iterable[tuple[torch.Generator, dict[str, Any]]]) ->
             saved["generator"], changed = own, True
     if changed:
         print(
-            "warning: the checkpoint was made on another kind of device; what is drawn there "
-            "(actions, latents, dropout masks) comes from new generators",
+            "warning: the checkpoint was made on another type of device; random numbers of the "
+            "device (actions, latents, dropout masks) come from new generators",
             file=sys.stderr,
         )

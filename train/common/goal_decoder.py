@@ -1,4 +1,4 @@
-"""Where beliefs take goals to be, during training (appendix B of the paper)."""
+"""Where the VAE believes goals to be during training (appendix B of the paper)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from train.common.places import Places, reward_fields
 from train.common.task_text import task_texts
 
 _N_MASKS = 8
-_FIELDS = 4  # tasks per split whose whole field of rewards is written
+_FIELDS = 4  # tasks per split whose rewards at all places are written
 
 
 class GoalDecoder:
-    """Decodes the beliefs at the end of evaluated tasks over positions.
+    """Decodes rewards at all places from the beliefs at the end of evaluated tasks.
 
     Args:
         model: The VAE.
@@ -30,14 +30,14 @@ class GoalDecoder:
     def rows(self, timesteps: int, results: list[SplitResult]) -> list[dict[str, Any]]:
         """Rows of ``decoded_goals.csv``: one per split, task and decoder (dropout off, then on).
 
-        ``x``, ``y`` is the place of the largest reward and ``distance`` its distance from the
-        task's goal; the rewards at all places, as :class:`~train.common.places.Places` orders them,
-        are those of the first few tasks of every split but ``"train"``.
+        ``x``, ``y`` is the place with the largest reward, and ``distance`` its distance from the
+        task's goal. Rewards at all places, in the order of :class:`~train.common.places.Places`,
+        are given for the first few tasks of each split except ``"train"``.
         """
         rows = []
         for result in results:
             if result.beliefs is None or result.tasks is None or result.tasks.shape[1] != 2:
-                continue  # tasks of another family, of eval_env_id
+                continue  # tasks of another family (eval_env_id)
             goals, names = self.places.goals(result.tasks), task_texts(result.tasks)
             for dropout in range(2 if drops(self.model) else 1):
                 fields = reward_fields(

@@ -1,4 +1,4 @@
-"""Stops a run at the first number that is not finite, or when its environments fail."""
+"""Stop a run at the first value that is not finite, or when its environments fail."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ldm_wrappers.step_limit import step_limit
 
-# Modules whose errors tell how an environment is used; of a batch in processes, all come from here.
+# Modules whose errors say how to use an environment; AsyncVectorEnv raises all errors from here.
 _TELL = ("ldm_envs", "ldm_wrappers", "gymnasium.vector", "gymnasium.wrappers", "gymnasium.core")
 
 
@@ -21,21 +21,21 @@ class WorkerError(RuntimeError):
 
 
 class FiniteCheckWrapper(VectorWrapper):
-    """Innermost wrapper of a training: names the worker whose observation or reward is bad.
+    """Innermost wrapper of a training, which names a worker with a bad observation or reward.
 
-    Episodes are finite, too: whoever waits for the end of one would wait for ever.
+    It also checks that episodes end, since waiting for their end could last forever.
 
     Args:
-        env: The environments as registered, before any wrapper of ours.
+        env: The environments as registered, without wrappers of this package.
     """
 
-    handles_reset_mask = True  # for MultiEpisodeWrapper: lengths of episodes follow it
+    handles_reset_mask = True  # for MultiEpisodeWrapper: episode lengths respect it
 
     def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
         super().__init__(env)
-        self.steps = 0  # of each worker, from the beginning of the run
+        self.steps = 0  # of each worker, since the start of the run
         self._limit = step_limit(env)
-        self._lengths = np.zeros(self.num_envs, np.int64)  # of the running episodes
+        self._lengths = np.zeros(self.num_envs, np.int64)  # of the current episodes
 
     def reset(
         self,
@@ -44,7 +44,7 @@ class FiniteCheckWrapper(VectorWrapper):
         options: dict[str, Any] | None = None,
     ) -> tuple[Any, dict[str, Any]]:
         """Reset, and check the observations."""
-        # a copy: Gymnasium's batches take the mask out of what they are given
+        # a copy, since Gymnasium's vector environments pop the mask from the options
         given = None if options is None else dict(options)
         try:
             observations, infos = self.env.reset(seed=seed, options=given)  # type: ignore[arg-type]
@@ -71,30 +71,30 @@ class FiniteCheckWrapper(VectorWrapper):
         return result
 
     def _check_lengths(self, ended: NDArray[np.bool_]) -> None:
-        """Raise a ``ValueError`` where an episode outlasts the limit that is declared."""
+        """Raise a ``ValueError`` if an episode exceeds the declared step limit."""
         self._lengths += 1
         if self._limit is None:
             return
         late = np.flatnonzero((self._lengths > self._limit) & ~ended)
         if len(late):
             raise ValueError(
-                f"episodes of workers {late.tolist()} continue after {self._limit} steps, the most "
-                "that the environment declares (spec.max_episode_steps): put "
-                "gymnasium.wrappers.TimeLimit around the environment, or pass --max-episode-steps"
+                f"episodes of workers {late.tolist()} continue after {self._limit} steps, the "
+                "limit that the environment declares (spec.max_episode_steps): wrap it with "
+                "gymnasium.wrappers.TimeLimit, or pass --max-episode-steps"
             )
 
     def get_state(self) -> dict[str, Any]:
-        """Steps, for messages, and lengths of the running episodes."""
+        """Steps, for messages, and lengths of the current episodes."""
         return {"steps": self.steps, "lengths": self._lengths.copy()}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`get_state`."""
         self.steps = int(state["steps"])
-        self._lengths[...] = state.get("lengths", 0)  # newer than some checkpoints
+        self._lengths[...] = state.get("lengths", 0)  # missing in older checkpoints
 
 
 def _says_what_to_do(error: Exception) -> bool:
-    """Whether it was raised to tell how an environment is used, not inside one that failed."""
+    """Whether an error says how to use an environment, rather than that one has failed."""
     if not isinstance(error, (ValueError, TypeError, FloatingPointError)):
         return False
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
@@ -104,12 +104,12 @@ def _says_what_to_do(error: Exception) -> bool:
 def _failure(doing: str, error: Exception, options: dict[str, Any] | None = None) -> str:
     text = f"{type(error).__name__}: {error}".rstrip(": ")
     if isinstance(error, (EOFError, BrokenPipeError, ConnectionResetError)):
-        text += " (a process of theirs has ended: killed because memory ran out, perhaps)"
+        text += " (one of their processes has ended: perhaps it was killed for lack of memory)"
     if options and "keep_task" in options:
         text += (
             ". MultiEpisodeWrapper had asked for another episode of the same task, with "
-            "options={'keep_task': True}; the adapters of ldm_envs (TaskMethodWrapper and its "
-            "like) understand that for an environment that does not"
+            "options={'keep_task': True}; if the environment does not support that, wrap it with "
+            "an adapter of ldm_envs (TaskMethodWrapper or similar)"
         )
     return f"the environments failed at {doing}: {text} (LDM_TRACEBACK=1 shows where)"
 
@@ -130,9 +130,9 @@ def check_rows(name: str, rows: Any) -> None:
 
 @torch.no_grad()
 def check_weights(**owners: torch.nn.Module | None) -> None:
-    """Raise a ``FloatingPointError`` that names a weight that is not finite, and its owner.
+    """Raise a ``FloatingPointError`` that names non-finite weights and their owner.
 
-    A bad loss or gradient makes the weights bad in the same update, so this finds both.
+    A bad loss or gradient spoils the weights in the same update, so this also finds those.
     """
     for owner, module in owners.items():
         if module is None:

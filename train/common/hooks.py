@@ -1,4 +1,4 @@
-"""What happens after whole iterations: evaluation, metrics, progress."""
+"""Hooks that run after whole iterations: evaluation, metrics, progress."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class FiniteCheck:
     def __call__(self, iteration: int) -> None:
         for name, value in self.logger.name_to_value.items():
             if isinstance(value, (float, np.floating)) and not math.isfinite(value):
-                # undefined where all returns are equal, which is not an error
+                # undefined if all returns are equal, which is not an error
                 if name == "train/explained_variance":
                     continue
                 raise FloatingPointError(f"{name} of iteration {iteration} is {value}")
@@ -40,11 +40,11 @@ class PeriodicEvaluation:
     """Evaluates every ``eval_interval`` steps and at the end.
 
     Args:
-        learner: Whose policy, and VAE, are evaluated.
+        learner: The learner whose policy and VAE are evaluated.
         evaluator: Its evaluator.
-        logger: Gets the means.
+        logger: Receives the means.
         file: evaluations.csv.
-        decoded_goals: decoded_goals.csv, for methods with a VAE where tasks are goals at places.
+        decoded_goals: decoded_goals.csv, for methods with a VAE if tasks are goals at places.
     """
 
     def __init__(
@@ -65,11 +65,11 @@ class PeriodicEvaluation:
         self._decoder = None if model is None or places is None else GoalDecoder(model, places)
         self.next = learner.config.eval_interval
         self.latest: dict[str, float] = {}
-        self.evaluated_at: int | None = None  # steps, since this process began or resumed
+        self.evaluated_at: int | None = None  # step of the last evaluation by this process
 
     @property
     def end_is_missing(self) -> bool:
-        """Whether the learner is at its end, and was not evaluated there: a budget was lowered."""
+        """Whether the learner is at its end without an evaluation there (after a lower budget)."""
         timesteps = self.learner.num_timesteps
         if timesteps < self.learner.config.total_timesteps:
             return False
@@ -91,27 +91,27 @@ class PeriodicEvaluation:
             self.logger.record(f"eval/{name}", value)
 
     def state_dict(self) -> dict[str, Any]:
-        """When the next evaluation is due, what the last one found, and where the files end."""
+        """When the next evaluation is due, the last results, and the length of the files."""
         ends = {"file": self.file.position(), "decoded_goals": self.decoded_goals.position()}
         return {"next": self.next, "latest": self.latest, **ends}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Inverse of :meth:`state_dict`; cuts off rows that were written later."""
+        """Inverse of :meth:`state_dict`; removes rows that were written later."""
         self.next, self.latest = state["next"], state["latest"]
         self.file.truncate(*state["file"])
-        # checkpoints of older versions know no decoded goals
+        # checkpoints of older versions have no decoded goals
         self.decoded_goals.truncate(*state.get("decoded_goals", ([], 0)))
 
     def clear(self) -> None:
-        """Begin the files again."""
+        """Start the files anew."""
         for file in (self.file, self.decoded_goals):
             file.truncate([], 0)
 
 
 class MetricsLog:
-    """Writes a row of metrics.csv, and TensorBoard, every ``log_interval`` iterations.
+    """Writes a row of metrics.csv, and to TensorBoard, every ``log_interval`` iterations.
 
-    An evaluation has a row of its own, at its step.
+    Each evaluation also gets a row, at its step.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class MetricsLog:
         self._count_from(0.0)
 
     def clear(self) -> None:
-        """Begin the file again."""
+        """Start the file anew."""
         self.file.truncate([], 0)
 
     def _count_from(self, seconds: float) -> None:
@@ -141,7 +141,7 @@ class MetricsLog:
         self._write({"iteration": iteration, "timesteps": timesteps})
 
     def complete(self) -> None:
-        """Add an evaluation to the row of this step, if the file ends with that, or write one."""
+        """Add an evaluation to the row of this step if it is the last one, else write a new row."""
         timesteps = self.learner.num_timesteps
         rows = read_csv(self.file.path) if self.file.path.exists() else []
         row: dict[str, Any] = {"iteration": self.iteration, "timesteps": timesteps}
@@ -164,7 +164,7 @@ class MetricsLog:
         self.file.append([{**row, **times}])
 
     def state_dict(self) -> dict[str, Any]:
-        """Values waiting for the next row, where the file ends, and seconds of training so far."""
+        """Values pending for the next row, the length of the file, and seconds trained so far."""
         waiting = {name: float(value) for name, value in self.logger.name_to_value.items()}
         seconds = time.monotonic() - self._start
         return {
@@ -180,12 +180,12 @@ class MetricsLog:
         for name, value in state["waiting"].items():
             self.logger.record(name, value)
         self.file.truncate(*state["file"])
-        self.iteration = state.get("iteration", 0)  # newer than some checkpoints
+        self.iteration = state.get("iteration", 0)  # missing in older checkpoints
         self._count_from(state["seconds"])
 
 
 class IterationSize:
-    """Says where a whole iteration is more than what was asked for."""
+    """Warns if a whole iteration has more steps than an interval or the total."""
 
     def __init__(self, learner: Learner) -> None:
         self.learner = learner
@@ -199,15 +199,15 @@ class IterationSize:
         for name in ("total_timesteps", "eval_interval"):
             if steps > getattr(config, name):
                 print(
-                    f"\nwarning: the first iteration had {steps:,} steps, more than {name}, "
-                    f"{getattr(config, name):,}: training stops, and evaluates, after whole "
-                    "iterations only",
+                    f"\nwarning: the first iteration had {steps:,} steps, more than {name} = "
+                    f"{getattr(config, name):,}; training stops and evaluates only after whole "
+                    "iterations",
                     file=sys.stderr,
                 )
 
 
 class Progress:
-    """A progress bar with ETA and the latest greedy returns at the last episode."""
+    """A progress bar with ETA and the latest greedy returns in the last episode."""
 
     def __init__(self, learner: Learner, evaluation: PeriodicEvaluation) -> None:
         self.learner = learner
@@ -237,5 +237,5 @@ class Progress:
         self.bar.update(min(self.learner.num_timesteps, self.bar.total) - self.bar.n)
 
     def close(self) -> None:
-        """Leave the bar as it stands."""
+        """Close the bar and leave it on the screen."""
         self.bar.close()

@@ -1,4 +1,4 @@
-"""States of the layers of a wrapper chain, and layers whose state cannot be saved."""
+"""States of the layers of a wrapper chain, and detection of layers whose state is not saved."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PLAIN = (bool, int, float, complex, str, bytes, type(None), type)
 
 
 def stateful_layers(env: Any) -> list[Any]:
-    """The wrappers with a ``get_state`` of their own or inherited, outermost first, and the env."""
+    """The wrappers that define or inherit ``get_state``, outermost first, and the environment."""
     layers = []
     while hasattr(env, "env"):
         if hasattr(type(env), "get_state"):
@@ -22,7 +22,7 @@ def stateful_layers(env: Any) -> list[Any]:
 
 
 def env_state(env: Any) -> list[dict[str, Any]] | None:
-    """States of all layers of a wrapper chain; ``None`` if the innermost env offers none."""
+    """States of all layers of a wrapper chain; ``None`` if the innermost one has no state."""
     layers = stateful_layers(env)
     if not hasattr(layers[-1], "get_state"):
         return None
@@ -36,10 +36,10 @@ def load_env_state(env: Any, states: list[dict[str, Any]]) -> None:
 
 
 class UnsavedLayers:
-    """Finds wrappers that have a state and no ``get_state`` to save it with.
+    """Finds wrappers that have a state but no ``get_state`` to save it with.
 
-    A wrapper has a state if it steps or resets in a way of its own and holds something that can
-    change (an array, a container, a generator, an object with attributes) or a number that did.
+    A wrapper has a state if it overrides ``step`` or ``reset`` and has an attribute that can change
+    (an array, a container, a generator, an object with attributes) or a number that has changed.
 
     Args:
         env: The outermost wrapper, as built.
@@ -66,14 +66,14 @@ class UnsavedLayers:
 
 
 def _acts(kind: type) -> bool:
-    """Whether a class defines what happens at a step or a reset, outside Gymnasium's bases."""
+    """Whether a class overrides ``step`` or ``reset``, apart from Gymnasium's base classes."""
     bases = [base for base in kind.__mro__ if base.__module__ != "gymnasium.core"]
     bases = [base for base in bases if base.__module__ != "gymnasium.vector.vector_env"]
     return any({"step", "reset", "observations", "rewards"} & vars(base).keys() for base in bases)
 
 
 def _own(layer: Any) -> dict[str, Any]:
-    """Attributes of a wrapper that are neither the wrapped env nor its description."""
+    """Attributes of a wrapper other than the wrapped environment and its description."""
     described = ("env", "spec", "metadata", "_metadata", "_saved_kwargs", "_cached_spec")
     return {
         name: value

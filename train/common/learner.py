@@ -1,7 +1,7 @@
-"""The learner seam: all that checkpoints, artifacts, evaluation, sweeps and plots know of a method.
+"""The learner interface that checkpoints, artifacts, evaluation, sweeps and plots rely on.
 
-A learner script defines a subclass of :class:`Learner` and a function ``build(config)`` that makes
-one; ``train/config/methods.py`` names the script. Nothing else of a learner is looked at.
+A learner script has a function ``build(config)`` that makes a subclass of :class:`Learner`, and
+``train/config/methods.py`` names the script. Nothing else of a learner is used.
 """
 
 from __future__ import annotations
@@ -31,33 +31,33 @@ AfterIterationHook = Callable[[int], None]
 class Actor(Protocol):
     """Acts in a batch of meta-episodes, one row per task.
 
-    What adaptation changes in between, :meth:`end` restores bit for bit.
+    :meth:`end` restores bit for bit whatever adaptation has changed.
     """
 
     def begin(self, n: int) -> None:
-        """Begin ``n`` meta-episodes."""
+        """Start ``n`` meta-episodes."""
 
     def act(self, observations: NDArray[Any], episode_starts: NDArray[np.bool_]) -> NDArray[Any]:
         """Actions (n, …).
 
         Args:
-            observations: What :meth:`Learner.evaluation_env` shows, (n, …).
+            observations: Observations of :meth:`Learner.evaluation_env`, (n, …).
             episode_starts: True at the first step of a meta-episode, (n,).
         """
 
     def observe(self, step: Step) -> None:
-        """Take in what the last actions led to."""
+        """Process the outcome of the last actions."""
 
     def end(self) -> None:
-        """The meta-episodes are over."""
+        """Finish the meta-episodes."""
 
 
 class Learner(abc.ABC):
-    """One training: what learns, from build to the finished run.
+    """A method in training, from ``build`` to the finished run.
 
     Attributes:
         config: Settings of the run.
-        latent_dynamics: The VAE, for pictures of beliefs; ``None`` for methods without one.
+        latent_dynamics: The VAE, for figures of beliefs; ``None`` for methods without one.
     """
 
     config: RunSettings
@@ -66,36 +66,36 @@ class Learner(abc.ABC):
     @property
     @abc.abstractmethod
     def num_timesteps(self) -> int:
-        """Environment steps of training so far, all workers together."""
+        """Environment steps of training so far, summed over workers."""
 
     @abc.abstractmethod
     def set_logger(self, logger: Logger) -> None:
-        """Record metrics into ``logger`` from now on, ``rollout/…`` and ``train/…``."""
+        """Record metrics (``rollout/…`` and ``train/…``) to ``logger`` from now on."""
 
     @abc.abstractmethod
     def learn(self, total_timesteps: int, after_iteration: AfterIterationHook) -> None:
-        """Train until ``num_timesteps`` has reached ``total_timesteps``.
+        """Train until ``num_timesteps`` reaches ``total_timesteps``.
 
         Args:
-            total_timesteps: Environment steps of the whole run, earlier sittings included.
-            after_iteration: Called after each whole iteration, when nothing is half-done, with the
-                number of iterations so far; it may raise to stop.
+            total_timesteps: Environment steps of the whole run, including those before a resume.
+            after_iteration: Called with the number of iterations so far after each whole iteration,
+                when the state is consistent; it may raise an exception to stop.
         """
 
     @abc.abstractmethod
     def evaluation_env(self, env: AnyVectorEnv) -> AnyVectorEnv:
-        """What the policy is shown, around meta-episodes of true rewards."""
+        """Wrap meta-episodes with true rewards to show the observations of the policy."""
 
     @abc.abstractmethod
     def actor(self) -> Actor:
-        """Acts for evaluation, videos and pictures with the weights of now."""
+        """The actor for evaluation, videos and figures, with the current weights."""
 
     @abc.abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """Everything that decides about the rest of the run, between two iterations.
+        """Everything that determines the rest of the run, between two iterations.
 
-        Nested dicts and lists of arrays, tensors, numbers and strings. Arrays may be views: they
-        are saved before the training continues.
+        Nested dicts and lists of arrays, tensors, numbers and strings. Arrays may be views, since
+        they are saved before the training continues.
         """
 
     @abc.abstractmethod
@@ -103,38 +103,38 @@ class Learner(abc.ABC):
         """Inverse of :meth:`state_dict`, with NumPy arrays for tensors.
 
         Returns:
-            Whether the environments could be restored too; if not, running meta-episodes begin
-            again.
+            Whether the environments could be restored too; if not, current meta-episodes start
+            over.
 
         Raises:
-            ValueError: What does not fit; nothing has been changed then.
+            ValueError: If the state does not fit; the learner is then unchanged.
         """
 
     @abc.abstractmethod
     def artifacts(self) -> dict[str, Any]:
-        """What a finished run leaves: file stem → nested state, ``"policy"`` among them."""
+        """Files of a finished run: stem → nested state; one stem is ``"policy"``."""
 
     @abc.abstractmethod
     def load_artifacts(self, contents: Mapping[str, Any]) -> None:
         """Inverse of :meth:`artifacts`; enough for :meth:`actor`, not for training.
 
         Args:
-            contents: Gives the content of a file by its stem.
+            contents: The content of each file by its stem.
 
         Raises:
-            ValueError: A file is missing or does not fit.
+            ValueError: If a file is missing or does not fit.
         """
 
     def log_statistics(self) -> None:
-        """Record what has gathered since the last row of metrics.csv, right before one."""
+        """Record statistics gathered since the last row of metrics.csv; called before each row."""
         return
 
     def check_finite(self) -> None:
-        """Raise a ``FloatingPointError`` that names what is no longer finite."""
+        """Raise a ``FloatingPointError`` that names any weights that are not finite."""
         return
 
     def position(self) -> str:
-        """Where the training is, for messages."""
+        """How far the training has come, for messages."""
         return f"step {self.num_timesteps:,}"
 
     def close(self) -> None:
@@ -143,13 +143,13 @@ class Learner(abc.ABC):
 
 
 class PolicyActor:
-    """The greedy actions of a stable-baselines3 policy, recurrent or not.
+    """The greedy actions of a Stable-Baselines3 policy, recurrent or not.
 
     Args:
-        policy: Whatever has SB3's ``predict``.
-        normalizer: Statistics to normalise observations with, left as they are.
-        action_space: Single action space of the environment, where the policy's may be another
-            one; see :func:`ldm_wrappers.sb3.environment_actions`.
+        policy: Any object with SB3's ``predict``.
+        normalizer: Statistics to normalise observations with; they are not updated.
+        action_space: Single action space of the environment, which may differ from the policy's;
+            see :func:`ldm_wrappers.sb3.environment_actions`.
     """
 
     def __init__(
@@ -168,7 +168,7 @@ class PolicyActor:
         self._state = None
 
     def act(self, observations: NDArray[Any], episode_starts: NDArray[np.bool_]) -> NDArray[Any]:
-        """Greedy actions; a recurrent state restarts where a meta-episode does."""
+        """Greedy actions; a recurrent state is reset at the start of each meta-episode."""
         shown: Any = observations
         if self.normalizer is not None:
             shown = self.normalizer.normalize_obs(observations)
@@ -180,7 +180,7 @@ class PolicyActor:
         return np.asarray(actions)
 
     def observe(self, step: Step) -> None:
-        """Nothing to do: observations hold all that the policy is shown."""
+        """Do nothing, since observations contain all that the policy sees."""
 
     def end(self) -> None:
         """Forget the recurrent state."""
@@ -188,10 +188,10 @@ class PolicyActor:
 
 
 def chosen_device(name: str) -> str:
-    """The device called ``name`` if it is there; ``auto`` takes a GPU where there is one.
+    """The device called ``name`` if it is available; ``auto`` uses a GPU if there is one.
 
     Raises:
-        ValueError: There is no such device; stable-baselines3 would silently take the CPU.
+        ValueError: If there is no such device; Stable-Baselines3 would silently use the CPU.
     """
     try:
         device = torch.device(get_device("auto") if name == "auto" else name)

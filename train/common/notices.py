@@ -1,4 +1,4 @@
-"""What a run says of settings, splits and environments that may not do what they seem to."""
+"""Notices of a run about settings, splits and environments that may not have the usual effect."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from train.config.off_policy import MqlSettings
 from train.config.on_policy import OnPolicySettings
 from train.config.settings import RunSettings
 
-_N_RESETS = 20  # that are to tell whether a split has an effect
+_N_RESETS = 20  # to find out whether a split has an effect
 
 
 def settings_without_use(config: RunSettings) -> frozenset[str]:
     """Settings that have no effect with the environments of a run.
 
     Raises:
-        ValueError: One cannot be made.
+        ValueError: If an environment cannot be made.
     """
     unused = _without_use(config)
     if config.eval_env_id:
         other = dataclasses.replace(config, env_id=config.eval_env_id, eval_env_id="")
-        # evaluations are never processes, and train on nothing
+        # evaluations never run in processes, and do not train
         of_training = {"vectorization", "n_train_tasks", "truncate_backpropagation"}
         unused &= _without_use(other) | of_training
     return frozenset(unused)
@@ -50,7 +50,7 @@ def _without_use(config: RunSettings) -> set[str]:
             unused.add("eval_tasks")
     unflattened = dataclasses.replace(source, flatten_observation=False)
     space = unflattened.facts().observation_space
-    own_batch = unflattened.batch_arguments() is not None  # which flattening does without
+    own_batch = unflattened.batch_arguments() is not None  # which flattening cannot use
     if not own_batch and isinstance(space, spaces.Box) and len(space.shape) == 1:
         unused.add("flatten_observation")
     split = get_method(config.method).split
@@ -59,31 +59,31 @@ def _without_use(config: RunSettings) -> set[str]:
     if isinstance(config, OnPolicySettings) and not config.stagger_workers:
         horizon = source.facts().horizon
         if horizon is not None and config.n_steps % (config.n_episodes * horizon) == 0:
-            unused.add("truncate_backpropagation")  # allows what is not done
+            unused.add("truncate_backpropagation")  # n_steps splits no meta-episodes
     return unused
 
 
 def adaptation_notice(config: RunSettings) -> str:
-    """A sentence if MQL's gradient steps at test move the critics only, else an empty text."""
+    """A sentence if MQL's gradient steps at test time update only the critics, else empty."""
     if not isinstance(config, MqlSettings):
         return ""
     most = max(config.snapshot_updates, config.replay_updates)
     if not 0 < most < config.policy_freq:
         return ""
     return (
-        f"policy_freq = {config.policy_freq} is more than snapshot_updates = "
-        f"{config.snapshot_updates} and replay_updates = {config.replay_updates}, each of which "
-        "counts from 0: at test no gradient step moves the actor, so adaptation changes no "
-        f"action; expected at least one of the two to be {config.policy_freq} or more"
+        f"policy_freq = {config.policy_freq} is greater than snapshot_updates = "
+        f"{config.snapshot_updates} and replay_updates = {config.replay_updates}, which are "
+        "counted separately: no gradient step at test time updates the actor, so adaptation "
+        f"changes no action; expected at least one of the two to be {config.policy_freq} or more"
     )
 
 
 def split_notice(config: RunSettings) -> str:
     """A sentence if a method's environments draw other tasks than those of its split.
 
-    Environments of somebody else may not heed ``split``, or not hand it on. Resets tell it: with
-    the train split one task outside it does; with all tasks none but train tasks do, unless other
-    ones are too rare to be met. Methods that hand each environment its tasks need no notice.
+    Environments from third parties may ignore ``split``, or not pass it on. Resets reveal it: with
+    the train split, by a single task outside it; with all tasks, by drawing only train tasks,
+    unless others are too rare to be drawn. Methods that pin their tasks need no notice.
     """
     method, source = get_method(config.method), EnvSource.of(config)
     split, distribution = method.split, source.facts().distribution
@@ -102,16 +102,16 @@ def split_notice(config: RunSettings) -> str:
     strange = told[~distribution[split].contains(told)]
     if len(strange):
         return (
-            f"{len(strange)} of {_N_RESETS} resets of {config.env_id} with split={split!r} have "
-            f"drawn tasks that are not in it, such as {strange[0].tolist()}, so method "
-            f"{config.method} does not train on that split alone; ldm_envs.check_family tests "
-            "whether split has an effect"
+            f"{len(strange)} of {_N_RESETS} resets of {config.env_id} with split={split!r} drew "
+            f"tasks that are not in it, such as {strange[0].tolist()}, so method {config.method} "
+            "does not train on that split alone; ldm_envs.check_family tests whether split has an "
+            "effect"
         )
     if split == "train" or not distribution["train"].contains(told).all():
         return ""
     return (
-        f"{_N_RESETS} resets of {config.env_id} with split={split!r} have drawn train tasks only, "
-        f"so method {config.method} may never see another one; ldm_envs.check_family tests whether "
+        f"{_N_RESETS} resets of {config.env_id} with split={split!r} drew only train tasks, so "
+        f"method {config.method} may never see any others; ldm_envs.check_family tests whether "
         "split has an effect"
     )
 
@@ -148,7 +148,7 @@ def visible_task_notice(config: RunSettings) -> str:
 
 
 def _drawn_tasks(config: RunSettings, split: str, task_dim: int) -> NDArray[Any] | None:
-    """Tasks (_N_RESETS, task_dim) of seeded resets; ``None`` where infos do not tell them."""
+    """Tasks (_N_RESETS, task_dim) of seeded resets; ``None`` if infos do not contain them."""
     env = FiniteCheckWrapper(base_env(config, 1, split, "sync"))
     try:
         rows = []
@@ -163,17 +163,17 @@ def _drawn_tasks(config: RunSettings, split: str, task_dim: int) -> NDArray[Any]
 
 
 def warn_of_unsaved_environments(config: RunSettings, timesteps: int) -> None:
-    """Say, of a resumed run whose iterations begin with seeded resets, what these do not restore.
+    """Warn, on resume, that seeded resets may not restore all of an environment's state.
 
-    The environments of ``ldm_envs`` keep nothing beyond a reset; nobody knows that of others. After
-    ``timesteps``, all that the run is to have, nothing follows.
+    For methods whose iterations begin with seeded resets. The environments of ``ldm_envs`` keep no
+    state across resets; others may. No warning if the run is complete after ``timesteps``.
     """
     if EnvSource.of(config).of_ldm_envs or timesteps >= config.total_timesteps:
         return
     print(
-        f"warning: checkpoints of method {config.method} hold no state of {config.env_id}, as "
-        "every iteration begins with a seeded reset: what the environment keeps beyond such a "
-        "reset (a counter, a curriculum) begins anew, and if it keeps anything, what follows "
-        "differs from an uninterrupted run",
+        f"warning: checkpoints of method {config.method} contain no state of {config.env_id}, "
+        "since every iteration begins with a seeded reset: anything that the environment keeps "
+        "across resets (a counter, a curriculum) starts over, in which case the run will differ "
+        "from an uninterrupted one",
         file=sys.stderr,
     )

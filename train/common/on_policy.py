@@ -1,4 +1,4 @@
-"""The learner of methods whose policy stable-baselines3 trains on-policy."""
+"""The learner of methods whose policy Stable-Baselines3 trains on-policy."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ from train.config.on_policy import OnPolicySettings
 
 
 class OnPolicyLearner(Learner):
-    """A stable-baselines3 on-policy algorithm, and the VAE that is trained beside it.
+    """A Stable-Baselines3 on-policy algorithm, and the VAE that is trained in parallel.
 
     Args:
         config: Settings of the run.
-        env: Gymnasium's part of the wrapper chain.
-        algorithm: The policy learner on stable-baselines3's part of the chain.
-        show: Puts around an environment of meta-episodes what the policy is shown.
-        trainer: Trains the latent dynamics model, where the method has one.
+        env: The Gymnasium part of the wrapper chain.
+        algorithm: The policy learner on the Stable-Baselines3 part of the chain.
+        show: Wraps meta-episodes to show the observations of the policy.
+        trainer: Trains the latent dynamics model, if the method has one.
     """
 
     def __init__(
@@ -85,19 +85,19 @@ class OnPolicyLearner(Learner):
 
     @property
     def vec_env(self) -> VecEnv:
-        """stable-baselines3's part of the wrapper chain."""
+        """The Stable-Baselines3 part of the wrapper chain."""
         vec_env = self.algorithm.get_env()
         assert vec_env is not None
         return vec_env
 
     @property
     def normalizer(self) -> VecNormalize | None:
-        """Running statistics of observations and rewards, where the run normalises."""
+        """Running statistics of observations and rewards, if the run normalises."""
         return self.algorithm.get_vec_normalize_env()
 
     @property
     def evaluated_policy(self) -> ActorCriticPolicy:
-        """What is evaluated and saved: the average of the policy's weights, or the newest ones."""
+        """The policy to evaluate and save, with averaged weights or with the newest ones."""
         policy: Any = self.algorithm.policy if self.average is None else self.average.module
         assert isinstance(policy, ActorCriticPolicy)
         return policy
@@ -107,10 +107,10 @@ class OnPolicyLearner(Learner):
         self.algorithm.set_logger(logger)
 
     def learn(self, total_timesteps: int, after_iteration: AfterIterationHook) -> None:
-        """Rollout ▸ policy update beside the VAE's updates ▸ ``after_iteration``, and again.
+        """Repeat: rollout ▸ policy update, and VAE updates in parallel ▸ ``after_iteration``.
 
-        The order of the callbacks counts: a rollout is checked before anything is learned from it,
-        and the VAE's updates, which run in a thread of their own, are over before the hook runs.
+        The order of the callbacks matters: a rollout is checked before it is learned from, and the
+        VAE's updates, which run in their own thread, are finished before the hook runs.
         """
 
         def finished(iteration: int) -> None:
@@ -129,7 +129,7 @@ class OnPolicyLearner(Learner):
         )
 
     def log_statistics(self) -> None:
-        """Mean returns of the meta-episodes that normal workers have finished since."""
+        """Record mean returns of meta-episodes that normal workers finished since the last row."""
         for name, value in self.statistics.pop_means().items():
             self.algorithm.logger.record(name, value)
 
@@ -161,8 +161,8 @@ class OnPolicyLearner(Learner):
         if not self._warned and (lost := self._unsaved.names()):
             self._warned = True
             print(
-                f"warning: the state of {', '.join(lost)} is not in checkpoints: a wrapper with "
-                "get_state and set_state is saved",
+                f"warning: the state of {', '.join(lost)} is not saved in checkpoints; to save it, "
+                "define get_state and set_state",
                 file=sys.stderr,
             )
         if self.normalizer is not None:
@@ -193,7 +193,7 @@ class OnPolicyLearner(Learner):
         self._guard().steps = self.num_timesteps // self.config.n_workers
         if complete:
             load_env_state(self.env, state["env"])
-        else:  # tasks that no sitting has drawn before
+        else:  # a new random stream, for tasks not drawn before
             entropy = np.random.SeedSequence((self.config.seed, self.num_timesteps))
             *words, own = entropy.generate_state(5).tolist()
             self.vec_env.seed(sum(word << 32 * i for i, word in enumerate(words)))
@@ -222,7 +222,7 @@ class OnPolicyLearner(Learner):
         return SavedBeliefs(means, saved_mixture(config, len(means)), config.imagination)
 
     def load_artifacts(self, contents: Mapping[str, Any]) -> None:
-        """Inverse of :meth:`artifacts`, sample beliefs aside."""
+        """Inverse of :meth:`artifacts`, except for the sample beliefs."""
         load_weights(self.algorithm.policy, contents["policy"], "policy")
         self.average = None  # the saved weights are the average
         if self.latent_dynamics is not None:
@@ -242,7 +242,7 @@ class OnPolicyLearner(Learner):
         return layer
 
     def _check(self, state: dict[str, Any], complete: bool) -> None:
-        """Compare a state with this learner before anything is touched."""
+        """Compare a state with this learner before anything is changed."""
         check_algorithm_state(self.algorithm, state_part(state, "algorithm"), complete)
         if self.average is not None:
             saved = state_part(state, "policy_average")
@@ -255,14 +255,14 @@ class OnPolicyLearner(Learner):
             self.trainer.buffer.check_state(state_part(state, "buffer"))
 
     def _adapt_generators(self, state: dict[str, Any]) -> None:
-        """Keep this learner's own generators where the saved ones are of another kind of device."""
+        """Keep this learner's own generators if the saved ones are of another type of device."""
         pairs: list[tuple[torch.Generator, dict[str, Any]]] = []
         if self.trainer is not None:
             pairs.append((self.trainer.generator, state["trainer"]))
         for layer, saved in zip(stateful_layers(self.env), state["env"] or [], strict=False):
             imagination = saved.get("imagination") if isinstance(saved, dict) else None
             source = getattr(getattr(layer, "imagination", None), "generator", None)
-            # imaginary tasks of one's own need not have a generator of PyTorch
+            # user-defined imaginary tasks need not have a PyTorch generator
             if isinstance(source, torch.Generator) and imagination and "generator" in imagination:
                 pairs.append((source, imagination))
         adapt_generators(pairs)
@@ -277,7 +277,7 @@ def sample_beliefs(trainer: LatentDynamicsTrainer, n: int = 256) -> np.ndarray[A
     batch = trainer.buffer.newest(n, trainer.model.device)
     posterior = trainer.model.encoder(batch.actions, batch.rewards, batch.next_observations)
     means = posterior.mean
-    # after the end of a shorter trajectory its last belief stays
+    # shorter trajectories are padded with their last belief
     times = torch.arange(len(means), device=means.device).unsqueeze(-1)
     index = torch.minimum(times, batch.lengths).unsqueeze(-1).expand_as(means)
     return means.gather(0, index).transpose(0, 1).cpu().numpy()

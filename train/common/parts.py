@@ -1,4 +1,4 @@
-"""Parts that the on-policy scripts put together: VAE, adapter and PPO's arguments."""
+"""Parts of the on-policy scripts: VAE, adapter and arguments of PPO."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from train.config.on_policy import OnPolicySettings as Settings
 
 
 def meta_episodes(config: Settings, env: AnyVectorEnv) -> AnyVectorEnv:
-    """▸ meta-episodes of N episodes of one task."""
+    """▸ meta-episodes, each of N episodes of one task."""
     return MultiEpisodeWrapper(
         env,
         config.n_episodes,
@@ -61,10 +61,10 @@ def imagination_arguments(config: Settings) -> dict[str, Any]:
 
 
 def saved_mixture(config: Settings, n_beliefs: int) -> Mixture:
-    """The run's mixture scheme, for its saved beliefs, which are many more than it has workers.
+    """The run's mixture scheme for its saved beliefs, of which there are more than workers.
 
-    A scheme that mixes all beliefs mixed those of the normal workers; a mixture of hundreds is
-    close to their mean.
+    A scheme that mixes all beliefs mixed those of the normal workers during training, so the same
+    number is used here; a mixture of hundreds would be close to their mean.
 
     Args:
         config: Settings of the run.
@@ -95,7 +95,7 @@ def vae_trainer(
 
 
 def adapted(config: Settings, env: AnyVectorEnv) -> VecEnv:
-    """▸ stable-baselines3's interface ▸ running normalisation."""
+    """▸ Stable-Baselines3's interface ▸ running normalisation."""
     vec_env: VecEnv = VectorEnvAdapter(env, info_keys=())
     if config.normalize_observation or config.normalize_reward:
         counted = (
@@ -113,7 +113,7 @@ def adapted(config: Settings, env: AnyVectorEnv) -> VecEnv:
 
 @dataclasses.dataclass(frozen=True)
 class LinearDecay:
-    """A stable-baselines3 schedule: ``start`` at first, then linearly to 0 at the run's end.
+    """A Stable-Baselines3 schedule: constant, then linear to 0 at the end of the run.
 
     Attributes:
         start: Value until the decay begins.
@@ -124,16 +124,16 @@ class LinearDecay:
     begin: float
 
     def __call__(self, progress_remaining: float) -> float:
-        """The value while ``progress_remaining`` falls from 1 to 0."""
+        """The value at ``progress_remaining``, which falls from 1 to 0."""
         # the last rollout may overshoot total_timesteps
         return self.start * min(1.0, max(0.0, progress_remaining) / (1.0 - self.begin))
 
 
 def ppo_arguments(config: Settings, vec_env: VecEnv, device: str) -> dict[str, Any]:
-    """Arguments that stable-baselines3's PPO and sb3-contrib's RecurrentPPO share.
+    """Arguments shared by Stable-Baselines3's PPO and sb3-contrib's RecurrentPPO.
 
     Raises:
-        ValueError: ``log_std_init`` for discrete actions.
+        ValueError: If ``log_std_init`` is given for discrete actions.
     """
     if config.log_std_init and not isinstance(vec_env.action_space, spaces.Box):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Positions at which a decoder is asked for its reward: where a belief takes the goal to be."""
+"""Positions at which a decoder's reward is evaluated, to find where a belief puts the goal."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ldm_envs.ant import AntGoalEnv, goal_xy
 from ldm_wrappers.latent_dynamics import LatentDynamics
 from train.common.env_source import EnvSource
 
-_REACH, _SPACING = 3.5, 0.25  # m, of the square that AntGoal's decoder is asked over
+_REACH, _SPACING = 3.5, 0.25  # m, of the square of positions for AntGoal
 POLAR = ("r (m)", "theta (rad)")  # components of goals that are not (x, y)
-CELLS = ("x (cell)", "y (cell)")  # components by which a family says that its tasks are cells
-_WALK = 20  # random steps in which a grid must show cells
+CELLS = ("x (cell)", "y (cell)")  # components that declare a family's tasks to be cells
+_WALK = 20  # random steps during which a grid must show cells
 _ROWS = 60_000  # decoded at once
-_MOST_CELLS = 10_000  # of a box that is taken for a grid
+_MOST_CELLS = 10_000  # of a box that counts as a grid
 
 
 @dataclasses.dataclass(frozen=True)
 class Places:
-    """Positions (x, y), everything else of the observation being fixed.
+    """Positions (x, y), with the rest of the observation fixed.
 
     Attributes:
         xy: float32 (n, 2), x fastest; cells, or metres.
@@ -38,11 +38,11 @@ class Places:
 
     @classmethod
     def of(cls, source: EnvSource) -> Places | None:
-        """Cells of a grid, or a square around AntGoal's start with the Ant at rest as it starts.
+        """Cells of a grid, or a square around AntGoal's start, with the Ant at rest as at a reset.
 
-        ``None`` where tasks are no goals at positions of the observation: a wrapper of the user's
-        may show something else than AntGoal does. A grid's tasks have the components ``CELLS``, for
-        whole numbers may be anything; that it shows such cells is checked.
+        ``None`` if tasks are not goals at observed positions, for example because of a user's
+        wrapper around AntGoal. The tasks of a grid must have the components ``CELLS``, since whole
+        numbers may mean anything, and the grid must show such cells.
         """
         distribution = source.facts().distribution
         env = source.make()
@@ -73,7 +73,7 @@ class Places:
 
     @property
     def unit(self) -> str:
-        """Of x and y."""
+        """Unit of x and y."""
         return "m" if self.polar else "cell"
 
     @property
@@ -89,7 +89,7 @@ class Places:
         return np.stack(goal_xy(tasks), 1) if self.polar else tasks
 
     def splits(self, distribution: Any) -> NDArray[np.str_]:
-        """The split that a goal at each position is in, ``"outside"`` if in none, (n,)."""
+        """The split that contains a goal at each position, or ``"outside"``, (n,)."""
         named = [split for split in distribution.splits if split not in ("all", "eval")]
         inside = [np.asarray(distribution[split].contains(self.tasks)) for split in named]
         return np.select(inside, named, "outside")
@@ -103,7 +103,7 @@ def _shows_state(env: Any, ant: AntGoalEnv) -> bool:
 
 
 def _goal_cells(env: Any, distribution: Any) -> NDArray[np.int64] | None:
-    """Bounds (2, 2) of the cells that an environment shows and that its tasks are."""
+    """Bounds (2, 2) of the cells, if an environment shows cells and its tasks are cells."""
     bounds = cell_bounds(env.observation_space)
     if bounds is None or tuple(getattr(distribution, "components", ())) != CELLS:
         return None
@@ -131,9 +131,9 @@ def _pairs(xs: NDArray[Any], ys: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def cell_bounds(space: spaces.Space[Any]) -> NDArray[np.int64] | None:
-    """Lowest and highest (x, y) of a box of cells, (2, 2); ``None`` if it is no such box.
+    """Lowest and highest (x, y) of a box of cells, (2, 2); ``None`` if it is not such a box.
 
-    Nor is one of more than 10,000 cells, such as two bytes of a camera, or of unbounded numbers.
+    A box with more than 10,000 cells, such as two bytes of a camera, or without bounds is not one.
     """
     if not isinstance(space, spaces.Box) or space.shape != (2,):
         return None
@@ -155,23 +155,23 @@ def reward_fields(
 ) -> NDArray[np.float32]:
     """Decoded reward of staying at each position, for each latent: float32 (n_latents, n).
 
-    A decoder that sees s and a as well is shown the same observation and the first action.
+    A decoder that also sees s and a is given the same observation and the first action.
 
     Args:
         model: The latent dynamics model.
         observations: One per position, float32 (n, observation_size).
         latents: float32 (n_latents, latent_dim).
-        samples: Mean over this many dropout masks; 0 switches dropout off.
+        samples: Number of dropout masks to average over; 0 for no dropout.
         seed: Seed of the masks.
-        masks: Mean over these masks of the decoder's instead, whatever ``samples`` and ``seed``,
-            float32 (samples, n_latents, embedding_size), each the same at every position.
+        masks: Dropout masks to average over instead, in place of ``samples`` and ``seed``, float32
+            (samples, n_latents, embedding_size), the same at all positions.
     """
     rows = model.to_tensor(observations)
     actions = torch.zeros(len(rows), model.spec.action_columns, device=model.device)
     means = model.to_tensor(latents).unsqueeze(1)
     if masks is None and samples:
         generator = torch.Generator(device=model.device).manual_seed(seed)
-        # one per position, which all latents share
+        # one mask per position, shared by all latents
         masks = model.decoder.dropout_mask(samples, 1, len(rows), generator=generator)
     elif masks is not None:
         masks = masks.unsqueeze(-2)

@@ -1,4 +1,4 @@
-"""The global random generators that a training draws from, as nested data, and back."""
+"""Save and restore the global random generators that a training draws from."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import numpy as np
 import torch
 from stable_baselines3.common.utils import set_random_seed
 
-_GLOBAL = 0x610BA1  # what this stream of a run's seed is for
+_GLOBAL = 0x610BA1  # distinguishes this stream of a run's seed
 
 
 def seed_global_generators(seed: int, iteration: int) -> None:
-    """Seed the global generators again for an iteration, for environments that draw from them.
+    """Reseed the global generators for an iteration, for environments that draw from them.
 
-    Where every iteration begins so, they need not be saved for an exact resume.
+    If every iteration begins this way, they need not be saved for an exact resume.
 
     Args:
         seed: Seed of the run.
-        iteration: Number of the iteration that begins.
+        iteration: Number of the iteration about to begin.
     """
     sequence = np.random.SeedSequence(seed, spawn_key=(_GLOBAL, iteration))
     set_random_seed(int(sequence.generate_state(1)[0]))
@@ -40,13 +40,13 @@ def random_state(device: torch.device) -> dict[str, Any]:
 
 
 def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
-    """Inverse of :func:`random_state`; on another kind of device what that has of it."""
+    """Inverse of :func:`random_state`; on another type of device, as far as it applies."""
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
     np.random.set_state(tuple(state["numpy"]))
     torch.set_rng_state(torch.from_numpy(state["torch"]))
     if "cuda" in state and device.type == "cuda":
         saved = state["cuda"]
-        if isinstance(saved, list):  # older checkpoints held the states of all GPUs
+        if isinstance(saved, list):  # older checkpoints contain the states of all GPUs
             saved = saved[device.index or 0]
         torch.cuda.set_rng_state(torch.from_numpy(saved), device)

@@ -1,4 +1,4 @@
-"""The one loop in which a policy acts for evaluation, pictures and videos."""
+"""The loop in which a policy acts for evaluation, figures and videos."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 EVALUATION_SEED = 1_000_003
-"""Seed of evaluations, pictures and videos, which therefore meet the same starts."""
+"""Seed of evaluations, figures and videos, which therefore have the same initial states."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,17 +19,17 @@ class Step:
     """One step of all rows.
 
     Attributes:
-        observations: What was shown, (n, …).
+        observations: Observations before the step, (n, …).
         actions: (n, …).
         rewards: float64 (n,).
-        next_observations: What is shown next, (n, …); at an end inside a meta-episode the start
-            of the next episode. The true last state is in ``infos["next_obs"]``.
+        next_observations: Observations after the step, (n, …); at the end of an inner episode,
+            those at the start of the next one. The true last state is in ``infos["next_obs"]``.
         ended: Whether the meta-episode ended with this step, bool (n,).
-        infos: What the environment reported.
+        infos: Infos of the environment.
         episode: Inner episode that the step belongs to, from 0, int (n,).
         running: Rows whose first meta-episode was not over before this step, bool (n,).
-        over: Rows whose further steps are of no use, as their meta-episode has been played, bool
-            (n,); none where further meta-episodes are asked for.
+        over: Rows whose further steps are not needed, since their meta-episode is over, bool (n,);
+            always false if further meta-episodes are requested.
     """
 
     observations: Any
@@ -58,7 +58,7 @@ def play(
         actor: A :class:`train.common.learner.Actor`.
         seed: Seed of the reset.
         options: Options of the reset, such as ``{"task": …}``.
-        forever: Continue with further meta-episodes; the caller stops.
+        forever: Continue with further meta-episodes until the caller stops.
     """
     n = env.num_envs
     observations, _ = env.reset(seed=seed, options=options)

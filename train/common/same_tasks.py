@@ -1,4 +1,4 @@
-"""Whether a resumed run meets the tasks that it met before."""
+"""Check that a resumed run has the same tasks as before."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from train.persistence.checkpoint import OtherTasksError
 from train.persistence.files import read_csv
 
 Array = NDArray[Any]
-_RTOL = 1e-5  # six digits are off by half of that at most
+_RTOL = 1e-5  # twice the largest error of rounding to six digits
 _WAY_OUT = (
-    "a run continues on its own tasks: let the environment have those again (draw them with a "
-    "fixed seed), or train a new run in another folder"
+    "a run continues only on its own tasks: make the environment have them again (draw them with "
+    "a fixed seed), or train a new run in another folder"
 )
 
 
 def equal_as_written(then: Array, now: Array) -> bool:
-    """Whether two arrays (n_tasks, task_dim) hold the same tasks in the same order.
+    """Whether two arrays (n_tasks, task_dim) contain the same tasks in the same order.
 
-    Numbers may differ by what six digits leave of them, or by rounding on another machine. Whole
-    numbers, such as seeds, have to be equal.
+    Numbers may differ by rounding to six digits or by rounding on another machine. Whole numbers,
+    such as seeds, must be equal.
     """
     one, other = np.asarray(then, np.float64), np.asarray(now, np.float64)
     if one.shape != other.shape:
@@ -42,11 +42,11 @@ def check_train_tasks(config: RunSettings, then: Array, now: Array) -> None:
     """Compare the train tasks (K, task_dim) of a replay with those that its run has now.
 
     Raises:
-        OtherTasksError: They differ.
+        OtherTasksError: If they differ.
     """
     if not equal_as_written(then, now):
         raise OtherTasksError(
-            f"the replay is of other train tasks than {config.env_id} has now: "
+            f"the replay has other train tasks than {config.env_id} has now: "
             f"{_listed(task_texts(then))}; now {_listed(task_texts(now))}; {_WAY_OUT}"
         )
 
@@ -56,10 +56,10 @@ def check_evaluated_tasks(config: RunSettings, evaluations: Path) -> None:
 
     Args:
         config: Settings of the run.
-        evaluations: Its evaluations.csv; there may be none yet.
+        evaluations: Its evaluations.csv, which need not exist yet.
 
     Raises:
-        OtherTasksError: A split has other tasks, or there are other splits.
+        OtherTasksError: If a split has other tasks, or there are other splits.
     """
     rows = read_csv(evaluations) if evaluations.exists() else []
     then: dict[str, list[str]] = {}
@@ -75,8 +75,8 @@ def check_evaluated_tasks(config: RunSettings, evaluations: Path) -> None:
     }
     if list(then) != list(now):
         raise OtherTasksError(
-            f"{evaluations} has the splits {', '.join(then)}, and {config.env_id} has "
-            f"{', '.join(now)} to evaluate now; {_WAY_OUT}"
+            f"{evaluations} has the splits {', '.join(then)}, but {config.env_id} now has "
+            f"{', '.join(now)} to evaluate; {_WAY_OUT}"
         )
     for split, (env_id, tasks) in now.items():
         if not _read_as(then[split], tasks):
@@ -88,22 +88,22 @@ def check_evaluated_tasks(config: RunSettings, evaluations: Path) -> None:
 
 
 def _texts(tasks: Array | None, n: int) -> list[str]:
-    """Tasks as evaluations.csv has them; ``n`` empty texts where they cannot be pinned."""
+    """Tasks as written to evaluations.csv; ``n`` empty texts if they cannot be pinned."""
     return [""] * n if tasks is None else task_texts(tasks)
 
 
 def _read_as(texts: list[str], tasks: Array | None) -> bool:
-    """Whether the texts are those of the tasks."""
+    """Whether the texts represent the tasks."""
     if tasks is None or texts == task_texts(tasks):
         return tasks is not None or not any(texts)
     try:
         found = np.array([[float(value) for value in text.split()] for text in texts])
-    except ValueError:  # not numbers, or not as many in every row
+    except ValueError:  # not numbers, or rows of different lengths
         return False
     return equal_as_written(found, tasks)
 
 
 def _listed(texts: list[str]) -> str:
-    """Their number, and the first of them."""
+    """The number of tasks, and the first few of them."""
     shown = ", ".join(texts[:8]) + (", …" if len(texts) > 8 else "")
     return f"{len(texts)} tasks ({shown})" if any(texts) else f"{len(texts)} tasks that are unknown"

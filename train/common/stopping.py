@@ -1,4 +1,4 @@
-"""How scripts end early: errors in one line, Ctrl-C and SIGTERM."""
+"""How scripts stop early: errors as one line, Ctrl-C and SIGTERM."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from train.common.guard import WorkerError
 
 
 class TrainingStopped(Exception):
-    """A signal asked the training to stop, and its checkpoint is safe."""
+    """The training stopped on a signal, after writing its checkpoint."""
 
 
 class StopRequest:
-    """Remembers that a signal came; a second one interrupts at once."""
+    """Remembers that a signal was received; a second one interrupts at once."""
 
     def __init__(self) -> None:
         self.signal: str | None = None
@@ -28,12 +28,12 @@ class StopRequest:
         if self.signal is not None:
             raise KeyboardInterrupt
         self.signal = signal.Signals(number).name
-        said = f"\n{self.signal}: stopping once what is running is written; again: at once\n"
+        said = f"\n{self.signal}: stopping after the current iteration; repeat to stop at once\n"
         os.write(2, said.encode())  # a handler must not wait for a stream that it interrupted
 
     @contextlib.contextmanager
     def listen(self) -> Iterator[None]:
-        """Listen to SIGINT and SIGTERM inside the block; only the main thread can."""
+        """Handle SIGINT and SIGTERM inside the block, in the main thread only."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -52,9 +52,9 @@ def report_errors(interrupted: str = "interrupted") -> Iterator[None]:
     """Turn errors that a user can fix into one line and exit status 1, and Ctrl-C into 130.
 
     Args:
-        interrupted: What to say after Ctrl-C, such as how to continue.
+        interrupted: Message after Ctrl-C, such as how to continue.
 
-    With ``LDM_TRACEBACK=1`` in the environment they stay what they are.
+    With ``LDM_TRACEBACK=1`` in the environment, errors keep their tracebacks.
     """
     try:
         yield
@@ -70,7 +70,7 @@ def report_errors(interrupted: str = "interrupted") -> Iterator[None]:
 
 
 def _message(error: Exception) -> str | None:
-    """What to tell a user; ``None`` for errors that are ours."""
+    """The message for the user; ``None`` for errors of this package itself."""
     if isinstance(error, TrainingStopped):
         return f"stopped by {error}"
     if isinstance(error, OSError) and not isinstance(error, FileExistsError):

@@ -1,4 +1,4 @@
-"""Tasks as text, in tables and names of files."""
+"""Tasks as text, for tables and file names."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 
 def task_texts(tasks: NDArray[Any], separator: str = " ") -> list[str]:
-    """One text per row of (n_tasks, task_dim), different texts for different tasks.
+    """One text per row of (n_tasks, task_dim), different for different tasks.
 
-    Six digits are enough for most; all that float32 holds are written where two tasks of these
-    would look alike. Whole numbers, such as seeds, keep all their digits.
+    Numbers have six digits, or all digits of a float32 if two tasks would otherwise look alike.
+    Whole numbers, such as seeds, keep all their digits.
     """
     for digits in (6, 9):
         texts = [separator.join(_number(value, digits) for value in task) for task in tasks]

@@ -1,13 +1,13 @@
-"""Runs a learner: what happens around its loop, in which order, and what is left on disk.
+"""Train a learner: everything around its loop, in order, and what is written to disk.
 
-After each whole iteration these run, and their order counts:
+After each whole iteration these hooks run, in an order that matters:
 
-1. :class:`FiniteCheck`: nothing that is not finite is evaluated, logged or saved;
-2. :class:`PeriodicEvaluation`: before the metrics, which write its returns to TensorBoard;
-3. :class:`MetricsLog`: empties the logger;
+1. :class:`FiniteCheck`, so that nothing non-finite is evaluated, logged or saved;
+2. :class:`PeriodicEvaluation`, before the metrics, which write its returns to TensorBoard;
+3. :class:`MetricsLog`, which empties the logger;
 4. :class:`Progress`;
-5. checkpoints: after everything whose state they hold;
-6. a request to stop, by Ctrl-C or SIGTERM: once nothing is half-done.
+5. checkpoints, after everything whose state they contain;
+6. a request to stop, by Ctrl-C or SIGTERM, once everything is written.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ Build = Callable[[Any], Learner]
 
 
 def main(program: str, build: Build, arguments: list[str] | None = None) -> int:
-    """Parse the command line of a learner script, train, and say where the results are.
+    """Parse the command line of a learner script, train, and print where the results are.
 
     Args:
         program: Name of the script's module, such as ``train.recurrent_ppo``.
         build: Makes the learner of a configuration.
-        arguments: Command line; ``None`` for the process's own.
+        arguments: Command line; ``None`` for that of the process.
     """
     with report_errors("interrupted; --resume continues from the last checkpoint, if any"):
         config, resumed = parse(program, arguments)
@@ -65,13 +65,13 @@ def train(
         build: Makes the learner of a configuration.
         config: The configuration.
         resume: The run to resume.
-        unused: What to say of the command line's flags, once nothing is refused any more.
+        unused: Message about unused flags, printed once all checks have passed.
 
     Raises:
-        TrainingStopped: Ctrl-C or SIGTERM came; a checkpoint has been written.
-        FloatingPointError: Something was not finite; the message says what, where and when.
+        TrainingStopped: On Ctrl-C or SIGTERM, after a checkpoint has been written.
+        FloatingPointError: If something was not finite; the message says what, where and when.
     """
-    evaluation_batches(config)  # what cannot be evaluated is refused before there is a folder
+    evaluation_batches(config)  # refuses what cannot be evaluated before making a folder
     notices = [unused, adaptation_notice(config)]
     if resume is None:  # these reset environments
         notices += [split_notice(config), visible_task_notice(config)]
@@ -99,7 +99,7 @@ def _train(learner: Learner, evaluator: Evaluator, folder: RunFolder, resumed: b
     logs: dict[str, Stateful] = {"evaluation": evaluation, "metrics": metrics}
     checkpoints = Checkpoints(folder, config, learner, logs)
     if resumed:
-        if not checkpoints.resume():  # killed before its first checkpoint
+        if not checkpoints.resume():  # no checkpoint: killed before the first one
             for log in (evaluation, metrics):
                 log.clear()
         check_evaluated_tasks(config, folder.evaluations)
@@ -131,7 +131,7 @@ def _train(learner: Learner, evaluator: Evaluator, folder: RunFolder, resumed: b
             hook(iteration)
 
     try:
-        with stop.listen():  # once all iterations are done, what is left to write is written
+        with stop.listen():  # after the last iteration, the rest is still written
             if learner.num_timesteps < config.total_timesteps:
                 _learn(learner, config.total_timesteps, after_iteration)
             elif evaluation.end_is_missing:
@@ -150,7 +150,7 @@ def _train(learner: Learner, evaluator: Evaluator, folder: RunFolder, resumed: b
 
 
 def _learn(learner: Learner, total_timesteps: int, hook: AfterIterationHook) -> None:
-    """Learn; an error of weights that an earlier gradient step has spoiled is said to be that."""
+    """Learn; if weights spoiled by an earlier gradient step cause an error, report those."""
     try:
         learner.learn(total_timesteps, hook)
     except ValueError:  # of a distribution, for example
@@ -159,30 +159,30 @@ def _learn(learner: Learner, total_timesteps: int, hook: AfterIterationHook) -> 
 
 
 def _check_new_total(config: RunSettings, folder: RunFolder, done: int) -> None:
-    """Refuse a total that the run has passed; say what another one does to a falling rate."""
+    """Refuse a total below the steps done; warn what a new total does to a decaying rate."""
     if config.total_timesteps < done:
         raise ValueError(
-            f"{folder.path} has trained {done:,} steps already, expected --total-timesteps of "
-            f"at least that, got {config.total_timesteps:,}"
+            f"{folder.path} has already trained {done:,} steps, expected --total-timesteps of at "
+            f"least that, got {config.total_timesteps:,}"
         )
     if config.adapts_from and config.total_timesteps < folder.config.total_timesteps:
         raise ValueError(
-            f"{folder.path} adapts to its tasks from {folder.config.adapts_from:,} of its "
-            f"{folder.config.total_timesteps:,} steps on (adapt_from), and would count evaluations "
-            f"without that; expected at least as many steps, got {config.total_timesteps:,}: train "
-            "it again with fewer"
+            f"{folder.path} adapts to its tasks from step {folder.config.adapts_from:,} of "
+            f"{folder.config.total_timesteps:,} on (adapt_from), and would count evaluations "
+            f"without adaptation; expected at least as many steps, got {config.total_timesteps:,}: "
+            "train it again with fewer"
         )
     if config.adapts_from:
         print(
-            "warning: evaluations with adaptation stay on the learning curve where the run ended "
-            f"before; those after them have none until step {config.adapts_from:,}",
+            "warning: the learning curve keeps the evaluations with adaptation at the former end "
+            f"of the run; later ones do not adapt until step {config.adapts_from:,}",
             file=sys.stderr,
         )
     falls_from = getattr(config, "lr_decay_start", 1.0)
     if falls_from < 1.0:
         print(
-            f"warning: the learning rate falls from {falls_from:.0%} of "
-            f"{config.total_timesteps:,} steps on, no longer of {folder.config.total_timesteps:,}; "
-            "where it had fallen further, it rises again",
+            f"warning: the learning rate now decays from {falls_from:.0%} of "
+            f"{config.total_timesteps:,} steps on, instead of {folder.config.total_timesteps:,}; "
+            "if it had already decayed, it rises again",
             file=sys.stderr,
         )

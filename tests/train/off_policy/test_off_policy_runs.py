@@ -111,7 +111,7 @@ def test_a_resumed_run_says_that_foreign_environments_may_keep_more_than_a_reset
         learner.load_state_dict(_as_loaded(learner.state_dict()))
         learner.close()
         said = capsys.readouterr().err
-        assert (f"{env_id}, as every iteration begins with a seeded reset" in said) == warned
+        assert (f"{env_id}, since every iteration begins with a seeded reset" in said) == warned
 
 
 def _as_loaded(value: Any) -> Any:
@@ -279,6 +279,6 @@ def test_a_checkpoint_of_another_kind_of_device_goes_on_with_new_generators(
     own = other.generator.get_state().clone()
     assert other.load_state_dict(state)
     assert bool((other.generator.get_state() == own).all())
-    assert "another kind of device" in capsys.readouterr().err
+    assert "another type of device" in capsys.readouterr().err
     learner.close()
     other.close()
