@@ -111,7 +111,7 @@ def garbled(text: str) -> str:
 
 
 DAMAGED_LOGS = [
-    (lambda text: "", "has 0 rows, and had "),
+    (lambda text: "", "has 0 rows, but had "),
     (lambda text: text.replace(",", ";"), "row 1 of"),
     (garbled, "row 1 of"),
 ]
@@ -134,7 +134,7 @@ def test_a_damaged_log_is_named_and_the_checkpoints_are_not_blamed(
     said = capsys.readouterr().err
     last = said.strip().splitlines()[-1]
     assert says in last and str(log) in last and "damaged checkpoint" not in said
-    assert "The checkpoint itself is whole: put the file back" in last
+    assert "The checkpoint itself is intact: restore that file" in last
     log.write_text(whole, encoding="utf-8")
     assert main(["--resume", str(copy)]) == 0
     assert_same_run(copy, run)
@@ -186,7 +186,7 @@ def test_bytes_that_are_no_text_in_rows_of_a_checkpoint_are_damage(
     with pytest.raises(SystemExit):
         main(["--resume", str(copy)])
     last = capsys.readouterr().err.strip().splitlines()[-1]
-    assert str(log) in last and "The checkpoint itself is whole: put the file back" in last
+    assert str(log) in last and "The checkpoint itself is intact: restore that file" in last
 
 
 def test_if_all_checkpoints_are_damaged_it_says_so(

@@ -145,7 +145,7 @@ def test_final_scores_are_of_evaluations_that_adapt(
 def test_a_run_that_is_cut_ends_with_the_evaluation_after_its_budget(tmp_path: Path) -> None:
     """Where iterations end: a run of 350 steps would have been evaluated at 350 or soon after."""
     folder = stored(tmp_path / "run", "LDM-GridNavi-v0", "rl2", RETURNS, eval_interval=95)
-    with pytest.raises(ValueError, match=r"at 300 steps only; name the steps .* such as 285"):
+    with pytest.raises(ValueError, match=r"only evaluated at 300 steps; .* such as 285"):
         cut_run(folder, 250, tmp_path / "250")
     for until, last in ((300, 300), (385, 400)):
         cut_run(folder, until, tmp_path / str(until))

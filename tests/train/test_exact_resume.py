@@ -255,7 +255,7 @@ def test_environments_without_saved_state_begin_anew_and_say_so(
             train_tiny(run, "ldm", *flags, "--total-timesteps", "6000", env_id="CartPole-v1")
     assert main(["--resume", str(run)]) == 0
     said = capsys.readouterr().err
-    assert "CartPole-v1 cannot save its state (its batch has no get_state)" in said
+    assert "CartPole-v1 cannot save its state (no get_state of its vector environment)" in said
     assert main(["--resume", str(run)]) == 0
     assert "cannot save" not in capsys.readouterr().err  # nothing follows
     config = RunFolder.open(run).config  # learners with seeded resets save no environment

@@ -446,7 +446,7 @@ def test_runs_are_added_to_a_collection_whose_folders_are_gone(
         values["config"].update(changed)
         (stranger / "config.json").write_text(json.dumps(values))
         files = {file: file.read_bytes() for file in added.glob("*.csv")}
-        with pytest.raises(ValueError, match=rf"called {other.name!r} is there already.* \(there"):
+        with pytest.raises(ValueError, match=rf"called {other.name!r} .* already exists.* \(there"):
             add_runs([stranger], added)
         assert {file: file.read_bytes() for file in added.glob("*.csv")} == files
     longer = tmp_path / "runs" / other.name
@@ -502,12 +502,12 @@ def test_a_run_that_cannot_be_cut_is_refused(
         return capsys.readouterr().err
 
     said = refused("--collect", str(rl2), "--until", "2000000")
-    assert "until step 1,500,000, expected 2,000,000" in said and "--resume" in said
+    assert "up to step 1,500,000, expected 2,000,000" in said and "--resume" in said
     said = refused("--collect", str(ldm), "--until", "600000")
-    assert "learning rate falls from 0.5 of its 10,000,000" in said
+    assert "learning rate decays from 0.5 of its 10,000,000" in said
     assert "--total-timesteps 600000" in said
     said = refused("--collect", str(rl2), "--until", "600000")  # evaluated every 250,000 steps
-    assert "evaluated at 750,000 steps only" in said and "such as 750000" in said
+    assert "only evaluated at 750,000 steps" in said and "such as 750000" in said
     assert "at least 1, got 0" in refused("--add", str(rl2), "--until", "0")
     assert "expected --collect or --add" in refused("--until", "600000")
     for flag in ("--collect", "--add"):

@@ -121,8 +121,8 @@ def test_runs_that_are_not_finished_are_named(
     ]
     write_tables(tmp_path, collect(runs))
     half, new = capsys.readouterr().err.splitlines()
-    assert "half has been evaluated until step 500 of 1,000" in half
-    assert "new is left out: not evaluated yet" in new
+    assert "half has only been evaluated up to step 500 of 1,000" in half
+    assert "new is left out, not evaluated yet" in new
     assert [run.name for run in read_runs(tmp_path)] == ["whole", "half"]
 
 
@@ -302,12 +302,12 @@ def test_seeds_that_were_evaluated_at_different_steps_are_told(
         said = capsys.readouterr().err.splitlines()
         told = [line for line in said if "were evaluated at different steps" in line]
         assert len(told) == expected
-    assert "(usual distance: seed0 125, seed1 250): curves leave out 4 of 8 moments" in told[0]
+    assert "(usual distance: seed0 125, seed1 250): curves leave out 4 of 8 steps" in told[0]
     runs = [run_of([100, 200, 300], [1.0] * 3), run_of([150, 250], [1.0] * 2)]
     runs = [
         Run({"env_id": "A", **named(k), "n_episodes": "1"}, r.table) for k, r in enumerate(runs)
     ]
-    assert "means of other runs from moment to moment" in evaluated_differently(runs)
+    assert "means of different runs at different steps" in evaluated_differently(runs)
     for steps in ([104, 203, 320], [90, 210]):  # early ends; a run that was stopped
         other = Run(runs[1].row, run_of(steps, [1.0] * len(steps)).table)
         assert evaluated_differently([runs[0], other]) == ""
@@ -353,7 +353,7 @@ def test_an_evaluation_that_was_cut_off_is_left_out(
     ]
     write_csv(folder.evaluations, rows)
     assert evaluations(folder)["timesteps"].unique().tolist() == [500]
-    assert "at step 1,000 is left out: it has 3 of 5 rows" in capsys.readouterr().err
+    assert "at step 1,000 is left out, since it has 3 of 5 rows" in capsys.readouterr().err
     assert len(evaluations(folder, running=True)) == 5
     assert not capsys.readouterr().err
 

@@ -64,7 +64,7 @@ def test_a_csv_file_grows_by_rows_and_columns(tmp_path: Path) -> None:
     assert read_csv(file.path)[1] == {"a": "3", "b": ""}
     again.truncate([], 0)
     assert file.path.read_text() == ""
-    with pytest.raises(StateFileError, match="0 rows, and had 4 when it was written"):
+    with pytest.raises(StateFileError, match="0 rows, but had 4 when the checkpoint"):
         again.truncate(["a"], 4)
 
 

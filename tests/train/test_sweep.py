@@ -313,10 +313,10 @@ def test_runs_that_the_tables_leave_out_are_named(tmp_path: Path, capsys: Any) -
     config = {"format": "ldm-run-1", "config": former.config.to_dict()}
     write_json(tmp_path / "runs" / former.name / "config.json", config)
     assert main([*arguments, "--override", "gamma=0.9"]) == 0
-    assert "no trial of this command" not in capsys.readouterr().out
+    assert "not trials of this command" not in capsys.readouterr().out
     assert main(arguments) == 0
     said = capsys.readouterr().out
-    assert "no trial of this command (1 in" in said and said.endswith(f"): {former.name}\n")
+    assert "not trials of this command (1 in" in said and said.endswith(f"): {former.name}\n")
 
 
 def test_an_override_that_no_trial_uses_is_warned_of_and_makes_no_second_trial(

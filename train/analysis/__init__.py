@@ -1,1 +1,1 @@
-"""Numbers over finished runs."""
+"""Statistics and tables of finished runs."""

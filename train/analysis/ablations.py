@@ -13,15 +13,16 @@ ABLATIONS = {
 
 
 def ablated(run: Run) -> bool:
-    """Whether an LDM run differs from its preset in settings of ablations only."""
+    """Whether an LDM run differs from its preset only in settings of ablations."""
     own = set(run.overrides) - {BUDGET}
     return bool(own) and own <= set(ABLATIONS) and run.row["method"] == "ldm"
 
 
 def ablations(runs: list[Run], setting: str) -> dict[str, dict[str, list[Run]]]:
-    """LDM runs by preset and value of a setting, all else equal.
+    """LDM runs by preset and value of a setting, with everything else equal.
 
-    Presets with only one value are left out; of several comparisons the one with most values stays.
+    Presets with only one value are left out. Of several comparisons, the one with most values is
+    kept.
     """
     by_rest: dict[tuple[str, str], list[Run]] = {}
     for run in runs:

@@ -1,9 +1,9 @@
-"""Results of many runs, read from committed CSV files, and the numbers that figures show.
+"""Results of many runs, read from committed CSV files, and the numbers shown in figures.
 
-``runs.csv`` has a row per run, ``curves.csv`` one per run, evaluation, split and episode, and
-``tasks.csv`` one per run, split, task and episode (first and last), a mean of the last five
-evaluations (of those with adaptation, where only the last ones have it).
-:mod:`train.analysis.collect` writes them from run folders; everything else reads only them.
+``runs.csv`` has a row per run, and ``curves.csv`` one per run, evaluation, split and episode.
+``tasks.csv`` has one per run, split, task and episode (first and last), averaged over the last five
+evaluations (only those with adaptation, if not all have it). :mod:`train.analysis.collect` writes
+these files from run folders; everything else reads only the files.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ _RUN_COLUMNS = "run env_id method preset seed overrides n_mixture_workers beta p
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One run of the files.
+    """One run, as read from the files.
 
     Attributes:
-        row: Its row of runs.csv.
-        table: Its rows of curves.csv, one per evaluation, split and episode.
+        row: Its row in runs.csv.
+        table: Its rows in curves.csv, one per evaluation, split and episode.
     """
 
     row: dict[str, str]
@@ -72,7 +72,7 @@ class Run:
 
     @property
     def group(self) -> str:
-        """What the run shares with the other seeds of its group."""
+        """Name of the run's group, which all its seeds share."""
         return group_name(self.row)
 
     @functools.cached_property
@@ -80,12 +80,12 @@ class Run:
         """Where its environments come from."""
         changed: dict[str, Any] = json.loads(self.row.get("environment") or "{}")
         for name in {"env_kwargs", "observation_keys"} & changed.keys():
-            changed[name] = tuple(changed[name])  # JSON knows lists only
+            changed[name] = tuple(changed[name])  # JSON has only lists
         return EnvSource(**{**changed, "env_id": self.row["env_id"]})
 
     @property
     def adapted_from(self) -> int:
-        """Steps from which its evaluations adapt to their tasks; 0: all do, or none."""
+        """Step from which on its evaluations adapt to their tasks; 0 if all do, or none."""
         return int(self.row.get("adapted_from") or 0)
 
     @property
@@ -101,11 +101,11 @@ class Run:
 
     @property
     def reports_success(self) -> bool:
-        """Whether its environment says when a task has been reached."""
+        """Whether its environment reports when a task is reached."""
         return bool(self.table["reached"].notna().any())
 
     def curve(self, split: str, episode: int, *, missed: bool = False) -> pd.Series[float]:
-        """Mean return, or tasks missed, by timestep in ascending order."""
+        """Mean return, or number of missed tasks, by timestep in ascending order."""
         own = self.table[(self.table["split"] == split) & (self.table["episode"] == episode)]
         own = own.set_index("timesteps").sort_index()
         return (own["tasks"] - own["reached"]).dropna() if missed else own["return"]
@@ -113,16 +113,16 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class GroupCurve:
-    """A quantity of a group of runs over time; every array is float64 (n_timesteps,).
+    """A quantity of a group of runs over time; all arrays are float64 (n_timesteps,).
 
     Attributes:
         steps: Environment steps.
-        runs: Runs that were evaluated there.
-        mean: Mean over runs of moving averages.
-        std: Their standard deviation; NaN for fewer than two runs.
-        iqm: Their interquartile mean.
+        runs: Number of runs evaluated at that step.
+        mean: Mean over runs of their moving averages.
+        std: Standard deviation over runs; NaN for fewer than two runs.
+        iqm: Interquartile mean over runs.
         low: Lower end of its 95 % bootstrap interval; NaN for fewer than three runs.
-        high: Upper end.
+        high: Upper end of the interval.
     """
 
     steps: NDArray[Any]
@@ -135,10 +135,10 @@ class GroupCurve:
 
 
 def read_runs(folder: Path) -> list[Run]:
-    """The runs of ``runs.csv`` and ``curves.csv``, in their order.
+    """The runs in ``runs.csv`` and ``curves.csv``, in the order of the files.
 
     Raises:
-        StateFileError: A file does not fit, or two runs have the same settings and seed.
+        StateFileError: If a file does not fit, or two runs have the same settings and seed.
     """
     try:
         curves = read_table(folder / "curves.csv")
@@ -162,7 +162,7 @@ def read_runs(folder: Path) -> list[Run]:
 
 
 def common_source(runs: Iterable[Run]) -> EnvSource | None:
-    """Where the environments of all runs come from; ``None`` if it is not one place."""
+    """The source of the environments of all runs; ``None`` if they have several."""
     sources = {run.source for run in runs}
     return sources.pop() if len(sources) == 1 else None
 
@@ -180,9 +180,9 @@ def group_curve(
 ) -> GroupCurve | None:
     """A group's curve with the paper's smoothing, ``None`` if there is nothing to show.
 
-    Each run is smoothed by a moving average over five evaluations (section 5), of those where the
-    method adapts to its tasks apart from those before; the intervals' resamples come from a
-    generator of its own, so that the same files give the same figure. The moments are those of
+    Each run is smoothed by a moving average over five evaluations (section 5), separately for
+    evaluations with and without adaptation. The resamples of the intervals come from a separate
+    generator, so that the same files give the same figure. The steps are those of
     :func:`common_table`.
     """
     pairs = [(run.curve(split, episode, missed=missed), run.adapted_from) for run in runs]
@@ -205,9 +205,9 @@ def _smoothed(curve: pd.Series[float], adapted_from: int) -> pd.Series[float]:
 
 
 def evaluated_differently(runs: list[Run]) -> str:
-    """What to know of a group whose runs were evaluated at different steps; empty for others.
+    """A warning about a group whose runs were evaluated at different steps; empty for others.
 
-    ``--eval-interval`` does not make a group of its own, and it decides what a mean is of.
+    Runs with different ``--eval-interval`` are in one group, but their means cover different steps.
     """
     last, split = runs[0].last_episode, next(iter(runs[0].tasks))
     found = {run.name: run.curve(split, last) for run in runs}
@@ -221,9 +221,9 @@ def evaluated_differently(runs: list[Run]) -> str:
         f"{name} {usual_distance(curve):,.0f}" if len(curve) > 1 else f"{name} once"
         for name, curve in curves.items()
     ]
-    consequence = "curves are means of other runs from moment to moment"
+    consequence = "curves are means of different runs at different steps"
     if table.notna().all(axis=1).any():
-        consequence = f"curves leave out {(~shared).sum()} of {len(shared)} moments"
+        consequence = f"curves leave out {(~shared).sum()} of {len(shared)} steps"
     return (
         f"runs of {runs[0].row['env_id']}, {runs[0].group}, were evaluated at different steps "
         f"(usual distance: {', '.join(spans)}): {consequence}, and the last five evaluations of "
@@ -234,7 +234,7 @@ def evaluated_differently(runs: list[Run]) -> str:
 def final_scores(
     runs: list[Run], split: str, episode: int, *, missed: bool = False
 ) -> NDArray[np.float64]:
-    """Per run, the mean of its last five evaluations, of those where the method adapts."""
+    """Per run, the mean of its last five evaluations (with adaptation, if the method adapts)."""
     scores = []
     for run in runs:
         curve = run.curve(split, episode, missed=missed)
@@ -244,7 +244,7 @@ def final_scores(
 
 
 def summary_rows(runs: list[Run]) -> list[dict[str, Any]]:
-    """Final returns and tasks reached of every group, with 95 % intervals over runs."""
+    """Final returns and tasks reached of each group, with 95 % intervals over runs."""
     rows = []
     for env_id in dict.fromkeys(run.row["env_id"] for run in runs):
         own = groups(run for run in runs if run.row["env_id"] == env_id)
@@ -268,9 +268,9 @@ def summary_rows(runs: list[Run]) -> list[dict[str, Any]]:
 
 
 def estimates(name: str, scores: NDArray[np.float64]) -> dict[str, str]:
-    """Columns of a table: mean, standard deviation and interquartile mean of runs.
+    """Columns of a table: mean, standard deviation and interquartile mean over runs.
 
-    Empty where there are too few runs.
+    Values are empty if there are too few runs.
     """
     columns = ("mean", "mean_low", "mean_high", "std", "iqm", "iqm_low", "iqm_high")
     values = [math.nan] * len(columns)

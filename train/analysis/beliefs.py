@@ -1,4 +1,4 @@
-"""What evaluations say of the VAE's beliefs during training (appendix B of the paper)."""
+"""Quality of the VAE's beliefs in evaluations during training (appendix B of the paper)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _MOMENTS = 6
 
 
 def belief_rows(name: str, folder: RunFolder) -> list[dict[str, Any]]:
-    """Reward errors of metrics.csv, and mean distances of decoded goals, as rows of beliefs.csv.
+    """Reward errors of metrics.csv and mean distances of decoded goals, as rows of beliefs.csv.
 
-    A row per evaluation, split and quantity: ``reward_error`` and ``goal_distance``, each also with
-    dropout in the decoder. No rows for methods without a VAE.
+    There is a row per evaluation, split and quantity: ``reward_error`` and ``goal_distance``, each
+    also with dropout in the decoder. Methods without a VAE have no rows.
     """
     found: list[tuple[int, str, str, float]] = []
     table = evaluations(folder)
@@ -49,8 +49,8 @@ def belief_rows(name: str, folder: RunFolder) -> list[dict[str, Any]]:
 def decoded_goal_rows(runs: list[NamedRun], kept: Tables = NO_TABLES) -> list[dict[str, Any]]:
     """Rows of decoded_goals.csv: some evaluations of one run per environment, preset and p_drop.
 
-    The tasks are those of the split that is reported; the field of rewards is the first one's.
-    Which run it is, and what ``kept`` is: :func:`~train.analysis.shown_runs.candidates`.
+    The tasks are those of the reported split; the rewards at all places are those of the first
+    task. See :func:`~train.analysis.shown_runs.candidates` for the choice of run and for ``kept``.
     """
     found = [(name, folder) for name, folder in runs if _decoded_goals(folder)]
     chosen = [own[0] for own in candidates("decoded_goals", found, kept)]
@@ -74,7 +74,7 @@ def decoded_goal_rows(runs: list[NamedRun], kept: Tables = NO_TABLES) -> list[di
 
 
 def _decoded_goals(folder: RunFolder) -> list[dict[str, str]]:
-    """Rows of a run's decoded_goals.csv, without an evaluation whose last rows are missing."""
+    """Rows of a run's decoded_goals.csv, except for an evaluation with missing rows."""
     rows = read_log(folder.decoded_goals) if folder.decoded_goals.exists() else []
     cut = cut_evaluation(int(row["timesteps"]) for row in rows) if rows else None
     return rows if cut is None else [row for row in rows if int(row["timesteps"]) != cut[0]]

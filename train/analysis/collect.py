@@ -1,4 +1,4 @@
-"""Condenses run folders into the tables that results are committed as."""
+"""Condense run folders into the tables in which results are committed."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def collect(runs: Iterable[tuple[str, RunFolder]]) -> dict[str, list[dict[str, A
         runs: Names and folders.
 
     Raises:
-        ValueError: Two runs of one name, of the same settings and seed, or of the same settings and
-            different tasks; or none that has been evaluated.
+        ValueError: If two runs have the same name, the same settings and seed, or the same settings
+            but different tasks; or if none has been evaluated.
     """
     tables: dict[str, list[dict[str, Any]]] = {"runs": [], "curves": [], "tasks": []}
     seen: set[str] = set()
@@ -29,14 +29,14 @@ def collect(runs: Iterable[tuple[str, RunFolder]]) -> dict[str, list[dict[str, A
         seen.add(name)
         table = evaluations(folder)
         if table.empty:
-            print(f"warning: {folder.path} is left out: not evaluated yet", file=sys.stderr)
+            print(f"warning: {folder.path} is left out, not evaluated yet", file=sys.stderr)
             continue
         row = run_row(folder.config, int(table["timesteps"].max()))
         if row["evaluated_timesteps"] < row["total_timesteps"]:
             print(
-                f"warning: {folder.path} has been evaluated until step "
-                f"{row['evaluated_timesteps']:,} of {row['total_timesteps']:,}; its last "
-                "evaluations until then are taken for its final ones",
+                f"warning: {folder.path} has only been evaluated up to step "
+                f"{row['evaluated_timesteps']:,} of {row['total_timesteps']:,}; the last "
+                "evaluations up to then count as its final ones",
                 file=sys.stderr,
             )
         tables["runs"].append({"run": name, **row, "commit": folder.short_commit})

@@ -1,4 +1,4 @@
-"""Curves of several runs side by side, whose evaluations are of the same moments or nearly."""
+"""Curves of several runs side by side, at common steps if their evaluations nearly coincide."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import pandas as pd
 
 
 def common_table(curves: list[pd.Series[float]]) -> pd.DataFrame:
-    """Curves of a group side by side: a row per moment, a column per run, NaN after its end.
+    """Curves of a group side by side: a row per step, a column per run, NaN after its end.
 
-    Moments at which some runs were evaluated between two evaluations of others are left out, if
-    they share any: means would be of changing runs.
+    If the runs share any steps, those at which only some of the unfinished runs were evaluated are
+    left out, since means there would be over different runs.
     """
     table, shared = side_by_side(curves)
     return table[shared] if table.notna().all(axis=1).any() else table
 
 
 def side_by_side(curves: list[pd.Series[float]]) -> tuple[pd.DataFrame, pd.Series[bool]]:
-    """All moments of curves, and which of them no run lacks that has not ended."""
+    """All steps of curves, and which of them no unfinished run lacks."""
     table = pd.concat(at_common_steps(curves), axis=1).sort_index()
     over = table.bfill().isna()  # runs that have ended
     return table, (table.notna() | over).all(axis=1)
@@ -29,11 +29,11 @@ def usual_distance(curve: pd.Series[float]) -> float:
 
 
 def at_common_steps(curves: list[pd.Series[float]]) -> list[pd.Series[float]]:
-    """Curves whose evaluations of one moment have one timestep, the latest of theirs.
+    """Curves in which evaluations at nearly the same step have one timestep, the latest of them.
 
-    Where episodes end early, iterations have other numbers of steps in each run, and so have the
-    evaluations after them. What is nearer together than half of the usual distance between the
-    evaluations of a run is one moment; no run has two evaluations of one moment.
+    If episodes end early, iterations have different numbers of steps in each run, and evaluations
+    follow them. Evaluations that are closer than half the usual distance between the evaluations of
+    a run are merged, but never two of the same run.
     """
     gaps = [usual_distance(curve) for curve in curves if len(curve) > 1]
     near = min(gaps, default=0.0) / 2

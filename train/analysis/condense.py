@@ -1,4 +1,4 @@
-"""The evaluations of a run as a table, and condensed to a few rows."""
+"""The evaluations of a run as a table, and condensed into a few rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from train.persistence.files import read_csv, read_log, require_equal_lengths
 from train.persistence.run_folder import RunFolder
 
 LAST = 5
-"""Evaluations at the end of a run that its final figures are means of."""
+"""Number of evaluations at the end of a run that its final results are averaged over."""
 
 _NUMBERS: dict[str, type] = {
     **dict.fromkeys(("timesteps", "episode", "tasks"), int),
@@ -31,13 +31,13 @@ _NUMBERS: dict[str, type] = {
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """A CSV file of evaluations, its known columns as numbers and all others as text.
+    """A CSV file of evaluations, with known columns as numbers and all others as text.
 
-    ``reached`` is NaN where the environment does not report success.
+    ``reached`` is NaN if the environment does not report success.
 
     Raises:
-        StateFileError: A row is too short, too long, holds text instead of a number, or a return or
-            value that is not finite.
+        StateFileError: If a row is too short or too long, or has text instead of a number, or a
+            return or value that is not finite.
     """
     rows = read_csv(path)
     require_equal_lengths(path, rows)
@@ -61,22 +61,22 @@ def _numbers(path: Path, rows: list[dict[str, str]]) -> pd.DataFrame:
 def evaluations(folder: RunFolder, *, running: bool = False) -> pd.DataFrame:
     """A run's evaluations.csv, without rows if it has not been evaluated yet.
 
-    An evaluation whose last rows are missing, since the run was killed or is writing them, is left
-    out, with a warning.
+    An evaluation with missing rows, because the run was killed or is still writing, is left out
+    with a warning.
 
     Args:
         folder: The run.
-        running: It is, and an evaluation that is being written needs no warning.
+        running: Whether the run is in progress, so that an incomplete evaluation needs no warning.
 
     Raises:
-        StateFileError: The file holds something else.
+        StateFileError: If the file contains something else.
     """
     if not folder.evaluations.exists():
         return pd.DataFrame()
     table = _numbers(folder.evaluations, read_log(folder.evaluations))
     expected = {"timesteps", "split", "task", "episode", "return", "reached"}
     if len(table) and not expected <= set(table):
-        raise StateFileError(f"{folder.evaluations} holds no evaluations")
+        raise StateFileError(f"{folder.evaluations} does not contain evaluations")
     if table.empty:
         return table
     table = successes_known(table, ["split"])
@@ -86,18 +86,18 @@ def evaluations(folder: RunFolder, *, running: bool = False) -> pd.DataFrame:
     last, n_rows, expected_rows = cut
     if not running:
         print(
-            f"warning: the evaluation of {folder.path} at step {last:,} is left out: it has "
-            f"{n_rows} of {expected_rows} rows. Continue the run with --resume",
+            f"warning: the evaluation of {folder.path} at step {last:,} is left out, since it has "
+            f"{n_rows} of {expected_rows} rows; continue the run with --resume",
             file=sys.stderr,
         )
     return table[table["timesteps"] != last]
 
 
 def cut_evaluation(steps: Iterable[int]) -> tuple[int, int, int] | None:
-    """The last evaluation if rows of it are missing: its step, its rows, those of the one before.
+    """An incomplete last evaluation: its step, its number of rows, and that of the one before.
 
     Args:
-        steps: The step of each row, in order, as they were written.
+        steps: The step of each row, in the order of writing.
     """
     sizes = Counter(steps)
     *before, last = sizes
@@ -107,22 +107,22 @@ def cut_evaluation(steps: Iterable[int]) -> tuple[int, int, int] | None:
 
 
 def successes_known(table: pd.DataFrame, environment: list[Any]) -> pd.DataFrame:
-    """``table`` with no task reached, instead of an unknown number, where successes are reported.
+    """``table`` with 0 instead of unknown for tasks reached, if the environment reports success.
 
-    Many environments say ``is_success`` at a success only, so that an evaluation without one tells
-    nothing; without it, means over evaluations and runs would be of those that had some.
+    Many environments set ``is_success`` only at a success, so an evaluation without successes does
+    not report any. Means over evaluations and runs would otherwise skip these.
 
     Args:
         table: Evaluations.
-        environment: Names of columns, or columns: what is equal in them is one environment and
-            split, which reports success if any of its rows does.
+        environment: Columns, or their names, that identify an environment and split. It reports
+            success if any of its rows does.
     """
     reports = table.groupby(environment)["reached"].transform("count") > 0
     return table.assign(reached=table["reached"].mask(reports & table["reached"].isna(), 0.0))
 
 
 def curve_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Per evaluation, split and episode: number of tasks, mean return and tasks reached."""
+    """Number of tasks, mean return and tasks reached, per evaluation, split and episode."""
     groups = table.groupby(["timesteps", "split", "episode"], sort=False)
     columns = {"tasks": groups.size(), "return": groups["return"].mean()}
     reached = groups["reached"].agg(_known_mean) * columns["tasks"]
@@ -130,7 +130,7 @@ def curve_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def final_steps(steps: Iterable[int], adapts_from: int) -> list[int]:
-    """The last five evaluations; those before the method adapts are left out, if others are there.
+    """The last five evaluations, without those before the method adapts if there are others.
 
     Args:
         steps: Steps of all evaluations of a run.
@@ -141,7 +141,7 @@ def final_steps(steps: Iterable[int], adapts_from: int) -> list[int]:
 
 
 def task_table(table: pd.DataFrame, adapts_from: int = 0) -> pd.DataFrame:
-    """Per split and task, at the first and the last episode, means of the final evaluations."""
+    """Means over the final evaluations, per split, task and episode (first and last)."""
     steps = final_steps(table["timesteps"].tolist(), adapts_from)
     shown = table["timesteps"].isin(steps) & table["episode"].isin([1, table["episode"].max()])
     groups = table[shown].groupby(["split", "task", "episode"], sort=False)
@@ -150,7 +150,7 @@ def task_table(table: pd.DataFrame, adapts_from: int = 0) -> pd.DataFrame:
 
 
 def text_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as they are written: six digits, and nothing where a number is unknown."""
+    """Rows as written to CSV: six digits, and empty if a number is unknown."""
     written = table.assign(
         **{name: table[name].map(format_number) for name in ("return", "reached")}
     )
@@ -158,7 +158,7 @@ def text_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def run_row(config: RunSettings, evaluated_timesteps: int) -> dict[str, Any]:
-    """What a run is: all that groups of runs are made from, empty where a method has none."""
+    """Row of runs.csv: everything that determines a run's group; empty if not applicable."""
     beta = getattr(getattr(config, "mixture", None), "beta", None)
     p_drop = getattr(config, "p_drop", None)
     return {
@@ -180,13 +180,13 @@ def run_row(config: RunSettings, evaluated_timesteps: int) -> dict[str, Any]:
 
 
 def group_name(row: Mapping[str, Any]) -> str:
-    """What a row of ``runs.csv`` shares with the other seeds of its group."""
+    """The group of a row of ``runs.csv``, which all its seeds share."""
     preset = "" if row["preset"] == "default" else row["preset"]
     return " ".join(filter(None, [row["method"], preset, row["overrides"]]))
 
 
 def environment_text(config: RunSettings) -> str:
-    """What a run's environments have beside their id, as JSON; empty if nothing."""
+    """Settings of a run's environments other than their id, as JSON; empty if there are none."""
     own = dataclasses.asdict(EnvSource.of(config))
     usual = dataclasses.asdict(EnvSource(config.env_id))
     changed = {name: value for name, value in own.items() if value != usual[name]}
@@ -194,10 +194,10 @@ def environment_text(config: RunSettings) -> str:
 
 
 def format_number(value: float) -> str:
-    """A number in a table, empty if unknown (NaN)."""
+    """A number as text for a table, empty if unknown (NaN)."""
     return "" if math.isnan(value) else f"{value:.6g}"
 
 
 def _known_mean(values: pd.Series[float]) -> float:
-    """Mean, NaN if any value is unknown."""
+    """Mean, or NaN if any value is unknown."""
     return float(values.mean(skipna=False))

@@ -1,4 +1,4 @@
-"""Runs that must not be averaged as seeds: copies, other tasks or names; and other commits."""
+"""Refuse runs that must not be averaged as seeds, and warn about runs of different commits."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ _OF_A_GROUP = ("env_id", "method", "preset", "overrides", "environment")
 
 
 def refuse_copies(runs: Iterable[tuple[str, Hashable, Any]]) -> None:
-    """Raise where two runs of one group have the same seed.
+    """Raise an error if two runs of one group have the same seed.
 
-    They would count as independent seeds, and intervals would be too narrow.
+    They would count as independent seeds, so that intervals would be too narrow.
 
     Args:
         runs: Name, group and seed of each run.
 
     Raises:
-        ValueError: Two of them; the message names both.
+        ValueError: If there are two such runs; the message names both.
     """
     found: dict[tuple[Hashable, str], str] = {}
     for name, group, seed in runs:
         first = found.get((group, str(seed)))
         if first is not None:
             raise ValueError(
-                f"{first} and {name} have the same settings and seed {seed} (settings without "
-                "effect aside), so one tells nothing that the other does not: expected each seed "
-                "of a group once. Leave one out (a copy or a backup; with --add, delete the rows "
-                "of the older one from the CSV files), or train it with another --seed"
+                f"{first} and {name} have the same settings and seed {seed} (apart from settings "
+                "without effect), so they are not independent: expected each seed of a group once. "
+                "Leave one out (a copy or a backup; with --add, delete the rows of the older one "
+                "from the CSV files), or train it with another --seed"
             )
         found[group, str(seed)] = name
 
@@ -41,16 +41,16 @@ def refuse_copied_rows(rows: Iterable[Mapping[str, Any]]) -> None:
 def refuse_other_tasks(
     runs: Iterable[Mapping[str, Any]], tasks: Iterable[Mapping[str, Any]]
 ) -> None:
-    """Raise where two runs of one group were evaluated on different tasks.
+    """Raise an error if two runs of one group were evaluated on different tasks.
 
-    Their mean would be of different quantities: an environment's module has changed between them.
+    This happens if an environment's module has changed in between. Their mean would be meaningless.
 
     Args:
         runs: Rows of ``runs.csv``.
         tasks: Rows of ``tasks.csv``.
 
     Raises:
-        ValueError: Two of them; the message names both.
+        ValueError: If there are two such runs; the message names both.
     """
     evaluated: dict[str, set[tuple[str, str]]] = {}
     for row in tasks:
@@ -67,22 +67,22 @@ def refuse_other_tasks(
             raise ValueError(
                 f"{other} and {name} have the same settings, but only {one} was evaluated on task "
                 f"{task!r} of split {split!r}: expected the seeds of a group to be evaluated on "
-                "equal tasks. Collect them into different folders (--out), or train the older one "
-                "again on the tasks of now"
+                "the same tasks. Collect them into different folders (--out), or train the older "
+                "one again on the present tasks"
             )
 
 
 def refuse_other_runs(
     before: Iterable[Mapping[str, Any]], fresh: Iterable[Mapping[str, Any]]
 ) -> None:
-    """Raise where a row of ``runs.csv`` would be replaced by that of another run of its name.
+    """Raise an error if a row of ``runs.csv`` would be replaced by a different run of that name.
 
     Args:
-        before: Rows that are there.
+        before: Existing rows.
         fresh: Rows that would replace those of the same name.
 
     Raises:
-        ValueError: Two of them differ in environment, method, seed or settings.
+        ValueError: If two of them differ in environment, method, seed or settings.
     """
     known = {row["run"]: row for row in before}
     for row in fresh:
@@ -94,9 +94,9 @@ def refuse_other_runs(
         ]
         if differing:
             raise ValueError(
-                f"a run called {row['run']!r} is there already, with other settings: "
-                f"{', '.join(differing)}; rename the new run's folder to add it beside that one, "
-                "or delete that one's rows from the CSV files to replace it"
+                f"a run called {row['run']!r} with other settings already exists: "
+                f"{', '.join(differing)}; rename the new run's folder to keep both, or delete the "
+                "old run's rows from the CSV files to replace it"
             )
 
 
@@ -130,6 +130,6 @@ def _group(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _text(row: Mapping[str, Any], name: str) -> str:
-    """What a row says; a run that was made longer is still the same one."""
+    """The value in a row, without ``total_timesteps``: an extended run is still the same run."""
     words = str("" if row.get(name) is None else row[name]).split()
     return " ".join(word for word in words if not word.startswith("total_timesteps="))

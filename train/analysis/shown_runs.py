@@ -1,4 +1,4 @@
-"""Which run a table shows, where it shows one of several seeds: the one rule of all such tables."""
+"""Which run is shown by tables that show only one of several seeds."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ Tables = Mapping[str, list[dict[str, Any]]]
 NamedRun = tuple[str, RunFolder]
 NO_TABLES: Tables = {}
 
-_ALIKE = {  # what runs have in common of which a table shows one
+_ALIKE = {  # columns that agree for runs of which a table shows only one
     "mixtures": ("preset", "p_drop"),
     "decoded_goals": ("env_id", "p_drop", "method", "preset"),
     "paths": ("env_id", "group"),
 }
-# a run that differs in these settings only shows what its preset imagines
+# a run that differs only in these settings still shows what its preset imagines
 _AS_THE_PRESET = {"p_drop", "total_timesteps"}
 
 
 def stands_for_preset(run: Row) -> bool:
-    """Whether a row of runs.csv differs from its preset in dropout and budget at most."""
+    """Whether a row of runs.csv differs from its preset at most in dropout and budget."""
     pairs = str(run.get("overrides") or "").split()
     return {pair.partition("=")[0] for pair in pairs} <= _AS_THE_PRESET
 
 
 def candidates(name: str, runs: Iterable[NamedRun], kept: Tables) -> list[list[NamedRun]]:
-    """Runs that a table may show: a list for each kind, the one to be shown first.
+    """Runs that a table may show: a list for each kind, in order of preference.
 
-    Runs of a preset come before those of an ablation, and low seeds first. Those that come after a
-    run which the table shows already are left out, so that nothing is played for no purpose.
+    Runs of a preset come before those of an ablation, and low seeds come first. Runs that come
+    after one that the table already shows are left out, so that nothing is played needlessly.
 
     Args:
         name: Stem of the table's file.
-        runs: Names and folders of the runs that are collected.
+        runs: Names and folders of the collected runs.
         kept: Tables of an earlier collection, without the rows of these runs.
     """
     best = _best(name, kept.get(name, []), kept.get("runs", []))
@@ -50,11 +50,11 @@ def candidates(name: str, runs: Iterable[NamedRun], kept: Tables) -> list[list[N
 
 
 def shown_once(name: str, rows: list[dict[str, Any]], runs: Iterable[Row]) -> list[dict[str, Any]]:
-    """Rows of a table without those of runs that come after another one of their kind.
+    """Rows of a table, of the most preferred run of each kind only.
 
     Args:
         name: Stem of the table's file.
-        rows: Its rows, those of both collections.
+        rows: Its rows, from both collections.
         runs: Rows of runs.csv.
     """
     if name not in _ALIKE:
@@ -65,7 +65,7 @@ def shown_once(name: str, rows: list[dict[str, Any]], runs: Iterable[Row]) -> li
 
 
 def _best(name: str, rows: Iterable[Row], runs: Iterable[Row]) -> dict[tuple[str, ...], Any]:
-    """Per kind of run that the rows of a table show, the rank of the first one."""
+    """Rank of the most preferred run of each kind in the rows of a table."""
     known = {run["run"]: run for run in runs}
     best: dict[tuple[str, ...], tuple[Any, ...]] = {}
     for row in rows:

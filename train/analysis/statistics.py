@@ -29,8 +29,8 @@ class Interval(NamedTuple):
 def interquartile_mean(scores: Floats) -> Floats:
     """Mean of the middle half of the scores: (..., runs) to (...).
 
-    A quarter of the runs, rounded down, is cut off at each end (``scipy.stats.trim_mean`` with
-    0.25, which rliable calls).
+    A quarter of the runs, rounded down, is cut off at each end, as in rliable
+    (``scipy.stats.trim_mean`` with 0.25).
     """
     ordered = np.sort(scores, axis=-1)
     cut = ordered.shape[-1] // 4
@@ -51,17 +51,17 @@ def bootstrap_interval(
 ) -> Interval:
     """A statistic and its 95 % percentile interval over runs drawn with replacement.
 
-    The tasks of one run share its policy, so they are not independent draws: a run's score is
-    their mean.
+    The tasks of a run share its policy and are not independent, so the score of a run is the mean
+    over its tasks.
 
     Args:
         scores: float (runs,).
         statistic: Function of (..., runs).
-        rng: Source of the resamples.
+        rng: Generator of the resamples.
         n_resamples: Number of resamples.
 
     Raises:
-        ValueError: No runs, or scores of another shape or not finite.
+        ValueError: If there are no runs, or scores have another shape or are not finite.
     """
     known = np.asarray(scores, float)
     if known.ndim != 1 or not len(known) or not np.isfinite(known).all():
@@ -73,25 +73,25 @@ def bootstrap_interval(
 
 
 def sample_deviation(scores: Floats) -> float:
-    """Standard deviation over runs (n - 1 in the denominator), NaN for fewer than two."""
+    """Standard deviation over runs (denominator n - 1), NaN for fewer than two."""
     return float(np.std(scores, ddof=1)) if len(scores) > 1 else math.nan
 
 
 def interval_over_runs(scores: Floats, statistic: Statistic, rng: np.random.Generator) -> Interval:
-    """:func:`bootstrap_interval`, with NaN for the ends of fewer than three runs.
+    """:func:`bootstrap_interval`, with NaN for both ends if there are fewer than three runs.
 
-    Resamples of two runs know four outcomes, of one run a single one: their percentiles would
-    look like an interval without being one.
+    Resamples of two runs have only four outcomes, and of one run only one: their percentiles are
+    not a meaningful interval.
     """
     found = bootstrap_interval(scores, statistic, rng=rng)
     return found if len(scores) > 2 else Interval(found.value, math.nan, math.nan)
 
 
 def moving_average(values: Any, window: int = 5) -> Floats:
-    """Mean over the last ``window`` entries along axis 0, over fewer at the beginning.
+    """Mean over the last ``window`` entries along axis 0, over fewer at the start.
 
-    The paper smooths its curves with a moving average of window 5 (section 5); whether it is
-    centred is not said, and a trailing one takes nothing from the future.
+    The paper smooths its curves with a moving average of window 5 (section 5). It does not say
+    whether the window is centred; a trailing one does not use future values.
     """
     array = np.asarray(values, float)
     if window < 1:

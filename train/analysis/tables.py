@@ -36,7 +36,7 @@ def summary_rows(results: list[SplitResult]) -> list[dict[str, Any]]:
 
 
 def joint_rows(runs: list[tuple[RunFolder, list[SplitResult]]]) -> list[dict[str, Any]]:
-    """As :func:`summary_rows` for several runs, with what tells them apart."""
+    """Like :func:`summary_rows`, for several runs, with columns that identify the run."""
     rows = []
     for folder, results in runs:
         config = folder.config
@@ -51,10 +51,10 @@ def joint_rows(runs: list[tuple[RunFolder, list[SplitResult]]]) -> list[dict[str
 
 
 def group_runs(folders: list[RunFolder]) -> dict[str, list[RunFolder]]:
-    """Runs that differ only in seed and place, under a name that tells the groups apart.
+    """Groups of runs that differ only in seed and location, by a name that identifies the group.
 
     Raises:
-        ValueError: Two runs of one group have the same seed.
+        ValueError: If two runs of one group have the same seed.
     """
     settings = []
     for folder in folders:
@@ -66,7 +66,7 @@ def group_runs(folders: list[RunFolder]) -> dict[str, list[RunFolder]]:
         alike = [
             s for s in settings if (s["env_id"], s["method"]) == (own["env_id"], own["method"])
         ]
-        # of settings that only some runs use, those that decide about it differ anyway
+        # settings that only some runs use need no mention: the settings that enable them differ
         differing = [k for k in own if any(k in s and s[k] != own[k] for s in alike)]
         differing = [k for k in differing if k != "preset"]
         env = own["env_id"] if len({s["env_id"] for s in settings}) > 1 else ""
@@ -86,12 +86,12 @@ def group_runs(folders: list[RunFolder]) -> dict[str, list[RunFolder]]:
 
 
 def print_table(results: list[SplitResult]) -> None:
-    """Mean return per split and episode, and the tasks reached at the last one."""
+    """Print the mean return per split and episode, and the tasks reached in the last one."""
     _print(_shown(results))
 
 
 def print_joint_table(runs: list[tuple[RunFolder, list[SplitResult]]]) -> None:
-    """The same for several runs, one below the other."""
+    """Print such a table for several runs, one below the other."""
     groups = group_runs([folder for folder, _ in runs])
     names = {id(folder): name for name, group in groups.items() for folder in group}
     _print(
@@ -104,7 +104,7 @@ def print_joint_table(runs: list[tuple[RunFolder, list[SplitResult]]]) -> None:
 
 
 def write_csv(path: Path, rows: list[dict[str, Any]]) -> Path:
-    """Write rows of equal columns, whole or not at all."""
+    """Write rows with equal columns to a CSV file, atomically."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -114,7 +114,7 @@ def write_csv(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def write_tables(out: Path, tables: dict[str, list[dict[str, Any]]]) -> list[Path]:
-    """Write a file for each table with rows; one of a former collection without any goes."""
+    """Write a file for each table with rows; delete the old file of a table without rows."""
     written = []
     for name, rows in tables.items():
         if rows:

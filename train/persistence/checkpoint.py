@@ -1,4 +1,4 @@
-"""Checkpoints: one file each, whole or not there, the last good ones kept."""
+"""Checkpoints: one file each, written atomically, of which the newest are kept."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Stateful(Protocol):
 
 
 class Trained(Stateful, Protocol):
-    """What a checkpoint is named after: its state, and how far it has come."""
+    """A learner: its state, and the number of steps that names its checkpoints."""
 
     @property
     def num_timesteps(self) -> int:
@@ -47,15 +47,15 @@ class OtherTasksError(ValueError):
 class Checkpoints:
     """Writes and reads the checkpoints of one run.
 
-    A checkpoint is one state file ``step-….safetensors``, which holds its own checksum, and the
-    settings and package versions that it was made with.
+    A checkpoint is one state file ``step-….safetensors``, with a checksum and with the settings and
+    package versions that it was made with.
 
     Args:
         folder: The run folder.
-        config: Settings of the run, as it continues.
-        learner: What is saved; its ``load_state_dict`` returns whether the environments could be
-            restored, and changes nothing where it raises.
-        logs: What else belongs to the state, by name; restored after the learner, in this order.
+        config: Present settings of the run.
+        learner: The learner to save. Its ``load_state_dict`` returns whether the environments could
+            be restored, and changes nothing if it raises an exception.
+        logs: Further parts of the state, by name; restored after the learner, in this order.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Checkpoints:
         self.learner = learner
         self.logs = logs
         self.next = config.checkpoint_interval
-        self._saved: int | None = None  # steps of the newest checkpoint of this sitting
+        self._saved: int | None = None  # steps of the newest checkpoint of this process
 
     def __call__(self, iteration: int) -> None:
         """Save if a checkpoint is due."""
@@ -81,10 +81,11 @@ class Checkpoints:
         """Write a checkpoint now and remove all but the newest ``KEPT``.
 
         Args:
-            again: Even if this sitting has one of these steps, since the logs have grown.
+            again: Write it even if this process has written one at this step, because the logs
+                have grown.
 
         Raises:
-            OSError: It cannot be written; the earlier ones stay as they are.
+            OSError: If it cannot be written; the earlier ones are left as they are.
         """
         timesteps = self.learner.num_timesteps
         if timesteps == self._saved and not again:
@@ -105,14 +106,14 @@ class Checkpoints:
             old.unlink(missing_ok=True)
 
     def resume(self) -> bool:
-        """Restore the newest checkpoint that is whole; say so where a damaged one is passed over.
+        """Restore the newest intact checkpoint; warn about damaged ones that are passed over.
 
         Returns:
-            Whether there was one; if not, the run begins at its beginning.
+            Whether there was a checkpoint; if not, the run starts from the beginning.
 
         Raises:
-            StateFileError: There are checkpoints, and none of them can be used.
-            OtherTasksError: The environment has other tasks than the run.
+            StateFileError: If there are checkpoints, but none of them can be used.
+            OtherTasksError: If the environment has other tasks than the run.
         """
         self._clean()
         failures = []
@@ -120,7 +121,7 @@ class Checkpoints:
             try:
                 self._load(path)
             except DamagedLogError as error:
-                failures.append(f"{error}. The checkpoint itself is whole: put the file back")
+                failures.append(f"{error}. The checkpoint itself is intact: restore that file")
                 print(f"warning: passed over {path}: {error}", file=sys.stderr)
             except StateFileError as error:
                 failures.append(str(error))
@@ -129,19 +130,19 @@ class Checkpoints:
                 return True
         if failures:
             raise StateFileError(
-                f"no checkpoint of {self.folder.path} can be used; the newest: {failures[0]}"
+                f"no checkpoint of {self.folder.path} can be used; the newest one: {failures[0]}"
             )
         return False
 
     def last(self) -> str:
-        """Where the run could be resumed, in words."""
+        """The last checkpoint, in words."""
         found = _newest_first(self.folder.checkpoints)
         if not found:
             return "there is no checkpoint yet"
         return f"the last checkpoint is {found[0].with_suffix('')}"
 
     def _clean(self) -> None:
-        """Remove the temporary files of a writer that was killed."""
+        """Remove temporary files left by a killed process."""
         for folder in (self.folder.path, self.folder.checkpoints):
             for path in stale_temporaries(folder):
                 path.unlink(missing_ok=True)
@@ -164,11 +165,11 @@ class Checkpoints:
             raise StateFileError(
                 f"{path} does not fit this run: {type(error).__name__}: {error}"
             ) from None
-        if not complete and timesteps < self.config.total_timesteps:  # else nothing follows
+        if not complete and timesteps < self.config.total_timesteps:  # else it is complete
             print(
-                f"warning: {self.config.env_id} cannot save its state (its batch has no get_state)"
-                ": running meta-episodes begin again, with tasks of their own random stream; what "
-                "follows differs from an uninterrupted run",
+                f"warning: {self.config.env_id} cannot save its state (no get_state of its vector "
+                "environment): current meta-episodes start over, with tasks from a new random "
+                "stream, so the run will differ from an uninterrupted one",
                 file=sys.stderr,
             )
         self._saved = timesteps
@@ -176,7 +177,7 @@ class Checkpoints:
         self.next = (timesteps // interval + 1) * interval
 
     def _check(self, path: Path, theirs: dict[str, Any], made_with: dict[str, str]) -> None:
-        """Refuse a checkpoint of other settings; warn about one of other package versions."""
+        """Refuse a checkpoint with other settings; warn if package versions differ."""
         ours, theirs = _comparable(self.config), with_present_names(theirs)
         differing = [
             f"{name} {theirs[name]!r} (config.json: {ours.get(name)!r})"
@@ -193,8 +194,8 @@ class Checkpoints:
         ]
         if changed:
             print(
-                f"warning: the checkpoint was made with {', '.join(changed)}; what follows may "
-                "differ from an uninterrupted run",
+                f"warning: the checkpoint was made with {', '.join(changed)}; the run may differ "
+                "from an uninterrupted one",
                 file=sys.stderr,
             )
 
@@ -213,7 +214,7 @@ def newest_timesteps(directory: Path) -> int:
 
 
 def _comparable(config: RunSettings) -> dict[str, Any]:
-    """The settings that must not change between two sittings, as JSON has them."""
+    """The settings that must not change on resume, as JSON values."""
     values = {
         key: value for key, value in config.to_dict().items() if key not in CHANGEABLE_ON_RESUME
     }

@@ -1,4 +1,4 @@
-"""Text and JSON files written whole or not at all, and CSV files that grow during training."""
+"""Text and JSON files written atomically, and CSV files that grow during training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ldm_wrappers.state_file import StateFileError
 
 
 def file_name(text: str) -> str:
-    """``text``, an ``env_id`` for example, as a part of a file's name on any system."""
+    """``text``, such as an ``env_id``, as part of a valid file name on any system."""
     return text.replace(":", "-").replace("/", "-")
 
 
@@ -26,19 +26,19 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically, indented."""
+    """Write an indented JSON file atomically."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 class DamagedLogError(StateFileError):
-    """A CSV file no longer holds what was written to it."""
+    """A CSV file no longer contains what was written to it."""
 
 
 class CsvFile:
-    """Appends rows of dicts; a row with a new column rewrites the file with it.
+    """Appends rows, given as dicts; a row with a new column rewrites the file with that column.
 
     Args:
-        path: The file; rows are appended to an existing one.
+        path: The file; rows are appended if it exists.
     """
 
     def __init__(self, path: Path) -> None:
@@ -61,27 +61,27 @@ class CsvFile:
             try:
                 with self.path.open("a", encoding="utf-8", newline="") as file:
                     file.write(self._text(rows, header=False))
-            except OSError as error:  # a full disk does not say which file it has no room for
+            except OSError as error:  # on a full disk, the error does not name the file
                 raise OSError(error.errno, error.strerror, str(self.path)) from error
         self.n_rows += len(rows)
 
     def position(self) -> list[Any]:
-        """Columns and number of rows, for :meth:`truncate`; what was appended is on the disk."""
+        """Columns and number of rows, for :meth:`truncate`; first flushes all rows to disk."""
         if self.path.exists():
-            with self.path.open("rb+") as file:  # Windows flushes what is open for writing only
+            with self.path.open("rb+") as file:  # Windows flushes only files open for writing
                 os.fsync(file.fileno())
         return [list(self.columns), self.n_rows]
 
     def truncate(self, columns: list[str], n_rows: int) -> None:
-        """Return to an earlier :meth:`position`; what a crash has left after it does not matter.
+        """Return to an earlier :meth:`position`, and drop whatever a crash has left after it.
 
         Raises:
-            DamagedLogError: Rows are missing or have been changed into something else since.
+            DamagedLogError: If rows are missing or damaged.
         """
         kept = self._rows()[:n_rows] if self.path.exists() else []
         if len(kept) < n_rows:
             raise DamagedLogError(
-                f"{self.path} has {len(kept)} rows, and had {n_rows} when it was written"
+                f"{self.path} has {len(kept)} rows, but had {n_rows} when the checkpoint was saved"
             )
         for number, row in enumerate(kept, 1):
             whole = set(columns) <= set(row) and None not in row and None not in row.values()
@@ -89,14 +89,14 @@ class CsvFile:
                 raise DamagedLogError(f"row {number} of {self.path} is damaged: {row}")
         self.columns = list(columns)
         self.n_rows = len(kept)
-        if self.path.exists():  # a file that never had a row is not made
+        if self.path.exists():  # a file is not created without rows
             write_text(self.path, self._text(kept, header=True) if kept else "")
 
     def _rows(self) -> list[dict[str, str]]:
-        """The rows before the first line that was not written whole.
+        """The rows before the first incomplete line.
 
         Raises:
-            StateFileError: That line is the header, and is no text: this never was a log.
+            StateFileError: If the header is not text, so that the file never was a log.
         """
         text, _ = _whole_lines(self.path.read_bytes())
         return _parsed(self.path, text) if text else read_csv(self.path)
@@ -113,12 +113,12 @@ class CsvFile:
 
 
 def require_columns(path: Path, found: Iterable[str], needed: str) -> None:
-    """Raise a ``StateFileError`` that names the columns that a file lacks.
+    """Raise a ``StateFileError`` that names missing columns of a file.
 
     Args:
         path: The file, for the message.
         found: Its columns.
-        needed: Names separated by spaces.
+        needed: Names of the required columns, separated by spaces.
     """
     columns = list(found)
     missing = [name for name in needed.split() if name not in columns]
@@ -127,10 +127,10 @@ def require_columns(path: Path, found: Iterable[str], needed: str) -> None:
 
 
 def require_equal_lengths(path: Path, rows: list[dict[str, str]]) -> None:
-    """Raise a ``StateFileError`` where a row of a file is shorter or longer than its header."""
+    """Raise a ``StateFileError`` if a row of a file is shorter or longer than its header."""
     if any(None in row or None in row.values() for row in rows):
         raise StateFileError(
-            f"{path} is damaged: a row has another number of columns than the header"
+            f"{path} is damaged: a row and the header have different numbers of columns"
         )
 
 
@@ -138,7 +138,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     """All rows of a CSV file as text.
 
     Raises:
-        StateFileError: It is not a CSV file.
+        StateFileError: If it is not a CSV file.
     """
     try:
         return _parsed(path, path.read_bytes().decode("utf-8"))
@@ -147,24 +147,25 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def read_log(path: Path) -> list[dict[str, str]]:
-    """As :func:`read_csv`, of a file that grows, and without a last line that is not whole.
+    """Like :func:`read_csv`, for a file that grows: an incomplete last line is left out.
 
-    A run that is writing leaves such a line, or one that was killed, or a power cut, after which
-    it may hold zeros or anything else. A number that was cut is another number.
+    The last line may be incomplete while a run is writing, after it was killed, or after a power
+    cut, which may even leave zeros. A truncated number would be read as a different one.
 
     Raises:
-        StateFileError: It is not a CSV file, or a row is too short or too long.
+        StateFileError: If it is not a CSV file, or a row is too short or too long.
     """
     text, rest = _whole_lines(path.read_bytes())
     if b"\n" in rest:
-        raise StateFileError(f"{path} is not a CSV file: line {text.count(chr(10)) + 1} is no text")
+        line = text.count("\n") + 1
+        raise StateFileError(f"{path} is not a CSV file: line {line} is not text")
     rows = _parsed(path, text)
     require_equal_lengths(path, rows)
     return rows
 
 
 def _whole_lines(content: bytes) -> tuple[str, bytes]:
-    """The lines before the first one that has no end or is not text, and the rest."""
+    """The lines before the first one that is unterminated or not text, and the rest."""
     end = content.find(b"\0") if b"\0" in content else len(content)
     try:
         content[:end].decode("utf-8")

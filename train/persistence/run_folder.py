@@ -1,4 +1,4 @@
-"""Layout of a run folder: plain text, JSON, CSV and state files, nothing that runs."""
+"""Layout of a run folder: plain text, JSON, CSV and state files, without executable content."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ class RunFolder:
 
     * ``config.json``: format, configuration, versions, commit;
     * ``metrics.csv``, ``evaluations.csv``: what was logged and evaluated;
-    * ``decoded_goals.csv``: where beliefs about the evaluated tasks take their goals to be;
-    * ``tensorboard/``: the same for TensorBoard;
+    * ``decoded_goals.csv``: where the goals of evaluated tasks are according to the beliefs;
+    * ``tensorboard/``: metrics and mean evaluation results for TensorBoard;
     * ``policy.safetensors``, ``latent_dynamics.safetensors``, ``beliefs.safetensors``,
-      ``normalization.safetensors``, ``replay.safetensors``: what training left, where the method
-      has it;
-    * ``checkpoints/``: what an exact resume needs;
+      ``normalization.safetensors``, ``replay.safetensors``: the results of training, as far as the
+      method has them;
+    * ``checkpoints/``: everything needed for an exact resume;
     * ``run.lock``: empty, locked while a training is running.
     """
 
     def __init__(self, path: str | Path, config: RunSettings, commit: str = "") -> None:
         self.path = Path(path)
-        self.commit = commit  # that the run began with; empty where it is unknown
-        self.config: Any = config  # of the settings class of its method
+        self.commit = commit  # commit at the start of the run; empty if unknown
+        self.config: Any = config  # an instance of the method's settings class
         self.metrics = self.path / "metrics.csv"
         self.evaluations = self.path / "evaluations.csv"
         self.decoded_goals = self.path / "decoded_goals.csv"
@@ -61,7 +61,7 @@ class RunFolder:
         return digits[:9] + changes
 
     def artifact(self, stem: str) -> Path:
-        """A file that training leaves, by its stem."""
+        """Path of a file that training writes, by its stem."""
         return self.path / f"{stem}.safetensors"
 
     @classmethod
@@ -69,18 +69,18 @@ class RunFolder:
         """Make the folder of a new run.
 
         Raises:
-            FileExistsError: It exists and ``config.overwrite`` is false, or it is in use, or what
-                would be overwritten is not a run.
+            FileExistsError: If it exists and ``config.overwrite`` is false, if it is in use, or if
+                the folder to be overwritten is not a run.
         """
         env_name = file_name(config.env_id)
         path = Path(config.run_dir or f"runs/{env_name}-{config.method}-seed{config.seed}")
         folder = cls(path, config)
         fresh = not path.exists()
         if not fresh and folder._content():
-            folder._check_overwriting()  # leaves no lock file where it refuses
+            folder._check_overwriting()  # before the lock, so that a refusal leaves no lock file
         path.mkdir(parents=True, exist_ok=True)
         try:
-            with folder.lock():  # of two runs that begin together one is refused
+            with folder.lock():  # if two runs start at the same time, one is refused
                 if folder._content():
                     folder._check_overwriting()
                     folder._make_way()
@@ -95,15 +95,15 @@ class RunFolder:
         return folder
 
     def _content(self) -> set[Path]:
-        """What is in the folder, but for what a run leaves that was killed before it had begun."""
+        """The folder's content, except for what a run leaves if it is killed before it begins."""
         return set(self.path.iterdir()) - {*stale_temporaries(self.path), self.path / LOCK}
 
     def _check_overwriting(self) -> None:
-        """Raise unless an earlier run is there and may be deleted."""
+        """Raise an error unless the folder contains an earlier run that may be deleted."""
         if not _describes_a_run(self.path / "config.json"):
             raise FileExistsError(
-                f"{self.path} is not a run folder (it has no config.json of one) and not empty: "
-                "name another --run-dir, or delete it yourself"
+                f"{self.path} is not empty and not a run folder (no config.json of a run): choose "
+                "another --run-dir, or delete it yourself"
             )
         if not self.config.overwrite:
             raise FileExistsError(
@@ -112,12 +112,12 @@ class RunFolder:
             )
 
     def _make_way(self) -> None:
-        """Delete the earlier run; whoever calls has locked the folder."""
-        # what makes it a run folder goes last, so that a kill in between can be repaired
+        """Delete the earlier run; the caller must have locked the folder."""
+        # config.json is deleted last: if killed in between, this is still a run folder
         for item in sorted(self.path.iterdir(), key=lambda item: item.name == "config.json"):
             if item.is_dir() and not item.is_symlink():
                 shutil.rmtree(item)
-            elif item.name != LOCK:  # deleted, it would no longer keep others out
+            elif item.name != LOCK:  # without it, the folder would not be locked
                 item.unlink()
 
     def _write_config(self) -> None:
@@ -132,7 +132,7 @@ class RunFolder:
         write_json(self.path / "config.json", values)
 
     def update(self, config: RunSettings) -> None:
-        """Keep what ``--resume`` changed, for the next one; versions and commit stay the first."""
+        """Save settings changed by ``--resume``; versions and commit stay those of the start."""
         if config != self.config:
             file = self.path / "config.json"
             values = json.loads(file.read_text(encoding="utf-8"))
@@ -141,11 +141,11 @@ class RunFolder:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other processes from training in this folder; ends with the process at the latest.
+        """Keep other processes from training in this folder, at most until this process ends.
 
         Raises:
-            FileExistsError: Another one does.
-            OSError: The folder cannot be written.
+            FileExistsError: If another process is training in it.
+            OSError: If the folder is not writable.
         """
         lock = FileLock(self.path / LOCK, timeout=0)
         try:
@@ -153,9 +153,9 @@ class RunFolder:
         except Timeout:
             raise FileExistsError(f"run folder {self.path} is in use by another training") from None
         except OSError as error:
-            if error.errno in (EACCES, EROFS):  # nothing else could be written here either
+            if error.errno in (EACCES, EROFS):  # nothing else can be written here either
                 raise
-            # else a file system without locks
+            # otherwise a file system without locks
         try:
             yield
         finally:
@@ -167,10 +167,10 @@ class RunFolder:
 
         Args:
             path: Its folder.
-            named: Environments that the user has named, whose modules are imported anyway.
+            named: Environments that the user has named; their modules may be imported.
 
         Raises:
-            StateFileError: There is none, or it is damaged or of another format.
+            StateFileError: If there is none, or it is damaged or has another format.
         """
         path = Path(path)
         file = path / "config.json"
@@ -193,7 +193,7 @@ class RunFolder:
 
 
 def _describes_a_run(file: Path) -> bool:
-    """Whether a ``config.json`` is a run's, whatever its settings."""
+    """Whether a ``config.json`` belongs to a run, whatever its settings."""
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -202,13 +202,13 @@ def _describes_a_run(file: Path) -> bool:
 
 
 def check_module(env_id: str) -> None:
-    """Refuse to import a module only because a run folder names it.
+    """Refuse to import a module just because a run folder names it.
 
-    A folder from a stranger could name a module that came with it. The modules that
-    ``LDM_TRUST_MODULES`` lists (separated by commas) and our own are imported.
+    A folder from a stranger could name a module that comes with it. Only modules listed in
+    ``LDM_TRUST_MODULES`` (separated by commas) and those of this package are imported.
 
     Raises:
-        ValueError: The module is not one of them.
+        ValueError: If the module is not one of them.
     """
     module = env_id.rpartition(":")[0]
     trusted = ["ldm_envs", *os.environ.get("LDM_TRUST_MODULES", "").split(",")]
@@ -220,20 +220,20 @@ def check_module(env_id: str) -> None:
 
 
 def trust(config: RunSettings) -> str:
-    """What a command on this run's folder begins with, so that its own modules are imported."""
+    """Prefix of commands on this run's folder that allows them to import its modules."""
     named = [env_id.rpartition(":")[0] for env_id in (config.env_id, config.eval_env_id)]
     modules = [module for module in dict.fromkeys(named) if module not in ("", "ldm_envs")]
     return f"LDM_TRUST_MODULES={','.join(modules)} " if modules else ""
 
 
 def resume_command(config: RunSettings, path: Path) -> str:
-    """What continues the run in ``path``, for a shell in the repository."""
+    """The shell command, in the repository, that continues the run in ``path``."""
     script = get_method(config.method).script
     return f"{trust(config)}python -m {script} --resume {shlex.quote(str(path))}"
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide about numbers."""
+    """Versions of Python and of the packages that affect results."""
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
@@ -244,7 +244,7 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """Commit of the source tree, ``+changes`` where it is not clean, empty outside git."""
+    """Commit of the source tree, with ``+changes`` if it is not clean; empty outside git."""
     root = Path(__file__).resolve().parent.parent
 
     def git(*arguments: str) -> str:

@@ -1,4 +1,4 @@
-"""The table of a sweep, which fills while it runs: sweep.csv, results.csv and a line per change."""
+"""The tables of a sweep, which grow while it runs: sweep.csv, results.csv and printed changes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SHOWN = [
 
 
 class SweepTable:
-    """Reads what the trials have written; ``lost`` is all that the sweep adds.
+    """Tables made from what the trials have written; the sweep itself adds only ``lost``.
 
     Args:
         trials: All trials of the sweep.
@@ -39,7 +39,7 @@ class SweepTable:
         self._printed: dict[str, str] = {}
 
     def update(self, *, final: bool = False) -> int:
-        """Read the trials again, rewrite the files and print what changed.
+        """Read the trials again, rewrite the files and print what has changed.
 
         Returns:
             The number of unfinished trials.
@@ -58,20 +58,20 @@ class SweepTable:
         return len(rows) - finished
 
     def others(self) -> str:
-        """A sentence on runs of the folder that the tables do not name; empty without any."""
+        """A sentence on runs in the folder that are not in the tables; empty if there are none."""
         mine = {trial.name for trial in self.trials}
         configs = sorted((self.out / "runs").glob("*/config.json"))
         names = [path.parent.name for path in configs if path.parent.name not in mine]
         if not names:
             return ""
         return (
-            f"sweep.csv and results.csv leave out what is no trial of this command ({len(names)} "
-            f"in {self.out / 'runs'}, of other methods, seeds or overrides perhaps): "
+            f"sweep.csv and results.csv leave out runs that are not trials of this command "
+            f"({len(names)} in {self.out / 'runs'}, perhaps of other methods, seeds or overrides): "
             f"{', '.join(names[:3])}{', …' if len(names) > 3 else ''}"
         )
 
     def text(self) -> str:
-        """The trials and their states; nothing is written."""
+        """The trials and their states as text; nothing is written."""
         table = pd.DataFrame([self._row(trial, False) for trial in self.trials])[_SHOWN]
         finished = (table["status"] == "finished").sum()
         rows = table.to_string(index=False)
@@ -112,7 +112,7 @@ class SweepTable:
         return "interrupted" if state.attempts else "waiting"
 
     def _curve(self, trial: Trial, finished: bool) -> list[dict[str, Any]]:
-        """Condensed evaluations so far, with what tells the trial apart; kept once it is done."""
+        """Condensed evaluations so far, with the trial's labels; cached once it is finished."""
         if trial.name in self._curves:
             return self._curves[trial.name]
         try:
@@ -122,7 +122,7 @@ class SweepTable:
         except (StateFileError, ValueError, OSError):
             if finished:
                 raise
-            return []  # a row is being written just now
+            return []  # a row is just being written
         rows = [{**_labels(trial.config), **row} for row in found]
         if finished:
             self._curves[trial.name] = rows
@@ -130,7 +130,7 @@ class SweepTable:
 
 
 def _change(row: dict[str, Any]) -> str:
-    """What has become of a trial, in one line."""
+    """The state of a trial in one line."""
     again = f", attempt {row['attempts']}" if row["attempts"] > 1 else ""
     reached = f", reached {row['test_reached']}" if row["test_reached"] != "" else ""
     values = f" (test return {row['test_return']}{reached})" if row["test_return"] != "" else ""
@@ -139,7 +139,7 @@ def _change(row: dict[str, Any]) -> str:
 
 
 def _labels(config: RunSettings) -> dict[str, Any]:
-    """What tells a trial apart in the tables."""
+    """Columns that identify a trial in the tables."""
     return {
         "env_id": config.env_id,
         "method": config.method,

@@ -1,4 +1,4 @@
-"""Runs trials on Ray; when it is told to stop, they write their checkpoints first."""
+"""Run trials on Ray; on a request to stop, they first write their checkpoints."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from train.sweeps.progress import SweepTable
 from train.sweeps.trials import Trial
 from train.sweeps.worker import run_trial
 
-LOOK_SECONDS = 10.0  # between looks at the trials
+LOOK_SECONDS = 10.0  # between updates of the table
 STOP_SECONDS = 300.0  # for the rest of an iteration, its evaluation and a large checkpoint
 
 
 def run_trials(
     trials: list[Trial], out: Path, options: argparse.Namespace, table: SweepTable
 ) -> None:
-    """Submit all trials in order, which Ray schedules, and watch them.
+    """Submit all trials to Ray in order, and watch them.
 
     Args:
-        trials: What to run.
+        trials: The trials to run.
         out: Folder of the sweep.
         options: The command line of ``train.sweep``.
         table: The sweep's table, which is updated while they run.
 
     Raises:
-        ValueError: Ray is missing, or has no machine for a trial.
-        KeyboardInterrupt: Ctrl-C or SIGTERM came. The trials have written checkpoints, unless a
-            second signal came or they took longer than ``STOP_SECONDS``.
+        ValueError: If Ray is missing, or has no machine that fits a trial.
+        KeyboardInterrupt: On Ctrl-C or SIGTERM. The trials have then written checkpoints, unless
+            there was a second signal or they took longer than ``STOP_SECONDS``.
     """
     try:
         ray: Any = importlib.import_module("ray")
@@ -64,15 +64,15 @@ def run_trials(
 
 
 def check_machines(nodes: list[dict[str, Any]], options: argparse.Namespace) -> None:
-    """Say so where no machine has what a trial asks for: Ray would wait for one without a word.
+    """Check that a machine has the resources of a trial, since Ray would silently wait for one.
 
     Args:
         nodes: Ray's machines.
         options: The command line of ``train.sweep``.
 
     Raises:
-        ValueError: Ray runs on this machine only. On a cluster, which may still grow, it is a
-            warning.
+        ValueError: If no machine has them and Ray runs only on this machine. On a cluster, which
+            may still grow, it is a warning.
     """
     asked = {"CPU": options.cpus_per_trial, "GPU": options.gpus_per_trial}
     found = [node["Resources"] for node in nodes if node["Alive"]]
@@ -83,11 +83,11 @@ def check_machines(nodes: list[dict[str, Any]], options: argparse.Namespace) -> 
     )
     text = (
         f"a trial asks for {asked['CPU']:g} cores and {asked['GPU']:g} GPUs (--cpus-per-trial, "
-        f"--gpus-per-trial), and no machine has as many; Ray found {there or 'no machine'}"
+        f"--gpus-per-trial), but no machine has as many; Ray found {there or 'no machine'}"
     )
     if not options.address:
         raise ValueError(f"{text}: ask for less, or name a cluster with --address")
-    print(f"warning: {text}; the trials wait for one that joins the cluster", file=sys.stderr)
+    print(f"warning: {text}; the trials wait until one joins the cluster", file=sys.stderr)
 
 
 def _submit(
@@ -103,7 +103,7 @@ def _submit(
     remote = ray.remote(
         num_cpus=options.cpus_per_trial,
         num_gpus=options.gpus_per_trial,
-        max_calls=1,  # a process of its own for each trial
+        max_calls=1,  # a new process for each trial
         max_retries=options.retries,  # of trials whose process or machine died
         runtime_env={"env_vars": variables},
     )(run_trial)
@@ -114,7 +114,7 @@ def _submit(
 
 
 def _watch(ray: Any, running: dict[Any, Trial], table: SweepTable) -> None:
-    """Wait for the trials; those that have ended are taken out of ``running``."""
+    """Wait for the trials, and remove those that have ended from ``running``."""
     while running:
         ready, _ = ray.wait(list(running), num_returns=1, timeout=LOOK_SECONDS)
         for reference in ready:
@@ -128,15 +128,15 @@ def _watch(ray: Any, running: dict[Any, Trial], table: SweepTable) -> None:
 
 
 def _stop(ray: Any, running: dict[Any, Trial]) -> None:
-    """Interrupt the trials, as Ctrl-C does a training, and wait for their checkpoints."""
+    """Interrupt the trials, as Ctrl-C would, and wait for their checkpoints."""
     print(
-        "\nstopping: each trial ends its iteration and evaluation and writes a checkpoint (for at "
-        f"most {STOP_SECONDS:g} seconds); again: at once",
+        "\nstopping: each trial finishes its iteration and evaluation and writes a checkpoint "
+        f"(within {STOP_SECONDS:g} seconds); repeat to stop at once",
         file=sys.stderr,
         flush=True,
     )
     references = list(running)
-    for reference in reversed(references):  # those that have not begun first: they would begin now
+    for reference in reversed(references):  # first those not started yet, which would start now
         ray.cancel(reference)
     if references:
         ray.wait(references, num_returns=len(references), timeout=STOP_SECONDS)
@@ -152,7 +152,7 @@ def _sigterm_interrupts() -> Iterator[None]:
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)  # Ray has its own, which ends the process
+    before = signal.signal(signal.SIGTERM, interrupt)  # Ray's own handler would end the process
     try:
         yield
     finally:

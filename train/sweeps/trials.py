@@ -1,4 +1,4 @@
-"""What a sweep consists of: methods × environments × seeds × overrides, as data."""
+"""The trials of a sweep: methods × environments × seeds × overrides, as data."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class TrialGrid:
         env_ids: Environments.
         methods: Methods.
         seeds: Number of seeds, counted from 0.
-        overrides: Values of settings; a product if there are several.
-        preset: Preset of the environments; empty for the sweep's.
+        overrides: Values of settings; the product is taken over several.
+        preset: Preset of the environments; empty for that of the sweep.
     """
 
     env_ids: tuple[str, ...]
@@ -76,7 +76,7 @@ SWEEPS: dict[str, tuple[TrialGrid, ...]] = {
         TrialGrid(_CHEETAH, ("ldm",), 4, {"p_drop": (0.0, 0.3, 0.5, 0.7)}),
         TrialGrid(("LDM-AntGoal-v0",), ("ldm",), 2, {"mixture.beta": (1.0, 1.5, 2.0, 2.5)}),
     ),
-    # the paper's own imaginary tasks: what separates them from the 19 goals that it reports
+    # why the paper's imaginary tasks do not reach the 19 goals that it reports
     "paper-tasks": (
         TrialGrid(_GRID, ("ldm",), 8, preset="present-beliefs"),
         TrialGrid(_GRID, ("ldm",), 8, preset="published-tasks"),
@@ -90,7 +90,7 @@ SWEEPS: dict[str, tuple[TrialGrid, ...]] = {
             _EXTRAPOLATION, ("ldm",), 4, {"mixture.beta": (1.0, 1.5, 2.0, 2.5)}, "present-beliefs"
         ),
     ),
-    # design choices are made on these tasks, none of which is a test task
+    # for design choices: none of these tasks is a test task
     "validation": (TrialGrid(("LDM-GridNaviValidation-v0",), ("ldm", "rl2"), 4),),
 }
 
@@ -105,8 +105,8 @@ class Trial:
     """One run of a sweep.
 
     Attributes:
-        name: Its file name, from everything that tells it apart.
-        config: Its configuration; ``run_dir`` is empty until it is known.
+        name: Its file name, made from everything that distinguishes it.
+        config: Its configuration; ``run_dir`` is empty until the folder is known.
     """
 
     name: str
@@ -125,16 +125,16 @@ def plan(
 ) -> list[Trial]:
     """All trials in order, each once.
 
-    An ablation's value that is the preset's own is not a new run, nor is one of a setting that has
-    no effect with the method and the environment.
+    A value that equals that of the preset does not make a new run; neither does a setting without
+    effect on the method and environment.
 
     Args:
-        grids: What to run.
-        preset: Preset of every environment, where a grid has none of its own.
-        overrides: Values of settings of every grid that does not vary them itself.
+        grids: The grids to run.
+        preset: Preset of all environments, for grids without their own.
+        overrides: Values of settings, for grids that do not vary these settings themselves.
 
     Raises:
-        ValueError: An unknown method, preset or setting, or a value that does not fit.
+        ValueError: If a method, preset or setting is unknown, or a value does not fit.
     """
     trials: dict[str, Trial] = {}
     for grid in grids:
@@ -152,7 +152,7 @@ def plan(
 
 
 def _name(config: RunSettings) -> str:
-    """A file name of everything that tells a trial apart."""
+    """A file name made from everything that distinguishes a trial."""
     preset = "" if config.preset == "default" else config.preset
     differing = override_text(config, WHERE_NOT_WHAT | {"seed"} | without_effect(config))
     parts = [file_name(config.env_id), config.method, preset, differing.replace(" ", "-")]
@@ -160,7 +160,7 @@ def _name(config: RunSettings) -> str:
 
 
 def overrides_without_use(trials: Iterable[Trial], overrides: Iterable[str]) -> list[str]:
-    """The settings out of ``overrides`` that change nothing of what any of the trials trains."""
+    """The settings among ``overrides`` that have no effect on the training of any trial."""
     useful: set[str] = set()
     for trial in trials:
         useful |= flattened(trial.config.to_dict()).keys() - without_effect(trial.config)
@@ -168,15 +168,15 @@ def overrides_without_use(trials: Iterable[Trial], overrides: Iterable[str]) -> 
 
 
 def without_effect(config: RunSettings) -> frozenset[str]:
-    """Settings that change nothing of a run, because of its method or of its environment."""
+    """Settings without effect on a run, because of its method or its environment."""
     return unused_settings(config) | settings_without_use(config)
 
 
 def parse_overrides(texts: Iterable[str]) -> dict[str, tuple[Any, ...]]:
-    """``["beta=1,1.5", "net_arch=(64,64)"]`` as values per setting; settings check their types.
+    """``["beta=1,1.5", "net_arch=(64,64)"]`` as values per setting; types are checked later.
 
     Raises:
-        ValueError: No ``name=value``, an unknown setting, or one that is given twice.
+        ValueError: If a text is not ``name=value``, or a setting is unknown or given twice.
     """
     known = {k: v for method in METHODS for k, v in known_settings(settings_class(method)).items()}
     found: dict[str, tuple[Any, ...]] = {}
@@ -197,7 +197,7 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, tuple[Any, ...]]:
             values = ast.literal_eval(f"[{content}]")
         except (ValueError, SyntaxError):
             values = [part.strip() for part in content.split(",")]
-        if isinstance(known[name], float):  # 1 as 1.0, so that both have one name
+        if isinstance(known[name], float):  # 1 as 1.0, so that both have the same name
             values = [float(v) if type(v) is int else v for v in values]
         found[name] = tuple(values)
     return found

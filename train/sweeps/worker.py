@@ -1,4 +1,4 @@
-"""Runs one trial of a sweep in its own process, and keeps its state on disk."""
+"""Run one trial of a sweep in its own process, and keep its state on disk."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ FORMAT = "ldm-trial-1"
 
 @dataclasses.dataclass
 class TrialState:
-    """What is known of a trial.
+    """The state of a trial.
 
     Attributes:
-        attempts: One entry per process that trained it: ``started``, ``from_timesteps`` (0: from
-            the beginning), ``host`` and ``pid``.
-        finished: When it finished, seconds since 1970, or ``None``.
-        error: How its last attempt failed, empty if it did not.
-        seconds: Seconds of all its attempts that ended by themselves.
+        attempts: One entry per process that trained it: ``started``, ``from_timesteps`` (0 for the
+            beginning), ``host`` and ``pid``.
+        finished: Time at which it finished, in seconds since 1970, or ``None``.
+        error: Error of its last attempt; empty if there was none.
+        seconds: Total duration of its attempts, except those stopped or killed.
     """
 
     attempts: list[dict[str, Any]] = dataclasses.field(default_factory=list)
@@ -46,17 +46,17 @@ class TrialState:
 
 
 def trial_file(out: Path, name: str, suffix: str) -> Path:
-    """Where the state, the lock or the log of a trial is kept."""
+    """Path of the state, the lock or the log of a trial."""
     return out / "trials" / f"{name}.{suffix}"
 
 
 def read_state(out: Path, name: str) -> TrialState:
-    """The state of a trial; an empty one if it has never begun.
+    """The state of a trial; an empty one if it has never started.
 
-    One whose run was deleted is not finished.
+    A trial whose run was deleted is not finished.
 
     Raises:
-        ValueError: The file is not a trial's state.
+        ValueError: If the file is not the state of a trial.
     """
     path = trial_file(out, name, "json")
     try:
@@ -74,14 +74,14 @@ def read_state(out: Path, name: str) -> TrialState:
 
 
 def write_state(out: Path, name: str, state: TrialState) -> None:
-    """Keep the state of a trial, whole or not at all."""
+    """Write the state of a trial atomically."""
     write_json(trial_file(out, name, "json"), {"format": FORMAT, **dataclasses.asdict(state)})
 
 
 def trial_lock(out: Path, name: str, timeout: float = -1.0) -> FileLock:
-    """Held by the one process that works on a trial, at most until it ends.
+    """The lock of a trial, held by the process that runs it, at most until the process ends.
 
-    ``with`` waits for it ``timeout`` seconds, without limit by default.
+    ``with`` waits for the lock for ``timeout`` seconds, without limit by default.
     """
     path = trial_file(out, name, "lock")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ def trial_lock(out: Path, name: str, timeout: float = -1.0) -> FileLock:
 
 
 def is_running(out: Path, name: str) -> bool:
-    """Whether some process holds the trial's lock."""
+    """Whether a process holds the trial's lock."""
     if not trial_file(out, name, "lock").exists():
         return False
     try:
@@ -100,10 +100,10 @@ def is_running(out: Path, name: str) -> bool:
 
 
 def run_so_far(config: RunSettings) -> RunFolder | None:
-    """The run that a trial has begun, ``None`` if it has not.
+    """The run of a trial, ``None`` if it has not started.
 
     Raises:
-        ValueError: It was begun with other settings, those of a changed preset for example.
+        ValueError: If it was started with other settings, for example those of a changed preset.
     """
     if not (Path(config.run_dir) / "config.json").exists():
         return None
@@ -113,27 +113,27 @@ def run_so_far(config: RunSettings) -> RunFolder | None:
     differing = [k for k in mine if k not in indifferent and mine[k] != theirs.get(k)]
     if differing:
         raise ValueError(
-            f"{folder.path} was begun with other settings: "
+            f"{folder.path} was started with other settings: "
             + ", ".join(f"{k} {theirs.get(k)} (now {mine[k]})" for k in differing)
-            + "; name another folder or delete it"
+            + "; choose another folder or delete it"
         )
     return folder
 
 
 def _continued(config: RunSettings, begun: RunFolder) -> RunSettings:
-    """Settings of a run that was begun before: unused ones keep their values, as checkpoints do."""
+    """Settings to continue a run with: unused ones keep their old values, as in checkpoints."""
     where = {name: getattr(config, name) for name in WHERE_NOT_WHAT}
     return dataclasses.replace(begun.config, **where)
 
 
 def run_trial(trial: Trial, out: Path, device: str = "auto", num_threads: int = 1) -> str:
-    """Train a trial, from its last checkpoint if there is one; a finished one is left alone.
+    """Train a trial, from its last checkpoint if there is one, unless it is finished.
 
     Returns:
         ``"finished"``, or ``"failed"`` with the reason in the trial's state.
 
     Raises:
-        TrainingStopped: A signal ended it; the next attempt resumes it.
+        TrainingStopped: If a signal stopped it; the next attempt resumes it.
     """
     config = trial.with_run_dir(out, device=device, num_threads=num_threads)
     script = importlib.import_module(get_method(config.method).script)
