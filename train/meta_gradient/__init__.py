@@ -1,1 +1,1 @@
-"""What ProMP and E-MAML share: stacked policy, baseline, rollouts, objectives, meta-gradient."""
+"""Parts of ProMP and E-MAML: stacked policy, baseline, rollouts, objectives, meta-gradient."""

@@ -1,4 +1,4 @@
-"""Acts in evaluations: explores, takes one inner step, and is greedy in the last episode."""
+"""The actor for evaluations: explore, take one inner step, and be greedy in the last episode."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from train.meta_gradient.recorder import EpisodeRecorder
 
 
 class AdaptingActor:
-    """Draws actions from the meta-policy in all episodes but the last of each meta-episode.
+    """Samples actions from the meta-policy in all but the last episode of each meta-episode.
 
-    Then one inner step on these, and the mean or most probable action of the adapted policy in the
-    last. Rows adapt each by itself, also where their episodes end at different steps. Every
-    :meth:`begin` draws from the same seed, so that the same evaluation gives the same returns.
+    It then takes one inner step on these episodes, and plays the mean or most probable action of
+    the adapted policy in the last one. Each row adapts separately, even if episodes end at
+    different steps. :meth:`begin` always uses the same seed, so that evaluations are reproducible.
 
     Args:
         policy: The policy.
@@ -58,7 +58,7 @@ class AdaptingActor:
         self._own: Parameters = {}
 
     def begin(self, n: int) -> None:
-        """Begin ``n`` meta-episodes with the meta-parameters."""
+        """Start ``n`` meta-episodes with the meta-parameters."""
         self._generator = torch.Generator(self.policy.device).manual_seed(self.seed)
         self._recorder = EpisodeRecorder(n, self.n_episodes - 1, self.length)
         self._own = {
@@ -66,7 +66,7 @@ class AdaptingActor:
         }
 
     def act(self, observations: NDArray[Any], episode_starts: NDArray[np.bool_]) -> NDArray[Any]:
-        """Drawn actions, and greedy ones in rows that have adapted."""
+        """Sampled actions, and greedy ones in rows that have adapted."""
         assert self._recorder is not None and self._generator is not None
         if episode_starts.any():
             self._recorder.forget(episode_starts)
@@ -75,7 +75,7 @@ class AdaptingActor:
         self._shown = self.policy.observation_tensor(observations)
         with torch.no_grad():
             states = self.policy.distribution(self._own, self._shown.unsqueeze(1))
-            drawn = states.sample(self._generator).squeeze(1)  # of all rows: none moves another's
+            drawn = states.sample(self._generator).squeeze(1)  # rows stay independent
             greedy = states.mode().squeeze(1)
         explores = torch.as_tensor(self._recorder.running, device=drawn.device)
         column = explores.reshape(-1, *(1,) * (drawn.dim() - 1))
@@ -83,7 +83,7 @@ class AdaptingActor:
         return self.policy.env_actions(self._actions)
 
     def observe(self, step: Step) -> None:
-        """Record the step; rows whose last exploring episode ended with it adapt."""
+        """Record the step; rows whose last exploration episode has ended adapt."""
         assert self._recorder is not None
         explored = self._recorder.running
         ended = step.ended | (np.asarray(step.infos["episode_index"]) != step.episode)
@@ -94,7 +94,7 @@ class AdaptingActor:
             self._adapt(through)
 
     def end(self) -> None:
-        """Forget what the episodes were."""
+        """Discard the episodes."""
         self._recorder, self._generator, self._own = None, None, {}
 
     def _adapt(self, rows: NDArray[np.bool_]) -> None:

@@ -46,10 +46,10 @@ def features(observations: NDArray[Any]) -> FloatArray:
 
 
 def linear_baseline(observations: NDArray[Any], returns: FloatArray, mask: BoolArray) -> FloatArray:
-    """Values of the steps by one ridge regression of the returns per task, XᵀX + λI.
+    """Values of the steps, by one ridge regression of the returns per task, XᵀX + λI.
 
-    λ is ``RIDGE``; a regression that gives no finite numbers is repeated with ten times as much, up
-    to five times.
+    λ is ``RIDGE``. If the result is not finite, the regression is repeated with ten times as large
+    a λ, up to five times.
 
     Args:
         observations: (n_tasks, R, H, observation_size).
@@ -60,7 +60,7 @@ def linear_baseline(observations: NDArray[Any], returns: FloatArray, mask: BoolA
         Fitted values, float64 (n_tasks, R, H), zero outside the mask.
 
     Raises:
-        FloatingPointError: No regression gave finite numbers.
+        FloatingPointError: If no regression has a finite result.
     """
     inputs = features(observations) * mask[..., None]
     inputs = inputs.reshape(len(inputs), -1, inputs.shape[-1])
@@ -89,8 +89,8 @@ def advantages(
 ) -> FloatArray:
     """Generalised advantage estimates over the linear baseline, standardised per task.
 
-    The value after the last step of an episode is 0, whether it terminated or was truncated: the
-    baseline's returns end there too.
+    The value after the last step of an episode is 0, whether it terminated or was truncated, since
+    the baseline's returns end there too.
 
     Args:
         observations: (n_tasks, R, H, observation_size).

@@ -66,14 +66,14 @@ class Categorical:
         return (self.log_probs.exp() * (self.log_probs - other.log_probs)).sum(-1)
 
     def sample(self, generator: torch.Generator) -> torch.Tensor:
-        """One action per state, int64 (…), by one uniform number per state."""
+        """One action per state, int64 (…), from one uniform number per state."""
         uniform = torch.rand(
             self.log_probs.shape[:-1],
             generator=generator,
             dtype=self.log_probs.dtype,
             device=self.log_probs.device,
         )
-        below = self.log_probs.exp().cumsum(-1)[..., :-1]  # the last edge is 1, whatever rounding
+        below = self.log_probs.exp().cumsum(-1)[..., :-1]  # the last edge is 1, despite rounding
         return (uniform.unsqueeze(-1) >= below).sum(-1)
 
     def mode(self) -> torch.Tensor:

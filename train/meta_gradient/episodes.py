@@ -1,4 +1,4 @@
-"""What rollouts collect, and what the policy learns from it."""
+"""Episodes as collected by rollouts, and as batches that the policy learns from."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Episodes:
     """Whole episodes of several tasks, R of each, zero-padded to H steps.
 
     Attributes:
-        observations: Float (n_tasks, R, H, observation_size): what the policy was shown.
-        actions: The policy's actions as it drew them, unscaled and unclipped: float
+        observations: Observations of the policy, float (n_tasks, R, H, observation_size).
+        actions: Actions as sampled by the policy, unscaled and unclipped: float
             (n_tasks, R, H, action_dim), or int64 (n_tasks, R, H).
         rewards: float64 (n_tasks, R, H), zero in the padding.
         mask: bool (n_tasks, R, H), true at steps that were taken.
@@ -44,15 +44,15 @@ class Episodes:
 
 @dataclass(frozen=True)
 class TaskBatch:
-    """The steps of each task's episodes one after the other, as the objectives read them.
+    """The concatenated steps of each task's episodes, as used by the objectives.
 
     Attributes:
         observations: (n_tasks, n, observation_size).
         actions: (n_tasks, n, action_dim), or int64 (n_tasks, n).
-        log_probs: (n_tasks, n), of the actions under the policy that drew them.
+        log_probs: (n_tasks, n), of the actions under the policy that sampled them.
         advantages: (n_tasks, n), mean 0 and standard deviation 1 over the steps of a task.
-        weights: (n_tasks, n): 1 / (steps of the task), and 0 in the padding, so that a weighted
-            sum is a mean over steps.
+        weights: (n_tasks, n), 1 / (steps of the task) and 0 in the padding, so that a weighted sum
+            is a mean over steps.
     """
 
     observations: torch.Tensor
@@ -69,7 +69,7 @@ class TaskBatch:
         return (self.weights * values).sum(-1)
 
     def chunks(self, size: int) -> Iterator[TaskBatch]:
-        """The tasks in groups of ``size``; a group of one has no task axis, which is faster."""
+        """The tasks in groups of ``size``; a single task has no task axis, which is faster."""
         for start in range(0, len(self), size):
             rows: Any = slice(start, start + size) if size > 1 else start
             yield TaskBatch(*(getattr(self, field.name)[rows] for field in fields(self)))
@@ -86,8 +86,8 @@ def task_batch(
 
     Args:
         policy: The policy.
-        parameters: The parameters that drew the actions, shared or one set per task.
-        episodes: What was collected.
+        parameters: The parameters that sampled the actions, shared or one set per task.
+        episodes: The collected episodes.
         gamma: Discount factor of the advantages.
         gae_lambda: λ of generalised advantage estimation.
     """

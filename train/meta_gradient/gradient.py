@@ -1,7 +1,7 @@
 """The meta-gradient, a few tasks at a time.
 
-A graph of all tasks at once costs memory and is slower, because its activations leave the
-processor's caches; chunks of about 4,000 steps are the fastest on a CPU.
+A graph over all tasks needs more memory and is slower, because its activations do not fit into the
+processor's caches. Chunks of about 4,000 steps are fastest on a CPU.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def adapt_in_chunks(
     policy: MetaPolicy, parameters: Parameters, batch: TaskBatch, objective: Objective
 ) -> Parameters:
     """Parameters of each task after one inner step, (n_tasks, …)."""
-    size = max(chunk_size(batch), 2)  # of two or more, which have a task axis
+    size = max(chunk_size(batch), 2)  # at least two, so that there is a task axis
     parts = [
         adapt(policy, parameters, chunk, objective.inner_form, objective.inner_lr)
         for chunk in batch.chunks(size)
@@ -36,13 +36,13 @@ def adapt_in_chunks(
 def mean_kl(
     policy: MetaPolicy, parameters: Parameters, others: Parameters, batch: TaskBatch
 ) -> float:
-    """KL(π of ``parameters`` ‖ π of ``others``), its mean over the steps of a task and over tasks.
+    """KL(π of ``parameters`` ‖ π of ``others``), averaged over the steps of a task and over tasks.
 
     Args:
         policy: The policy.
         parameters: Parameters of all tasks.
         others: Parameters of all tasks, or one set per task.
-        batch: Steps whose states count.
+        batch: Steps whose states are used.
     """
     own = any(value.dim() > parameters[name].dim() for name, value in others.items())
     total, start = 0.0, 0
@@ -71,15 +71,15 @@ def meta_gradient(
     Args:
         policy: The policy.
         parameters: θ.
-        before: Episodes before adaptation, drawn with ``old``.
+        before: Episodes before adaptation, sampled with ``old``.
         after: Episodes of the same tasks after adaptation from ``old``.
-        old: The parameters at the beginning of the iteration.
+        old: The parameters at the start of the iteration.
         credit: z of each task, (n_tasks,).
-        objective: What to minimise.
+        objective: The objective to minimise.
         tasks_per_chunk: Tasks to differentiate at once; None for about 4,000 steps.
 
     Returns:
-        The gradient, as ``parameters``, and the means of the loss and its parts.
+        The gradient, structured like ``parameters``, and the means of the loss and its parts.
     """
     size = tasks_per_chunk or chunk_size(before)
     leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
@@ -88,7 +88,7 @@ def meta_gradient(
     pairs = zip(before.chunks(size), after.chunks(size), credit.split(size), strict=True)
     for chunk_before, chunk_after, chunk_credit in pairs:
         own, z = leaves, chunk_credit.squeeze(0)
-        if size > 1:  # a view per task, so that gradients of the expanded parameters are per task
+        if size > 1:  # one view per task, so that gradients of the expanded parameters are per task
             shape = (len(chunk_before),)
             own = {name: value.expand(*shape, *value.shape) for name, value in leaves.items()}
             z = chunk_credit

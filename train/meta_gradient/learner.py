@@ -32,21 +32,21 @@ from train.meta_gradient.policy import MetaPolicy, Parameters
 from train.meta_gradient.rollouts import TaskRollouts
 from train.meta_gradient.tasks import draw_tasks
 
-_INITIAL, _ITERATION, _EVALUATION = 0, 1, 2  # what a stream of a run's seed is for
+_INITIAL, _ITERATION, _EVALUATION = 0, 1, 2  # purposes of the streams of a run's seed
 
 
 class MetaGradientLearner(Learner):
-    """Meta-parameters θ, from which one gradient step on a task's episodes adapts to it.
+    """Learns meta-parameters θ that adapt to a task by one gradient step on its episodes.
 
-    Every iteration begins its environments, and draws its tasks and actions, from streams of its
-    own: of the seed of the run and the number of the iteration.
+    Each iteration seeds its environments, tasks and actions from new random streams, derived from
+    the seed of the run and the number of the iteration.
 
     Args:
         config: Settings of the run.
         policy: The policy, a function of its parameters.
-        objective: What is minimised.
-        rollouts: Episodes before and after adaptation.
-        task_set: Where tasks are drawn from; ``None`` lets the environments draw them.
+        objective: The objective to minimise.
+        rollouts: Collects episodes before and after adaptation.
+        task_set: Task set to draw from; ``None`` lets the environments draw the tasks.
         length: Usual number of steps of an episode.
     """
 
@@ -88,13 +88,13 @@ class MetaGradientLearner(Learner):
         self._logger = logger
 
     def learn(self, total_timesteps: int, after_iteration: AfterIterationHook) -> None:
-        """Whole iterations until ``total_timesteps``, ``after_iteration`` after each."""
+        """Train whole iterations until ``total_timesteps``, with ``after_iteration`` after each."""
         while self._steps < total_timesteps:
             self.iterate()
             after_iteration(self.iterations)
 
     def iterate(self) -> None:
-        """Tasks ▸ episodes ▸ inner step ▸ episodes ▸ outer updates on all of them."""
+        """Tasks ▸ episodes ▸ inner step ▸ episodes ▸ outer updates on all episodes."""
         task_seed, env_seed, action_seed = self._seeds(_ITERATION, self.iterations)
         actions = torch.Generator(self.policy.device).manual_seed(action_seed)
         seed_global_generators(self.config.seed, self.iterations)
@@ -120,7 +120,7 @@ class MetaGradientLearner(Learner):
     def _update(
         self, old: Parameters, before: TaskBatch, after: TaskBatch, credit: torch.Tensor
     ) -> dict[str, float]:
-        """Outer updates, each on all episodes; means over them of the loss and its parts."""
+        """Take the outer updates, each on all episodes; return mean losses over the updates."""
         found: list[dict[str, float]] = []
         for _ in range(self.config.n_epochs):
             parameters = dict(self.weights.items())
@@ -143,7 +143,7 @@ class MetaGradientLearner(Learner):
         return draw_tasks(self.task_set, np.random.default_rng(seed), self.rollouts.n_tasks)
 
     def _seeds(self, purpose: int, number: int) -> list[int]:
-        """Independent seeds, of the run's seed, what they are for, and a number."""
+        """Independent seeds, derived from the run's seed, a purpose and a number."""
         sequence = np.random.SeedSequence(self.config.seed, spawn_key=(purpose, number))
         return [int(word) for word in sequence.generate_state(3)]
 
@@ -157,7 +157,7 @@ class MetaGradientLearner(Learner):
             self._logger.record("train/std", std)
 
     def log_statistics(self) -> None:
-        """Mean returns of episodes before and after adaptation, drawn actions alike."""
+        """Record mean returns before and after adaptation, both with sampled actions."""
         if self._logger is None or not self._returns:
             return
         before, after = np.mean(self._returns, axis=0)
@@ -165,7 +165,7 @@ class MetaGradientLearner(Learner):
         self._logger.record("rollout/return_before", float(before))
         self._logger.record("rollout/return_after", float(after))
         self._logger.record("rollout/gain", float(after - before))
-        # what the curves show of every method: the last episode's, of the exploring policy
+        # shown in learning curves of all methods: the last episode, here with sampled actions
         self._logger.record(f"rollout/return_episode_{self.config.n_episodes}", float(after))
 
     def check_finite(self) -> None:
@@ -181,7 +181,7 @@ class MetaGradientLearner(Learner):
         return env
 
     def actor(self) -> AdaptingActor:
-        """Explores, adapts, and is greedy in the last episode."""
+        """An actor that explores, adapts, and is greedy in the last episode."""
         return AdaptingActor(
             self.policy,
             self.parameters,
@@ -194,7 +194,7 @@ class MetaGradientLearner(Learner):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, optimizer and counters: no episode runs between two iterations."""
+        """Weights, optimizer and counters; no episode is in progress between two iterations."""
         return {
             "weights": self.weights.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -232,7 +232,7 @@ class MetaGradientLearner(Learner):
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """One PyTorch thread inside the block: a step of a batch is too little work to share."""
+    """Use one PyTorch thread inside the block; steps of a batch are too small for several."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

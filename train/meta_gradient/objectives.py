@@ -11,8 +11,8 @@ Per task, with r(ϑ) = π_ϑ(a|s) / π_sampler(a|s) and means over the steps of 
 
 Sources: Rothfuss et al. (2019), "ProMP: Proximal meta-policy search", equations 10 to 14;
 Stadie et al. (2018), "Some considerations on learning to explore via meta-reinforcement
-learning". E-MAML's term has mean(r(θ)) for mean(log π_θ): the same gradient at the parameters that
-sampled, and still an estimate after several updates on the same episodes.
+learning". E-MAML's term uses mean(r(θ)) in place of mean(log π_θ): it has the same gradient at the
+parameters that sampled, and is still a valid estimate after several updates on the same episodes.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ InnerForm = Literal["ratio", "log"]
 
 @dataclass(frozen=True)
 class Objective:
-    """What is minimised over the meta-parameters.
+    """The objective to minimise over the meta-parameters.
 
     Attributes:
         inner_form: Form of the inner loss.
-        inner_lr: α, the size of the inner step.
+        inner_lr: α, the step size of the inner update.
         clip_range: ε of the clipped ratio after adaptation.
         inner_kl_coef: η, weight of the KL divergence before adaptation.
         exploration_coef: Weight of E-MAML's term.
@@ -52,7 +52,7 @@ class Objective:
 
 @dataclass(frozen=True)
 class OuterLoss:
-    """The outer loss of each task, (n_tasks,) or () for one, and what it consists of."""
+    """The outer loss of each task, (n_tasks,) or () for one, and its parts."""
 
     total: torch.Tensor
     surrogate: torch.Tensor
@@ -73,8 +73,8 @@ def inner_step(
 ) -> Parameters:
     """θ' = θ − α ∇ L_in for each task; ``loss`` is L_in of the tasks.
 
-    Tasks share no parameters here (``parameters`` has one set per task, or there is one task), so
-    that the gradient of the sum holds the gradient of each.
+    Tasks do not share parameters (``parameters`` has one set per task, or there is one task), so
+    the gradient of the sum contains the gradient of each task.
     """
     gradients = torch.autograd.grad(
         loss.sum(), list(parameters.values()), create_graph=create_graph
@@ -112,11 +112,11 @@ def outer_loss(
     Args:
         policy: The policy.
         parameters: θ, with one (expanded) set per task, or of one task without a task axis.
-        before: Episodes drawn with ``old``.
-        after: Episodes drawn after one inner step from ``old``.
-        old: The parameters at the beginning of the iteration, shared by all tasks.
+        before: Episodes sampled with ``old``.
+        after: Episodes sampled after one inner step from ``old``.
+        old: The parameters at the start of the iteration, shared by all tasks.
         credit: z of each task, (n_tasks,) or ().
-        objective: What to minimise.
+        objective: The objective to minimise.
     """
     distribution = policy.distribution(parameters, before.observations)
     loss = inner_loss(objective.inner_form, distribution, before)

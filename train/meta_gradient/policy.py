@@ -22,27 +22,28 @@ MIN_LOG_STD = math.log(1e-6)
 class MetaPolicy:
     """A feed-forward tanh network, Gaussian for ``Box`` actions, categorical for ``Discrete`` ones.
 
-    It holds no weights: every method takes them, so that one function serves the meta-parameters,
-    the adapted parameters of each task, and anything in between that is differentiated.
+    It has no weights of its own: methods take them as an argument, so that one object serves the
+    meta-parameters, the adapted parameters of each task, and differentiable steps in between.
     Weights are (in, out), biases (out,), ``log_std`` (action_dim,); with a leading axis
     (n_tasks, …) each task has its own.
 
-    As in the reference implementation of ProMP, a Gaussian action of ``action_scale`` is the upper
-    bound of the action space and −``action_scale`` the lower one; beyond them the environment gets
-    the bound, while the policy's log probability is of the action that it drew. With the initial
-    standard deviation of 1 and ``action_scale`` 10, exploration is a tenth of the half-range.
+    As in the reference implementation of ProMP, a Gaussian action of ``action_scale`` maps to the
+    upper bound of the action space and −``action_scale`` to the lower one. Actions beyond are
+    clipped for the environment, but log probabilities are those of the sampled action. With an
+    initial standard deviation of 1 and ``action_scale`` 10, exploration is a tenth of the
+    half-range.
 
     Args:
         observation_space: A ``Box``; observations are flattened.
         action_space: A bounded ``Box`` or a ``Discrete``.
         net_arch: Widths of the hidden layers.
-        log_std_init: Initial logarithm of the standard deviation of a Gaussian.
-        action_scale: Size of the policy's action that is the bound of the action space.
+        log_std_init: Initial log standard deviation of a Gaussian.
+        action_scale: Policy action that maps to the bound of the action space.
         dtype: ``torch.float32``, or ``torch.float64`` for exact comparisons.
-        device: Where parameters and actions live.
+        device: Device of parameters and actions.
 
     Raises:
-        ValueError: A space of another kind or without bounds, or a setting out of range.
+        ValueError: If a space has another type or no bounds, or a setting is out of range.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class MetaPolicy:
         if not action_scale > 0:
             raise ValueError(f"action_scale must be a positive number, got {action_scale}")
         if any(width < 1 for width in net_arch):
-            raise ValueError(f"net_arch must hold positive widths, got {tuple(net_arch)}")
+            raise ValueError(f"net_arch must contain positive widths, got {tuple(net_arch)}")
         self.action_space = action_space
         self.log_std_init = log_std_init
         self.action_scale = action_scale
@@ -75,7 +76,7 @@ class MetaPolicy:
         return int(np.prod(self.action_space.shape or ()))
 
     def initial_parameters(self, generator: torch.Generator) -> Parameters:
-        """Xavier-uniform weights, zero biases, and ``log_std_init``; drawn on the CPU."""
+        """Xavier-uniform weights, zero biases, and ``log_std_init``; sampled on the CPU."""
         parameters: Parameters = {}
         for layer in range(self.n_layers):
             weight = torch.empty(self._widths[layer : layer + 2], dtype=self.dtype)
@@ -106,14 +107,14 @@ class MetaPolicy:
         return Gaussian(hidden, log_std if log_std.dim() == 1 else log_std.unsqueeze(1))
 
     def observation_tensor(self, observations: Any) -> torch.Tensor:
-        """A batch of environment observations (n, …) as (n, observation_size), a copy of them."""
+        """A copy of a batch of environment observations (n, …), as (n, observation_size)."""
         flat = np.array(observations).reshape(len(observations), self.observation_size)
         return torch.as_tensor(flat).to(self.device, self.dtype)
 
     def env_actions(self, actions: torch.Tensor) -> NDArray[Any]:
-        """What the environment gets for the policy's actions (n, action_dim) or (n,).
+        """Actions of the environment for the policy's actions (n, action_dim) or (n,).
 
-        For an integer ``Box`` the nearest whole numbers.
+        For an integer ``Box``, they are rounded to the nearest integers.
         """
         space = self.action_space
         if isinstance(space, spaces.Discrete):
@@ -146,11 +147,11 @@ def _check_spaces(observation_space: spaces.Space[Any], action_space: spaces.Spa
         return
     if not isinstance(action_space, spaces.Box):
         raise ValueError(
-            f"the action space must be a Box or Discrete, got {action_space}; translate actions of "
-            "one of these with gymnasium.wrappers.TransformAction"
+            f"the action space must be a Box or Discrete, got {action_space}; make it one of these "
+            "with gymnasium.wrappers.TransformAction"
         )
     if not has_bounds(action_space):
         raise ValueError(
-            f"a Box action space must have finite bounds, got {action_space}; put "
-            "gymnasium.wrappers.RescaleAction or TransformAction around the environment first"
+            f"a Box action space must have finite bounds, got {action_space}; first wrap the "
+            "environment with gymnasium.wrappers.RescaleAction or TransformAction"
         )

@@ -1,4 +1,4 @@
-"""Sorts the steps of a batch of environments into whole episodes."""
+"""Group the steps of a batch of environments into whole episodes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ BoolArray = NDArray[np.bool_]
 
 
 class EpisodeRecorder:
-    """Up to ``n_episodes`` episodes of each row, one after the other; later steps are left out.
+    """Records up to ``n_episodes`` consecutive episodes of each row, and ignores later steps.
 
     Args:
         n: Number of rows.
-        n_episodes: Episodes to keep of each row.
-        length: Steps of an episode to make room for; longer ones take more.
+        n_episodes: Number of episodes to record per row.
+        length: Expected number of steps of an episode; longer ones allocate more memory.
 
     Attributes:
         episode: Episode that the next step of each row belongs to, int64 (n,).
@@ -46,8 +46,8 @@ class EpisodeRecorder:
         """Record one step.
 
         Args:
-            observations: (n, observation_size): what the policy was shown.
-            actions: (n, action_dim) or (n,): what it drew.
+            observations: Observations of the policy, (n, observation_size).
+            actions: Its sampled actions, (n, action_dim) or (n,).
             rewards: (n,).
             ended: Whether an episode ended with the step, (n,).
         """
@@ -67,22 +67,22 @@ class EpisodeRecorder:
         self.episode[ended & self.running] += 1
 
     def forget(self, rows: BoolArray) -> None:
-        """Begin again with some rows (n,)."""
+        """Discard the episodes of some rows (n,)."""
         self.episode[rows] = 0
         self._step[rows] = 0
         if self._kept:
             self._kept["mask"][rows] = False
 
     def episodes(self, rows: BoolArray | None = None) -> Episodes:
-        """The episodes of some rows (n,), of all by default: (n_rows, n_episodes, H).
+        """The episodes of some rows (n,), by default of all: (n_rows, n_episodes, H).
 
-        H is the length of the longest one.
+        H is the length of the longest episode.
         """
         chosen: Any = slice(None) if rows is None else rows
         mask = self._kept["mask"][chosen]
         longest = int(mask.sum(-1).max())
         kept = {name: values[chosen, :, :longest] for name, values in self._kept.items()}
-        kept["rewards"] = kept["rewards"] * kept["mask"]  # of a row that has been begun again
+        kept["rewards"] = kept["rewards"] * kept["mask"]  # of rows that started over
         return Episodes(**kept)
 
     def _lengthen(self) -> None:

@@ -1,4 +1,4 @@
-"""Exactly R whole episodes of each task, before adaptation and after it."""
+"""Collect exactly R whole episodes of each task, before and after adaptation."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ from train.meta_gradient.recorder import EpisodeRecorder
 
 
 class TaskRollouts:
-    """Episodes of ``n_tasks`` tasks on ``env``, which has as many environments or a multiple.
+    """Episodes of ``n_tasks`` tasks on ``env``, which has a multiple of that many environments.
 
     Neighbouring environments share a task and its R episodes: each plays R / (environments per
-    task) of them, one after the other. An environment that has finished its own continues
-    stepping, unrecorded, until all are; an episode that has begun is never cut off, so that tasks
-    whose episodes end early have no more of them than others.
+    task) of them, in sequence. Environments that have finished theirs continue stepping, without
+    being recorded, until all have finished. Episodes are never cut off, so that tasks whose
+    episodes end early do not get more of them than others.
 
     Args:
-        env: Batch that never resets by itself and knows ``keep_task``, and ``task`` if it is given.
+        env: Vector environment without autoreset that supports ``keep_task``, and ``task`` if tasks
+            are given.
         policy: The policy.
         n_tasks: Number of tasks T, a divisor of the number of environments.
         n_episodes: Episodes R per task, a multiple of the environments per task.
@@ -47,12 +48,12 @@ class TaskRollouts:
         self._fresh: Any = None
 
     def begin(self, seed: int, tasks: NDArray[np.float32] | None) -> None:
-        """Begin with new tasks.
+        """Start new tasks.
 
         Args:
             seed: Seed of the environments.
-            tasks: Tasks (n_tasks, task_dim); ``None`` lets the environments draw them, which then
-                must be as many as there are tasks.
+            tasks: Tasks (n_tasks, task_dim). ``None`` lets the environments draw them; there must
+                then be one environment per task.
         """
         options = None
         if tasks is not None:
@@ -63,14 +64,14 @@ class TaskRollouts:
         self._watch.begin(workers, told_tasks(infos, workers), options)
 
     def collect(self, parameters: Parameters, generator: torch.Generator) -> Episodes:
-        """R episodes of each task.
+        """Play R episodes of each task.
 
         Args:
-            parameters: One policy for all tasks, or one set of parameters per task.
-            generator: Where actions are drawn from.
+            parameters: Shared parameters, or one set per task.
+            generator: Generator of the actions.
 
         Raises:
-            TaskChangedError: A reset with ``keep_task`` changed the task.
+            TaskChangedError: If a reset with ``keep_task`` changed the task.
         """
         n = self.env.num_envs
         recorder = EpisodeRecorder(n, self._per_env, self.length)
@@ -100,7 +101,7 @@ class TaskRollouts:
         return shown, actions.reshape(len(shown), *actions.shape[2:])
 
     def _restart(self, mask: NDArray[np.bool_]) -> Any:
-        """Another episode of the same task where ``mask`` (n,) is true."""
+        """Start another episode of the same task where ``mask`` (n,) is true."""
         options = {"reset_mask": mask.copy(), "keep_task": True}
         observations, infos = self.env.reset(options=options)
         workers = np.flatnonzero(mask)

@@ -1,4 +1,4 @@
-"""Which tasks an iteration trains on."""
+"""Draw the tasks of an iteration."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 def draw_tasks(task_set: Any, rng: np.random.Generator, n: int) -> NDArray[np.float32]:
     """``n`` tasks of a task set, (n, task_dim).
 
-    A finite set is dealt out: the numbers of times that its tasks appear differ by at most one, so
-    an iteration of 18 tasks trains on each of GridNavi's 18 train goals once.
+    Tasks of a finite set appear equally often, up to a difference of one, so an iteration with 18
+    tasks trains on each of GridNavi's 18 train goals once.
 
     Args:
         task_set: A split of a ``task_distribution``.
-        rng: Where tasks are drawn from.
+        rng: Generator to draw from.
         n: Number of tasks.
     """
     known = task_set.tasks

@@ -1,1 +1,1 @@
-"""What the off-policy methods PEARL, MQL and MIER share."""
+"""The off-policy methods PEARL, MQL and MIER."""

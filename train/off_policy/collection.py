@@ -1,4 +1,4 @@
-"""Training episodes on pinned tasks: a batch of environments, each with a task of its own."""
+"""Collect training episodes on pinned tasks, in a batch of environments with one task each."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ Array = NDArray[Any]
 
 
 class Sizes:
-    """Sizes of observations and actions, and the environment's actions from those in [-1, 1].
+    """Sizes of observations and actions, and conversion of actions from [-1, 1].
 
     Args:
         observation_space: Single observation space.
         action_space: Single action space.
 
     Raises:
-        TypeError: Observations are not arrays.
-        ValueError: Actions are not continuous and bounded.
+        TypeError: If observations are not arrays.
+        ValueError: If actions are not continuous and bounded.
     """
 
     def __init__(
@@ -43,8 +43,8 @@ class Sizes:
         ):
             raise ValueError(
                 "PEARL, MQL and MIER need continuous actions with finite bounds, got "
-                f"{action_space}; gymnasium.wrappers.RescaleAction or TransformAction give an "
-                "unbounded Box bounds, and for discrete actions there are ldm, rl2 and varibad"
+                f"{action_space}; use gymnasium.wrappers.RescaleAction or TransformAction for an "
+                "unbounded Box, and method ldm, rl2 or varibad for discrete actions"
             )
         self.observation_dim = spec.observation_size
         self.action_space: Any = action_space
@@ -56,7 +56,7 @@ class Sizes:
         return rows.reshape(len(rows), self.observation_dim)
 
     def environment_actions(self, actions: Array) -> Array:
-        """Actions in [-1, 1], (n, action_dim), as the environment takes them, (n, …)."""
+        """Actions of the environment, (n, …), for actions in [-1, 1], (n, action_dim)."""
         space = self.action_space
         low, high = np.asarray(space.low, np.float64), np.asarray(space.high, np.float64)
         rows = np.asarray(actions, np.float64).reshape(len(actions), *space.shape)
@@ -66,17 +66,17 @@ class Sizes:
 
 
 class Recorder:
-    """Gathers the steps of running episodes, one row per environment."""
+    """Gathers the steps of current episodes, one row per environment."""
 
     def __init__(self, n: int) -> None:
         self._steps: list[list[tuple[Array, Array, float, Array]]] = [[] for _ in range(n)]
 
     def add(self, row: int, step: tuple[Array, Array, float, Array]) -> None:
-        """Take in observation, action in [-1, 1], reward and next observation of a row."""
+        """Add observation, action in [-1, 1], reward and next observation of a row."""
         self._steps[row].append(step)
 
     def finish(self, row: int, terminated: bool) -> Episode:
-        """The episode of a row, which begins a new one."""
+        """Return the episode of a row, and start a new one."""
         steps, self._steps[row] = self._steps[row], []
         observations = [step[0] for step in steps] + [steps[-1][3]]
         return Episode(
@@ -87,7 +87,7 @@ class Recorder:
         )
 
     def drop(self, row: int) -> None:
-        """Forget what a row has gathered."""
+        """Discard the current episode of a row."""
         self._steps[row] = []
 
 
@@ -95,13 +95,13 @@ class Behaviour(Protocol):
     """Acts in training episodes, one row per environment."""
 
     def begin_episode(self, row: int, episode: int) -> None:
-        """Episode number ``episode`` of this visit begins in a row."""
+        """Start episode number ``episode`` of this visit in a row."""
 
     def act(self, observations: NDArray[np.float32]) -> Array:
         """Actions in [-1, 1], (n, action_dim)."""
 
     def observe(self, actions: Array, rewards: Array, observations: Array) -> None:
-        """Take in a step: its actions, its rewards and the observations it was taken from."""
+        """Process a step: actions, rewards, and the observations before it."""
 
 
 Finished = Callable[[int, int, Episode], None]
@@ -118,24 +118,24 @@ def collect(
 ) -> int:
     """Play ``n_episodes`` episodes of each task.
 
-    A row whose episode has ended begins its next one in the same step, so that early ends cost
-    nothing. Everything begins with a seeded reset: what follows depends on ``seed`` and the
-    behaviour alone, not on the state that the environments were left in.
+    A row whose episode has ended starts its next one in the same step, so that early ends waste no
+    steps. There is a seeded reset first, so that the episodes depend only on ``seed`` and the
+    behaviour, not on an earlier state of the environments.
 
     Args:
-        env: Environments that never reset by themselves.
+        env: Environments without autoreset.
         sizes: Their sizes.
-        behaviour: Acts.
+        behaviour: Chooses the actions.
         tasks: One per environment, (n, task_dim).
         n_episodes: Episodes per environment.
-        finished: Called with row, number of the episode and the episode when one is over.
+        finished: Called after each episode, with the row, the episode's number and the episode.
         seed: Seed of the environments.
 
     Returns:
         Number of steps that belong to these episodes.
 
     Raises:
-        TaskIgnoredError: Infos tell another task than an environment was given.
+        TaskIgnoredError: If infos show another task than the one given to an environment.
     """
     n = env.num_envs
     done, recorder, steps = np.zeros(n, np.int64), Recorder(n), 0
@@ -165,7 +165,7 @@ def collect(
 
 
 def _restart(env: AnyVectorEnv, tasks: Array, ended: NDArray[np.bool_], shown: Array) -> Any:
-    """Reset the rows that ended to the same tasks; what is shown then."""
+    """Reset the rows that ended to the same tasks; return the observations."""
     fresh, infos = reset_rows(env, None, {"task": tasks, "reset_mask": ended.copy()})
     check_pinned_rows(env_name(env), tasks, infos, ended)
     return where_rows(ended, fresh, shown)

@@ -1,4 +1,4 @@
-"""MIER's model of rewards, conditioned on a context that gradient steps infer.
+"""MIER's reward model, conditioned on a context that is inferred by gradient steps.
 
 Mendonca et al., "Meta-Reinforcement Learning Robust to Distributional Shift via Model
 Identification and Experience Relabeling" (arXiv 2006.07178).
@@ -22,11 +22,11 @@ class ContextModel(nn.Module):
     """p̂(r | s, a, φ), or p̂(r, s' − s | s, a, φ): a Gaussian with bounded log variances.
 
     Args:
-        observation_dim: Columns of an observation.
-        action_dim: Columns of an action.
-        context_dim: Columns of φ.
-        hidden: Widths of the hidden layers, leaky ReLU.
-        dynamics: Whether the change of the observation is predicted too.
+        observation_dim: Dimension of observations.
+        action_dim: Dimension of actions.
+        context_dim: Dimension of φ.
+        hidden: Widths of the hidden layers (leaky ReLU).
+        dynamics: Whether to predict the change of the observation too.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class ContextModel(nn.Module):
         return mean, self.lowest + softplus(log_variance - self.lowest)
 
     def losses(self, batch: Transitions, contexts: Tensor) -> Tensor:
-        """Mean of err² e^{−lv} + lv per task, rewards and changes added: (tasks,).
+        """Mean of err² e^{−lv} + lv per task, summed over reward and changes: (tasks,).
 
         Args:
             batch: Transitions (tasks, n, …).
@@ -73,7 +73,7 @@ class ContextModel(nn.Module):
         return loss + terms[..., 1:].mean(dim=(1, 2)) if self.outputs > 1 else loss
 
     def bound_penalty(self) -> Tensor:
-        """0.01 (Σ highest − Σ lowest), which keeps the bounds near what they bound."""
+        """0.01 (Σ highest − Σ lowest), which keeps the bounds tight."""
         return BOUND_WEIGHT * (self.highest.sum() - self.lowest.sum())
 
     @torch.no_grad()
@@ -96,18 +96,18 @@ def adapt_context(
     *,
     differentiable: bool = False,
 ) -> Tensor:
-    """φ ← φ − rate · clip_norm(∇_φ L(φ; batch)), once for each rate; all tasks at once.
+    """φ ← φ − rate · clip_norm(∇_φ L(φ; batch)), once per rate, for all tasks in parallel.
 
-    A task's loss depends on its own row of φ alone, so that one gradient of their sum has the
+    A task's loss depends only on its own row of φ, so the gradient of the sum contains the
     gradients of all rows.
 
     Args:
-        model: Its weights are constant, unless the result is to be ``differentiable``.
+        model: The model; its weights are constant unless ``differentiable``.
         batch: Transitions (tasks, n, …).
         start: φ_0, (tasks, context_dim).
         rates: Learning rates, one per step.
-        clip: Largest norm of a row's gradient.
-        differentiable: Keep the graph, for gradients of the result by the model's weights.
+        clip: Maximum norm of a row's gradient.
+        differentiable: Keep the graph, for gradients of the result with respect to the weights.
     """
     contexts = start if differentiable else start.detach()
     with torch.enable_grad():

@@ -16,10 +16,10 @@ class Episode:
     """One episode of one task.
 
     Attributes:
-        observations: float32 (T + 1, observation_dim), the last one too.
+        observations: float32 (T + 1, observation_dim), including the last one.
         actions: float32 (T, action_dim), in [-1, 1].
         rewards: float32 (T,).
-        terminated: Whether the environment ended it, rather than a limit of steps.
+        terminated: Whether the environment ended it, rather than a step limit.
     """
 
     observations: NDArray[np.float32]
@@ -33,14 +33,14 @@ class Episode:
 
 @dataclasses.dataclass(frozen=True)
 class Transitions:
-    """Transitions as tensors of one leading shape (…).
+    """Transitions as tensors with a common leading shape (…).
 
     Attributes:
         observations: (…, observation_dim).
         actions: (…, action_dim), in [-1, 1].
         rewards: (…).
         next_observations: (…, observation_dim).
-        terminations: 1 where the environment ended the episode, else 0: (…).
+        terminations: 1 if the environment ended the episode, else 0: (…).
     """
 
     observations: Tensor

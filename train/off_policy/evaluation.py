@@ -1,4 +1,4 @@
-"""Acting in meta-episodes: what the three methods' actors share."""
+"""Acting in meta-episodes: the base of the three methods' actors."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ class InnerEnds(VectorWrapper):
     """Adds ``infos["episode_terminated"]``: whether the environment ended the inner episode.
 
     Args:
-        env: Environments that never reset by themselves, inside the meta-episodes.
+        env: Environments without autoreset, inside the meta-episodes.
     """
 
-    handles_reset_mask = True  # for MultiEpisodeWrapper: nothing is kept per environment
+    handles_reset_mask = True  # for MultiEpisodeWrapper: there is no state per environment
 
     @classmethod
     def inside(cls, env: VectorEnv[Any, Any, Any]) -> AnyVectorEnv:
-        """Meta-episodes like ``env``'s around this wrapper."""
+        """Meta-episodes like those of ``env``, with this wrapper inside."""
         assert isinstance(env, MultiEpisodeWrapper)
         return MultiEpisodeWrapper(cls(env.env), env.n_episodes)
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Step, and report terminations in the infos too."""
+        """Step, and also report terminations in the infos."""
         observations, rewards, terminations, truncations, infos = self.env.step(actions)
         infos = {**infos, "episode_terminated": np.array(terminations, bool)}
         return observations, rewards, terminations, truncations, infos
@@ -43,14 +43,14 @@ class InnerEnds(VectorWrapper):
 class EpisodeActor(abc.ABC):
     """Acts greedily in meta-episodes, one row per task, and keeps a row's finished episodes.
 
-    A row whose meta-episode has been played continues with what it had, while others are running:
-    it begins no further episode, and so never adapts to one.
+    A row whose meta-episode is over continues unchanged while others are running. It does not
+    start another episode, so it never adapts again.
 
     Args:
         sizes: Sizes of observations and actions.
 
     Attributes:
-        episodes: The episodes so far of each row's meta-episode.
+        episodes: Finished episodes of each row's meta-episode.
     """
 
     def __init__(self, sizes: Sizes) -> None:
@@ -61,7 +61,7 @@ class EpisodeActor(abc.ABC):
         self._actions: Array = np.zeros(0)
 
     def begin(self, n: int) -> None:
-        """Begin ``n`` meta-episodes."""
+        """Start ``n`` meta-episodes."""
         self.episodes = [[] for _ in range(n)]
         self._recorder = Recorder(n)
         self._begins, self._over = np.ones(n, bool), np.zeros(n, bool)
@@ -78,7 +78,7 @@ class EpisodeActor(abc.ABC):
         return self.sizes.environment_actions(self._actions)
 
     def observe(self, step: Step) -> None:
-        """Record the step; an episode that ended with it is whole."""
+        """Record the step; finish episodes that ended with it."""
         shown = self.sizes.flat(step.observations)
         following = self.sizes.flat(step.infos["next_obs"])
         self.observe_rows(shown, self._actions, np.asarray(step.rewards, np.float32))
@@ -92,17 +92,17 @@ class EpisodeActor(abc.ABC):
         self._begins, self._over = starts, step.over
 
     def end(self) -> None:
-        """Forget the meta-episodes."""
+        """Discard the meta-episodes."""
         self.begin(0)
 
     @abc.abstractmethod
     def begin_episode(self, row: int, episode: int) -> None:
-        """Inner episode ``episode`` begins in a row; ``self.episodes[row]`` are before it."""
+        """Start inner episode ``episode`` in a row; ``self.episodes[row]`` has the earlier ones."""
 
     @abc.abstractmethod
     def actions(self, observations: NDArray[np.float32]) -> Array:
         """Actions in [-1, 1], (n, action_dim)."""
 
     def observe_rows(self, observations: Array, actions: Array, rewards: Array) -> None:
-        """Take in a step: where it was taken, its actions in [-1, 1] and its rewards, (n, …)."""
+        """Process a step: observations before it, actions in [-1, 1] and rewards, (n, …)."""
         return

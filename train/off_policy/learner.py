@@ -1,4 +1,4 @@
-"""What the learners of PEARL, MQL and MIER share: visits of train tasks, replay, states."""
+"""The base of the learners of PEARL, MQL and MIER: visits to train tasks, replay, states."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ Array = NDArray[Any]
 
 
 class OffPolicyLearner(Learner):
-    """Visits of train tasks, gradient steps on their replay, and again.
+    """Alternates visits to train tasks with gradient steps on their replay.
 
-    An iteration is a visit of ``n_workers`` train tasks and the gradient steps that its environment
-    steps are worth. The first iterations visit all train tasks in turn, without gradient steps.
-    Each begins with a seeded reset and seeds the global generators, so that neither environments
-    nor these need be saved for an exact resume.
+    An iteration is a visit to ``n_workers`` train tasks, followed by ``updates_per_step`` gradient
+    steps per environment step. The first iterations visit all train tasks in turn, without gradient
+    steps. Each iteration begins with a seeded reset and seeds the global generators, so that
+    neither has to be saved for an exact resume.
 
     Args:
         config: Settings of the run.
 
     Raises:
-        ValueError: The environment has no task distribution, no step limit, or actions of another
-            kind.
+        ValueError: If the environment has no task distribution, no step limit, or unsupported
+            actions.
     """
 
     config: OffPolicySettings
@@ -79,47 +79,47 @@ class OffPolicyLearner(Learner):
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.iteration = 0
         self.n_updates = 0
-        self.loaded = False  # from a finished run's files
-        self._warned = False  # that the replay keeps far fewer transitions than its size
+        self.loaded = False  # from the files of a finished run
+        self._warned = False  # about a replay with far fewer transitions than its size
         self._steps = 0
-        self._owed = 0.0  # gradient steps that the environment steps so far are worth
+        self._owed = 0.0  # gradient steps still to take for the environment steps so far
         self._returns: dict[str, list[float]] = {}
         self._logger: Logger | None = None
 
     def new_replay(self, capacity: int) -> TaskReplay:
-        """An empty replay of all train tasks that keeps ``capacity`` episodes of each."""
+        """An empty replay that keeps ``capacity`` episodes of each train task."""
         sizes = (self.sizes.observation_dim, self.sizes.action_dim)
         return TaskReplay(len(self.tasks), capacity, self.horizon, *sizes)
 
-    # --- what a method adds ---------------------------------------------------------------------
+    # --- defined by each method -----------------------------------------------------------------
 
     @abc.abstractmethod
     def visit(self, tasks: NDArray[np.int64], initial: bool) -> int:
-        """Collect episodes of the tasks (n_workers,); the number of steps."""
+        """Collect episodes of the tasks (n_workers,); return the number of steps."""
 
     @abc.abstractmethod
     def update(self) -> Mapping[str, Tensor]:
-        """One gradient step of everything; its losses."""
+        """Take one gradient step with all networks; return the losses."""
 
     @property
     def adapt_from_reached(self) -> bool:
-        """Whether evaluations of this moment adapt weights, if the method does (``adapt_from``)."""
+        """Whether present evaluations adapt weights, if the method does so (``adapt_from``)."""
         return self.loaded or self._steps >= self.config.adapts_from
 
     def replays(self) -> dict[str, TaskReplay]:
-        """Everything that holds episodes, by name."""
+        """All replays, by name."""
         return {"replay": self.replay}
 
     # --- training -------------------------------------------------------------------------------
 
     @property
     def num_timesteps(self) -> int:
-        """Environment steps of training so far, those of the initial episodes too."""
+        """Environment steps of training so far, including those of the initial episodes."""
         return self._steps
 
     @property
     def n_initial_iterations(self) -> int:
-        """Iterations that it takes to visit every train task once."""
+        """Number of iterations that visit all train tasks once."""
         return -(-len(self.tasks) // self.config.n_workers)
 
     def set_logger(self, logger: Logger) -> None:
@@ -127,7 +127,7 @@ class OffPolicyLearner(Learner):
         self._logger = logger
 
     def learn(self, total_timesteps: int, after_iteration: AfterIterationHook) -> None:
-        """Visit ▸ gradient steps ▸ ``after_iteration``, and again."""
+        """Repeat: visit ▸ gradient steps ▸ ``after_iteration``."""
         while self._steps < total_timesteps:
             initial = self.iteration < self.n_initial_iterations
             steps = self.visit(self._next_tasks(initial), initial)
@@ -140,17 +140,18 @@ class OffPolicyLearner(Learner):
             after_iteration(self.iteration)
         if not self.n_updates:
             print(
-                f"warning: no gradient step was made, the networks are as they were drawn: the "
+                f"warning: no gradient step was made, and the networks are still untrained: the "
                 f"first {self.n_initial_iterations} iterations collect initial_episodes = "
                 f"{self.config.initial_episodes} episodes of each of {len(self.tasks)} train tasks "
-                f"(up to {self._initial_steps:,} steps), and a step more makes updates_per_step = "
-                f"{self.config.updates_per_step:g} gradient steps; total_timesteps was "
-                f"{total_timesteps:,}: --resume with a larger --total-timesteps",
+                f"(up to {self._initial_steps:,} steps), and each later step gives "
+                f"updates_per_step = {self.config.updates_per_step:g} gradient steps; "
+                f"total_timesteps was {total_timesteps:,}: --resume with a larger "
+                "--total-timesteps",
                 file=sys.stderr,
             )
 
     def _warn_of_short_episodes(self) -> None:
-        """Say once where a task's place in the replay is used up by episodes that end early."""
+        """Warn once if short episodes fill up a task's slots in the replay."""
         full, share = self.replay.full_tasks, self.replay.capacity * self.horizon
         kept = self.replay.n_transitions[full]
         if self._warned or not len(full) or kept.min() >= share / 2:
@@ -158,15 +159,15 @@ class OffPolicyLearner(Learner):
         self._warned = True
         print(
             f"\nwarning: episodes end early, so the replay is full with {kept.min():,} transitions "
-            f"of task {full[kept.argmin()]}, where replay_size = {self.config.replay_size:,} has "
-            f"room for {share:,}: it keeps {self.replay.capacity:,} episodes of each train task, "
-            "whatever their length; a larger --replay-size keeps more, in a new run",
+            f"of task {full[kept.argmin()]}, although replay_size = {self.config.replay_size:,} "
+            f"has room for {share:,}: it keeps {self.replay.capacity:,} episodes of each train "
+            "task, whatever their length; for more, use a larger --replay-size in a new run",
             file=sys.stderr,
         )
 
     @property
     def _initial_steps(self) -> int:
-        """Environment steps of the initial iterations, if no episode ends early."""
+        """Environment steps of the initial iterations if no episode ends early."""
         episodes = self.n_initial_iterations * self.config.n_workers * self.config.initial_episodes
         return episodes * self.horizon
 
@@ -180,7 +181,7 @@ class OffPolicyLearner(Learner):
     def _learn_from_replay(self) -> None:
         sums: dict[str, float] = {}
         n = int(self._owed)
-        counts: dict[str, int] = {}  # of each loss: some are not of every step
+        counts: dict[str, int] = {}  # per loss, since some losses are not in every step
         for _ in range(n):
             for name, value in self.update().items():
                 sums[name] = sums.get(name, 0.0) + float(value)
@@ -199,7 +200,7 @@ class OffPolicyLearner(Learner):
         n_episodes: int,
         finished: Callable[[int, int, Episode], None],
     ) -> int:
-        """Play training episodes of the tasks (n_workers,); the number of steps."""
+        """Play training episodes of the tasks (n_workers,); return the number of steps."""
         seed_global_generators(self.config.seed, self.iteration)
         seed = stream_seed(self.config.seed, ENVS, self.iteration)
         return collect(
@@ -207,11 +208,11 @@ class OffPolicyLearner(Learner):
         )
 
     def note_return(self, name: str, episode: Episode) -> None:
-        """Remember an episode's return for the next row of metrics."""
+        """Store the return of an episode for the next row of metrics."""
         self._returns.setdefault(name, []).append(float(episode.rewards.sum(dtype=np.float64)))
 
     def log_statistics(self) -> None:
-        """Mean returns of the episodes since the last row."""
+        """Record mean returns of the episodes since the last row."""
         if self._logger is not None:
             for name, returns in self._returns.items():
                 self._logger.record(f"rollout/return_{name}", float(np.mean(returns)))
@@ -226,7 +227,7 @@ class OffPolicyLearner(Learner):
         return f"iteration {self.iteration}, step {self._steps:,}"
 
     def evaluation_env(self, env: AnyVectorEnv) -> AnyVectorEnv:
-        """Meta-episodes as they are; infos tell ends of inner episodes apart."""
+        """Meta-episodes with unchanged observations; infos distinguish ends of inner episodes."""
         return InnerEnds.inside(env)
 
     def close(self) -> None:
@@ -252,7 +253,7 @@ class OffPolicyLearner(Learner):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> bool:
-        """Inverse of :meth:`state_dict`; a seeded reset is all the state of environments."""
+        """Inverse of :meth:`state_dict`; environments start with a seeded reset."""
         state_part(state, "generator")
         adapt_generators([(self.generator, state)])
         self._check(state)
@@ -271,7 +272,7 @@ class OffPolicyLearner(Learner):
         return True
 
     def _check(self, state: dict[str, Any]) -> None:
-        """Compare a state with this learner before anything is touched."""
+        """Compare a state with this learner before anything is changed."""
         for part in ("timesteps", "iteration", "n_updates", "owed", "returns", "rng"):
             state_part(state, part)
         networks = state_part(state, "networks")
@@ -283,7 +284,7 @@ class OffPolicyLearner(Learner):
         replays = state_part(state, "replays")
         for name, replay in self.replays().items():
             replay.check_state(state_part(replays, name), name)
-        if "tasks" in state:  # newer than some checkpoints
+        if "tasks" in state:  # missing in older checkpoints
             check_train_tasks(self.config, state["tasks"], self.tasks)
         check_generator_state(state_part(state, "generator"), self.generator)
         type(self.rng.bit_generator)().state = state["rng"]
@@ -303,16 +304,16 @@ class OffPolicyLearner(Learner):
 
 
 def replay_capacity(config: OffPolicySettings, n_tasks: int, horizon: int) -> int:
-    """Episodes that the replay keeps per task.
+    """Number of episodes that the replay keeps per task.
 
     Raises:
-        ValueError: The initial episodes do not fit.
+        ValueError: If the initial episodes do not fit.
     """
     capacity = config.replay_size // (n_tasks * horizon)
     if capacity < config.initial_episodes:
         raise ValueError(
             f"replay_size = {config.replay_size} keeps {capacity} episodes of {horizon} steps of "
-            f"each of {n_tasks} train tasks, expected room for the initial_episodes = "
+            f"each of {n_tasks} train tasks, expected room for initial_episodes = "
             f"{config.initial_episodes}: at least {config.initial_episodes * n_tasks * horizon}"
         )
     return capacity

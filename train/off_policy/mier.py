@@ -34,11 +34,11 @@ from train.off_policy.streams import EVALUATION, WEIGHTS, stream_seed
 Tensor = torch.Tensor
 Array = NDArray[Any]
 GRADIENT_CLIP = 10.0
-LATER_CONTEXT_RATE = 0.001  # of the test's context steps after those of the training
+LATER_CONTEXT_RATE = 0.001  # learning rate of context steps at test time beyond context_steps
 
 
 class MierLearner(OffPolicyLearner):
-    """Alternates visits of train tasks with gradient steps of the model and of SAC.
+    """Alternates visits to train tasks with gradient steps of the model and of SAC.
 
     Args:
         config: Settings of the run.
@@ -48,7 +48,7 @@ class MierLearner(OffPolicyLearner):
 
     def __init__(self, config: MierSettings) -> None:
         super().__init__(config)
-        self.context = self.new_replay(self.replay.capacity)  # what was collected with φ_0
+        self.context = self.new_replay(self.replay.capacity)  # episodes collected with φ_0
         with seeded_weights(stream_seed(config.seed, WEIGHTS)):
             self.model = ContextModel(
                 self.sizes.observation_dim,
@@ -84,11 +84,11 @@ class MierLearner(OffPolicyLearner):
         }
 
     def replays(self) -> dict[str, TaskReplay]:
-        """All episodes, and those that were collected with φ_0."""
+        """All episodes, and those collected with φ_0."""
         return {"replay": self.replay, "context": self.context}
 
     def visit(self, tasks: NDArray[np.int64], initial: bool) -> int:
-        """Episodes with φ_0, then with φ adapted on those of this visit."""
+        """Collect episodes with φ_0, then with φ adapted on those of this visit."""
         config = self.config
         n_prior = config.initial_episodes if initial else config.prior_episodes
         n_episodes = n_prior if initial else n_prior + config.adapted_episodes
@@ -104,7 +104,7 @@ class MierLearner(OffPolicyLearner):
         return self.collect(behaviour, tasks, n_episodes, finished)
 
     def update(self) -> Mapping[str, Tensor]:
-        """A step of the model through the inner steps, and one of SAC on the adapted contexts."""
+        """Take a step of the model, through the inner steps, and one of SAC on adapted contexts."""
         config = self.config
         tasks = self.rng.integers(len(self.tasks), size=config.meta_batch)
         size = config.batch_size
@@ -135,7 +135,7 @@ class MierLearner(OffPolicyLearner):
     def sac_step(
         sac: TwinSAC, batch: Transitions, contexts: Tensor, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """A step of SAC on transitions (tasks, n, …) with constant contexts (tasks, …)."""
+        """Take a step of SAC on transitions (tasks, n, …) with constant contexts (tasks, …)."""
         columns = contexts.unsqueeze(1).expand(-1, batch.rewards.shape[1], -1)
         inputs = torch.cat([batch.observations, columns], dim=-1)
         following = torch.cat([batch.next_observations, columns], dim=-1)
@@ -161,14 +161,14 @@ class MierLearner(OffPolicyLearner):
         return adapt_context(self.model, batch, start, rates, GRADIENT_CLIP)[0]
 
     def relabel(self, episodes: list[Episode], row: int = 0) -> tuple[SquashedGaussian, Tensor]:
-        """A policy and φ for the task of some episodes; nothing of the learner changes.
+        """A policy and φ for the task of some episodes; the learner itself does not change.
 
-        The paper's section 4.3, its off-policy form: transitions of the train tasks, with rewards
-        that the model imagines for this task, continue SAC beside the real ones.
+        This is the off-policy form of section 4.3 of the paper: SAC continues on transitions of the
+        train tasks, with rewards predicted by the model for this task, and on the real ones.
 
         Args:
-            episodes: The new task's.
-            row: Tells the random numbers of several tasks apart.
+            episodes: Episodes of the new task.
+            row: Index of the task, for independent random numbers.
         """
         config = self.config
         seed = stream_seed(config.seed, EVALUATION, 1 + row)
@@ -208,11 +208,11 @@ class MierLearner(OffPolicyLearner):
         return model
 
     def actor(self) -> MierActor:
-        """N − 1 stochastic episodes with φ_0; the last, deterministic one with the adapted φ."""
+        """Plays N − 1 stochastic episodes with φ_0, and a deterministic one with the adapted φ."""
         return MierActor(self)
 
     def artifacts(self) -> dict[str, Any]:
-        """Weights, and the replay where it is relabelled for test tasks."""
+        """Weights, and the replay if it is relabelled for test tasks."""
         found = super().artifacts()
         if self.config.relabel_updates:
             found["replay"] = self.replay.state_dict()
@@ -229,6 +229,6 @@ class MierLearner(OffPolicyLearner):
 
 
 def n_of_share(share: float, n: int) -> int:
-    """``share`` of ``n`` as a whole number: none or all of them only for a share of 0 or 1."""
+    """``share`` of ``n`` as an integer, which is 0 or ``n`` only for a share of 0 or 1."""
     lowest, highest = int(share > 0.0), n - int(share < 1.0)
     return min(max(round(share * n), lowest), highest)

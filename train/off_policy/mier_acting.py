@@ -1,4 +1,4 @@
-"""How MIER acts: stochastically in training, and in meta-episodes of a test task."""
+"""How MIER acts in training, and in meta-episodes of a test task."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Array = NDArray[Any]
 
 
 class MierParts(Protocol):
-    """What acting needs of the learner."""
+    """The parts of the learner needed to act."""
 
     config: MierSettings
     sizes: Sizes
@@ -31,7 +31,7 @@ class MierParts(Protocol):
 
     @property
     def relabels(self) -> bool:
-        """Whether experience is relabelled for a test task."""
+        """Whether to relabel experience for a test task."""
 
     def identify(self, episodes: list[Episode]) -> torch.Tensor:
         """φ for the task of some episodes."""
@@ -70,14 +70,14 @@ class MierExploration:
 
 
 class MierActor(EpisodeActor):
-    """Stochastic with φ_0, then deterministic with the φ, and perhaps the policy, of the task.
+    """Stochastic with φ_0, then deterministic with φ, and possibly a policy, for the task.
 
     Args:
-        learner: Whose networks act; they are never changed.
+        learner: The learner whose networks act; they are never changed.
 
     Attributes:
         contexts: φ of each row, float32 (n, context_dim).
-        policies: The policy of each row that was trained on relabelled experience, or ``None``.
+        policies: Policy of each row trained on relabelled experience, or ``None``.
     """
 
     def __init__(self, learner: MierParts) -> None:
@@ -87,7 +87,7 @@ class MierActor(EpisodeActor):
         self.policies: list[SquashedGaussian | None] = []
 
     def begin(self, n: int) -> None:
-        """Begin ``n`` meta-episodes; the same random numbers every time."""
+        """Start ``n`` meta-episodes, with the same random numbers every time."""
         super().begin(n)
         self.contexts = np.zeros((n, self.learner.config.context_dim), np.float32)
         self.policies = [None] * n
@@ -111,7 +111,7 @@ class MierActor(EpisodeActor):
 
     @torch.no_grad()
     def actions(self, observations: NDArray[np.float32]) -> Array:
-        """Samples before the last episode, tanh of the mean in it."""
+        """Sampled actions before the last episode, tanh of the mean in the last one."""
         inputs = np.concatenate([observations, self.contexts], axis=1)
         rows = torch.from_numpy(inputs).to(self.learner.device)
         mean, log_std = self.learner.sac.policy(rows)

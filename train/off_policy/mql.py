@@ -33,7 +33,7 @@ Array = NDArray[Any]
 
 
 class MqlLearner(OffPolicyLearner):
-    """Multi-task TD3 on one replay of all train tasks, and what test tasks adapt from it.
+    """Multi-task TD3 on one replay of all train tasks, which is also used to adapt to test tasks.
 
     Args:
         config: Settings of the run.
@@ -58,13 +58,13 @@ class MqlLearner(OffPolicyLearner):
 
     @property
     def columns(self) -> int:
-        """Columns of a step of the history."""
+        """Number of columns of a step in the history."""
         return self.sizes.action_dim + 1 + self.sizes.observation_dim
 
     # --- training -------------------------------------------------------------------------------
 
     def visit(self, tasks: NDArray[np.int64], initial: bool) -> int:
-        """Random episodes at first, then the actor's with Gaussian noise."""
+        """Collect random episodes at first, then episodes of the actor with Gaussian noise."""
         config = self.config
 
         def finished(row: int, number: int, episode: Episode) -> None:
@@ -75,7 +75,7 @@ class MqlLearner(OffPolicyLearner):
         return self.collect(MqlExploration(self, initial), tasks, n_episodes, finished)
 
     def update(self) -> Mapping[str, Tensor]:
-        """A step of the critics, and every ``policy_freq``-th time of actor and targets."""
+        """Update the critics, and every ``policy_freq``-th time actor and targets."""
         places = self.replay.draw_any(self.config.batch_size, self.rng)
         batch = self.batch(self.replay, places)
         moves = (self.n_updates + 1) % self.config.policy_freq == 0
@@ -101,12 +101,12 @@ class MqlLearner(OffPolicyLearner):
     def adapt(self, episodes: list[Episode], row: int = 0) -> TD3:
         """A copy of the networks, adapted to the task of some episodes; nothing else changes.
 
-        Section 4.2 of the paper: gradient steps on the new transitions, then on old ones that
-        count by how much they resemble the new ones, near the meta-trained weights.
+        Section 4.2 of the paper: gradient steps on the new transitions, then on old ones, weighted
+        by their similarity to the new ones, with a penalty towards the meta-trained weights.
 
         Args:
-            episodes: The new task's.
-            row: Tells the random numbers of several tasks apart.
+            episodes: Episodes of the new task.
+            row: Index of the task, for independent random numbers.
         """
         config = self.config
         seed = stream_seed(config.seed, EVALUATION, row)
@@ -163,18 +163,18 @@ class MqlLearner(OffPolicyLearner):
 
     @torch.no_grad()
     def features(self, batch: HistoryBatch) -> Array:
-        """The meta-trained actor's context, and the observation where the settings say so."""
+        """The meta-trained actor's context, and the observation if the settings say so."""
         context = self.td3.actor.encoder(batch.windows)
         if self.config.propensity_features == "observation-context":
             context = torch.cat([batch.steps.observations, context], dim=-1)
         return np.asarray(context.cpu().numpy(), np.float64)
 
     def actor(self) -> MqlActor:
-        """N − 1 episodes of the meta-trained actor; the last one of the adapted networks."""
+        """Plays N − 1 episodes with the meta-trained actor, and the last with adapted networks."""
         return MqlActor(self)
 
     def artifacts(self) -> dict[str, Any]:
-        """Weights, and the replay that test tasks adapt from."""
+        """Weights, and the replay that is used to adapt to test tasks."""
         return {**super().artifacts(), "replay": self.replay.state_dict()}
 
     def load_artifacts(self, contents: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""How MQL acts: with noise in training, and in meta-episodes of a test task."""
+"""How MQL acts in training, and in meta-episodes of a test task."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Array = NDArray[Any]
 
 
 class MqlParts(Protocol):
-    """What acting needs of the learner."""
+    """The parts of the learner needed to act."""
 
     config: MqlSettings
     sizes: Sizes
@@ -28,40 +28,40 @@ class MqlParts(Protocol):
 
     @property
     def columns(self) -> int:
-        """Columns of a step of the history."""
+        """Number of columns of a step in the history."""
 
     @property
     def adapts(self) -> bool:
-        """Whether the networks adapt to a test task."""
+        """Whether to adapt the networks to a test task."""
 
     def adapt(self, episodes: list[Episode], row: int = 0) -> TD3:
         """Networks adapted to the task of some episodes."""
 
 
 class Histories:
-    """The last steps of each row, as :meth:`TaskReplay.windows` has them.
+    """The last steps of each row, in the format of :meth:`TaskReplay.windows`.
 
     Args:
-        length: Steps remembered.
-        n: Rows.
-        columns: Columns of a step: action, reward and observation.
+        length: Number of steps to keep.
+        n: Number of rows.
+        columns: Number of columns of a step: action, reward and observation.
     """
 
     def __init__(self, length: int, n: int, columns: int) -> None:
         self.windows = np.zeros((length, n, columns), np.float32)
 
     def forget(self, row: int) -> None:
-        """An episode begins in a row."""
+        """Clear the history of a row, at the start of an episode."""
         self.windows[:, row] = 0.0
 
     def add(self, actions: Array, rewards: Array, observations: Array) -> None:
-        """Take in a step of all rows."""
+        """Add a step of all rows."""
         self.windows[:-1] = self.windows[1:].copy()
         self.windows[-1] = np.concatenate([actions, rewards[:, None], observations], axis=1)
 
 
 class MqlExploration:
-    """Behaviour of training episodes: random, or the actor's with Gaussian noise."""
+    """Behaviour of training episodes: random, or the actor with Gaussian noise."""
 
     def __init__(self, learner: MqlParts, random: bool) -> None:
         self.learner, self.random = learner, random
@@ -92,10 +92,10 @@ def greedy(actor: HistoryActor, observations: Array, windows: Array, device: str
 
 
 class MqlActor(EpisodeActor):
-    """The deterministic actor; in the last episode that of the networks adapted to the row's task.
+    """The deterministic actor, adapted to the row's task in the last episode.
 
     Args:
-        learner: Whose networks act; they are never changed.
+        learner: The learner whose networks act; they are never changed.
 
     Attributes:
         adapted: The adapted networks of each row, ``None`` before its last episode.
@@ -108,14 +108,14 @@ class MqlActor(EpisodeActor):
         self._histories = Histories(learner.config.history_length, 0, learner.columns)
 
     def begin(self, n: int) -> None:
-        """Begin ``n`` meta-episodes."""
+        """Start ``n`` meta-episodes."""
         super().begin(n)
         self.adapted = [None] * n
         learner = self.learner
         self._histories = Histories(learner.config.history_length, n, learner.columns)
 
     def begin_episode(self, row: int, episode: int) -> None:
-        """The history begins again; before the last episode the networks adapt."""
+        """Clear the history; before the last episode, adapt the networks."""
         learner = self.learner
         self._histories.forget(row)
         self.adapted[row] = None
@@ -133,5 +133,5 @@ class MqlActor(EpisodeActor):
         return actions
 
     def observe_rows(self, observations: Array, actions: Array, rewards: Array) -> None:
-        """Remember the step."""
+        """Add the step to the history."""
         self._histories.add(actions, rewards, observations)

@@ -1,4 +1,4 @@
-"""Multilayer perceptrons, the tanh-Gaussian policy head, and slowly moving targets."""
+"""Multilayer perceptrons, the tanh-Gaussian policy, critics, and target networks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def mlp(sizes: Sequence[int]) -> nn.Sequential:
     """Linear layers of the given widths, inputs first, with ReLU between them.
 
     Raises:
-        ValueError: There are fewer than two widths, or one is not positive.
+        ValueError: If there are fewer than two widths, or one is not positive.
     """
     if len(sizes) < 2 or min(sizes) < 1:
         raise ValueError(f"expected at least two positive widths, got {tuple(sizes)}")
@@ -31,7 +31,7 @@ def mlp(sizes: Sequence[int]) -> nn.Sequential:
 
 
 def squashed_log_prob(pre_tanh: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
-    """log density of tanh(u), u ~ N(mean, exp(log_std)²), summed over the last axis.
+    """Log density of tanh(u), u ~ N(mean, exp(log_std)²), summed over the last axis.
 
     log(1 - tanh²u) = 2 (log 2 - u - softplus(-2u)) is exact where tanh rounds to ±1.
     """
@@ -66,7 +66,7 @@ class SquashedGaussian(nn.Module):
 
     @staticmethod
     def draw(mean: Tensor, log_std: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """As :meth:`sample`, from what :meth:`forward` returned."""
+        """Like :meth:`sample`, from the output of :meth:`forward`."""
         noise = torch.randn(
             mean.shape, generator=generator, dtype=mean.dtype, device=generator.device
         )
@@ -104,18 +104,18 @@ class TwinCritics(nn.Module):
         return self.first(columns).squeeze(-1), self.second(columns).squeeze(-1)
 
     def smallest(self, inputs: Tensor, actions: Tensor) -> Tensor:
-        """The smaller one of both, (...)."""
+        """The smaller of the two values, (...)."""
         return torch.minimum(*self(inputs, actions))
 
 
 def target_of(module: nn.Module) -> Any:
-    """A copy that no optimizer moves."""
+    """A copy that is not trained by gradients."""
     return copy.deepcopy(module).requires_grad_(False)
 
 
 @contextlib.contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """Compute no gradients of a module's weights inside the block; they flow through it."""
+    """Compute no gradients for a module's weights inside the block, only through the module."""
     module.requires_grad_(False)
     try:
         yield
@@ -124,7 +124,7 @@ def frozen(module: nn.Module) -> Iterator[None]:
 
 
 def adam(parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Adam:
-    """Adam with its fused kernel, which costs a fraction of the usual one's time on CPUs."""
+    """Adam with its fused kernel, which is much faster than the default one on CPUs."""
     return torch.optim.Adam(parameters, lr=rate, fused=True)
 
 
@@ -137,7 +137,7 @@ def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
 
 @contextlib.contextmanager
 def seeded_weights(seed: int) -> Iterator[None]:
-    """Draw initial weights from a seed, and leave PyTorch's global generator as it was."""
+    """Draw initial weights from a seed, without changing PyTorch's global generator."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield

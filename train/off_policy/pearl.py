@@ -30,13 +30,13 @@ Array = NDArray[Any]
 
 
 class ContextEncoder(nn.Module):
-    """q(z | c): one Gaussian factor per transition, whatever their order.
+    """q(z | c), a product of one Gaussian factor per transition, in any order.
 
     Args:
         sizes: Sizes of observations and actions.
-        latent_dim: Columns of z.
+        latent_dim: Dimension of z.
         hidden: Widths of the hidden layers.
-        next_observation: Whether a transition's next observation is among the inputs.
+        next_observation: Whether the next observation of a transition is an input.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class ContextEncoder(nn.Module):
 
 
 class PearlLearner(OffPolicyLearner):
-    """Alternates visits of train tasks with gradient steps of encoder, critics, value and policy.
+    """Alternates visits to train tasks with gradient steps of encoder, critics, value and policy.
 
     Args:
         config: Settings of the run.
@@ -69,7 +69,7 @@ class PearlLearner(OffPolicyLearner):
     def __init__(self, config: PearlSettings) -> None:
         super().__init__(config)
         first = max(config.initial_episodes, config.prior_episodes * config.n_workers)
-        self.context = self.new_replay(first)  # what was collected with z from the prior
+        self.context = self.new_replay(first)  # episodes collected with z from the prior
         with seeded_weights(stream_seed(config.seed, WEIGHTS)):
             self.encoder = ContextEncoder(
                 self.sizes,
@@ -98,7 +98,7 @@ class PearlLearner(OffPolicyLearner):
         return {"replay": self.replay, "context": self.context}
 
     def visit(self, tasks: NDArray[np.int64], initial: bool) -> int:
-        """Episodes with z ~ prior, then with z from the posterior given those of this visit."""
+        """Collect episodes with z ~ prior, then with z ~ posterior given those of this visit."""
         config = self.config
         n_prior = config.initial_episodes if initial else config.prior_episodes
         n_episodes = n_prior if initial else n_prior + config.posterior_episodes
@@ -115,7 +115,7 @@ class PearlLearner(OffPolicyLearner):
         return self.collect(behaviour, tasks, n_episodes, finished)
 
     def update(self) -> Mapping[str, Tensor]:
-        """One step of encoder and critics, value and target, and policy."""
+        """Take one step of encoder and critics, value and target, and policy."""
         config, n_tasks = self.config, len(self.tasks)
         tasks = self.rng.integers(n_tasks, size=config.meta_batch)
         context = self.context.draw(tasks, config.context_size, self.rng)
@@ -124,7 +124,7 @@ class PearlLearner(OffPolicyLearner):
         return self.learn_from(self.context.take(context, self.device), batch)
 
     def learn_from(self, context: Transitions, batch: Transitions) -> Mapping[str, Tensor]:
-        """As :meth:`update`, from context (tasks, c) and a batch (tasks, n)."""
+        """Like :meth:`update`, with the given context (tasks, c) and batch (tasks, n)."""
         mean, variance = self.encoder(context)
         z = mean + variance.sqrt() * self._noise(mean.shape)
         columns = z.unsqueeze(1).expand(-1, batch.rewards.shape[1], -1)
@@ -148,5 +148,5 @@ class PearlLearner(OffPolicyLearner):
         return torch.randn(shape, generator=self.generator, device=self.device)
 
     def actor(self) -> PearlActor:
-        """Explores with z ~ prior for N − 1 episodes; the last one has z from the posterior."""
+        """Explores with z ~ prior for N − 1 episodes, and plays the last with z ~ posterior."""
         return PearlActor(self)

@@ -1,4 +1,4 @@
-"""How PEARL acts: stochastically in training, and in meta-episodes of a test task."""
+"""How PEARL acts in training, and in meta-episodes of a test task."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Array = NDArray[Any]
 
 
 class PearlParts(Protocol):
-    """What acting needs of the learner."""
+    """The parts of the learner needed to act."""
 
     config: PearlSettings
     sizes: Sizes
@@ -68,11 +68,11 @@ class PearlActor(EpisodeActor):
     """The deterministic policy, with a new z for each episode.
 
     Args:
-        learner: Whose weights act. Its replay is never read.
+        learner: The learner whose networks act; its replay is never read.
 
     Attributes:
-        z: What each row acts on, float32 (n, latent_dim).
-        seed: Seed of the latents, the run's.
+        z: Latent of each row, float32 (n, latent_dim).
+        seed: Seed of the latents, that of the run.
     """
 
     def __init__(self, learner: PearlParts) -> None:
@@ -82,7 +82,7 @@ class PearlActor(EpisodeActor):
         self.z = np.zeros((0, learner.config.latent_dim), np.float32)
 
     def begin(self, n: int) -> None:
-        """Begin ``n`` meta-episodes; the same random numbers every time."""
+        """Start ``n`` meta-episodes, with the same random numbers every time."""
         super().begin(n)
         self.z = np.zeros((n, self.learner.config.latent_dim), np.float32)
         self._rngs = [
@@ -90,7 +90,7 @@ class PearlActor(EpisodeActor):
         ]
 
     def begin_episode(self, row: int, episode: int) -> None:
-        """z ~ prior, or in the last episode z ~ posterior given all transitions before it."""
+        """Draw z from the prior, or for the last episode from the posterior given the others."""
         noise = self._rngs[row].standard_normal(self.z.shape[1], np.float32)
         if episode < self.learner.config.n_episodes - 1:
             self.z[row] = noise

@@ -21,11 +21,11 @@ def product_of_gaussians(means: Tensor, variances: Tensor) -> tuple[Tensor, Tens
         Mean and variance, each (..., latent_dim).
 
     Raises:
-        ValueError: The shapes differ, or factors are missing.
+        ValueError: If the shapes differ, or there are no factors.
     """
     if means.shape != variances.shape or means.ndim < 2 or means.shape[-2] < 1:
         raise ValueError(
-            "expected means and variances of one shape (..., n >= 1, latent_dim), got "
+            "expected means and variances of equal shape (..., n >= 1, latent_dim), got "
             f"{tuple(means.shape)} and {tuple(variances.shape)}; without context use the prior "
             "N(0, 1)"
         )

@@ -1,4 +1,4 @@
-"""How much an old transition resembles a new task: MQL's propensity scores (arXiv 1910.00125)."""
+"""MQL's propensity scores: how much old transitions resemble a new task (arXiv 1910.00125)."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def logistic_regression(
     Args:
         old: (n_old, d) features of the training tasks.
         new: (n_new, d) features of the new task.
-        C: Weight of the data, positive.
+        C: Weight of the data (inverse regularisation strength), positive.
         correct_sizes: Add log(n_new / n_old) to the bias, so that w·x + b is the log ratio of the
-            two densities rather than of the two counts.
+            two densities, without the effect of the class sizes.
 
     Returns:
         w (d,) and b: log odds of "old" are w·x + b.
 
     Raises:
-        ValueError: Shapes do not fit, a class is empty, or a value is not finite.
+        ValueError: If shapes do not fit, a class is empty, or a value is not finite.
     """
     if (
         old.ndim != 2
@@ -36,12 +36,12 @@ def logistic_regression(
         or old.shape[1] != new.shape[1]
         or not (len(old) and len(new))
     ):
-        raise ValueError(f"expected (n >= 1, d) twice, got {old.shape} and {new.shape}")
+        raise ValueError(f"expected two shapes (n >= 1, d), got {old.shape} and {new.shape}")
     if not C > 0:
         raise ValueError(f"C must be positive, got {C}")
     x = np.concatenate([old, new]).astype(np.float64)
     if not np.isfinite(x).all():
-        raise ValueError("features for the propensity are not finite")
+        raise ValueError("features of the propensity are not finite")
     x = np.column_stack([x, np.ones(len(x))])
     y = np.repeat([1.0, -1.0], [len(old), len(new)])
     ridge = np.append(np.ones(x.shape[1] - 1), 0.0)
@@ -60,7 +60,7 @@ def _newton(x: Array, y: Array, C: float, ridge: Array) -> Array:
         p = 0.5 * (1.0 + np.tanh(0.5 * (x @ weights)))
         gradient = ridge * weights + C * (x.T @ (p - (y > 0)))
         hessian = np.diag(ridge) + C * (x.T * (p * (1.0 - p))) @ x
-        hessian[-1, -1] += 1e-12  # where all rows are separated, the bias has no curvature left
+        hessian[-1, -1] += 1e-12  # if the classes are separated, the bias has no curvature
         step = np.linalg.solve(hessian, gradient)
         rate, start, slope = 1.0, objective(weights), float(gradient @ step)
         while objective(weights - rate * step) > start - 1e-4 * rate * slope and rate > 1e-8:
@@ -78,10 +78,10 @@ def propensity_weights(log_odds: Array, clip: float, smallest: float = 0.1) -> A
 
 
 def effective_sample_size(weights: Array) -> float:
-    """Normalised ESS (Σβ)² / (n Σβ²), in [1/n, 1]; 0 where all weights are 0.
+    """Normalised ESS (Σβ)² / (n Σβ²), in [1/n, 1]; 0 if all weights are 0.
 
     Raises:
-        ValueError: There is no weight, or one is negative or not finite.
+        ValueError: If there are no weights, or one is negative or not finite.
     """
     weights = np.asarray(weights, np.float64)
     if not weights.size or not np.isfinite(weights).all() or (weights < 0).any():

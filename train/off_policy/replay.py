@@ -1,4 +1,4 @@
-"""Replay of whole episodes, a ring of its own for every train task."""
+"""Replay of whole episodes, with a ring buffer per train task."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Array = NDArray[Any]
 
 @dataclasses.dataclass(frozen=True)
 class Places:
-    """Where transitions are stored: index arrays of one shape."""
+    """Positions of stored transitions, as index arrays of equal shape."""
 
     tasks: NDArray[np.int64]
     slots: NDArray[np.int64]
@@ -26,14 +26,14 @@ class Places:
 
 
 class TaskReplay:
-    """The newest episodes of every task.
+    """The newest episodes of each task.
 
     Args:
-        n_tasks: K.
-        capacity: Episodes kept per task.
-        horizon: Most steps of an episode.
-        observation_dim: Columns of an observation.
-        action_dim: Columns of an action.
+        n_tasks: Number of tasks K.
+        capacity: Number of episodes kept per task.
+        horizon: Maximum number of steps of an episode.
+        observation_dim: Dimension of observations.
+        action_dim: Dimension of actions.
     """
 
     def __init__(
@@ -56,24 +56,24 @@ class TaskReplay:
             ) from None
         self._lengths = np.zeros(shape, np.int64)
         self._terminated = np.zeros(shape, bool)
-        self._next = np.zeros(n_tasks, np.int64)  # slot that the next episode goes to
+        self._next = np.zeros(n_tasks, np.int64)  # slot for the next episode
         self._ends = np.zeros(shape, np.int64)  # cumulative lengths, for drawing
 
     @property
     def n_transitions(self) -> NDArray[np.int64]:
-        """Transitions per task, (K,)."""
+        """Number of transitions per task, (K,)."""
         return self._ends[:, -1]
 
     @property
     def full_tasks(self) -> NDArray[np.int64]:
-        """Tasks whose next episode replaces another one, (m,)."""
+        """Tasks whose next episode will replace another one, (m,)."""
         return np.flatnonzero(self._lengths.all(axis=1))
 
     def add(self, task: int, episode: Episode) -> None:
-        """Store an episode of a task in the place of its oldest one.
+        """Store an episode of a task, in place of the oldest one if its slots are full.
 
         Raises:
-            ValueError: The episode is empty or longer than ``horizon``.
+            ValueError: If the episode is empty or longer than ``horizon``.
         """
         length = len(episode)
         if not 1 <= length <= self.horizon:
@@ -88,13 +88,13 @@ class TaskReplay:
         self._ends[task] = np.cumsum(self._lengths[task])
 
     def clear(self, task: int) -> None:
-        """Forget the episodes of a task."""
+        """Remove the episodes of a task."""
         self._lengths[task] = 0
         self._ends[task] = 0
         self._next[task] = 0
 
     def episodes(self, task: int) -> list[Episode]:
-        """Copies of a task's episodes, the oldest first."""
+        """Copies of a task's episodes, oldest first."""
         order = (self._next[task] + np.arange(self.capacity)) % self.capacity
         return [self._episode(task, int(s)) for s in order if self._lengths[task, s]]
 
@@ -111,7 +111,7 @@ class TaskReplay:
         """Places of ``n`` transitions of each of the tasks (m,), uniform with replacement: (m, n).
 
         Raises:
-            ValueError: A task has no transitions.
+            ValueError: If a task has no transitions.
         """
         totals = self.n_transitions[tasks]
         if not totals.all():
@@ -124,7 +124,7 @@ class TaskReplay:
         return Places(rows, slots, index - (self._ends[rows, slots] - self._lengths[rows, slots]))
 
     def draw_any(self, n: int, rng: np.random.Generator) -> Places:
-        """Places of ``n`` transitions out of all, uniform with replacement: (n,)."""
+        """Places of ``n`` transitions of any task, uniform with replacement: (n,)."""
         ends = np.cumsum(self._lengths.ravel())
         if not ends[-1]:
             raise ValueError("there are no transitions yet")
@@ -157,10 +157,10 @@ class TaskReplay:
         return Transitions(*(torch.from_numpy(array).to(device) for array in arrays))
 
     def windows(self, places: Places, length: int, device: str = "cpu") -> Tensor:
-        """What happened in the ``length`` steps before each place, (length, …, columns).
+        """The ``length`` steps before each place, (length, …, columns).
 
-        Columns are action, reward and observation of a step. What lies before the beginning of the
-        episode is zero.
+        Columns are action, reward and observation of a step. Steps before the start of the episode
+        are zero.
         """
         shape = (length, *(1,) * places.times.ndim)
         times = places.times - length + np.arange(length).reshape(shape)
@@ -170,7 +170,7 @@ class TaskReplay:
         return torch.from_numpy(np.concatenate(parts, axis=-1) * inside).to(device)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything stored; arrays are views, without the slots that no task has used yet."""
+        """Everything stored; arrays are views, without slots that no task has used yet."""
         return self._cut(int((self._lengths > 0).sum(axis=1).max()))
 
     def check_state(self, state: Any, name: str = "replay") -> None:

@@ -1,8 +1,8 @@
-"""Soft actor-critic on inputs that hold a task variable beside the observation.
+"""Soft actor-critic on inputs that contain a task variable in addition to the observation.
 
-Two forms: with a state value and its target (Haarnoja et al., arXiv 1801.01290), a fixed entropy
-coefficient and rewards of a chosen scale, as PEARL has it; with two target critics and a learned
-coefficient (arXiv 1812.05905), as MIER has it.
+There are two forms: PEARL's has a state value and its target (Haarnoja et al., arXiv 1801.01290), a
+fixed entropy coefficient and scaled rewards; MIER's has two target critics and a learned entropy
+coefficient (arXiv 1812.05905).
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class ValueSAC(nn.Module):
         hidden: Widths of the hidden layers.
         rate: Learning rate.
         gamma: Discount factor.
-        tau: Rate of the target.
+        tau: Soft update coefficient of the target.
         ent_coef: Entropy coefficient α.
-        reward_scale: What rewards are multiplied by.
+        reward_scale: Factor on the rewards.
         regularization: Weight of the squared pre-tanh means and log standard deviations.
     """
 
@@ -77,7 +77,7 @@ class ValueSAC(nn.Module):
         return (first - target).square().mean() + (second - target).square().mean()
 
     def update_policy(self, inputs: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        """Step the value, its target and the policy on constant inputs; their losses."""
+        """Update the value, its target and the policy on constant inputs; return the losses."""
         mean, log_std = self.policy(inputs)
         actions, log_prob = self.policy.draw(mean, log_std, generator)
         with frozen(self.critics):
@@ -101,9 +101,9 @@ class TwinSAC(nn.Module):
         hidden: Widths of the hidden layers.
         rate: Learning rate.
         gamma: Discount factor.
-        tau: Rate of the targets.
-        target_entropy: Entropy that the coefficient is learned for.
-        reward_scale: What rewards are multiplied by.
+        tau: Soft update coefficient of the targets.
+        target_entropy: Target entropy for learning the coefficient.
+        reward_scale: Factor on the rewards.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class TwinSAC(nn.Module):
         self.optimizers = self.fresh_optimizers()
 
     def fresh_optimizers(self) -> dict[str, torch.optim.Adam]:
-        """Optimizers that have seen nothing."""
+        """New optimizers, without state."""
         return {
             "policy": adam(self.policy.parameters(), self.rate),
             "critics": adam(self.critics.parameters(), self.rate),
@@ -151,7 +151,7 @@ class TwinSAC(nn.Module):
     def update(
         self, batch: Transitions, inputs: Tensor, next_inputs: Tensor, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """One gradient step of everything; the losses."""
+        """Take one gradient step with all networks; return the losses."""
         critic_loss = self.critic_loss(batch, inputs, next_inputs, generator)
         descend(self.optimizers["critics"], critic_loss)
         actions, log_prob = self.policy.sample(inputs, generator)

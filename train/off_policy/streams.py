@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-# what a seed is drawn for, so that no two streams of a run are the same
+# purposes of seeds, so that all streams of a run differ
 WEIGHTS, NOISE, DRAWS, ENVS, EVALUATION = range(5)
 
 
 def stream_seed(seed: int, purpose: int, *index: int) -> int:
-    """A 63-bit seed of its own for each purpose of each run."""
+    """A different 63-bit seed for each purpose and run."""
     words = np.random.SeedSequence((seed, purpose, *index)).generate_state(2, np.uint32)
     return int(words[0]) | (int(words[1]) & 0x7FFFFFFF) << 32

@@ -1,4 +1,4 @@
-"""The train tasks of an off-policy run, which its replay knows by their index."""
+"""The train tasks of an off-policy run, to which its replay refers by index."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def training_tasks(config: OffPolicySettings) -> NDArray[np.float32]:
     """All tasks of a finite train set, or ``n_train_tasks`` of a continuous one: (K, task_dim).
 
     Raises:
-        ValueError: The environment has no task distribution.
+        ValueError: If the environment has no task distribution.
     """
-    distribution = required_distribution(config, "returns to the same train tasks again and again")
+    distribution = required_distribution(config, "repeatedly returns to the same train tasks")
     train = distribution[get_method(config.method).split]
     if train.tasks is not None:
         return np.asarray(train.tasks, np.float32)

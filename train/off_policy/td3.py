@@ -1,4 +1,4 @@
-"""TD3 whose actor and critics read a short history through a GRU each.
+"""TD3 whose actor and critics each read a short history through a GRU.
 
 Fujimoto et al. (arXiv 1802.09477); the history is MQL's context (arXiv 1910.00125).
 """
@@ -20,11 +20,11 @@ TARGET_NOISE_CLIP = 0.5
 
 
 class HistoryEncoder(nn.Module):
-    """The last state of a GRU over what happened in the steps before.
+    """The last state of a GRU over the preceding steps.
 
     Args:
-        columns: Columns of a step: action, reward and observation.
-        units: Columns of the context.
+        columns: Number of columns of a step: action, reward and observation.
+        units: Dimension of the context.
     """
 
     def __init__(self, columns: int, units: int) -> None:
@@ -32,13 +32,13 @@ class HistoryEncoder(nn.Module):
         self.gru = GRU(columns, units)
 
     def forward(self, windows: Tensor) -> Tensor:
-        """Windows (length, n, columns), zero before an episode's beginning; contexts (n, units)."""
+        """Contexts (n, units) of windows (length, n, columns), zero before an episode's start."""
         start = windows.new_zeros(1, windows.shape[1], self.gru.hidden_size)
         return self.gru(windows, start)[1][0]
 
 
 class HistoryActor(nn.Module):
-    """Deterministic actions π(s, c) in [-1, 1] with the context c of its own encoder."""
+    """Deterministic actions π(s, c) in [-1, 1], with a context c from its own encoder."""
 
     def __init__(
         self, observation_dim: int, action_dim: int, units: int, hidden: Sequence[int]
@@ -54,7 +54,7 @@ class HistoryActor(nn.Module):
 
 
 class HistoryCritics(nn.Module):
-    """Two values Q_j(s, a, c) with the context c of an encoder of their own."""
+    """Two values Q_j(s, a, c), with a context c from their own encoder."""
 
     def __init__(
         self, observation_dim: int, action_dim: int, units: int, hidden: Sequence[int]
@@ -89,11 +89,11 @@ class TD3(nn.Module):
     Args:
         observation_dim: Columns of an observation.
         action_dim: Columns of an action.
-        units: Columns of the contexts.
+        units: Dimension of the contexts.
         hidden: Widths of the hidden layers.
         gamma: Discount factor.
-        tau: Rate of the targets.
-        target_noise: Standard deviation of the noise on the target's actions, clipped at 0.5.
+        tau: Soft update coefficient of the targets.
+        target_noise: Standard deviation of the noise on target actions, clipped at 0.5.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class TD3(nn.Module):
         self.gamma, self.tau, self.target_noise = gamma, tau, target_noise
 
     def optimizers(self, rate: float) -> dict[str, torch.optim.Optimizer]:
-        """Optimizers that have seen nothing."""
+        """New optimizers, without state."""
         return {
             "actor": adam(self.actor.parameters(), rate),
             "critics": adam(self.critics.parameters(), rate),
@@ -139,7 +139,7 @@ class TD3(nn.Module):
         return errors.mean() if weights is None else (weights * errors).mean()
 
     def actor_loss(self, batch: HistoryBatch, weights: Tensor | None = None) -> Tensor:
-        """Weighted mean of −Q_1(s, π(s)); it has no gradient for the critics."""
+        """Weighted mean of −Q_1(s, π(s)), without gradients for the critics."""
         observations = batch.steps.observations
         actions = self.actor(observations, batch.windows)
         with torch.no_grad():
@@ -149,7 +149,7 @@ class TD3(nn.Module):
         return -(q if weights is None else weights * q).mean()
 
     def move_targets(self) -> None:
-        """target ← (1 − τ) target + τ newest, for actor and critics."""
+        """target ← (1 − τ) target + τ weights, for actor and critics."""
         polyak(self.target_actor.parameters(), self.actor.parameters(), self.tau)
         polyak(self.target_critics.parameters(), self.critics.parameters(), self.tau)
 
@@ -169,15 +169,15 @@ def td3_step(
     weights: Tensor | None = None,
     prox: tuple[float, TD3] | None = None,
 ) -> dict[str, Tensor]:
-    """One step of the critics, and of actor and targets if asked for.
+    """Take one step of the critics, and optionally of actor and targets.
 
     Args:
-        td3: What is trained.
-        optimizers: Its optimizers.
+        td3: The networks to train.
+        optimizers: Their optimizers.
         batch: Transitions with histories.
-        generator: Of the target's noise.
-        moves_actor: Whether this step moves actor and targets too.
-        weights: Of the transitions, (n,).
+        generator: Generator of the target noise.
+        moves_actor: Whether to update actor and targets too.
+        weights: Weights of the transitions, (n,).
         prox: λ and θ̂ of the penalty λ ‖θ − θ̂‖².
     """
     losses = {"critic_loss": td3.critic_loss(batch, generator, weights)}

@@ -246,7 +246,7 @@ def test_a_replay_that_short_episodes_fill_is_noticed_once(
     learner = importlib.import_module("train.pearl").build(config)
     learner.learn(600, lambda _: None)
     learner.close()
-    kept = "with 10 transitions of task 0, where replay_size = 200 has room for 100: it keeps 10"
+    kept = "with 10 transitions of task 0, although replay_size = 200 has room for 100: it keeps 10"
     assert capsys.readouterr().err.count(kept) == int(short)
 
 
