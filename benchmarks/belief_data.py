@@ -1,4 +1,4 @@
-"""Stored MuJoCo trajectories of scripted policies, with what their rewards depend on."""
+"""Stored MuJoCo trajectories of scripted policies, with the quantities that rewards depend on."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ _BATCH = 100
 
 @dataclass(frozen=True)
 class Trajectories:
-    """Whole meta-episodes, batch first, zero past their end.
+    """Whole meta-episodes, batch first, zero-padded.
 
     Attributes:
-        env_id: Family they come from.
-        split: Task set they come from.
+        env_id: Id of the family.
+        split: Split of the tasks.
         observations: float32 (n, T, observation_size), s.
         actions: float32 (n, T, action_columns), a.
         rewards: float32 (n, T), r.
         next_observations: float32 (n, T, observation_size), the true s'.
         positions: float32 (n, T, 2), the torso's x and y after the step in m (the cheetah: x, 0).
-        velocities: float32 (n, T, k), rate of change of what the family tracks, in m/s.
+        velocities: float32 (n, T, k), velocities that the family's reward depends on, in m/s.
         lengths: int64 (n,), number of transitions.
         tasks: float32 (n, task_dim).
     """
@@ -61,17 +61,17 @@ class Trajectories:
     tasks: Array
 
     def task_set(self) -> TaskSet:
-        """The tasks of their split."""
+        """The task set of their split."""
         distribution: Any = EnvSource(self.env_id).facts().distribution
         task_set: TaskSet = distribution[self.split]
         return task_set
 
     def valid(self) -> NDArray[np.bool_]:
-        """Which steps are transitions, bool (n, T)."""
+        """Whether a step is a transition, not padding, bool (n, T)."""
         return np.arange(self.rewards.shape[1]) < self.lengths[:, None]
 
     def rewards_of(self, tasks: Array) -> Array:
-        """Rewards that every transition would have under other tasks.
+        """Rewards of all transitions under other tasks.
 
         Args:
             tasks: float (k, task_dim), the same k tasks for every trajectory, or (n, k, task_dim).
@@ -98,7 +98,7 @@ class Trajectories:
             yield dataclasses.replace(self, **{name: getattr(self, name)[rows] for name in ARRAYS})
 
     def buffer(self, seed: int = 0) -> TrajectoryBuffer:
-        """These trajectories in a buffer that holds just them."""
+        """A buffer that contains exactly these trajectories."""
         env = gym.make(self.env_id)
         spec = TransitionSpec.from_spaces(env.observation_space, env.action_space)
         env.close()
@@ -112,12 +112,12 @@ ARRAYS = tuple(field.name for field in dataclasses.fields(Trajectories))[2:]
 
 
 class ScriptedPolicies:
-    """Two kinds of policies, each worker its own: correlated noise, and random gaits.
+    """Two kinds of policies, different for each worker: correlated noise, and random gaits.
 
-    Half of the workers act like a young policy: normal noise of standard deviation 0.2 to 0.8 and
-    correlation 0 to 0.95 from step to step. The others swing their joints with amplitudes, phases
-    and a frequency (0.5 to 3 Hz) of their own, with noise of 0.2 to 0.4, which carries many
-    of them away from the start, as a policy that has begun to learn is carried.
+    Half of the workers act like an untrained policy: normal noise with standard deviation 0.2 to
+    0.8 and a correlation of 0 to 0.95 between steps. The others swing their joints with random
+    amplitudes, phases and a random frequency (0.5 to 3 Hz), with noise of 0.2 to 0.4. Many of them
+    move away from the start, like a policy that has begun to learn.
     """
 
     def __init__(self, rng: np.random.Generator, n: int, n_joints: int) -> None:
@@ -153,10 +153,10 @@ def collect(env_id: str, split: str, n: int, seed: int) -> Trajectories:
 
 
 def relabelled(trajectories: Trajectories, times: int, seed: int) -> Trajectories:
-    """Each trajectory ``times`` times, with rewards of tasks drawn afresh from its split.
+    """Each trajectory ``times`` times, with rewards of newly drawn tasks of its split.
 
-    The scripted policies do not look at rewards, so that these are trajectories that could have
-    been collected.
+    Since the scripted policies do not depend on rewards, such trajectories could have been
+    collected.
     """
     n, rng = len(trajectories.lengths), np.random.default_rng(seed)
     tasks = trajectories.task_set().sample(rng, n * times).reshape(n, times, -1)
@@ -170,7 +170,7 @@ def relabelled(trajectories: Trajectories, times: int, seed: int) -> Trajectorie
 
 
 def load_or_collect(folder: Path, env_id: str, n: int) -> dict[str, Trajectories]:
-    """``n`` trajectories for ``train``, 200 for ``held-out`` and ``test``, kept in a folder."""
+    """``n`` trajectories for ``train``, 200 for ``held-out`` and ``test``, stored in a folder."""
     splits = {"train": ("train", n), "held-out": ("train", 200), "test": ("test", 200)}
     stored = {}
     for seed, (name, (split, size)) in enumerate(splits.items(), 1):

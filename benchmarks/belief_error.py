@@ -1,18 +1,18 @@
-"""How soon the VAE alone knows the task, per CPU second (bar E1).
+"""How quickly the VAE alone learns to infer the task, per CPU second (bar E1).
 
     python -m benchmarks.belief_error --env-id LDM-AntGoal-v0 --data DIR [--arms default moments]
         [--share 1.0] [--seeds 1] [--masks 0] [--csv OUT] [--json OUT] [--override NAME=VALUE]
 
-Trains the VAE of method ``ldm`` offline on stored trajectories of scripted policies, whose tasks
-are drawn again eight times, and looks at its beliefs about tasks that it was not trained on: the
-error of all rewards of a trajectory, decoded from the mean belief after 10, 50, 200 and 400 steps,
-as a share of the rewards' variance under the prior. Rewards are decoded without dropout, or as the
-mean over ``--masks`` of its masks. ``held-out`` are new tasks of the train set, ``test`` those of
+Trains the VAE of method ``ldm`` offline on stored trajectories of scripted policies, each with
+rewards of eight tasks, and evaluates its beliefs about tasks that it was not trained on: the error
+of all rewards of a trajectory, decoded from the mean belief after 10, 50, 200 and 400 steps, as a
+share of the variance of rewards under the prior. Rewards are decoded without dropout, or averaged
+over ``--masks`` dropout masks. ``held-out`` are new tasks of the train set, and ``test`` those of
 the test set, which lie elsewhere. The same is computed for the exact posterior.
 
-Arms are presets, with ``--override`` on top. All get the CPU time that the VAE of preset
-``default`` takes in a run of that preset's length, times ``--share``. Its updates are timed first,
-in the same process.
+Arms are presets, with ``--override`` on top. Each gets the CPU time that the VAE of preset
+``default`` takes in a run of that preset's length, times ``--share``. The updates of that preset
+are timed first, in the same process.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ ARMS = ("default", "moments")
 
 
 class EvaluationSet(NamedTuple):
-    """Trajectories of tasks that are not trained on.
+    """Trajectories of tasks that the VAE is not trained on.
 
     Attributes:
         name: ``held-out`` or ``test``.
         trajectories: The trajectories.
         buffer: The same in a buffer.
-        variance: Reward variance under the prior.
+        variance: Variance of rewards under the prior.
     """
 
     name: str
@@ -65,7 +65,7 @@ class EvaluationSet(NamedTuple):
 
 @torch.no_grad()
 def belief_errors(model: LatentDynamics, one: EvaluationSet, n_masks: int = 0) -> list[float]:
-    """Mean squared reward error after each of :data:`TIMES`, over whole trajectories."""
+    """Mean squared reward error over whole trajectories, after each of :data:`TIMES`."""
     errors, counts = np.zeros(len(TIMES)), np.zeros(len(TIMES))
     for start in range(0, len(one.buffer), 50):
         batch = one.buffer.get(np.arange(start, min(start + 50, len(one.buffer))))
@@ -85,7 +85,7 @@ def belief_errors(model: LatentDynamics, one: EvaluationSet, n_masks: int = 0) -
 def _decoded(
     model: LatentDynamics, latents: torch.Tensor, transitions: Any, n_masks: int
 ) -> torch.Tensor:
-    """Rewards without dropout, or the mean over some dropout masks."""
+    """Decoded rewards without dropout, or averaged over dropout masks."""
     observations, actions, next_observations = transitions
     if not n_masks:
         return model.imagine_reward(latents, observations, actions, next_observations)
@@ -100,7 +100,7 @@ def _decoded(
 
 
 def make_trainer(config: Any, buffer: TrajectoryBuffer, seed: int) -> LatentDynamicsTrainer:
-    """The trainer that a run with ``config`` has."""
+    """The trainer of a run with ``config``."""
     env = gym.make(config.env_id)
     spaces = env.observation_space, env.action_space
     env.close()
@@ -109,7 +109,7 @@ def make_trainer(config: Any, buffer: TrajectoryBuffer, seed: int) -> LatentDyna
 
 
 def cpu_budget(default: Any, buffer: TrajectoryBuffer) -> tuple[float, int]:
-    """CPU seconds of a preset's VAE in a whole run, and how many updates they are."""
+    """CPU seconds of a preset's VAE in a whole run, and the number of its updates."""
     trainer = make_trainer(default, buffer, seed=0)
     trainer.update(3)
     start = time.process_time()
@@ -122,7 +122,7 @@ def cpu_budget(default: Any, buffer: TrajectoryBuffer) -> tuple[float, int]:
 def train(
     trainer: LatentDynamicsTrainer, sets: list[EvaluationSet], seconds: float, n_masks: int
 ) -> list[dict[str, Any]]:
-    """Train for some CPU time, looking at the beliefs at evenly spaced moments of it."""
+    """Train for some CPU time, and evaluate the beliefs at evenly spaced times."""
     rows: list[dict[str, Any]] = []
     spent = 0.0
     for index, moment in enumerate(np.linspace(0, seconds, N_MEASUREMENTS + 1)[1:]):

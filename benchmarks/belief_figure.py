@@ -1,11 +1,11 @@
-"""Draws what ``benchmarks.belief_error`` measured.
+"""Draw the results of ``benchmarks.belief_error``.
 
     python -m benchmarks.belief_figure results/beliefs/*.csv --png results/beliefs/beliefs.png
 
-One column per family, one colour per arm. Above: the reward error after 200 steps of a task over
-the CPU time of training; below: the last error over the steps of a task. Both as shares of the
-prior variance, held-out tasks solid, test tasks dotted. Dashed: the exact posterior, with triangles
-at the lower edge of a panel where it is below.
+There is a column per family and a colour per arm. The upper row shows the reward error after 200
+steps of a task over the CPU time of training, and the lower row the final error over the steps of a
+task, both as shares of the prior variance: solid for held-out tasks, dotted for test tasks. The
+exact posterior is dashed, with triangles at the lower edge of a panel if it is below.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ STYLES = {"held-out": "-", "test": ":"}
 
 
 def mean_by(rows: list[Row], key: str, value: str) -> tuple[list[float], list[float]]:
-    """Means of a column for each value of another one, in its order."""
+    """Means of a column for each value of another one, in ascending order."""
     found: dict[float, list[float]] = {}
     for row in rows:
         found.setdefault(float(row[key]), []).append(float(row[value]))
@@ -40,14 +40,14 @@ def mean_by(rows: list[Row], key: str, value: str) -> tuple[list[float], list[fl
 
 
 def draw(table: list[Row], colours: dict[str, str], over_time: Axes, over_steps: Axes) -> None:
-    """One family into its two panels."""
+    """Draw one family into its two panels."""
     exact = [row for row in table if row["arm"] == EXACT and row["set"] == "held-out"]
     for arm in dict.fromkeys(row["arm"] for row in table if row["arm"] != EXACT):
         for name, style in STYLES.items():
             chosen = [row for row in table if row["arm"] == arm and row["set"] == name]
             look: dict[str, Any] = {"ls": style, "c": colours[arm], "label": f"{arm}, {name}"}
             at_bar = [row for row in chosen if int(row["steps_of_task"]) == BAR_STEPS]
-            # moments are alike in all seeds, but for the last update's time
+            # times agree over seeds, except for the duration of the last update
             seconds = mean_by(at_bar, "moment", "cpu_seconds")[1]
             over_time.plot(seconds, mean_by(at_bar, "moment", "share_of_prior")[1], **look)
             last = [row for row in chosen if row["moment"] == at_bar[-1]["moment"]]

@@ -1,4 +1,4 @@
-"""What a reward error is compared with: the prior's variance and the exact posterior."""
+"""References for reward errors: the variance under the prior, and the exact posterior."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 from benchmarks.belief_data import Trajectories
 
 NOISE = 0.1
-"""Standard deviation of the rewards' assumed noise, so that a finite set of tasks has weights."""
+"""Standard deviation of the assumed reward noise, for the weights of tasks drawn from the prior."""
 
 
 def prior_variance(trajectories: Trajectories, n_tasks: int = 512, seed: int = 0) -> float:
     """Variance of the reward of a transition under the split's tasks, averaged over transitions.
 
-    It is the error of somebody who knows the reward functions and the task distribution, but has
-    seen nothing of the task.
+    This is the error of an observer who knows the reward functions and the task distribution, but
+    has not seen anything of the task.
     """
     tasks = particles(trajectories, n_tasks, np.random.default_rng(seed))
     total = 0.0
@@ -30,8 +30,8 @@ def exact_errors(
 ) -> list[float]:
     """Mean squared reward error of the exact posterior after ``times`` steps of a task.
 
-    Tasks drawn from the prior are weighted by the likelihood of the rewards seen, with normal
-    noise of :data:`NOISE`; the rewards of the whole trajectory are predicted by their mean.
+    Tasks drawn from the prior are weighted by the likelihood of the observed rewards, with normal
+    noise of :data:`NOISE`. Rewards of the whole trajectory are predicted by the weighted mean.
     """
     tasks = particles(trajectories, n_tasks, np.random.default_rng(seed))
     errors, counts = np.zeros(len(times)), np.zeros(len(times))

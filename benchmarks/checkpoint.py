@@ -1,9 +1,9 @@
-"""What a checkpoint costs: its time with a full buffer over the training time of its interval.
+"""Cost of a checkpoint: its time with a full buffer, relative to the training time per interval.
 
     python -m benchmarks.checkpoint --env-id LDM-AntGoal-v0 [--preset paper] [--json OUT]
 
-One process measures both: iterations without a checkpoint, then checkpoints of the same learner,
-whose trajectory buffer is full, as it is for most of a run.
+Both are measured in one process: iterations without a checkpoint, then checkpoints of the same
+learner with a full trajectory buffer, as in most of a run.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from train.recurrent_ppo import build
 
 
 def fill(learner: OnPolicyLearner) -> None:
-    """Fill the trajectory buffer with made-up whole trajectories."""
+    """Fill the trajectory buffer with random whole trajectories."""
     assert learner.trainer is not None
     buffer = learner.trainer.buffer
     rng = np.random.default_rng(0)
@@ -61,7 +61,7 @@ def main() -> None:
     algorithm.set_logger(Logger(None, []))
     callback = LatentDynamicsCallback(trainer, config.vae_updates)
     per_iteration = config.n_steps * config.n_workers
-    algorithm.learn(2 * per_iteration, callback)  # warm
+    algorithm.learn(2 * per_iteration, callback)  # warm-up
     start = time.perf_counter()
     algorithm.learn(given.iterations * per_iteration, callback, reset_num_timesteps=False)
     rate = given.iterations * per_iteration / (time.perf_counter() - start)

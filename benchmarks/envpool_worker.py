@@ -1,6 +1,6 @@
-"""EnvPool's side of benchmarks/stepping.py, run by a Python that has envpool.
+"""The EnvPool process of benchmarks/stepping.py, run by a Python with envpool.
 
-Reads questions from standard input: "version", or a number of seconds to step for, answered by
+It reads requests from standard input: "version", or a number of seconds to step for, answered with
 environment steps per second.
 """
 

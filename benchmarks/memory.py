@@ -2,9 +2,9 @@
 
     python -m benchmarks.memory [--json OUT] -- --env-id LDM-HalfCheetahVel-v0 --run-dir runs/x
 
-What follows ``--`` are flags of ``train.recurrent_ppo``, which runs in a process of its own. Its
-resident set size is read every few seconds. The buffers' stated size is the trajectory buffer's
-``nbytes``; its pages are mapped as they are written, so that much growth is theirs.
+Flags after ``--`` are those of ``train.recurrent_ppo``, which runs in a separate process. Its
+resident set size is read every few seconds. The stated size of the buffers is the trajectory
+buffer's ``nbytes``. Its pages are mapped as they are written, so this much growth is expected.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main() -> None:
 
     config: Any = parse("train.recurrent_ppo", given.training)[0]
     if not config.run_dir:
-        raise SystemExit("name a --run-dir among the flags of the training")
+        raise SystemExit("expected --run-dir among the flags of the training")
     learner = build(config)
     stated = 0.0 if learner.trainer is None else learner.trainer.buffer.nbytes / 2**20
     learner.close()
@@ -58,7 +58,10 @@ def main() -> None:
                 readings.append((time.monotonic() - begin, now))
             time.sleep(given.every)
     if process.returncode or not readings:
-        raise SystemExit(f"the training ended with {process.returncode}, {len(readings)} readings")
+        raise SystemExit(
+            f"the training ended with exit status {process.returncode}, after {len(readings)} "
+            "readings"
+        )
 
     start, end = readings[0][1], readings[-1][1]
     growth, allowed = end - start, 1.05 * stated

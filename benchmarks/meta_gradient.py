@@ -3,9 +3,9 @@
     OMP_NUM_THREADS=1 python -m benchmarks.meta_gradient [--json OUT]
 
 The meta-gradient is that of 40 tasks × 20 episodes × 200 steps before adaptation and as many after
-it, in turns with plain autograd: a loop over tasks that builds each task's loss with
-``torch.nn.functional`` and calls ``backward``. Its peak memory is that of a process of its own.
-Whole iterations are compared with the raw physics rate times the number of cores.
+it. It alternates with plain autograd: a loop over tasks that builds each task's loss with
+``torch.nn.functional`` and calls ``backward``. Peak memory is measured in a separate process. Whole
+iterations are compared with the raw physics rate times the number of cores.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ OBJECTIVE = Objective("ratio", 0.1, 0.3, inner_kl_coef=5e-4)
 
 
 def case() -> dict[str, Any]:
-    """Arguments of the meta-gradient: random episodes of an Ant's size, and θ off θ_old."""
+    """Arguments of the meta-gradient: random episodes with an Ant's sizes, and θ ≠ θ_old."""
     generator = torch.Generator().manual_seed(0)
     box = spaces.Box(-1, 1, (OBSERVATION,)), spaces.Box(-1, 1, (ACTION,))
     policy = MetaPolicy(*box, (WIDTH, WIDTH))
@@ -67,7 +67,7 @@ def case() -> dict[str, Any]:
 
 
 def plain_loop(given: dict[str, Any]) -> Parameters:
-    """The same gradient by one graph and one ``backward`` per task."""
+    """The same gradient, with one graph and one ``backward`` per task."""
     leaves = {k: v.detach().clone().requires_grad_() for k, v in given["parameters"].items()}
 
     def mean(parameters: Parameters, shown: torch.Tensor) -> torch.Tensor:
@@ -101,14 +101,14 @@ def plain_loop(given: dict[str, Any]) -> Parameters:
 
 
 def peak_memory(results: Any) -> None:
-    """Body of a process: MiB that one meta-gradient takes at most, libraries included."""
+    """Body of a process: peak memory of one meta-gradient in MiB, libraries included."""
     torch.set_num_threads(1)
     meta_gradient(**case(), objective=OBJECTIVE)
     results.put(peak_memory_mib())
 
 
 def measure_gradient(repeats: int) -> dict[str, Any]:
-    """Seconds of processor time of both ways in turns, and their difference."""
+    """CPU seconds of both ways in turns, and their difference."""
     given = case()
     ours, _ = meta_gradient(**given, objective=OBJECTIVE)
     theirs = plain_loop(given)
@@ -128,7 +128,7 @@ def measure_gradient(repeats: int) -> dict[str, Any]:
 def measure_iterations(env_id: str, repeats: int, n_tasks: int | None) -> dict[str, Any]:
     """Steps per second of whole iterations and of raw physics, in turns.
 
-    Also per second of processor time, which other programs take nothing from.
+    Also per CPU second, which does not depend on other programs' load.
     """
     changes: dict[str, Any] = {} if n_tasks is None else {"n_tasks": n_tasks}
     config = resolve(env_id, "promp", device="cpu", **changes)
@@ -191,9 +191,7 @@ def main() -> None:
         print(f"  ratio {rate / limit:.2f} (bar P5: cheetah 0.35, AntGoal 0.6)")
         whole, physics = (1 / medians[f"{k}_per_cpu_second"] for k in ("steps", "physics"))
         idle = physics / cores / (physics / cores + whole - physics)
-        print(
-            f"  physics is {physics / whole:.0%} of the processor time; on {cores} idle cores, of"
-        )
+        print(f"  physics is {physics / whole:.0%} of the CPU time; on {cores} idle cores, of")
         print(f"  which all but physics uses one, the ratio would be {idle:.2f}")
     figures = {"meta_gradient": {**gradient, "peak_mib": memory}, "iterations": iterations}
     write_result(arguments.json, "meta_gradient", figures)

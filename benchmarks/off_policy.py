@@ -1,11 +1,11 @@
-"""Time of a gradient step of PEARL, MQL and MIER, beside plain modules (bar O6).
+"""Time of a gradient step of PEARL, MQL and MIER, compared with plain modules (bar O6).
 
     OMP_NUM_THREADS=1 python -m benchmarks.off_policy [--json OUT] [--repeats N]
 
-Sizes are those of the ``default`` preset of HalfCheetahVel, transitions are random. "Plain" is the
-same step with PyTorch's default Adam, critics that collect gradients in the policy's loss, targets
-moved one tensor at a time, ReLU that keeps its input and ``nn.GRU``. Both take turns in one
-process; times are CPU times, which other work on the machine disturbs less.
+Sizes are those of the ``default`` preset of HalfCheetahVel, and transitions are random. "Plain" is
+the same step with PyTorch's default Adam, critics that collect gradients in the policy's loss,
+targets updated one tensor at a time, ReLU that keeps its input, and ``nn.GRU``. Both take turns in
+one process. Times are CPU times, which depend less on other work on the machine.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ SCRIPTS: dict[str, Any] = {"pearl": pearl, "mql": mql, "mier": mier}
 
 
 def plain_adam(parameters: Any, rate: float) -> torch.optim.Adam:
-    """Adam as PyTorch chooses it."""
+    """PyTorch's default Adam."""
     return torch.optim.Adam(parameters, lr=rate)
 
 
 @torch.no_grad()
 def plain_polyak(targets: Any, sources: Any, rate: float) -> None:
-    """Targets one tensor at a time."""
+    """Update targets one tensor at a time."""
     for target, source in zip(targets, sources, strict=True):
         target.mul_(1 - rate).add_(rate * source)
 
 
 @contextlib.contextmanager
 def not_frozen(module: torch.nn.Module) -> Iterator[None]:
-    """Critics collect gradients that nobody uses."""
+    """Let critics collect gradients that are not used."""
     yield
 
 
@@ -75,7 +75,7 @@ PLAIN: dict[str, Any] = {
 
 @contextlib.contextmanager
 def plain_modules() -> Iterator[None]:
-    """Everything the package does to be faster is undone inside the block."""
+    """Undo all optimizations of the package inside the block."""
     with contextlib.ExitStack() as stack:
         for module in (sac, td3, pearl_parts, mier_parts, networks):
             for name, value in PLAIN.items():
@@ -86,7 +86,7 @@ def plain_modules() -> Iterator[None]:
 
 
 def learner(method: str) -> OffPolicyLearner:
-    """A learner of the default sizes with random episodes in its replays."""
+    """A learner with the default sizes, and with random episodes in its replays."""
     config = resolve("LDM-HalfCheetahVel-v0", method, device="cpu", num_threads=1)
     built: OffPolicyLearner = SCRIPTS[method].build(config)
     rng, sizes = np.random.default_rng(0), built.sizes
@@ -105,7 +105,7 @@ def learner(method: str) -> OffPolicyLearner:
 
 
 def seconds(built: OffPolicyLearner, steps: int) -> float:
-    """CPU seconds of a gradient step, mean of ``steps``."""
+    """CPU seconds of a gradient step, averaged over ``steps``."""
     start = time.process_time()
     for _ in range(steps):
         built.update()
@@ -114,7 +114,7 @@ def seconds(built: OffPolicyLearner, steps: int) -> float:
 
 
 def measure(method: str, repeats: int, steps: int = 10) -> dict[str, float]:
-    """Milliseconds per step of ours and of plain modules, best of ``repeats`` in turns."""
+    """Milliseconds per step with this package and with plain modules, best of ``repeats``."""
     ours = learner(method)
     with plain_modules():
         plain = learner(method)
@@ -131,12 +131,12 @@ def measure(method: str, repeats: int, steps: int = 10) -> dict[str, float]:
 
 
 def median(values: list[float]) -> float:
-    """The middle one."""
+    """The middle value."""
     return float(statistics.median(values))
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print and perhaps write the figures."""
+    """Print the results, and optionally write them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.off_policy", description=__doc__)
     parser.add_argument("--json", type=Path, default=None)
     parser.add_argument("--repeats", type=int, default=5)

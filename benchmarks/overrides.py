@@ -1,4 +1,4 @@
-"""Settings that a benchmark's command line changes."""
+"""Overrides of settings on the command line of a benchmark."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def add_override(parser: argparse.ArgumentParser) -> None:
 
 
 def single_overrides(parser: argparse.ArgumentParser, texts: Sequence[str]) -> dict[str, Any]:
-    """One value per setting; anything else ends the program with a usage message."""
+    """One value per setting; anything else exits with a usage message."""
     try:
         overrides = parse_overrides(texts)
     except ValueError as error:

@@ -1,10 +1,10 @@
-"""Where LDM's imaginary targets lie on Reacher (bar T5): a table and a picture.
+"""Where LDM's imaginary targets lie on Reacher (bar T5): a table and a figure.
 
     python -m benchmarks.reacher_maps RUN … [--csv OUT] [--png OUT]
 
-For each belief of a finished ``ldm`` run of ``examples.reacher:make``, and for as many mixtures of
-them, the decoder is asked for its reward at rest over postures of the arm. The fingertip's place
-where it is highest is where that task's target is believed to be.
+For each belief of a finished ``ldm`` run on ``examples.reacher:make``, and for as many mixtures of
+them, the reward at rest is decoded over postures of the arm. The fingertip position with the
+highest reward is taken as that task's target.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def best_places(model: LatentDynamics, latents: np.ndarray[Any, Any]) -> np.ndar
 
 
 def main() -> None:
-    """Print, and if asked for write, shares of targets in the test ring."""
+    """Print, and optionally write, the shares of targets in the test ring."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--csv", type=Path, default=None)

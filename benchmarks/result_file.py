@@ -1,4 +1,4 @@
-"""What a benchmark measured, as a file that says where it was measured."""
+"""Result files of benchmarks, which record where they were measured."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from train.persistence.run_folder import commit, versions
 
 
 def write_result(path: Path | None, benchmark: str, figures: dict[str, Any]) -> None:
-    """Write ``figures`` with date, threads, machine, versions and commit; nothing for no path."""
+    """Write ``figures`` with date, threads, machine, versions and commit, if there is a path."""
     if path is None:
         return
     place = {
@@ -33,13 +33,13 @@ def write_result(path: Path | None, benchmark: str, figures: dict[str, Any]) -> 
 
 
 def peak_memory_mib() -> float:
-    """MiB that this process has taken at most; the system counts in bytes or in kilobytes."""
+    """Peak memory of this process in MiB; systems count in bytes or in kilobytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def _processor() -> str:
-    """Name of the processor; only its architecture where the system does not say more."""
+    """Name of the processor, or its architecture if the system does not tell more."""
     table = Path("/proc/cpuinfo")
     if table.exists():
         for line in table.read_text(encoding="utf-8").splitlines():

@@ -1,19 +1,19 @@
-"""How fast environments step: our batches against what the machine and others can do.
+"""How fast environments step: this package's batches compared with raw physics and others.
 
     python -m benchmarks.stepping [--envpool-python PATH] [--json OUT]
 
-Prints the medians of repeated measurements, and the ratios that the bars are about:
+Prints the medians of repeated measurements, and the ratios of the bars:
 
 - A5: GridNavi batch of 64 over Gymnasium's SyncVectorEnv of 64 scalar environments, >= 20;
 - B2: a full step of the MuJoCo engine (observation, reward, autoreset, infos) over the raw
   `mj_step` loop of one core times the number of threads, Ant >= 0.92, HalfCheetah >= 0.80;
-- B3: the engine over EnvPool, Ant >= 1.10, HalfCheetah >= 1.30. EnvPool needs an environment of
-  its own: `python -m venv /tmp/envpool && /tmp/envpool/bin/pip install envpool`, then
+- B3: the engine over EnvPool, Ant >= 1.10, HalfCheetah >= 1.30. EnvPool needs its own virtual
+  environment: `python -m venv /tmp/envpool && /tmp/envpool/bin/pip install envpool`, then
   `--envpool-python /tmp/envpool/bin/python`.
 
-Every repeat measures everything once, and ratios are taken within a repeat before the median, so
-that a machine that slows down for a while slows both sides. In parentheses: B2 against as many
-raw loops as threads, run at the same time, which is what a shared machine had to give.
+Each repeat measures everything once, and ratios are computed within a repeat before taking the
+median, so that a temporary slowdown of the machine affects both sides. In parentheses: B2 compared
+with as many raw loops as threads, run at the same time, which shows what a shared machine can give.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ BARS = {"A5": 20.0, "B2 Ant": 0.92, "B2 HalfCheetah": 0.80, "B3 Ant": 1.10, "B3 
 
 
 def vector_rate(env: gym.vector.VectorEnv) -> Rate:
-    """Steps of a vector environment with random actions; episodes end and begin meanwhile."""
+    """Step a vector environment with random actions, including the ends of episodes."""
     rng = np.random.default_rng(0)
     space = env.single_action_space
     if isinstance(space, gym.spaces.Discrete):
@@ -66,7 +66,7 @@ def vector_rate(env: gym.vector.VectorEnv) -> Rate:
 
 
 def raw_rate(family: MujocoFamily) -> Rate:
-    """The bare physics on one core: random controls, a noisy start every HORIZON steps."""
+    """Raw physics on one core: random controls, and a noisy start every HORIZON steps."""
     model = family.load_model()
     data = mujoco.MjData(model)
     rng = np.random.default_rng(0)
@@ -86,16 +86,16 @@ def raw_rate(family: MujocoFamily) -> Rate:
 
 def _serve_raw(name: str, pipe: Connection) -> None:
     rate = raw_rate(MODELS[name][0])
-    with contextlib.suppress(EOFError):  # the asking side is gone
+    with contextlib.suppress(EOFError):  # the other side is gone
         while True:
             pipe.send(rate(pipe.recv()))
 
 
 class RawAtOnce:
-    """The raw loop in several processes at the same time: what the cores give together.
+    """The raw loop in several processes at the same time.
 
-    On an idle machine this is the one-core rate times the cores; where others work on the same
-    machine, it shows what was there to be had.
+    On an idle machine this is the one-core rate times the number of cores; on a shared machine, it
+    is what was available.
     """
 
     def __init__(self, name: str, processes: int) -> None:
@@ -113,7 +113,7 @@ class RawAtOnce:
 
 
 class EnvPool:
-    """EnvPool in another Python, asked over a pipe, so that its turn comes between ours."""
+    """EnvPool in another Python, controlled through a pipe, to take turns with this package."""
 
     SCRIPT = Path(__file__).with_name("envpool_worker.py")
 
@@ -141,7 +141,7 @@ class EnvPool:
         self._process.stdin.flush()
         answer = self._process.stdout.readline().strip()
         if not answer:
-            raise RuntimeError(f"The EnvPool process ended: {self._process.wait(20)}")
+            raise RuntimeError(f"the EnvPool process ended with {self._process.wait(20)}")
         return answer
 
 
@@ -155,7 +155,7 @@ def _measure(step: Callable[[], Any], steps_per_call: int, seconds: float) -> fl
 
 
 def contestants(args: argparse.Namespace) -> tuple[dict[str, Rate], list[EnvPool]]:
-    """Everything that is measured, by name; and the EnvPool processes to close."""
+    """Everything to measure, by name, and the EnvPool processes to close."""
     same_step = gym.vector.AutoresetMode.SAME_STEP
     found: dict[str, Rate] = {
         "GridNavi batch 64": vector_rate(
@@ -189,7 +189,7 @@ def contestants(args: argparse.Namespace) -> tuple[dict[str, Rate], list[EnvPool
 
 
 def ratios(args: argparse.Namespace, rates: dict[str, float]) -> dict[str, float]:
-    """The figures of the bars, from the rates of one repeat."""
+    """The ratios of the bars, from the rates of one repeat."""
     found = {"A5 GridNavi batch/sync": rates["GridNavi batch 64"] / rates["GridNavi sync 64"]}
     for name, (_, ids, _) in MODELS.items():
         for env_id, n in itertools.product(ids, args.num_envs):
@@ -209,7 +209,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.5, help="per measurement")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--num-envs", type=int, nargs="+", default=[16, 64])
-    parser.add_argument("--envpool-python", help="a Python that has envpool")
+    parser.add_argument("--envpool-python", help="a Python with envpool")
     parser.add_argument("--json", type=Path, help="write the result to this file")
     args = parser.parse_args()
     for name in ("repeats", "seconds", "threads"):
@@ -232,7 +232,7 @@ def main() -> None:
     print(f"{'env steps/s, median of ' + str(args.repeats):<50}{'median':>12}{'best':>12}")
     for name, value in rates.items():
         print(f"{name:<50}{value:>12,.0f}{max(samples[name]):>12,.0f}")
-    # On a busy machine the best rates come closest to what the code costs by itself.
+    # On a busy machine, the best rates are closest to the cost of the code itself.
     best = ratios(args, {name: max(values) for name, values in samples.items()})
     print(f"\n{'ratio':<50}{'median':>12}{'of bests':>12}{'bar':>12}")
     for name, value in figures.items():

@@ -1,11 +1,11 @@
-"""Training steps per second: LDM with its VAE against stock sb3-contrib without any (bar A4).
+"""Training steps per second: LDM with its VAE, compared with plain sb3-contrib (bar A4).
 
     python -m benchmarks.training [--env-id LDM-GridNavi-v0] [--repeats 3] [--json OUT]
 
-Both learners train the same environment, with the same workers, rollout length, network sizes,
-optimizer and number of minibatches, in turns of one process. The stock one is
+Both learners train on the same environment, with the same workers, rollout length, network sizes,
+optimizer and number of minibatches, taking turns in one process. The stock one is
 ``sb3_contrib.RecurrentPPO`` with ``MlpLstmPolicy`` on the same wrapper chain without imaginary
-rewards. For MuJoCo families the raw physics rate times the number of cores is printed beside it
+rewards. For MuJoCo families, the raw physics rate times the number of cores is also printed
 (bar B4).
 """
 
@@ -33,7 +33,7 @@ from train.recurrent_ppo import build, training_env
 
 
 class LdmTraining:
-    """LDM as ``train/recurrent_ppo.py`` runs it, without logging and evaluation."""
+    """LDM as in ``train/recurrent_ppo.py``, without logging and evaluation."""
 
     name = "LDM, VAE included"
 
@@ -48,7 +48,7 @@ class LdmTraining:
 
 
 class StockTraining:
-    """sb3-contrib as it is, on the RL² chain, without a VAE."""
+    """Unmodified sb3-contrib on the RL² chain, without a VAE."""
 
     name = "stock RecurrentPPO, no VAE"
 
@@ -95,7 +95,7 @@ def main() -> None:
     timesteps = arguments.iterations * config.n_steps * config.n_workers
     learners: list[LdmTraining | StockTraining] = [LdmTraining(config), StockTraining(config)]
     for learner in learners:
-        # a meta-episode of every worker, so that the VAE has something to learn from
+        # one meta-episode per worker, so that the VAE has data to learn from
         steps = max(config.n_steps * arguments.iterations // 3, meta_episode_length(config) + 1)
         learner.run(steps * config.n_workers)
     rates: dict[str, list[float]] = {learner.name: [] for learner in learners}

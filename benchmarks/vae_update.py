@@ -1,13 +1,13 @@
-"""Time of a VAE update at the paper's AntGoal sizes, and what a cheaper one costs (bar B5).
+"""Time of a VAE update with the paper's AntGoal sizes, and the cost of a cheaper one (bar B5).
 
     python -m benchmarks.vae_update [--updates 300] [--seeds 4] [--json OUT] [--override NAME=VALUE]
 
-Before: the published update done plainly. ``nn.GRU`` encodes 10 trajectories of 400 steps, 50
-random encoded lengths each decode all 400 rewards through a decoder that sees every
-(latent, transition) pair as a row of its own: 200,000 rows. After: this package's update with the
-subsets below. Both train copies of one model, on the same trajectories of a random policy, in
-turns of one process; then the full ELBO of held-out trajectories is compared. One update moves that
-ELBO by some percent, so means over seeds are compared, at a third, two thirds and the end.
+Before: a plain implementation of the published update. ``nn.GRU`` encodes 10 trajectories of 400
+steps, and 50 random encoded lengths each decode all 400 rewards, with one row per (latent,
+transition) pair in the decoder: 200,000 rows. After: this package's update with the subsets below.
+Both train copies of one model on the same trajectories of a random policy, taking turns in one
+process. Then the full ELBO of held-out trajectories is compared. One update changes that ELBO by a
+few percent, so means over seeds are compared, after a third, two thirds and all of the updates.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from ldm_wrappers.vector import MultiEpisodeWrapper
 from train.config.presets import resolve
 
 PUBLISHED_LENGTHS = 50
-# of the recurrent encoder, whose update this is about
+# settings of the recurrent encoder, whose update is measured
 SUBSETS: dict[str, Any] = {
     "vae_trajectories": 10,
     "vae_encoded_lengths": 10,
@@ -85,7 +85,7 @@ def collect(n: int, seed: int) -> tuple[LatentDynamics, TrajectoryBuffer]:
 def plain_elbo(
     model: LatentDynamics, batch: TrajectoryBatch, generator: torch.Generator
 ) -> torch.Tensor:
-    """The published ELBO estimate without any shortcut: (batch,)."""
+    """The published ELBO estimate without any optimization: (batch,)."""
     encoder, decoder = model.encoder, model.decoder
     assert isinstance(encoder, Encoder)
     hidden = encoder.initial_hidden(batch.rewards.shape[1]).unsqueeze(0)
@@ -114,7 +114,7 @@ class PlainTrainer(LatentDynamicsTrainer):
     """The trainer with the plain ELBO."""
 
     def update(self, n_updates: int) -> dict[str, float]:
-        """Take gradient steps; what they were like is not kept."""
+        """Take gradient steps, without statistics."""
         for _ in range(n_updates):
             batch = self.buffer.sample(self.batch_trajectories)
             loss = -plain_elbo(self.model, batch, self.generator).mean() / len(batch.rewards)
@@ -140,7 +140,7 @@ class Comparison(NamedTuple):
 
     Attributes:
         before: Seconds of each plain update.
-        after: Seconds of each of ours.
+        after: Seconds of each update of this package.
         elbos: Held-out ELBOs (before, after) by number of updates.
     """
 
@@ -155,7 +155,7 @@ def compare(
     test_set: TrajectoryBuffer,
     updates: int,
 ) -> Comparison:
-    """Train both in turns and look at them at a third, two thirds and the end."""
+    """Train both in turns, and compare them after a third, two thirds and all of the updates."""
     checkpoints = {updates // 3, 2 * updates // 3, updates} - {0}
     result = Comparison([], [], {})
     for i in range(1, updates + 1):
@@ -185,8 +185,8 @@ def main() -> None:
     _, test_set = collect(40, seed=1)
     results: list[Comparison] = []
     for seed in range(arguments.seeds):
-        train_set.sample(1)  # another order for every seed
-        # A buffer each, so that both see the same trajectories in the same order.
+        train_set.sample(1)  # a different order for each seed
+        # One buffer each, so that both see the same trajectories in the same order.
         plain = PlainTrainer(
             copy.deepcopy(model), copy.deepcopy(train_set), batch_trajectories=10, seed=seed
         )

@@ -59,7 +59,7 @@ def test_only_a_grid_gets_pictures_and_decoded_goals(
         assert imaginary_goals.main([str(run), "--mixtures", "2"]) == 0
     else:
         assert drawn == {"learning_curves.png"} and not (decoded.exists() and read_csv(decoded))
-        assert "no picture of behaviour" in text and "('x (cell)', 'y (cell)')" in text
+        assert "no figure of behaviour" in text and "('x (cell)', 'y (cell)')" in text
         with pytest.raises(SystemExit):
             imaginary_goals.main([str(run)])
         assert "not goals at positions" in capsys.readouterr().err

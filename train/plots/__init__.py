@@ -1,5 +1,5 @@
-"""Pictures of finished runs; ``draw.py`` decides which of them a run can have.
+"""Figures of finished runs; ``run.py`` decides which figures a run has.
 
-A picture is chosen by what an environment shows (positions in its infos, the components of its
-tasks, whole-number observations where these are cells), never by its id.
+This depends on what an environment shows (positions in its infos, the components of its tasks,
+integer observations if tasks are cells), never on its id.
 """

@@ -1,4 +1,4 @@
-"""Appendix B of the paper: reward errors of beliefs over training, and the goals they decode to."""
+"""Appendix B of the paper: reward errors of beliefs during training, and their decoded goals."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ _PANEL = 2.1
 def plot_belief_curves(
     groups: dict[str, list[Run]], beliefs: pd.DataFrame, path: Path, title: str
 ) -> list[Path]:
-    """Means over the runs of each group, a row per quantity and a column per split.
+    """Draw means over the runs of each group, with a row per quantity and a column per split.
 
-    Moments are those of the other curves (:func:`~train.analysis.common_steps.common_table`).
+    Steps are those of the other curves (:func:`~train.analysis.common_steps.common_table`).
 
     Args:
-        groups: Runs by label, all of one environment; those without a VAE are left out. Where only
+        groups: Runs by label, all of one environment; those without a VAE are left out. If only
             some runs of a group have rows, the legend names their seeds.
         beliefs: Rows of beliefs.csv.
-        path: PNG to write; the numbers go beside it.
+        path: PNG to write; a CSV file with the numbers is written next to it.
         title: Title of the figure.
 
     Returns:
-        What was written: nothing if no run has a VAE.
+        The written files; none if no run has a VAE.
     """
     measured = set(beliefs["run"])
     known = {n: [run for run in runs if run.name in measured] for n, runs in groups.items()}
@@ -90,7 +90,7 @@ def plot_belief_curves(
             panel.set_yscale("log" if kind == "reward_error" else "linear")
             tidy(panel)
     drawing.supxlabel(f"{label}; solid: dropout off, dashed: with dropout", fontsize=8)
-    lines: dict[str, Any] = {}  # a group may have no line in the first panel
+    lines: dict[str, Any] = {}  # some groups have no line in the first panel
     for panel in axes.flat:
         lines |= dict(zip(*panel.get_legend_handles_labels()[::-1], strict=True))
     legend_beside(drawing, list(lines.values()), list(lines), title="seeds in ( )")
@@ -98,19 +98,19 @@ def plot_belief_curves(
 
 
 def _counted(runs: list[Run], of: int) -> str:
-    """How many seeds a curve is of, and which ones if the group has others."""
+    """The number of seeds in a curve, and the seeds themselves if the group has others."""
     if len(runs) == of:
         return str(of)
     return f"{len(runs)} of {of}: seeds {', '.join(run.row['seed'] for run in runs)}"
 
 
 def plot_decoded_goals(rows: list[dict[str, str]], path: Path, source: EnvSource) -> Path:
-    """A row per run and decoder, a column per evaluation: a field of rewards, and decoded goals.
+    """Draw a row per run and decoder and a column per evaluation: decoded rewards and goals.
 
     Args:
         rows: Rows of decoded_goals.csv, of one environment.
         path: PNG to write.
-        source: Where the environments come from.
+        source: Source of the environments.
     """
     places = Places.of(source)
     assert places is not None

@@ -29,8 +29,8 @@ class Curve:
     Attributes:
         steps: Environment steps of each evaluation, (n,).
         returns: Mean return per inner episode, (n, n_episodes).
-        missed: Tasks not reached in each inner episode, (n, n_episodes); ``None`` where the
-            environment reports no success.
+        missed: Tasks not reached in each inner episode, (n, n_episodes); ``None`` if the
+            environment does not report success.
         n_tasks: Number of tasks.
     """
 
@@ -44,11 +44,11 @@ def read_curves(folder: RunFolder) -> dict[str, Curve]:
     """A curve per split, from a run's evaluations.csv.
 
     Raises:
-        StateFileError: The file does not hold evaluations.
+        StateFileError: If the file does not contain evaluations.
     """
     table = evaluations(folder)
     if table.empty:
-        raise StateFileError(f"{folder.evaluations} holds no evaluation")
+        raise StateFileError(f"{folder.evaluations} does not contain evaluations")
     return {str(split): _curve(rows) for split, rows in table.groupby("split", sort=False)}
 
 
@@ -62,7 +62,7 @@ def _curve(rows: pd.DataFrame) -> Curve:
 
 
 def read_rollouts(folder: RunFolder, n_episodes: int) -> tuple[Array, Array]:
-    """Steps and returns at the N-th episode of the exploring policy, from metrics.csv."""
+    """Steps and returns of the exploring policy in the N-th episode, from metrics.csv."""
     name = f"rollout/return_episode_{n_episodes}"
     rows = read_log(folder.metrics) if folder.metrics.exists() else []
     try:
@@ -74,7 +74,7 @@ def read_rollouts(folder: RunFolder, n_episodes: int) -> tuple[Array, Array]:
 
 
 def plot_curves(folder: RunFolder, path: Path) -> Path:
-    """One run: return per split at the N-th and first episode, and tasks missed."""
+    """Draw one run: return per split in the N-th and the first episode, and tasks missed."""
     config, curves = folder.config, read_curves(folder)
     counts = any(curve.missed is not None for curve in curves.values())
     drawing = figure(3.9 * (len(curves) + counts), 3.3)
@@ -102,7 +102,7 @@ def plot_curves(folder: RunFolder, path: Path) -> Path:
 
 
 def plot_missed(axes: Axes, lines: list[tuple[str, Curve, str, str]], unit: float) -> None:
-    """Tasks missed at the last episode; ``lines`` hold split, curve, colour and line style."""
+    """Draw tasks missed in the last episode; ``lines`` are split, curve, colour, line style."""
     for _, curve, colour, style in lines:
         if curve.missed is not None:
             plot_line(axes, curve.steps / unit, curve.missed[:, -1], color=colour, ls=style)
@@ -117,7 +117,7 @@ def plot_missed(axes: Axes, lines: list[tuple[str, Curve, str, str]], unit: floa
 
 
 def mean_optimal_returns(folder: RunFolder) -> dict[str, float]:
-    """Mean optimal return per split, where a formula exists."""
+    """Mean optimal return per split, if there is a formula."""
     source = EnvSource.of(folder.config)
     found = {
         split: optimal_returns(source, tasks)
@@ -127,7 +127,7 @@ def mean_optimal_returns(folder: RunFolder) -> dict[str, float]:
 
 
 def finish_returns(axes: Axes, optimal: float | None, steps_label: str) -> None:
-    """The rest of a panel of returns: a line at the optimal one, if known, labels and legend."""
+    """Finish a panel of returns: a line at the optimal return if known, labels and legend."""
     if optimal is not None:
         label = f"known task: {optimal:.2f}"
         axes.axhline(optimal, color="#444444", ls="--", lw=1, label=label)

@@ -14,23 +14,23 @@ from train.plots.optimal_returns import standing_returns
 from train.plots.paper_curves import curve_rows
 from train.plots.style import figure, group_colours, legend_beside, plot_line, save, step_unit, tidy
 
-# converged with other data, or told the task: a line at their final return instead of a curve
+# trained with different amounts of data, or told the task: drawn as a line at the final return
 _LINES = ("pearl", "mql", "mier", "known-task")
 
 
 def plot_figure7(
     families: dict[str, dict[str, list[Run]]], tasks: pd.DataFrame, path: Path
 ) -> list[Path]:
-    """Return at the last episode over steps: a column per family; test tasks above train tasks.
+    """Draw returns of the last episode over steps: a column per family, test above train tasks.
 
-    Curves are means over runs with their standard deviation. Methods that learn off-policy, and
-    ``known-task``, are horizontal lines at their final return; dots are what standing still earns
-    on the same tasks.
+    Curves are means over runs with their standard deviation. Off-policy methods and ``known-task``
+    are horizontal lines at their final return. A dotted line is the return of standing still on the
+    same tasks.
 
     Args:
         families: Runs by label, by environment id.
-        tasks: Rows of tasks.csv, which name the tasks that runs were evaluated on.
-        path: PNG to write; the numbers go beside it.
+        tasks: Rows of tasks.csv, with the tasks that runs were evaluated on.
+        path: PNG to write; a CSV file with the numbers is written next to it.
     """
     labels = list(dict.fromkeys(name for groups in families.values() for name in groups))
     first = {n: next(g[n][0] for g in families.values() if n in g) for n in labels}
@@ -57,7 +57,7 @@ def plot_figure7(
             panel.set_title(f"{env_id}: {split}", fontsize=9)
             tidy(panel)
         axes[1, column].set_xlabel(label)
-        axes[1, column].set_xlim(0, 1.03 * longest / unit)  # horizontal lines alone set none
+        axes[1, column].set_xlim(0, 1.03 * longest / unit)  # horizontal lines set no limits
     handles: dict[str, Any] = {}
     for panel in axes.flat:
         handles |= dict(zip(*panel.get_legend_handles_labels()[::-1], strict=True))
@@ -85,10 +85,10 @@ def _draw_group(
 
 
 def _standing(runs: list[Run], tasks: pd.DataFrame, split: str) -> float | None:
-    """Mean return of standing still on the tasks that runs of one environment were evaluated on."""
+    """Mean return of standing still on the evaluated tasks of one environment."""
     source = common_source(runs)
     distribution = None if source is None else source.facts().distribution
-    if source is None or distribution is None or split not in distribution:  # another environment's
+    if source is None or distribution is None or split not in distribution:  # of another id
         return None
     names = [run.name for run in runs]
     own = tasks[tasks["run"].isin(names) & (tasks["split"] == split)]["task"].unique()

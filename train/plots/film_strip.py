@@ -1,4 +1,4 @@
-"""Figure 8a of the paper: the episodes of a task on the grid, over the decoder's online belief."""
+"""Figure 8a of the paper: episodes of a task on the grid, over rewards decoded from beliefs."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _MASKS = 64
 def plot_film_strip(
     rollout: Rollout, grid: Grid, model: LatentDynamics | None, n_episodes: int, path: Path
 ) -> Path:
-    """One block per task: a column per episode, a row per moment of it.
+    """Draw one block per task, with a column per episode and a row per time in the episode.
 
-    Arrows are the steps so far in the episode, dark to bright over time; the red shade is the
-    reward that the belief at that moment decodes to, the mean over dropout masks: the inputs that
-    the decoder was trained on. Without a model there is one row, the whole episode.
+    Arrows are the steps so far in the episode, from dark to bright over time. The red shade is the
+    reward decoded from the belief at that time, averaged over dropout masks, with which the decoder
+    was trained. Without a model there is only one row, for the whole episode.
     """
     n_tasks = rollout.valid.shape[1]
     rows = 1 if model is None else _MOMENTS
@@ -50,7 +50,7 @@ def plot_film_strip(
             ends = [round(len(steps) * (row + 1) / rows) for row in range(rows)]
             for row, end in enumerate(ends):
                 panel, shade = axes[row, episode], None
-                if not len(steps):  # the task ended before
+                if not len(steps):  # the task has already ended
                     panel.set_axis_off()
                     continue
                 if model is not None and rollout.beliefs is not None:
@@ -74,7 +74,7 @@ def plot_film_strip(
 
 
 def _shade_limits(model: LatentDynamics | None, rewards: Array) -> dict[str, Any]:
-    """The same red scale in all panels, stretched where rewards are small."""
+    """The red scale of all panels, non-linear to show small rewards."""
     if model is None:
         return {}
     low, high = float(rewards.min()), float(rewards.max())
@@ -84,7 +84,7 @@ def _shade_limits(model: LatentDynamics | None, rewards: Array) -> dict[str, Any
 
 
 def _path(axes: Axes, rollout: Rollout, task: int, steps: Array, length: int) -> None:
-    """Arrows from cell to cell; later steps are shifted a little, so that none hides another."""
+    """Draw arrows from cell to cell; later steps are shifted slightly, so that all are visible."""
     begin = np.asarray(rollout.observations[steps, task], float)
     end = np.asarray(rollout.next_observations[steps, task], float)
     time = np.arange(len(steps)) / max(length - 1, 1)

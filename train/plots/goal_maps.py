@@ -23,7 +23,7 @@ class GoalMap:
     """Decoded rewards of beliefs, or of mixtures of them, over positions.
 
     Attributes:
-        name: What was decoded.
+        name: Name of the decoded latents.
         fields: Reward at each position, (n_latents, n_places).
     """
 
@@ -31,7 +31,7 @@ class GoalMap:
     fields: Array
 
     def rows(self, places: Places, splits: Array) -> list[dict[str, Any]]:
-        """The highest place of each latent: its position, its reward and the split of its goal."""
+        """The best place of each latent: its position, its reward and the split of that goal."""
         best = self.fields.argmax(1)
         return [
             {
@@ -46,7 +46,7 @@ class GoalMap:
         ]
 
     def describe(self, places: Places, splits: Array) -> str:
-        """Shares of splits among the highest places, and their median distance from the start."""
+        """Shares of splits among the best places, and their median distance from the start."""
         best = self.fields.argmax(1)
         named, counts = np.unique(splits[best], return_counts=True)
         shares = ", ".join(
@@ -65,9 +65,9 @@ def goal_maps(
     *,
     n_mixtures: int = 200,
 ) -> list[GoalMap]:
-    """Maps of the beliefs at the end of tasks, then of mixtures of them for each β.
+    """Maps of the beliefs at the end of tasks, then of their mixtures for each β.
 
-    Without dropout.
+    Rewards are decoded without dropout.
 
     Args:
         model: The latent dynamics model.
@@ -75,7 +75,7 @@ def goal_maps(
         mixture: Scheme of the weights, apart from its β.
         places: Positions to decode at.
         betas: Degrees of extrapolation.
-        n_mixtures: Mixtures per β, of the same draws for each.
+        n_mixtures: Number of mixtures per β, with the same random draws for each.
     """
     own = beliefs.final_means()
     maps = [GoalMap("beliefs", reward_fields(model, places.observations, own))]
@@ -91,7 +91,7 @@ def goal_maps(
 def plot_goal_maps(
     runs: dict[str, list[GoalMap]], places: Places, splits: Array, path: Path
 ) -> Path:
-    """Two rows per run: the reward decoded from the first latent, and the best place of each."""
+    """Draw two rows per run: rewards decoded from the first latent, and the best place of each."""
     columns = len(next(iter(runs.values())))
     drawing = figure(_PANEL * columns + 1.0, 2 * _PANEL * len(runs) + 0.5)
     panels = drawing.subplots(2 * len(runs), columns, squeeze=False)
@@ -122,7 +122,7 @@ def plot_goal_maps(
 
 
 def draw_field(axes: Axes, places: Places, field: Array) -> None:
-    """Rewards per position as colours."""
+    """Draw rewards per position as colours."""
     _image(axes, places, field, cmap="Reds")
 
 

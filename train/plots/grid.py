@@ -1,4 +1,4 @@
-"""What the pictures of a gridworld share: its cells."""
+"""The cells of a gridworld, and how to draw them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """A rectangle of cells whose centres are whole numbers (x, y).
+    """A rectangle of cells whose centres are integers (x, y).
 
     Attributes:
         low: Smallest (x, y).
@@ -29,7 +29,7 @@ class Grid:
 
     @classmethod
     def of(cls, source: EnvSource) -> Grid | None:
-        """The grid whose cells are the goals of a source's tasks, ``None`` if there is none."""
+        """The grid whose cells are the goals of a source's tasks, or ``None``."""
         places = Places.of(source)
         if places is None or places.polar:
             return None
@@ -48,7 +48,7 @@ class Grid:
         return np.stack([xs.ravel(), ys.ravel()], axis=1).astype(np.float32)
 
     def image(self, values: Array) -> Array:
-        """Values per cell (…, n_cells) as an image (…, rows, columns), y upwards from row 0."""
+        """Values per cell (…, n_cells) as an image (…, rows, columns), y increasing from row 0."""
         return values.reshape(*values.shape[:-1], *self.shape)
 
     def index(self, cells: Array) -> Array:
@@ -57,7 +57,7 @@ class Grid:
         return np.asarray(offset[..., 1] * self.shape[1] + offset[..., 0])
 
     def holds(self, tasks: Array | None) -> bool:
-        """Whether tasks (n, task_dim) are cells of this grid, which can be drawn as goals."""
+        """Whether tasks (n, task_dim) are cells of this grid, and can be drawn as goals."""
         if tasks is None or tasks.ndim != 2 or tasks.shape[1] != 2:
             return False
         inside = (tasks >= self.low).all() and (tasks <= self.high).all()
@@ -79,7 +79,7 @@ class Grid:
 
 
 def outline(axes: Axes, cells: Array, colour: str, **arguments: Any) -> None:
-    """Mark cells (n, 2) with squares a little inside their borders."""
+    """Mark cells (n, 2) with squares slightly inside their borders."""
     from matplotlib.patches import Rectangle
 
     for x, y in cells:
@@ -88,10 +88,10 @@ def outline(axes: Axes, cells: Array, colour: str, **arguments: Any) -> None:
 
 
 def mark_goal(axes: Axes, cell: Array) -> None:
-    """A cross on the goal."""
+    """Draw a cross on the goal."""
     axes.plot(*cell, marker="x", color=GOAL, markersize=9, markeredgewidth=2.4, zorder=6)
 
 
 def mark_start(axes: Axes, cell: Array) -> None:
-    """A circle on the start."""
+    """Draw a circle on the start."""
     axes.plot(*cell, marker="o", markerfacecolor="none", color=START, markersize=8, zorder=5)

@@ -23,10 +23,10 @@ Group = tuple[str, str, list[dict[str, Curve]]]  # name, colour, curves per spli
 
 
 def plot_joint_curves(folders: list[RunFolder], path: Path) -> Path:
-    """Several runs: a row per environment, a panel per split, a colour per group of runs.
+    """Draw several runs: a row per environment, a panel per split, a colour per group of runs.
 
-    Runs that differ in nothing but their seed form a group; thin lines are runs, a thick line is
-    the mean of a group whose runs were evaluated at the same steps.
+    Runs that differ only in their seed form a group. Thin lines are runs; a thick line is the mean
+    of a group, if its runs were evaluated at the same steps.
     """
     groups = group_runs(folders)
     curves = {id(folder): read_curves(folder) for folder in folders}
@@ -49,7 +49,7 @@ def plot_joint_curves(folders: list[RunFolder], path: Path) -> Path:
 def _plot_row(
     panels: np.ndarray, folders: list[RunFolder], splits: list[str], groups: list[Group]
 ) -> None:
-    """Panels of the splits of one environment, then of tasks missed if there is one more."""
+    """Draw the panels of one environment's splits, and tasks missed if there is another panel."""
     known = [curve for _, _, runs in groups for run in runs for curve in run.values()]
     unit, label = step_unit(max(float(curve.steps[-1]) for curve in known))
     configs = [folder.config for folder in folders]

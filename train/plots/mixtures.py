@@ -1,4 +1,4 @@
-"""Mixtures of the beliefs at the end of a run's train tasks, and where their rewards peak."""
+"""Mixtures of the final beliefs about a run's train tasks, and where their rewards peak."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from train.plots.grid import Grid
 from train.plots.rollout import Rollout
 
 Array = np.ndarray[Any, np.dtype[Any]]
-_REWARDED = 0.45  # what counts as a goal: half way between GridNavi's two rewards
+_REWARDED = 0.45  # threshold for a goal: halfway between GridNavi's two rewards
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,13 +25,13 @@ class Mixtures:
         grid: The grid.
         train_cells: Goals of the train tasks, (n_train, 2).
         test_cells: Goals of all other tasks of the family, (n_test, 2).
-        weights: Weight of each train goal in each mixture, (n_mixtures, n_train), the sum over
-            the workers on that goal (and the mean over latent dimensions, where they differ).
-        maps: Reward per cell with the decoder's dropout off, (n_mixtures, n_cells).
-        dropout_maps: The same as a mean over dropout masks: over the few that a run keeps for an
-            imaginary task, if it does, else over many.
-        own_maps: Reward per cell of each train task's own belief, dropout off, (n_train, n_cells).
-        own_dropout_maps: The same as a mean over dropout masks.
+        weights: Weight of each train goal in each mixture, (n_mixtures, n_train), summed over the
+            workers on that goal (and averaged over latent dimensions, if they differ).
+        maps: Reward per cell without dropout in the decoder, (n_mixtures, n_cells).
+        dropout_maps: The same, averaged over dropout masks: over the few that a run keeps for an
+            imaginary task if it does so, else over many.
+        own_maps: Reward per cell for each train task's own belief, no dropout, (n_train, n_cells).
+        own_dropout_maps: The same, averaged over dropout masks.
         p_drop: The decoder's dropout rate.
         scheme: The mixture scheme in words.
     """
@@ -58,8 +58,8 @@ class Mixtures:
     def coverage(self, maps: Array) -> float:
         """Effective number of test goals that the maps reward by more than ``_REWARDED``.
 
-        The exponential of the entropy of how often each one is rewarded: as many goals, all
-        rewarded equally often, would be as diverse. Neither a policy nor a test task is involved.
+        This is the exponential of the entropy of how often each goal is rewarded, i.e. the number
+        of equally often rewarded goals with the same entropy. It involves no policy or test task.
 
         Args:
             maps: Reward per cell, (n_maps, n_cells).
@@ -71,11 +71,11 @@ class Mixtures:
         return float(np.exp(-(shares * np.log(shares)).sum()))
 
     def recognised(self, own_maps: Array) -> int:
-        """How many train tasks' own beliefs decode to their goal."""
+        """Number of train tasks whose own belief decodes to their goal."""
         return int((own_maps.argmax(1) == self.grid.index(self.train_cells)).sum())
 
     def describe(self) -> list[str]:
-        """What the maps say: a line for the decoder without dropout, and one with it."""
+        """A summary of the maps: a line for the decoder without dropout, and one with it."""
         kinds = [("dropout off", self.maps, self.own_maps)]
         if self.p_drop:
             kinds.append(("with dropout", self.dropout_maps, self.own_dropout_maps))
@@ -104,9 +104,9 @@ def sample_mixtures(
     n_mixtures: int = 1000,
     samples: int = 128,
 ) -> Mixtures:
-    """Mix final beliefs as training does: normal workers on random train tasks, then Eq. 1.
+    """Mix final beliefs as in training: normal workers on random train tasks, then Eq. 1.
 
-    Where training chooses among candidates (``n_candidates``), these are the candidates.
+    If training chooses among candidates (``n_candidates``), these are the candidates.
 
     Args:
         config: The run's configuration, whose mixture scheme is used.
@@ -114,8 +114,8 @@ def sample_mixtures(
         grid: The grid.
         rollout: Greedy meta-episodes on all train tasks.
         test_cells: Goals of the other tasks, (n_test, 2).
-        n_mixtures: How many mixtures.
-        samples: Dropout masks that means are taken over, where a run keeps none for a task.
+        n_mixtures: Number of mixtures.
+        samples: Number of dropout masks to average over, if a run keeps none for a task.
     """
     assert rollout.tasks is not None
     beliefs = rollout.final_beliefs()

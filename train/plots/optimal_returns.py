@@ -1,4 +1,4 @@
-"""Returns of known tasks for the best that can be done, and for nothing, in closed form."""
+"""Closed-form returns of known tasks, for the optimal policy and for standing still."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def straight_returns(distance: Array, horizon: int, goal: Any, step: Any) -> Array:
-    """Return of walking d steps to a cell and staying: d − 1 steps off it, the rest on it.
+    """Return of walking d steps to a cell and staying: d − 1 steps off the cell, the rest on it.
 
     Args:
         distance: Steps d to the cell.
         horizon: Steps of the episode.
         goal: Reward on the cell, broadcast with ``distance``.
-        step: Reward off it, likewise.
+        step: Reward off the cell, likewise.
     """
     walking = np.minimum(np.maximum(distance - 1, 0), horizon)
     return np.asarray(walking * step + (horizon - walking) * goal)
 
 
 def optimal_returns(source: EnvSource, tasks: Array | None) -> Array | None:
-    """Best return of one episode per task when the task is known, ``None`` without a formula.
+    """Best return of one episode per task if the task is known, ``None`` without a formula.
 
     Args:
-        source: Where the environments come from.
+        source: Source of the environments.
         tasks: float32 (n_tasks, task_dim).
     """
     env = source.make()
@@ -46,12 +46,13 @@ def optimal_returns(source: EnvSource, tasks: Array | None) -> Array | None:
 
 
 def standing_returns(source: EnvSource, tasks: Array | None) -> Array | None:
-    """Return of one episode per task of a MuJoCo family for never moving, ``None`` for others.
+    """Return per episode of standing still on tasks of a MuJoCo family, ``None`` for others.
 
-    Without actions there are no control costs; an Ant that stands survives, 1 a step.
+    Without actions there are no control costs, and a standing Ant gets the survival reward of 1
+    per step.
 
     Args:
-        source: Where the environments come from.
+        source: Source of the environments.
         tasks: float32 (n_tasks, task_dim).
     """
     env, horizon = source.make(), source.facts().horizon

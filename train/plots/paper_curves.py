@@ -1,4 +1,4 @@
-"""Figure 3 of the paper and its kin: groups of seeds over time, from committed numbers."""
+"""Figure 3 of the paper and similar ones: groups of seeds over time, from committed numbers."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ Panel = tuple[str, bool]  # split, and whether it shows tasks missed
 def plot_paper_curves(
     groups: dict[str, list[Run]], path: Path, title: str, *, first_episode: bool = False
 ) -> list[Path]:
-    """Return per split and test tasks missed over steps, as PNG and as CSV.
+    """Draw the return per split and the missed test tasks over steps; write PNG and CSV.
 
-    Above, means and standard deviations as in the paper; below, interquartile means with 95 %
-    bootstrap intervals.
+    The upper row has means and standard deviations as in the paper, the lower row interquartile
+    means with 95 % bootstrap intervals.
 
     Args:
         groups: Runs by label, all of one environment.
-        path: PNG to write; the numbers go beside it.
+        path: PNG to write; a CSV file with the numbers is written next to it.
         title: Title of the figure.
-        first_episode: Show the first episode of each task instead of the last, whose number N
-            may differ from group to group.
+        first_episode: Show the first episode of each task instead of the last one, whose number N
+            may differ between groups.
     """
     example = next(iter(groups.values()))[0]
     env_id = example.row["env_id"]
     members = [run for runs in groups.values() for run in runs]
     source = common_source(members)
     lengths = {name: runs[0].last_episode for name, runs in groups.items()}
-    counts: dict[str, set[int]] = {}  # numbers of tasks; methods may have other splits
+    counts: dict[str, set[int]] = {}  # numbers of tasks; splits may differ between methods
     for run in members:
         for split, n in run.tasks.items():
             counts.setdefault(split, set()).add(n)
@@ -74,7 +74,7 @@ def plot_paper_curves(
                 axes[row, column].set_ylabel(kind)
             tidy(axes[row, column])
         axes[1, column].set_xlabel(label)
-    lines: dict[str, Any] = {}  # a group may have no line in the first panel
+    lines: dict[str, Any] = {}  # some groups have no line in the first panel
     for panel in axes[0]:
         lines |= dict(zip(*panel.get_legend_handles_labels()[::-1], strict=True))
     legend_beside(drawing, list(lines.values()), list(lines), title="seeds in ( )")
@@ -113,7 +113,7 @@ def curve_rows(
 
 
 def _mean_optimal_return(source: EnvSource | None, split: str) -> float | None:
-    """Mean best return of a split's tasks when they are known, where a formula exists."""
+    """Mean best return of a split's tasks if they are known, if there is a formula."""
     distribution = None if source is None else source.facts().distribution
     if source is None or distribution is None or split not in distribution:
         return None

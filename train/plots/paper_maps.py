@@ -1,4 +1,4 @@
-"""Figure 4 of the paper from committed numbers: mixtures of beliefs and what they decode to."""
+"""Figure 4 of the paper from committed numbers: mixtures of beliefs, and their decoded rewards."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _MIXTURES = 50
 def collect_mixtures(runs: list[NamedRun], kept: Tables = NO_TABLES) -> list[dict[str, Any]]:
     """Mixtures of one finished LDM run per preset and dropout rate (the lowest seed).
 
-    Runs must be on the grid and differ from their preset in nothing but dropout and budget, so that
-    all rows of a preset show one kind of mixture. A row per number. A lower seed that left no
-    weights is named in a warning. ``kept``: :func:`~train.analysis.shown_runs.candidates`.
+    Runs must be on the grid and differ from their preset only in dropout and budget, so that all
+    rows of a preset show the same kind of mixture. A warning names lower seeds without saved
+    weights. For ``kept`` see :func:`~train.analysis.shown_runs.candidates`.
     """
     chosen = [
         first_trained(own, ("latent_dynamics", "policy"), "mixtures")
@@ -110,7 +110,7 @@ def _mixtures_of(rows: list[dict[str, str]]) -> Mixtures:
 
 
 def plot_paper_maps(rows: list[dict[str, str]], path: Path) -> Path:
-    """The same mixture weights under the decoder of each run of ``mixtures.csv``."""
+    """Draw the same mixture weights with the decoder of each run in ``mixtures.csv``."""
     names = list(dict.fromkeys(row["run"] for row in rows))
     runs = [(name, _mixtures_of([row for row in rows if row["run"] == name])) for name in names]
     return plot_dropout_comparison(runs, path)

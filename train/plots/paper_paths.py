@@ -1,4 +1,4 @@
-"""Figure 8b-d of the paper: what several runs do in their last episode, side by side."""
+"""Figure 8b-d of the paper: behaviour of several runs in their last episode, side by side."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _TASKS, _EVERY, _COLUMNS = 6, 4, 4
 
 
 def collect_paths(runs: list[NamedRun], kept: Tables = NO_TABLES) -> list[dict[str, Any]]:
-    """Play one finished run per group of seeds (the lowest): one row per task, a track in it.
+    """Play one finished run per group of seeds (the lowest), and return one track per task.
 
-    Tracks are positions of walkers (``x``, ``y``), or velocities of runners (``x``), at every
-    fourth step of the last episode of some tasks of every split. A lower seed without a trained
-    policy, as runs have that were cut at a number of steps, is named in a warning. ``kept``:
+    Tracks are positions of walkers (``x``, ``y``) or velocities of runners (``x``) at every fourth
+    step of the last episode, for some tasks of each split. A warning names lower seeds without a
+    trained policy, such as runs cut at a number of steps. For ``kept`` see
     :func:`~train.analysis.shown_runs.candidates`.
     """
     moving = [run for run in runs if _moves(run[1])]
@@ -97,14 +97,14 @@ def plot_paper_paths(
     source: EnvSource,
     seeds: Mapping[str, str] | None = None,
 ) -> Path:
-    """A panel per run: paths and targets of walkers, velocities over time of runners.
+    """Draw a panel per run: paths and targets of walkers, or velocities over time of runners.
 
     Args:
         rows: Rows of paths.csv of one environment and one split.
         path: PNG to write.
         title: Title of the figure.
-        source: Where the environments come from.
-        seeds: Seed by name of a run, for the titles of panels; one that is missing is not shown.
+        source: Source of the environments.
+        seeds: Seeds by name of the run, for the titles of panels; missing ones are not shown.
     """
     seeds = seeds or {}
     names = list(dict.fromkeys(row["run"] for row in rows))
@@ -139,7 +139,7 @@ def plot_paper_paths(
         axes.set_axis_off()
     handles, labels = panels[0, 0].get_legend_handles_labels()
     drawing.legend(handles, labels, loc="outside right center", fontsize=8)
-    drawing.draw_without_rendering()  # square panels have their place after a first layout only
+    drawing.draw_without_rendering()  # square panels are placed only after a first layout
     return save(drawing, path)
 
 

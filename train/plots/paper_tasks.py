@@ -18,13 +18,13 @@ from train.plots.style import figure, save, split_colour
 def plot_paper_tasks(
     groups: dict[str, list[Run]], rows: pd.DataFrame, path: Path, title: str
 ) -> list[Path]:
-    """A map of the grid per group: mean return at the last episode, over runs and the last five
-    evaluations; black dots mark tasks that fewer than half of the evaluations reached.
+    """Draw a map of the grid per group: mean return of the last episode, over runs and the last
+    five evaluations; black dots mark tasks reached in fewer than half of the evaluations.
 
     Args:
         groups: Runs by label, all of one environment whose tasks are cells.
         rows: Rows of tasks.csv.
-        path: PNG to write; the numbers go beside it.
+        path: PNG to write; a CSV file with the numbers is written next to it.
         title: Title of the figure.
     """
     example = next(iter(groups.values()))[0]

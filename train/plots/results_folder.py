@@ -1,4 +1,4 @@
-"""Every figure that the CSV files of a results folder hold."""
+"""Draw all figures for the CSV files of a results folder."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _MAIN_ENV = "LDM-GridNavi-v0"
 
 
 def plot_results_folder(source: Path, out: Path) -> list[Path]:
-    """Every figure that the CSV files of ``source`` hold; returns what was written to ``out``."""
+    """Draw all figures for the CSV files of ``source``; return the files written to ``out``."""
     runs = read_runs(source)
     tasks = read_table(source / "tasks.csv")
     require_columns(source / "tasks.csv", tasks, "run split task episode return reached")
@@ -60,7 +60,7 @@ def plot_results_folder(source: Path, out: Path) -> list[Path]:
             for members in by_value.values()
             for run in members
         }
-        compared = {  # runs of no ablation, and those of ablations that are not shown
+        compared = {  # runs of no ablation, and of ablations without a figure
             n: r for n, r in groups(own).items() if not ablated(r[0]) or r[0].name not in shown
         }
         if len(compared) > 1 or any(r[0].name not in shown for r in compared.values()):
@@ -106,7 +106,7 @@ def _draw_ablation(
 
 
 def _draw_tables(source: Path, out: Path, runs: list[Run]) -> list[Path]:
-    """Figures of what runs were asked when they were collected: mixtures, goals, paths."""
+    """Draw the tables made when runs were collected: mixtures, goals, paths."""
     written = []
     sources = {run.name: run.source for run in runs}
     seeds = {run.name: run.row["seed"] for run in runs}
@@ -116,10 +116,10 @@ def _draw_tables(source: Path, out: Path, runs: list[Run]) -> list[Path]:
         written.append(plot_paper_maps(rows, out / f"figure4{end}.png"))
     for env_id, rows in _parts(source / "decoded_goals.csv", "env_id"):
         env_source = sources.get(rows[0]["run"], EnvSource(env_id))
-        if Places.of(env_source) is None:  # former runs took more families for grids
+        if Places.of(env_source) is None:  # older runs treated more families as grids
             print(
-                f"warning: decoded goals of {env_id} are left out: its tasks are not goals at "
-                "places of its observation",
+                f"warning: decoded goals of {env_id} are left out, since its tasks are not goals "
+                "at positions of its observation",
                 file=sys.stderr,
             )
             continue
@@ -143,7 +143,7 @@ def _draw_tables(source: Path, out: Path, runs: list[Run]) -> list[Path]:
 
 
 def _parts(path: Path, column: str) -> list[tuple[str, list[dict[str, str]]]]:
-    """Rows of a file, if it is there, by a column."""
+    """Rows of a file, grouped by a column; none if the file does not exist."""
     rows = read_csv(path) if path.exists() else []
     for row in rows[:1]:
         require_columns(path, row, _COLUMNS[path.stem])
@@ -154,14 +154,14 @@ def _parts(path: Path, column: str) -> list[tuple[str, list[dict[str, str]]]]:
 
 
 def _suffixes_of(source: Path, env_ids: list[str]) -> dict[str, str]:
-    """Of the environments of runs, and of those that tables name beside them."""
+    """Suffixes for the environments of runs, and for further ones in the tables."""
     tables = [_parts(source / f"{name}.csv", "env_id") for name in ("decoded_goals", "paths")]
     named = [env_id for table in tables for env_id, _ in table]
     return file_suffixes(dict.fromkeys([*env_ids, *named]))
 
 
 def file_suffixes(env_ids: Iterable[str]) -> dict[str, str]:
-    """What the names of an environment's figures end with: all different, short where they can be.
+    """Suffixes of the file names of an environment's figures: distinct, and short if possible.
 
     Args:
         env_ids: The environments of one folder.
@@ -172,14 +172,14 @@ def file_suffixes(env_ids: Iterable[str]) -> dict[str, str]:
     for env_id in ids:
         alike = [other for other in ids if _key(short[other]) == _key(short[env_id])]
         text = "_" + file_name(short[env_id] if len(alike) == 1 else env_id)
-        if _key(text) in map(_key, found.values()):  # ids that no file's name tells apart
+        if _key(text) in map(_key, found.values()):  # ids with the same file name
             text += f"_{len(found) + 1}"
         found[env_id] = "" if env_id == _MAIN_ENV else text
     return found
 
 
 def _key(text: str) -> str:
-    return file_name(text).lower()  # some systems take both cases for one
+    return file_name(text).lower()  # some file systems ignore case
 
 
 def _on_grid(source: EnvSource) -> bool:

@@ -1,4 +1,4 @@
-"""Figure 4 of the paper: mixture weights, and the reward map that each mixture decodes to."""
+"""Figure 4 of the paper: mixture weights, and the reward map decoded from each mixture."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PANEL = 1.75
 
 
 def plot_reward_maps(mixtures: Mixtures, path: Path, title: str) -> Path:
-    """Weights per train goal, and the decoded rewards without and with dropout."""
+    """Draw weights per train goal, and decoded rewards without and with dropout."""
     rows = [("dropout off", mixtures, mixtures.maps)]
     if mixtures.p_drop:
         rows.append(("with dropout", mixtures, mixtures.dropout_maps))
@@ -26,7 +26,7 @@ def plot_reward_maps(mixtures: Mixtures, path: Path, title: str) -> Path:
 
 
 def plot_dropout_comparison(runs: list[tuple[str, Mixtures]], path: Path) -> Path:
-    """The same mixtures under decoders of different dropout rates, each with its own dropout."""
+    """Draw the same mixtures for decoders with different dropout rates, each with its dropout."""
     ordered = sorted(runs, key=lambda run: run[1].p_drop)
     rows = [
         (f"p_drop {m.p_drop:g}\n{name}", m, m.dropout_maps if m.p_drop else m.maps)

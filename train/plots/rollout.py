@@ -1,4 +1,4 @@
-"""Plays the greedy policy on chosen tasks and records every true transition and belief."""
+"""Play the greedy policy on chosen tasks, and record all true transitions and beliefs."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclasses.dataclass(frozen=True)
 class Rollout:
-    """One greedy meta-episode per task; T is the longest, rows after an end are not ``valid``.
+    """One greedy meta-episode per task; T is the longest length, and ``valid`` ends with each.
 
     Attributes:
         space: The environment's own observation space.
-        tasks: float32 (n_tasks, task_dim), or ``None`` where tasks cannot be pinned.
-        observations: (T, n_tasks, …), the state that the action was taken in.
+        tasks: float32 (n_tasks, task_dim), or ``None`` if tasks cannot be pinned.
+        observations: (T, n_tasks, …), before each step.
         actions: (T, n_tasks, …).
         rewards: float64 (T, n_tasks), the environment's own.
-        next_observations: (T, n_tasks, …), the true next state, also where an episode ended.
+        next_observations: (T, n_tasks, …), the true next ones, also at the end of an episode.
         episodes: int (T, n_tasks), inner episode from 0.
         valid: bool (T, n_tasks).
-        infos: What the environment reported at each step, (T, n_tasks, …) by name.
+        infos: Infos of the environment at each step, (T, n_tasks, …) by name.
         beliefs: float32 (T + 1, n_tasks, latent_dim), posterior means before each transition and
             after the last; ``None`` for methods without a latent dynamics model.
     """
@@ -63,9 +63,9 @@ class Rollout:
 
 
 class _Recorder(VectorWrapper):
-    """Keeps the last true transition, below the wrappers that show restarts instead of ends."""
+    """Keeps the last true transition, inside the wrappers that reset finished episodes."""
 
-    handles_reset_mask = True  # what it keeps is of all environments at once
+    handles_reset_mask = True  # its state covers all environments at once
 
     def __init__(self, env: AnyVectorEnv) -> None:
         super().__init__(env)
@@ -99,7 +99,7 @@ def record(learner: Learner, tasks: Array | None) -> Rollout:
 
     Args:
         learner: A loaded run.
-        tasks: float32 (n_tasks, task_dim); ``None`` plays one seeded reset.
+        tasks: float32 (n_tasks, task_dim); ``None`` for one seeded reset.
     """
     n = 1 if tasks is None else len(tasks)
     recorder = _Recorder(FiniteCheckWrapper(base_env(learner.config, n, "train", "sync")))

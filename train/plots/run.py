@@ -1,4 +1,4 @@
-"""Decides which pictures a run can have, and draws them into its folder."""
+"""Decide which figures a run has, and draw them into its folder."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _REPORTED = ("eval", "test", "train")
 
 @dataclasses.dataclass(frozen=True)
 class RunPlots:
-    """What was drawn.
+    """The figures of a run.
 
     Attributes:
         paths: The files.
-        notes: Sentences about them, or about why there is none.
-        mixtures: The run's mixtures, where it has a latent dynamics model on a grid.
+        notes: Sentences about them, or about why one is missing.
+        mixtures: The run's mixtures, if it has a latent dynamics model on a grid.
     """
 
     paths: list[Path]
@@ -43,19 +43,19 @@ class RunPlots:
 
 
 def reported_split(tasks: dict[str, Any]) -> str:
-    """The split that pictures and videos take their tasks from."""
+    """The split that figures and videos take their tasks from."""
     return next((split for split in _REPORTED if split in tasks), next(iter(tasks)))
 
 
 def plot_run(
     folder: RunFolder, learner: Learner, results: list[SplitResult], tasks: Array | None
 ) -> RunPlots:
-    """All pictures of one run, into ``pictures/`` of its folder.
+    """Draw all figures of one run, into ``pictures/`` of its folder.
 
     Args:
         folder: The run's folder.
         learner: The loaded run.
-        results: Its evaluation, which chooses tasks worth showing.
+        results: Its evaluation, from which tasks worth showing are chosen.
         tasks: Tasks to show instead, float32 (n_tasks, task_dim).
     """
     pictures = folder.path / "pictures"
@@ -64,7 +64,7 @@ def plot_run(
     drawn = RunPlots([plot_curves(folder, pictures / "learning_curves.png")], [])
     grid = Grid.of(EnvSource.of(config))
     if tasks is None:
-        own = evaluation_tasks(config)  # results may be of eval_env_id's tasks, too
+        own = evaluation_tasks(config)  # results may include tasks of eval_env_id
         shown = [result for result in results if result.split in own]
         tasks = _shown_tasks(shown, on_grid=grid is not None)
     rollout = record(learner, tasks)
@@ -84,14 +84,14 @@ def plot_run(
         drawn.paths.append(plot_speed(rollout, components, seconds, n, path, title))
     else:
         drawn.notes.append(
-            f"no picture of behaviour: {config.env_id} shows neither positions nor goal cells, "
-            f"which are tasks with the components {CELLS}"
+            f"no figure of behaviour: {config.env_id} shows neither positions nor goal cells "
+            f"(tasks with the components {CELLS})"
         )
     return drawn
 
 
 def _shown_tasks(results: list[SplitResult], *, on_grid: bool) -> Array | None:
-    """Tasks worth showing: on a grid the first one reached and the first one missed, else all."""
+    """Tasks worth showing: on a grid the first one reached and the first missed, or else all."""
     by_split = {result.split: result for result in results}
     chosen = by_split[reported_split(by_split)]
     if chosen.tasks is None:
@@ -108,9 +108,7 @@ def _add_reward_maps(
 ) -> RunPlots:
     config, model = folder.config, learner.latent_dynamics
     if model is None:
-        drawn.notes.append(
-            f"no reward maps: method {config.method} has no latent dynamics model to draw them from"
-        )
+        drawn.notes.append(f"no reward maps: method {config.method} has no latent dynamics model")
         return drawn
     tasks = evaluation_tasks(config)
     train = tasks.get("train")

@@ -1,4 +1,4 @@
-"""Colours and sizes that all pictures share, and how a figure becomes a file."""
+"""Colours and sizes shared by all figures, and how figures are saved."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ _DPI = 130
 
 
 def split_colour(split: str) -> str:
-    """The colour of a split, the same in every picture."""
+    """The colour of a split, the same in all figures."""
     return _SPLITS.get(split, "#666666")
 
 
 def group_colours(methods: list[str]) -> list[str]:
-    """One colour per group of runs: the method's own for its first group, a spare one after."""
+    """One colour per group of runs: the method's own for its first group, spare ones for others."""
     own = [_METHODS.get(method, _SPARE[0]) for method in methods]
     spare = [colour for colour in (*_SPARE, *_MORE) if colour not in own]
     colours: list[str] = []
@@ -66,22 +66,22 @@ def group_colours(methods: list[str]) -> list[str]:
 
 
 def figure(width: float, height: float) -> Figure:
-    """An empty figure of this size in inches; no display and no global state."""
+    """An empty figure of this size in inches, without a display or global state."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def legend_beside(
     drawing: Figure, handles: list[Any], labels: list[str], title: str | None = None
 ) -> None:
-    """A legend to the right of all panels; long labels are broken into lines."""
+    """Draw a legend to the right of all panels; long labels are broken into lines."""
     broken = [textwrap.fill(label, 26) for label in labels]
     drawing.legend(handles, broken, fontsize=8, loc="outside right upper", title=title)
 
 
 def save(drawing: Figure, path: Path) -> Path:
-    """Write a figure as PNG, whole or not at all.
+    """Write a figure as PNG, atomically.
 
-    Colours come from a palette of 256: a third of the size, and no difference that one sees.
+    It has a palette of 256 colours, for a third of the size and no visible difference.
     """
     pixels = io.BytesIO()
     drawing.savefig(pixels, format="png", dpi=_DPI)
@@ -92,14 +92,14 @@ def save(drawing: Figure, path: Path) -> Path:
 
 
 def tidy(axes: Axes) -> None:
-    """A light grid, and no frame where no axis is."""
+    """Draw a light grid, and remove the frame on sides without an axis."""
     axes.grid(True, color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def plot_line(axes: Axes, xs: np.ndarray, ys: np.ndarray, **style: Any) -> None:
-    """A line, with a dot where it is only a point."""
+    """Draw a line, or a dot if it has only one point."""
     if len(xs) == 1:
         style |= {"marker": "o", "markersize": 4}
     axes.plot(xs, ys, **style)

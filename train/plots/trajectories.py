@@ -22,7 +22,7 @@ _SMOOTH = 10
 
 
 def step_seconds(config: RunSettings) -> float | None:
-    """Seconds per environment step, where the environment has a clock."""
+    """Seconds per environment step, if the environment has a clock."""
     env = EnvSource.of(config).make()
     seconds = getattr(env.unwrapped, "dt", None)
     env.close()
@@ -37,16 +37,16 @@ def plot_paths(
     path: Path,
     title: str,
 ) -> Path:
-    """Torso paths (x, y): a panel per episode, a colour per task.
+    """Draw torso paths (x, y): a panel per episode, a colour per task.
 
     Args:
         rollout: A rollout with ``x_position`` and ``y_position`` among its infos.
-        components: Names and units of the task's components, which decide how targets are drawn:
+        components: Names and units of the task's components, which determine how targets are drawn:
             polar goals as crosses, headings as dashed lines.
         train_tasks: Train tasks to show as faint dots or lines; ``None`` for none.
         n_episodes: Number of inner episodes.
         path: File to write.
-        title: Heading of the figure.
+        title: Title of the figure.
     """
     xs, ys = rollout.infos["x_position"], rollout.infos["y_position"]
     n_tasks = rollout.valid.shape[1]
@@ -68,7 +68,7 @@ def plot_paths(
         axes.set_title(f"episode {episode + 1}, mean return {mean:.1f}", fontsize=9)
     handles, labels = panels[0].get_legend_handles_labels()
     drawing.legend(handles, labels, loc="outside right center", fontsize=8)
-    drawing.draw_without_rendering()  # square panels have their place after a first layout only
+    drawing.draw_without_rendering()  # square panels are placed only after a first layout
     return save(drawing, path)
 
 
@@ -80,10 +80,10 @@ def plot_speed(
     path: Path,
     title: str,
 ) -> Path:
-    """Velocity and position along x over time: a column per episode, a colour per task.
+    """Draw velocity and position along x over time: a column per episode, a colour per task.
 
-    Target velocities are dashed where the task is one. The velocity is a moving mean over ten
-    steps, since a runner's changes within every stride.
+    Target velocities are dashed, if tasks are velocities. The drawn velocity is a moving mean over
+    ten steps, since the velocity varies within each stride.
     """
     velocity, position = rollout.infos["x_velocity"], rollout.infos["x_position"]
     n_tasks, targeted = rollout.valid.shape[1], components == ("v (m/s)",)
@@ -127,15 +127,15 @@ def draw_paths(
     train_tasks: Array | None,
     reach: float,
 ) -> None:
-    """One panel: targets, train tasks faintly, and a path per task.
+    """Draw one panel: targets, faint train tasks, and a path per task.
 
     Args:
         axes: The panel.
         components: Names and units of the task's components.
-        tasks: (n_tasks, task_dim), or ``None`` where they are not known.
+        tasks: (n_tasks, task_dim), or ``None`` if unknown.
         tracks: Positions of each task, (2, n_steps).
         train_tasks: Train tasks to show; ``None`` for none.
-        reach: Half the side of the square that is shown, in metres.
+        reach: Half the side length of the shown square, in metres.
     """
     colours = task_colours(len(tracks))
     if components == POLAR and train_tasks is not None:
@@ -159,7 +159,7 @@ def draw_paths(
 
 
 def shown_train_tasks(distribution: TaskDistribution) -> Array:
-    """Train tasks for :func:`draw_paths`: all of a finite set, 500 of another one."""
+    """Train tasks for :func:`draw_paths`: all of a finite set, 500 of a continuous one."""
     train = distribution["train"]
     return train.sample(np.random.default_rng(0), 500) if train.tasks is None else train.tasks
 
@@ -175,7 +175,7 @@ def _heading(axes: Axes, theta: float, length: float, label: str | None, **style
 
 
 def _polar_name(components: tuple[str, ...], task: Array) -> str:
-    """A task with its angle in degrees."""
+    """A task as text, with its angle in degrees."""
     parts = [
         f"{np.degrees(value):.0f}°" if "(rad)" in component else f"{value:.3g} m"
         for component, value in zip(components, task, strict=True)
@@ -184,7 +184,7 @@ def _polar_name(components: tuple[str, ...], task: Array) -> str:
 
 
 def moving_mean(values: Array) -> Array:
-    """Mean over the last ten steps, or over all that there were."""
+    """Mean over the last ten steps, or over fewer at the start."""
     sums = np.cumsum(np.concatenate([[0.0], values]))
     first = np.maximum(np.arange(1, len(values) + 1) - _SMOOTH, 0)
     last = np.arange(1, len(values) + 1)

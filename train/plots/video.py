@@ -1,4 +1,4 @@
-"""Videos of the greedy policy with the hidden task drawn into the scene; no display needed."""
+"""Videos of the greedy policy, with the hidden task drawn into the scene; no display is needed."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from train.common.rollout import EVALUATION_SEED, play
 Array = np.ndarray[Any, np.dtype[Any]]
 _BACKENDS = ("egl", "osmesa", "glfw")
 _PROBE = "import mujoco; mujoco.GLContext(16, 16).make_current()"
-_MACRO_BLOCK = 16  # H.264 codes blocks of this many pixels
+_MACRO_BLOCK = 16  # H.264 encodes blocks of this many pixels
 _SMALLEST = 384
-# a palette of its own: the usual one dithers white into yellow
+# a separate palette per film, since the default one dithers white into yellow
 _PALETTE = "split[a][b];[a]palettegen[p];[b][p]paletteuse=dither=none"
 _ENCODINGS: dict[str, dict[str, Any]] = {
     ".mp4": {"output_params": ["-f", "mp4"]},
@@ -44,16 +44,16 @@ _ENCODINGS: dict[str, dict[str, Any]] = {
 
 
 class RenderingError(ValueError):
-    """No way to render was found on this machine."""
+    """This machine or environment cannot render."""
 
 
 def choose_renderer() -> None:
-    """Set ``MUJOCO_GL`` to the first way of rendering that works, unless it is set already.
+    """Set ``MUJOCO_GL`` to the first backend that works, unless it is already set.
 
-    Each is tried in a process of its own, since PyOpenGL keeps the first one it has loaded.
+    Each backend is tried in a new process, since PyOpenGL keeps the first one it has loaded.
 
     Raises:
-        RenderingError: None works.
+        RenderingError: If none works.
     """
     chosen = os.environ.get("MUJOCO_GL")
     for backend in (chosen,) if chosen else _BACKENDS:
@@ -74,15 +74,15 @@ def record_video(learner: Learner, task: Array | None, path: Path) -> str:
 
     Args:
         learner: A loaded run.
-        task: float32 (task_dim,); ``None`` films a seeded reset.
+        task: float32 (task_dim,); ``None`` for a seeded reset.
         path: File to write, ``.mp4`` or ``.gif``; it appears only once it is complete.
 
     Returns:
         The returns of its episodes, as text.
 
     Raises:
-        RenderingError: The environment cannot be rendered here.
-        OSError: The film cannot be written; an older one of this name stays.
+        RenderingError: If the environment cannot be rendered here.
+        OSError: If the film cannot be written; an older file of this name is left as it is.
     """
     config = learner.config
     source = EnvSource.of(config)
@@ -90,7 +90,7 @@ def record_video(learner: Learner, task: Array | None, path: Path) -> str:
     modes, needs_gl = plain.metadata.get("render_modes", []), isinstance(plain.unwrapped, MujocoEnv)
     plain.close()
     if "rgb_array" not in modes:
-        raise RenderingError(f"{config.env_id} cannot draw frames: it has render modes {modes}")
+        raise RenderingError(f"{config.env_id} cannot draw frames: its render modes are {modes}")
     if needs_gl:
         choose_renderer()
     try:
@@ -124,24 +124,24 @@ def record_video(learner: Learner, task: Array | None, path: Path) -> str:
 
 
 def _check_film(path: Path, n_frames: int) -> None:
-    """Raise an ``OSError`` unless a film has all frames: nothing else tells that ffmpeg failed."""
-    # imageio's own count hands our stdin to ffmpeg, which the terminal then stops in the background
+    """Raise an ``OSError`` unless a film has all frames, since ffmpeg's failures go unnoticed."""
+    # imageio's count_frames passes stdin to ffmpeg, which would be stopped as a background job
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(path), "-f", "null", "-"]
     read = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True)
     counts = re.findall(rb"frame= *(\d+)", read.stderr)
     found = int(counts[-1]) if counts and read.returncode == 0 else 0
     if found < n_frames:
         raise OSError(
-            EIO, f"ffmpeg has written {found} of {n_frames} frames (is the disk full?)", str(path)
+            EIO, f"ffmpeg wrote only {found} of {n_frames} frames (is the disk full?)", str(path)
         )
 
 
 class _Camera(VectorWrapper):
-    """Keeps the frame after the latest step, below the wrapper that restarts what has ended.
+    """Keeps the frame after the latest step, inside the wrapper that resets finished episodes.
 
     Args:
-        env: A batch of one environment.
-        filmed: This environment.
+        env: A vector environment with one environment.
+        filmed: That environment.
     """
 
     def __init__(self, env: AnyVectorEnv, filmed: gym.Env[Any, Any]) -> None:
@@ -154,7 +154,7 @@ class _Camera(VectorWrapper):
         result = self.env.reset(seed=seed, options=options)
         if options is None or "reset_mask" not in options:
             self.frames = [self.filmed.render()]
-        elif options.get("keep_task"):  # the last frame of an episode is the next one's start
+        elif options.get("keep_task"):  # the next start replaces an episode's last frame
             self.frames[-1] = self.filmed.render()
         return result
 
@@ -167,7 +167,7 @@ class _Camera(VectorWrapper):
 def _frames(
     learner: Learner, env: AnyVectorEnv, camera: _Camera, task: Array | None, scores: list[float]
 ) -> Iterator[Array]:
-    """Frames of a meta-episode; ``scores`` takes the return of each inner episode."""
+    """Frames of a meta-episode; ``scores`` receives the return of each inner episode."""
     options = None if task is None else {"task": np.asarray(task, np.float32)}
     caption, score, length = _Caption(learner.config.n_episodes), 0.0, 0
     for step in play(env, learner.actor(), seed=EVALUATION_SEED, options=options):
@@ -179,20 +179,20 @@ def _frames(
         if restarted:
             episode, score, length = episode + 1, 0.0, 0
         first, latest = camera.frames[0], camera.frames[-1]
-        if camera.fresh:  # the frame of the reset comes first
+        if camera.fresh:  # first the frame of the reset
             camera.fresh = False
             yield caption.on(first, 0, 0, 0.0)
         yield caption.on(latest, episode, length, score)
 
 
 class _Caption:
-    """Enlarges small frames and writes a line under them."""
+    """Enlarges small frames and adds a line of text below."""
 
     def __init__(self, n_episodes: int) -> None:
         self.n_episodes = n_episodes
 
     def on(self, frame: Array, episode: int, step: int, score: float) -> Array:
-        """The frame with its caption; width and height are whole macro blocks."""
+        """The frame with its caption; width and height are multiples of macro blocks."""
         frame = np.asarray(frame)
         factor = max(1, -(-_SMALLEST // frame.shape[1]))
         frame = frame.repeat(factor, axis=0).repeat(factor, axis=1)
