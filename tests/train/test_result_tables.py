@@ -493,7 +493,7 @@ def test_seeds_of_different_commits_are_told(
     collect_runs([a, *others], tmp_path / "out")
     assert "commit" not in capsys.readouterr().err
     add_runs([b], tmp_path / "out")
-    says = "different commits (a of aaaaaaaaa, b of bbbbbbbbb+changes)"
+    says = "different commits (a with aaaaaaaaa, b with bbbbbbbbb+changes)"
     assert capsys.readouterr().err.count(says) == 1
     collect_runs([a, b], tmp_path / "both")
     assert capsys.readouterr().err.count(says) == 1

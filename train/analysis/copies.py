@@ -101,7 +101,7 @@ def refuse_other_runs(
 
 
 def warn_of_other_commits(runs: Iterable[tuple[str, Hashable, str]]) -> None:
-    """Say which groups have seeds of several commits, whose mean may be of several programs.
+    """Warn about groups whose seeds were trained with different commits.
 
     Args:
         runs: Name, group and commit of each run; an empty commit is unknown and not compared.
@@ -112,16 +112,16 @@ def warn_of_other_commits(runs: Iterable[tuple[str, Hashable, str]]) -> None:
             found.setdefault(group, {}).setdefault(commit, name)
     for commits in found.values():
         if len(commits) > 1:
-            named = ", ".join(f"{name} of {commit}" for commit, name in commits.items())
+            named = ", ".join(f"{name} with {commit}" for commit, name in commits.items())
             print(
                 f"warning: seeds of one group were trained with different commits ({named}): "
-                "their mean is of one program only if nothing between the commits changes a number",
+                "their mean is meaningful only if no change between the commits affects results",
                 file=sys.stderr,
             )
 
 
 def warn_of_rows_of_other_commits(rows: Iterable[Mapping[str, Any]]) -> None:
-    """:func:`warn_of_other_commits` for rows of ``runs.csv``, of which older ones have none."""
+    """:func:`warn_of_other_commits` for rows of ``runs.csv``; older rows have no commit."""
     warn_of_other_commits((row["run"], _group(row), str(row.get("commit") or "")) for row in rows)
 
 

@@ -117,10 +117,10 @@ def split_notice(config: RunSettings) -> str:
 
 
 def visible_task_notice(config: RunSettings) -> str:
-    """A sentence if the first observation shows the task to a method that is to infer it.
+    """A sentence if the first observation shows the task to a method that has to infer it.
 
-    Resets with one seed tell it. They tell nothing where the same task looks different each time,
-    and a start state that depends on the task looks like the task itself.
+    It compares resets with the same seed. This has no result if the same task looks different each
+    time, and it cannot distinguish the task from an initial state that depends on the task.
     """
     method, source = get_method(config.method), EnvSource.of(config)
     sets = source.facts().distribution
@@ -139,10 +139,10 @@ def visible_task_notice(config: RunSettings) -> str:
     if not np.array_equal(first[0], first[1]) or np.array_equal(first[0], first[2]):
         return ""
     return (
-        f"with one seed the first observation of {config.env_id} differs between the tasks "
-        f"{one.tolist()} and {other[0].tolist()}: it shows the task, or a start state that depends "
-        f"on it. Method {config.method} is meant for hidden tasks, and an imaginary task is not "
-        "the one that is seen; hide it with --observation-keys, or with "
+        f"with the same seed, the first observation of {config.env_id} differs between the tasks "
+        f"{one.tolist()} and {other[0].tolist()}: it shows the task, or an initial state that "
+        f"depends on it. Method {config.method} is meant for hidden tasks, and an imaginary task "
+        "would not be the visible one; hide the task with --observation-keys, or with "
         "gymnasium.wrappers.FilterObservation in a function for --env-fn"
     )
 

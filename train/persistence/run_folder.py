@@ -56,7 +56,7 @@ class RunFolder:
 
     @property
     def short_commit(self) -> str:
-        """The commit's first nine digits, and ``+changes`` where the tree was not clean."""
+        """The first nine digits of the commit, with ``+changes`` if the tree was not clean."""
         digits, changes, _ = self.commit.partition("+changes")
         return digits[:9] + changes
 
