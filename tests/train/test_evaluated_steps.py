@@ -134,7 +134,7 @@ def test_final_scores_are_of_evaluations_that_adapt(
     np.testing.assert_allclose(scores, [expected])
     tasks = [row for row in read_csv(tmp_path / "tasks.csv")]
     assert float(tasks[-1]["return"]) == pytest.approx(expected)
-    cut = {"match": "adapt to the tasks from step"} if run.adapted_from else None
+    cut = {"match": "adapt to the tasks only from step"} if run.adapted_from else None
     if cut is None:
         assert cut_run(folder, 400, tmp_path / "cut").config.total_timesteps == 400
     else:

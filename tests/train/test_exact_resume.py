@@ -173,7 +173,7 @@ def test_iterations_longer_than_what_was_asked_for_are_noticed(
     steps = RunFolder.open(run).config.n_steps * RunFolder.open(run).config.n_workers
     assert steps == 600
     for name, asked in (("total_timesteps", 500), ("eval_interval", 200)):
-        assert f"the first iteration had 600 steps, more than {name}, {asked}" in said
+        assert f"the first iteration had 600 steps, more than {name} = {asked}" in said
     train(tmp_path / "other", [*GRID, "--method", "rl2", "--eval-interval", "600"], 600)
     assert "iteration had" not in capsys.readouterr().err
 

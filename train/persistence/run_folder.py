@@ -102,8 +102,8 @@ class RunFolder:
         """Raise an error unless the folder contains an earlier run that may be deleted."""
         if not _describes_a_run(self.path / "config.json"):
             raise FileExistsError(
-                f"{self.path} is not empty and not a run folder (no config.json of a run): choose "
-                "another --run-dir, or delete it yourself"
+                f"{self.path} is not a run folder (no config.json of a run), and is not empty: "
+                "choose another --run-dir, or delete it yourself"
             )
         if not self.config.overwrite:
             raise FileExistsError(
