@@ -253,7 +253,7 @@ def test_a_substitute_for_the_lowest_seed_is_named(
         folder.artifact("policy").touch()
     assert first_trained(runs, ("policy",), "paths") == runs[1]
     said = capsys.readouterr().err
-    assert "warning: paths are of run1 (seed 1)" in said and "run0 (seed 0)" in said
+    assert "warning: paths are from run1 (seed 1)" in said and "run0 (seed 0)" in said
     assert first_trained(runs[1:], ("policy",), "paths") == runs[1]
     assert first_trained(runs, ("policy", "latent_dynamics"), "mixtures") is None
     assert not capsys.readouterr().err

@@ -63,7 +63,7 @@ def first_trained(
         if all(folder.artifact(stem).exists() for stem in stems):
             if passed_over:
                 print(
-                    f"warning: {what} are of {name} (seed {folder.config.seed}), since no "
+                    f"warning: {what} are from {name} (seed {folder.config.seed}), since no "
                     f"{' or '.join(stems)} is saved in {', '.join(passed_over)}: the run is not "
                     "finished, or was cut with --until",
                     file=sys.stderr,
