@@ -7,6 +7,7 @@ python -m train.evaluate runs/*-ldm-seed* runs/*-rl2-seed* --out runs/comparison
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ from train.plots.joint_curves import plot_joint_curves
 from train.plots.mixtures import Mixtures
 from train.plots.reward_maps import plot_dropout_comparison
 from train.plots.run import RunPlots, plot_run, reported_split
-from train.plots.video import record_video
+from train.plots.video import RenderingError, choose_renderer, record_video
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -113,6 +114,9 @@ def evaluate_run(path: Path, arguments: argparse.Namespace) -> tuple[list[SplitR
     """Print the table of one run, and write its files, pictures and videos."""
     folder = RunFolder.open(path)
     config = folder.config
+    if (arguments.video or arguments.gif) and ":" in config.env_id:
+        with contextlib.suppress(RenderingError):  # it may not be of MuJoCo
+            choose_renderer()  # before the module is imported, which may import dm_control
     tasks = chosen_tasks(config, arguments.tasks)
     learner = load_artifacts(folder, arguments.device)
     try:

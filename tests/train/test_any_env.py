@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import importlib
 import json
 import textwrap
 import zlib
@@ -119,6 +120,9 @@ def make(split="train", far=2.0):
     """An adapter around an environment that is told its goal by an attribute."""
     env = gym.wrappers.TimeLimit(Plain(), 6)
     return TaskAttributeWrapper(env, {"train": [1.0, far], "test": [1.5]}, "goal", split=split)
+
+def drawn(split="train", render_mode=None):
+    return gym.wrappers.TimeLimit(Point(split, render_mode=render_mode), 6)
 
 def nothing(split="train"):
     return 3
@@ -251,7 +255,32 @@ def test_a_function_makes_the_environment_and_gets_split_and_arguments(
     assert evaluate.main(["run", "--tasks", "0"]) == 0
     with pytest.raises(SystemExit):
         evaluate.main(["run", "--video"])  # it takes no render_mode
-    assert "cannot draw frames" in capsys.readouterr().err
+    assert 'expected one like make(split="train", render_mode=None)' in capsys.readouterr().err
+
+
+def test_what_a_graphics_library_raises_is_one_line(
+    mine: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PointMaze and dm_control draw by MuJoCo and are no ``MujocoEnv``."""
+    assert main(flags(f"--env-fn {mine}:drawn --method rl2")) == 0
+    order: list[str] = []
+    load = evaluate.load_artifacts
+    monkeypatch.setattr(evaluate, "choose_renderer", lambda: order.append("renderer"))
+    monkeypatch.setattr(evaluate, "load_artifacts", lambda *a: order.append("load") or load(*a))
+
+    def no_screen(self: Any) -> Any:
+        raise FileNotFoundError("no screen")
+
+    point = importlib.import_module(mine).Point
+    for render, expected in {
+        no_screen: "cannot draw frames: FileNotFoundError: no screen",
+        lambda self: None: "render() returned an array of shape (), expected (height, width, 3)",
+    }.items():
+        monkeypatch.setattr(point, "render", render)
+        with pytest.raises(SystemExit):
+            evaluate.main(["run", "--gif"])
+        assert expected in capsys.readouterr().err
+    assert order == ["renderer", "load"] * 2  # dm_control looks for it when it is imported
 
 
 @pytest.mark.parametrize("n", ["sync", "async"])

@@ -179,6 +179,11 @@ class EnvSource:
             )
         return env
 
+    def takes(self, name: str) -> bool:
+        """Whether an argument may be handed over: any to an id, to a function one that it has."""
+        create = _find(self.env_id)
+        return isinstance(create, str) or _takes(create, name)
+
     @functools.cache  # noqa: B019  a run has one or two sources
     def facts(self) -> EnvFacts:
         """Properties of the environments, read from one that is made only once.

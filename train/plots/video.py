@@ -50,7 +50,8 @@ class RenderingError(ValueError):
 def choose_renderer() -> None:
     """Set ``MUJOCO_GL`` to the first backend that works, unless it is already set.
 
-    Each backend is tried in a new process, since PyOpenGL keeps the first one it has loaded.
+    MuJoCo and dm_control read it when they are imported, Gymnasium when it first renders. Each
+    backend is tried in a new process, since PyOpenGL keeps the first one it has loaded.
 
     Raises:
         RenderingError: If none works.
@@ -93,6 +94,12 @@ def record_video(learner: Learner, task: Array | None, path: Path) -> str:
         raise RenderingError(f"{config.env_id} cannot draw frames: its render modes are {modes}")
     if needs_gl:
         choose_renderer()
+    if not source.takes("render_mode"):
+        raise RenderingError(
+            f"{config.env_id} cannot draw frames: the function takes no argument render_mode; "
+            'expected one like make(split="train", render_mode=None), which hands it on to '
+            "gym.make or to the environment's class"
+        )
     try:
         inner = source.make(render_mode="rgb_array")
     except ValueError as error:
@@ -147,21 +154,35 @@ class _Camera(VectorWrapper):
     def __init__(self, env: AnyVectorEnv, filmed: gym.Env[Any, Any]) -> None:
         super().__init__(env)
         self.filmed = filmed
-        self.frames: list[Any] = []  # of the reset and of the latest step
+        self.frames: list[Array] = []  # of the reset and of the latest step
         self.fresh = True
 
     def reset(self, *, seed: Any = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         result = self.env.reset(seed=seed, options=options)
         if options is None or "reset_mask" not in options:
-            self.frames = [self.filmed.render()]
+            self.frames = [self._frame()]
         elif options.get("keep_task"):  # the next start replaces an episode's last frame
-            self.frames[-1] = self.filmed.render()
+            self.frames[-1] = self._frame()
         return result
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         result = self.env.step(actions)
-        self.frames[1:] = [self.filmed.render()]
+        self.frames[1:] = [self._frame()]
         return result
+
+    def _frame(self) -> Array:
+        """What is seen now, (height, width, 3)."""
+        try:
+            frame = np.asarray(self.filmed.render())
+        except Exception as error:  # whatever a graphics library raises where it has no screen
+            text = f"{type(error).__name__}: {error}".rstrip(": ")
+            raise RenderingError(f"{self.filmed} cannot draw frames: {text}") from error
+        if frame.ndim != 3 or frame.shape[2] != 3:
+            raise RenderingError(
+                f"{self.filmed} cannot draw frames: render() returned an array of shape "
+                f"{frame.shape}, expected (height, width, 3)"
+            )
+        return frame
 
 
 def _frames(
@@ -193,7 +214,6 @@ class _Caption:
 
     def on(self, frame: Array, episode: int, step: int, score: float) -> Array:
         """The frame with its caption; width and height are multiples of macro blocks."""
-        frame = np.asarray(frame)
         factor = max(1, -(-_SMALLEST // frame.shape[1]))
         frame = frame.repeat(factor, axis=0).repeat(factor, axis=1)
         text = f"episode {episode + 1} of {self.n_episodes}   step {step}   return {score:.1f}"
