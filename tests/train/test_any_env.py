@@ -19,8 +19,10 @@ from ldm_envs import FiniteTaskSet, TaskDistribution
 from train import evaluate
 from train.common.command_line import parse
 from train.common.env_source import EnvFacts, EnvSource
+from train.common.envs import base_env
 from train.common.notices import split_notice
 from train.config.on_policy import OnPolicySettings
+from train.config.presets import resolve
 from train.persistence.files import read_csv
 from train.recurrent_ppo import train
 
@@ -115,6 +117,12 @@ gym.register("Listed-v0", Listed, max_episode_steps=6)
 gym.register("Strict-v0", Strict, max_episode_steps=6)
 gym.register("PlainTrain-v0", Plain, max_episode_steps=6, kwargs={"goal": 1.0})
 gym.register("PlainTest-v0", Plain, max_episode_steps=6, kwargs={"goal": 3.0})
+
+def narrow_batch(num_envs, autoreset_mode=None):
+    """Takes less than one environment does, as ale_py's AtariVectorEnv."""
+    return gym.vector.SyncVectorEnv([Point] * num_envs, autoreset_mode=autoreset_mode)
+
+gym.register("Narrow-v0", Point, max_episode_steps=6, vector_entry_point=narrow_batch)
 
 def make(split="train", far=2.0):
     """An adapter around an environment that is told its goal by an attribute."""
@@ -256,6 +264,22 @@ def test_a_function_makes_the_environment_and_gets_split_and_arguments(
     with pytest.raises(SystemExit):
         evaluate.main(["run", "--video"])  # it takes no render_mode
     assert 'expected one like make(split="train", render_mode=None)' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", [{"env_kwargs": ("scale=2.0",)}, {"max_episode_steps": 3}])
+def test_a_batch_that_does_not_take_what_is_given_is_left_out(
+    mine: str, given: dict[str, Any]
+) -> None:
+    """``ale_py:ALE/Pong-v5`` refused ``obs_type`` and ``--max-episode-steps``, which it needs."""
+    source = EnvSource(f"{mine}:Narrow-v0")
+    assert source.batch_arguments() == ["num_envs", "autoreset_mode"]
+    assert dataclasses.replace(source, **given).batch_arguments() is None
+    config = dataclasses.replace(resolve(source.env_id, "rl2"), **given)
+    env = base_env(config, 2, "train")
+    env.reset(seed=0)
+    rewards = [env.step(np.zeros((2, 2), np.float32))[1:4] for _ in range(3)]
+    assert (rewards[0][0] < -2).all() == ("env_kwargs" in given)
+    assert rewards[2][2].all() == ("max_episode_steps" in given)
 
 
 def test_what_a_graphics_library_raises_is_one_line(

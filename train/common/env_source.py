@@ -99,15 +99,22 @@ class EnvSource:
         return spec is not None and str(spec.entry_point).startswith("ldm_envs.")
 
     def batch_arguments(self) -> list[str] | None:
-        """Arguments of the environment's own batched version; ``None`` without a usable one."""
+        """Arguments of the environment's own batched version; ``None`` without a usable one.
+
+        It is not usable if it resets itself or does not take what a single environment is given.
+        """
         spec = self.spec()
         if spec is None or not self.plain:
             return None
         entry_point: Any = spec.vector_entry_point
         if isinstance(entry_point, str):
             entry_point = gym.envs.registration.load_env_creator(entry_point)
-        known = [] if entry_point is None else list(inspect.signature(entry_point).parameters)
-        return known if "autoreset_mode" in known else None
+        if entry_point is None or "autoreset_mode" not in inspect.signature(entry_point).parameters:
+            return None
+        given = [*self.arguments, *(["max_episode_steps"] if self.max_episode_steps else [])]
+        if not all(_takes(entry_point, name) for name in given):
+            return None
+        return list(inspect.signature(entry_point).parameters)
 
     def make(self, split: str | None = None, **arguments: Any) -> AnyEnv:
         """Make one environment.
