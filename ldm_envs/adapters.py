@@ -126,9 +126,15 @@ class TaskAttributeWrapper(TaskWrapper):
         super().__init__(env, tasks, recorded={"attribute": attribute}, **kwargs)
         _refuse_family(env, tasks, "TaskAttributeWrapper")
         self._names = [attribute] if isinstance(attribute, str) else list(attribute)
-        for name in self._names:
-            env.get_wrapper_attr(name)
         self._single = isinstance(attribute, str)
+        for name in self._names:
+            try:
+                env.get_wrapper_attr(name)
+            except AttributeError:
+                raise AttributeError(
+                    f"{env} has no attribute {name!r} before its first reset, expected an existing "
+                    f"one. If reset() makes it, {self._afterwards()}"
+                ) from None
 
     def _start(
         self, task: Any, seed: int | None, options: dict[str, Any] | None
@@ -142,16 +148,22 @@ class TaskAttributeWrapper(TaskWrapper):
         for name, value in zip(self._names, values, strict=True):
             found = self.env.get_wrapper_attr(name)
             if found is not None and not _same(found, value):  # None: consumed by the reset
-                given = "[task]" if self._single else "task"
                 raise ValueError(
                     f"reset() replaced the task: {name} was set to {value!r} before it and is "
                     f"{found!r} after it. Expected an environment that keeps the value. If "
-                    "reset() draws its own task, set the task after the reset: "
-                    "TaskMethodWrapper(env, tasks, lambda env, task: [env.set_wrapper_attr(name, "
-                    f"value) for name, value in zip({self._names}, {given})] and None, "
-                    "after_reset=True); if it converts the value, leave out after_reset"
+                    f"reset() draws its own task, {self._afterwards()}; if it converts the value, "
+                    "leave out after_reset"
                 )
         return started
+
+    def _afterwards(self) -> str:
+        """What sets the attributes after the reset, for messages."""
+        given = "[task]" if self._single else "task"
+        return (
+            "set the task after the reset: TaskMethodWrapper(env, tasks, lambda env, task: "
+            f"[env.set_wrapper_attr(name, value) for name, value in zip({self._names}, {given})] "
+            "and None, after_reset=True)"
+        )
 
     def _values(self, task: Any) -> list[Any]:
         """A value for each attribute."""

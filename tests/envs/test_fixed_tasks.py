@@ -120,6 +120,24 @@ def test_the_way_out_for_several_attributes_works_too() -> None:
     assert (mended.unwrapped.goal, mended.unwrapped.mass) == (0.5, 2.0)
 
 
+def test_an_attribute_that_the_reset_makes_is_told_how_to_set() -> None:
+    class Makes(Reach):
+        """Has no `spot` before its first reset, as many environments have no goal then."""
+
+        spot: Any
+
+        def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+            self.spot = 9.0
+            return super().reset(seed=seed, options=options)
+
+    with pytest.raises(AttributeError, match="no attribute 'spot' before its first reset") as error:
+        TaskAttributeWrapper(Makes(), TASKS, "spot")
+    way_out = str(error.value).rpartition("after the reset: ")[2]
+    mended = eval(way_out, {"TaskMethodWrapper": TaskMethodWrapper, "env": Makes(), "tasks": TASKS})
+    task = mended.reset(seed=0)[1]["task"]
+    assert np.float32(mended.unwrapped.spot) == task[0]
+
+
 def test_an_attribute_that_the_reset_uses_up_is_as_good() -> None:
     class UsesUp(Reach):
         next_goal: Any = None
