@@ -163,6 +163,28 @@ class Noisy(Line):
         return float(np.random.default_rng().normal())
 
 
+class Vectors(Line):
+    """A reward for each of two objectives, as mo-gymnasium has them."""
+
+    def step(self, action: Any) -> Any:
+        x, reward, *rest = super().step(action)
+        return x, np.array([reward, 0.0]), *rest
+
+
+class Rounds(Line):
+    """Adds in an order that differs from episode to episode, as simulators that hash objects do."""
+
+    n_resets = 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        self.n_resets += 1
+        return super().reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> Any:
+        x, reward, *rest = super().step(action)
+        return x, float(np.nextafter(reward, 9.0)) if self.n_resets % 2 else reward, *rest
+
+
 def limited(cls: Any) -> Any:
     return lambda split: gym.wrappers.TimeLimit(cls(split=split), 10)
 
@@ -185,6 +207,7 @@ def limited(cls: Any) -> Any:
         (KeepsIfSeeded, "without a seed, as inside a meta-episode"),
         (Moves, "inside an episode"),
         (Noisy, "the second time"),
+        (Vectors, "expected a number: weigh the parts"),
     ],
 )
 def test_each_breach_is_an_error_that_says_what_to_write(cls: Any, says: str) -> None:
@@ -219,6 +242,7 @@ def test_families_that_keep_the_protocol_pass_without_a_word() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check_family(limited(Line))
+        check_family(limited(Rounds))
         check_family(hidden_in_dict)
         for env_id in ENV_IDS:
             check_family(env_id, n_steps=30)
