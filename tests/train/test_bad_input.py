@@ -76,7 +76,7 @@ TRAINING = {
     "--mixture.beta 0": "got 0.0",
     "--mixture.beta inf": "got inf",
     "--mixture.n-components 0": "got 0",
-    "--mixture.n-components 4": "= 3 normal workers: n_components must be at most the number of beliefs, 3",
+    "--mixture.n-components 4": "3 normal workers: n_components must be at most the number of",
     "--imagination.threshold 1": "got 1.0",
     "--likelihood gaussian": "plausible-tasks needs likelihood bernoulli, got gaussian",
     "--imagination.n-dropout-masks -1": "got -1",
