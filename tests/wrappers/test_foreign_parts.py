@@ -51,7 +51,7 @@ def test_statistics_of_single_environments_are_told(
     with pytest.warns(UserWarning, match=f"{wrapper.__name__} around a single environment"):
         ScalarMultiEpisodeWrapper(wrapper(gym.make(GRID)), 2)
     monkeypatch.setattr("train.common.env_source._find", lambda _: lambda: wrapper(gym.make(GRID)))
-    with pytest.raises(ValueError, match=f"has {wrapper.__name__} around it"):
+    with pytest.raises(ValueError, match=f"is wrapped with {wrapper.__name__}"):
         EnvSource("mine:make").make()
 
 
