@@ -109,12 +109,13 @@ class EnvSource:
         entry_point: Any = spec.vector_entry_point
         if isinstance(entry_point, str):
             entry_point = gym.envs.registration.load_env_creator(entry_point)
-        if entry_point is None or "autoreset_mode" not in inspect.signature(entry_point).parameters:
+        known = [] if entry_point is None else list(inspect.signature(entry_point).parameters)
+        if "autoreset_mode" not in known:
             return None
         given = [*self.arguments, *(["max_episode_steps"] if self.max_episode_steps else [])]
         if not all(_takes(entry_point, name) for name in given):
             return None
-        return list(inspect.signature(entry_point).parameters)
+        return known
 
     def make(self, split: str | None = None, **arguments: Any) -> AnyEnv:
         """Make one environment.

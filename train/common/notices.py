@@ -130,13 +130,15 @@ def visible_task_notice(config: RunSettings) -> str:
     one, other = drawn[0], drawn[(drawn != drawn[0]).any(axis=1)][:1]
     if not len(other):
         return ""
-    env = TaskRowsWrapper(FiniteCheckWrapper(base_env(config, 3, method.split, "sync")))
+    env = TaskRowsWrapper(FiniteCheckWrapper(base_env(config, 1, method.split, "sync")))
     try:
-        tasks = np.stack([one, one, other[0]])
-        first = env.reset(seed=[0, 0, 0], options={"task": tasks})[0]
+        first, again, elsewhere = (
+            np.array(env.reset(seed=[0], options={"task": task[None]})[0])
+            for task in (one, one, other[0])
+        )
     finally:
         env.close()
-    if not np.array_equal(first[0], first[1]) or np.array_equal(first[0], first[2]):
+    if not np.array_equal(first, again) or np.array_equal(first, elsewhere):
         return ""
     return (
         f"with the same seed, the first observation of {config.env_id} differs between the tasks "
