@@ -199,8 +199,6 @@ class EnvSource:
         Raises:
             ValueError: If it cannot be made, or its ``task_distribution`` has another type.
         """
-        create = _find(self.env_id)
-        takes_split = not isinstance(create, str) and _takes(create, "split")
         env = self._make()
         try:
             distribution = _attribute(env, "task_distribution")
@@ -213,8 +211,10 @@ class EnvSource:
                 f"{distribution!r}; if the attribute has another meaning there, wrap the "
                 "environment with an adapter of ldm_envs (TaskMethodWrapper or similar)"
             )
-        by_id = isinstance(create, str) and distribution is not None
-        return EnvFacts(distribution, horizon, takes_split or by_id, env.observation_space)
+        # an id takes anything, which fails if its environment has no splits
+        with_splits = distribution is not None or self.spec() is None
+        takes_split = with_splits and self.takes("split")
+        return EnvFacts(distribution, horizon, takes_split, env.observation_space)
 
 
 def parse_argument(text: str) -> tuple[str, Any]:

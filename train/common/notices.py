@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from ldm_envs.tasks import TaskDistribution
 from ldm_wrappers.task_protocol import told_tasks
 from ldm_wrappers.vector import TaskRowsWrapper
 from train.common.env_source import EnvSource
@@ -85,12 +86,10 @@ def split_notice(config: RunSettings) -> str:
     the train split, by a single task outside it; with all tasks, by drawing only train tasks,
     unless others are too rare to be drawn. Methods that pin their tasks need no notice.
     """
-    method, source = get_method(config.method), EnvSource.of(config)
-    split, distribution = method.split, source.facts().distribution
-    if method.observation is None or source.of_ldm_envs or distribution is None:
+    method, distribution = get_method(config.method), _third_party_tasks(config)
+    if method.observation is None or distribution is None or "train" not in distribution:
         return ""
-    if "train" not in distribution or split not in distribution:
-        return ""
+    split = method.split
     if split != "train":
         drawn = distribution[split].sample(np.random.default_rng(0), 1000)
         outside = 1.0 - float(np.mean(distribution["train"].contains(drawn)))
@@ -122,9 +121,8 @@ def visible_task_notice(config: RunSettings) -> str:
     It compares resets with the same seed. This has no result if the same task looks different each
     time, and it cannot distinguish the task from an initial state that depends on the task.
     """
-    method, source = get_method(config.method), EnvSource.of(config)
-    sets = source.facts().distribution
-    if method.shows_task or source.of_ldm_envs or sets is None or method.split not in sets:
+    method, sets = get_method(config.method), _third_party_tasks(config)
+    if method.shows_task or sets is None:
         return ""
     drawn = sets[method.split].sample(np.random.default_rng(0), _N_RESETS)
     one, other = drawn[0], drawn[(drawn != drawn[0]).any(axis=1)][:1]
@@ -147,6 +145,13 @@ def visible_task_notice(config: RunSettings) -> str:
         "would not be the visible one; hide the task with --observation-keys, or with "
         "gymnasium.wrappers.FilterObservation in a function for --env-fn"
     )
+
+
+def _third_party_tasks(config: RunSettings) -> TaskDistribution | None:
+    """The task sets of a third party's family, if they include the split of the method."""
+    source = EnvSource.of(config)
+    sets = None if source.of_ldm_envs else source.facts().distribution
+    return sets if sets is not None and get_method(config.method).split in sets else None
 
 
 def _drawn_tasks(config: RunSettings, split: str, task_dim: int) -> NDArray[Any] | None:
