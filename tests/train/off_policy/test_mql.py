@@ -222,9 +222,10 @@ def test_every_second_update_moves_the_actor() -> None:
     assert ["actor_loss" in learner.update() for learner.n_updates in range(4)] == [False, True] * 2
 
 
-def test_adaptation_sees_the_episodes_as_they_were() -> None:
-    """The last state of an inner episode too, which meta-episodes do not show."""
-    learner, seen = tiny(), []
+@pytest.mark.parametrize("env", ["line", "brief"])
+def test_adaptation_sees_the_episodes_as_they_were(env: str) -> None:
+    """Also the last state and the kind of end of an inner episode, which meta-episodes hide."""
+    learner, seen = tiny(env_id=f"line_env:{env}"), []
     learner.adapt = lambda episodes, row: seen.append(list(episodes)) or learner.td3  # type: ignore
     evaluator = Evaluator(learner)
     evaluator.evaluate(learner.actor())
@@ -232,8 +233,9 @@ def test_adaptation_sees_the_episodes_as_they_were() -> None:
     assert [len(episodes) for episodes in seen] == [learner.config.n_episodes - 1] * 3
     for goal, episodes in zip((-1.0, 1.0, 0.5), seen, strict=True):
         for episode in episodes:
-            x = episode.observations[:, 0]
-            assert len(episode) == HORIZON and x[0] == 0 and not episode.terminated
+            x, falls = episode.observations[:, 0], env == "brief" and goal < 0
+            assert len(episode) == (1 if falls else HORIZON) and x[0] == 0
+            assert episode.terminated is falls
             np.testing.assert_allclose(np.diff(x), 0.2 * episode.actions[:, 0], atol=1e-6)
             np.testing.assert_allclose(episode.rewards, -np.abs(x[1:] - goal), atol=1e-6)
 

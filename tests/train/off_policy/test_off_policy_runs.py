@@ -159,8 +159,7 @@ def test_each_task_is_adapted_to_once_however_early_its_episodes_end(
     method: str, adapting: str, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = importlib.import_module(get_method(method).script)
-    config = dataclasses.replace(settings(method, **changes), env_id="line_env:brief")
-    learner, calls = script.build(config), []
+    learner, calls = script.build(settings(method, "line_env:brief", **changes)), []
     for _ in range(learner.n_initial_iterations):
         learner.visit(learner._next_tasks(True), True)
     adapt = getattr(learner, adapting)

@@ -54,8 +54,8 @@ _METHODS: dict[str, dict[str, Any]] = {
 }
 
 
-def settings(method: str, **changes: Any) -> Any:
-    return resolve("line_env:line", method, **{**_SHARED, **_METHODS[method], **changes})
+def settings(method: str, env_id: str = "line_env:line", **changes: Any) -> Any:
+    return resolve(env_id, method, **{**_SHARED, **_METHODS[method], **changes})
 
 
 def line_episode(goal: float, rng: np.random.Generator) -> Episode:
