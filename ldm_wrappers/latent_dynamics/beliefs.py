@@ -63,7 +63,6 @@ class BeliefFilter:
         """
         lengths = torch.from_numpy(last + 1).to(rewards.device)
         states = self.model.encoder.states_at(lengths, actions, rewards, next_observations)
-        self.hidden = self.hidden.clone()
         self.hidden[workers] = states
 
     def state_dict(self) -> dict[str, Any]:

@@ -97,6 +97,6 @@ def moving_average(values: Any, window: int = 5) -> Floats:
     if window < 1:
         raise ValueError(f"window must be at least 1, got {window}")
     total = np.cumsum(array, axis=0)
-    total[window:] = total[window:] - total[:-window].copy()
+    total[window:] = total[window:] - total[:-window]
     count = np.minimum(np.arange(1, len(array) + 1), window)
     return np.asarray(total / count.reshape(-1, *[1] * (array.ndim - 1)))
