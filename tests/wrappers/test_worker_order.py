@@ -136,17 +136,28 @@ def watched(workers: Sequence[Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP])
-@pytest.mark.parametrize("limited", [False, True])
+@pytest.mark.parametrize(
+    ("mode", "limits"),
+    [
+        (AutoresetMode.SAME_STEP, ()),
+        (AutoresetMode.SAME_STEP, (2, 2, 2)),
+        (AutoresetMode.SAME_STEP, (2, 4, 3)),
+        (AutoresetMode.NEXT_STEP, ()),
+        (AutoresetMode.NEXT_STEP, (2, 2, 2)),
+    ],
+)
 def test_in_every_autoreset_mode_beliefs_are_those_published_before_the_step(
-    order: Sequence[int], mode: AutoresetMode, limited: bool
+    order: Sequence[int], mode: AutoresetMode, limits: tuple[int, ...]
 ) -> None:
     """Also where a limit outside ends tasks, of which a publisher hears at its reset only."""
     workers = makers(model_of_ramps())
-    if limited:
-        workers = [lambda make=make: gym.wrappers.TimeLimit(make(), 2) for make in workers]
+    if limits:
+        workers = [
+            lambda make=make, n=n: gym.wrappers.TimeLimit(make(), n)
+            for make, n in zip(workers, limits, strict=True)
+        ]
     batch = SyncVectorEnv([workers[index] for index in order], autoreset_mode=mode)
-    layers = [env.env if limited else env for env in batch.envs]
+    layers = [env.env if limits else env for env in batch.envs]
     pool = layers[order.index(0)].pool
     mixed = watched(layers)
     batch.reset()
@@ -155,6 +166,35 @@ def test_in_every_autoreset_mode_beliefs_are_those_published_before_the_step(
         batch.step(np.zeros(3, np.int64))
         if len(mixed) > known:  # the mixture worker stepped
             np.testing.assert_array_equal(mixed[-1], before)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_workers_that_were_stepped_alone_before_change_no_later_round(order: Sequence[int]) -> None:
+    batch = batch_of("SyncVectorEnv", order)
+    mixed = watched(batch.envs)
+    batch.reset()
+    pool = batch.envs[order.index(0)].pool
+    for row in sorted((order.index(0), order.index(2))):
+        batch.envs[row].step(0)
+    for _ in range(2):
+        before = pool.means(0)
+        batch.step(np.zeros(3, np.int64))
+        np.testing.assert_array_equal(mixed[-1], before)
+
+
+def test_a_worker_that_steps_alone_mixes_what_was_published_since_its_last_step() -> None:
+    model, pool = model_of_ramps(), BeliefPool(1, 2)
+    publisher = BeliefPublisherWrapper(Ramp(50), model, pool, 0)
+    worker = ImaginaryRewardWrapper(Ramp(50), model, pool)
+    mixed = watched([worker])
+    for env in (publisher, worker):
+        env.reset()
+    prior = pool.means(0)
+    for env in (publisher, worker, worker):
+        env.step(0)
+    np.testing.assert_array_equal(mixed[0], prior)
+    np.testing.assert_array_equal(mixed[1], pool.means(0))
+    assert (pool.means(0) != prior).any()
 
 
 class Picky(Ramp):
