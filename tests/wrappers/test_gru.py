@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from reference_models import small_model
 from torch import nn
+from wrapper_stubs import ScriptedEnv
 
 from ldm_wrappers.latent_dynamics.gru import GRU
+from ldm_wrappers.sb3.encoder_policy import EncoderMemory
 
 
 def both(inputs: int, hidden: int) -> tuple[GRU, nn.GRU]:
@@ -87,3 +90,15 @@ def test_state_dicts_are_interchangeable() -> None:
     ours, stock = both(3, 4)
     assert list(ours.state_dict()) == list(stock.state_dict())
     nn.GRU(3, 4).load_state_dict(ours.state_dict())
+
+
+@pytest.mark.parametrize("where", ["VAE", "policy"])
+def test_both_encoders_begin_as_the_authors_with_orthogonal_weights_and_no_biases(
+    where: str,
+) -> None:
+    memory = EncoderMemory((2, 3, 1), (4, 0, 2), 6, 3)
+    encoder = small_model(ScriptedEnv()).encoder if where == "VAE" else memory
+    for name, value in encoder.gru.named_parameters():
+        expected = torch.zeros(len(value)) if value.dim() == 1 else torch.eye(value.shape[1])
+        found = value if value.dim() == 1 else value.T @ value
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0.0, msg=name)

@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorWrapper
 from wrapper_stubs import ScriptedEnv, actions_for, scripted_vector, seeds_of
 
 import ldm_envs  # noqa: F401
@@ -170,6 +170,32 @@ def test_returned_arrays_are_the_callers() -> None:
     for shown, shown_then, true, true_then in kept:
         np.testing.assert_array_equal(shown, shown_then)
         np.testing.assert_array_equal(true, true_then)
+
+
+class OneSetOfArrays(VectorWrapper):
+    """Writes rewards and ends into the same arrays at each step and clears them at each reset."""
+
+    handles_reset_mask = True
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        for array in getattr(self, "arrays", ()):
+            array[:] = 0
+        return self.env.reset(**kwargs)
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        observations, *self.arrays, infos = self.env.step(actions)
+        return observations, *self.arrays, infos
+
+
+def test_a_batch_may_clear_its_arrays_at_a_reset() -> None:
+    lengths = ((2,), (3,))
+    plain = vector.MultiEpisodeWrapper(scripted_vector(*lengths), 2)
+    reusing = vector.MultiEpisodeWrapper(OneSetOfArrays(scripted_vector(*lengths)), 2)
+    for env in (plain, reusing):
+        env.reset(seed=0)
+    for _ in range(6):
+        for one, other in zip(plain.step([1, 1])[1:4], reusing.step([1, 1])[1:4], strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_what_callers_do_to_an_observation_leaves_the_true_next_state() -> None:

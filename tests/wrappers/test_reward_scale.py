@@ -86,6 +86,22 @@ def test_training_does_not_depend_on_the_unit_and_imagines_in_the_environments(
     assert imagined(scaled)[0] - imagined(scaled)[1] > 0.5 * unit  # and it has learned
 
 
+@pytest.mark.parametrize("encoder", ["gru", "moments"])
+@pytest.mark.parametrize(("scale", "offset"), [(50.0, 0.0), ("running", 3.0)])
+def test_beliefs_do_not_depend_on_the_unit(encoder: str, scale: Any, offset: float) -> None:
+    """Equal weights read a reward of 50 · r + offset as they would read r without a scale."""
+    plain, scaled = (model(one, encoder=encoder) for one in (1.0, scale))
+    scaled.reward_scale.fit(offset, 50.0)
+    generator = torch.Generator().manual_seed(0)
+    actions, following = torch.randn(2, 4, 3, 2, generator=generator)
+    rewards = torch.randn(4, 3, generator=generator)
+    expected = plain.encoder(actions, rewards, following)
+    found = scaled.encoder(actions, 50.0 * rewards + offset, following)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    other = scaled.encoder(actions, rewards, following)
+    assert (other.mean - expected.mean).abs().max() > 1e-2
+
+
 def test_statistics_are_saved_with_the_model(tmp_path: Path) -> None:
     one, _ = train("running", 100.0, 7.0)
     one.save(tmp_path / "model.safetensors")

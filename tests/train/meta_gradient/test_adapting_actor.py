@@ -133,6 +133,7 @@ def test_a_further_meta_episode_begins_with_theta_again() -> None:
         if ends == 3:
             break
     assert len(adapted) == 2 and not torch.equal(*adapted)
+    assert not any(torch.equal(own, THETA["bias_1"]) for own in adapted)
 
 
 def test_nothing_is_left_of_a_row_that_was_begun_again() -> None:

@@ -92,6 +92,16 @@ def test_policy_samples_repeat_with_the_generator_and_stay_in_the_box() -> None:
         mlp((3,))
 
 
+@pytest.mark.parametrize(("raw", "log_std"), [(50.0, 2.0), (1.5, 1.5), (-50.0, -20.0)])
+def test_deviations_of_actions_lie_in_the_range_of_the_authors(raw: float, log_std: float) -> None:
+    """[e⁻²⁰, e²], as in the published code of SAC, PEARL and MIER."""
+    policy = SquashedGaussian(3, (8,), 2)
+    with torch.no_grad():
+        policy.net[-1].weight.zero_()
+        policy.net[-1].bias.fill_(raw)
+    assert policy(torch.ones(1, 3))[1].tolist() == [[log_std] * 2]
+
+
 def test_polyak_moves_targets_by_the_rate() -> None:
     target, source = [torch.tensor([1.0])], [torch.tensor([3.0])]
     polyak(target, source, 0.25)
