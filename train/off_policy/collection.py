@@ -86,10 +86,6 @@ class Recorder:
             terminated,
         )
 
-    def drop(self, row: int) -> None:
-        """Discard the current episode of a row."""
-        self._steps[row] = []
-
 
 class Behaviour(Protocol):
     """Acts in training episodes, one row per environment."""

@@ -70,7 +70,6 @@ class EpisodeActor(abc.ABC):
         """Actions (n, …) of the environment."""
         for row in np.flatnonzero(episode_starts).tolist():
             self.episodes[row] = []
-            self._recorder.drop(row)
         for row in np.flatnonzero((self._begins | episode_starts) & ~self._over).tolist():
             self.begin_episode(row, len(self.episodes[row]))
         self._begins[:] = False

@@ -129,7 +129,7 @@ class PearlLearner(OffPolicyLearner):
         z = mean + variance.sqrt() * self._noise(mean.shape)
         columns = z.unsqueeze(1).expand(-1, batch.rewards.shape[1], -1)
         inputs = torch.cat([batch.observations, columns], dim=-1)
-        following = torch.cat([batch.next_observations, columns.detach()], dim=-1)
+        following = torch.cat([batch.next_observations, columns], dim=-1)
         critic_loss = self.sac.critic_loss(batch, inputs, following)
         kl = kl_to_standard_normal(mean, variance).sum()
         descend(self.optimizers["critics"], critic_loss + self.config.kl_weight * kl)

@@ -11,8 +11,11 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from line_env import HORIZON, Line
 
 from ldm_wrappers import TaskIgnoredError
+from ldm_wrappers.vector import MultiEpisodeWrapper
+from train.common.rollout import play
 from train.off_policy.collection import Sizes, collect
 from train.off_policy.episodes import Episode
+from train.off_policy.evaluation import EpisodeActor, InnerEnds
 
 
 class Cliff(Line):
@@ -43,6 +46,17 @@ class Walk:
         assert len(actions) == len(rewards) == len(observations) == self.n
 
 
+def check_cliff(episode: Episode, goal: float) -> None:
+    """An episode is one that the rules of the cliff allow."""
+    x = episode.observations[:, 0]
+    assert x[0] == 0
+    np.testing.assert_allclose(np.diff(x), 0.2 * episode.actions[:, 0], atol=1e-6)
+    np.testing.assert_allclose(episode.rewards, -np.abs(x[1:] - goal), atol=1e-6)
+    assert episode.terminated == (abs(x[-1]) >= 0.5)
+    assert (np.abs(x[:-1]) < 0.5).all()
+    assert episode.terminated or len(episode) == HORIZON
+
+
 def test_every_transition_of_every_episode_is_kept() -> None:
     tasks = np.array([[-1.0], [1.0], [-1.0]], np.float32)
     env = SyncVectorEnv([Cliff] * 3, autoreset_mode=AutoresetMode.DISABLED)
@@ -62,13 +76,34 @@ def test_every_transition_of_every_episode_is_kept() -> None:
     assert len({len(episode) for episode in episodes}) > 2  # some ended early
     for row, goal in ((0, -1.0), (1, 1.0), (2, -1.0)):
         for episode in found[row]:
-            x = episode.observations[:, 0]
-            assert x[0] == 0
-            np.testing.assert_allclose(np.diff(x), 0.2 * episode.actions[:, 0], atol=1e-6)
-            np.testing.assert_allclose(episode.rewards, -np.abs(x[1:] - goal), atol=1e-6)
-            assert episode.terminated == (abs(x[-1]) >= 0.5)
-            assert (np.abs(x[:-1]) < 0.5).all()
-            assert episode.terminated or len(episode) == HORIZON
+            check_cliff(episode, goal)
+
+
+class Wander(EpisodeActor):
+    """Random actions; begins its episodes like any other."""
+
+    def begin_episode(self, row: int, episode: int) -> None:
+        assert episode == len(self.episodes[row])
+
+    def actions(self, observations: np.ndarray) -> np.ndarray:
+        self.rng = getattr(self, "rng", np.random.default_rng(0))
+        return self.rng.uniform(-1, 1, (len(observations), 1))
+
+
+def test_evaluations_keep_the_transitions_and_the_ends_of_inner_episodes() -> None:
+    batch = SyncVectorEnv([Cliff] * 2, autoreset_mode=AutoresetMode.DISABLED)
+    env = InnerEnds.inside(MultiEpisodeWrapper(batch, 6))
+    actor = Wander(Sizes(env.single_observation_space, env.single_action_space))
+    found: dict[int, list[Episode]] = {}
+    tasks = {"task": np.array([[-1.0], [1.0]], np.float32)}
+    for step in play(env, actor, seed=3, options=tasks):
+        for row in np.flatnonzero(step.ended & step.running).tolist():
+            found[row] = list(actor.episodes[row])
+    assert [len(found[row]) for row in (0, 1)] == [6, 6]
+    for row, goal in ((0, -1.0), (1, 1.0)):
+        for episode in found[row]:
+            check_cliff(episode, goal)
+        assert len({episode.terminated for episode in found[row][:-1]}) == 2
 
 
 def test_actions_reach_both_ends_of_their_box() -> None:
