@@ -269,6 +269,7 @@ def test_with_final_beliefs_a_task_keeps_the_latent_it_began_with() -> None:
         ]
         np.testing.assert_allclose(paid, rewards, atol=1e-5)
 
+    whole.begin(np.array([False, True, False]))  # before any transition: all tasks are new
     first, last = mixed(0, old), mixed(2, old)
     check(old, first, mixed(1, old), last)
     check(new, first, mixed(1, old), last)

@@ -257,6 +257,19 @@ def test_the_model_adapts_to_prior_episodes_and_is_judged_by_all(
     assert 0.2 < float((judged == 777.0).float().mean()) < 0.8
 
 
+def test_the_models_loss_pulls_the_bounds_of_its_variances_together() -> None:
+    learner = tiny()
+    before, batch = (
+        replay.take(replay.draw(np.array([0, 1]), 8, learner.rng))
+        for replay in (learner.context, learner.replay)
+    )
+    loss, contexts = learner.model_loss(before, batch)
+    distance = (learner.model.highest - learner.model.lowest).sum()
+    assert float(distance) > 1.0
+    expected = learner.model.losses(batch, contexts).mean() + 0.01 * distance
+    torch.testing.assert_close(loss, expected)
+
+
 def test_sampled_rewards_have_the_models_mean_and_spread() -> None:
     net = model().float()
     s, a, context = torch.zeros(20_000, 2), torch.zeros(20_000, 1), torch.ones(3)
