@@ -182,6 +182,24 @@ def test_a_reset_that_redraws_is_told_afterwards() -> None:
         env.reset()
 
 
+class Told(Redrawing):
+    """Its method returns the start observation of the task."""
+
+    def set_task(self, task: Any) -> Any:
+        super().set_task(task)
+        return np.full(1, 0.1 * self.gain, np.float32)
+
+
+def test_a_start_observation_passes_through_the_wrappers_from_the_inside_out() -> None:
+    box = spaces.Box(-9, 9, (1,), np.float32)
+    doubled = gym.wrappers.TransformObservation(Told(), lambda x: 2 * x, box)
+    raised = gym.wrappers.TransformObservation(doubled, lambda x: x + 1, box)
+    env = TaskMethodWrapper(raised, {"train": [1.0, 2.0]}, after_reset=True)
+    for task in (1.0, 2.0):
+        shown = env.reset(options={"task": [task]})[0]
+        np.testing.assert_allclose(shown, [2 * (0.1 * task) + 1], rtol=1e-6)
+
+
 def test_attributes_make_a_family() -> None:
     pendulum = TaskAttributeWrapper(gym.make("Pendulum-v1"), {"train": [8, 12], "test": [10]}, "g")
     pendulum.reset(options={"task": [10.0]})
@@ -399,11 +417,11 @@ def test_all_keeps_periods_and_tolerances_of_the_splits() -> None:
     assert 0.02 < (drawn >= 70).mean() < 0.06  # 2 of 52 tasks
 
 
-def test_the_choice_of_tasks_shares_no_stream_with_imaginary_tasks() -> None:
+def test_the_choice_of_tasks_shares_no_stream_with_the_environment_or_imaginary_tasks() -> None:
     env = TaskMethodWrapper(Pushed(), {"train": [float(n) for n in range(1000)]})
     tasks = [env.reset(seed=5)[1]["task"][0], *(env.reset()[1]["task"][0] for _ in range(4))]
-    for child in np.random.SeedSequence(5).spawn(3):
-        rng = np.random.default_rng(child)
+    children = [np.random.default_rng(child) for child in np.random.SeedSequence(5).spawn(3)]
+    for rng in (gym.utils.seeding.np_random(5)[0], *children):
         assert [float(rng.integers(1000)) for _ in range(5)] != tasks
 
 

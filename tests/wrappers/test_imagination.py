@@ -61,6 +61,19 @@ def test_each_imaginary_task_draws_dropout_masks_of_its_own() -> None:
     assert len(np.unique(paid)) > 4
 
 
+def test_dropout_masks_follow_the_seed() -> None:
+    """Of a single belief there is one mixture only, so nothing else is drawn."""
+    model = small_model(ScriptedEnv(), p_drop=0.5)
+    states, actions = torch.ones(40, 4), torch.ones(40, 1)
+
+    def paid(seed: int) -> Any:
+        tasks = ExpectedReward(n_dropout_masks=1).start(model, n_mixture=40, n_normal=1, seed=seed)
+        return tasks.rewards(torch.zeros(1, 3), states, actions, states)
+
+    np.testing.assert_array_equal(paid(0), paid(0))
+    assert (paid(0) != paid(1)).any()
+
+
 def relative(share: float, size: int, candidates: int = 1, masks: int = 0) -> PlausibleTasks:
     """Relative thresholds; dropout off unless said otherwise."""
     return PlausibleTasks(

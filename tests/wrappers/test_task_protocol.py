@@ -84,6 +84,25 @@ def test_keep_task_may_differ_between_environments(kind: Any, kept: list[bool]) 
     env.close()
 
 
+class Outspoken(Paid):
+    """Only tasks below 0 say so at their start."""
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        observation, info = super().reset(seed=seed, options=options)
+        return observation, {**info, "below": True} if self.task < 0 else info
+
+
+@pytest.mark.parametrize("tasks", [[-1.0, 1.0], [1.0, -1.0]])
+def test_no_row_has_infos_of_another_rows_start(tasks: list[float]) -> None:
+    """Batches begin as a whole, so the second row begins with the first one's task, too."""
+    env = vector.TaskRowsWrapper(
+        SyncVectorEnv([Outspoken] * 2, autoreset_mode=AutoresetMode.DISABLED)
+    )
+    _, infos = env.reset(options={"task": np.float32(tasks)[:, None]})
+    below = [task < 0 for task in tasks]
+    assert infos["_below"].tolist() == infos["below"].tolist() == below
+
+
 def test_rows_leave_seeds_and_starts_as_each_environment_alone_has_them() -> None:
     def pendulum() -> gym.Env[Any, Any]:
         return gym.wrappers.TransformReward(gym.make("Pendulum-v1"), lambda r: r)

@@ -142,3 +142,18 @@ def test_what_is_cleared_is_gone_and_other_tasks_stay() -> None:
         rows(whole_episodes(replay.episodes(0))).tolist() == rows(whole_episodes([only])).tolist()
     )
     assert replay.n_transitions[0] == len(only)
+
+
+def test_what_is_stored_after_a_clearing_is_saved() -> None:
+    """A state leaves out slots that no task has used."""
+    rng = np.random.default_rng(0)
+    replay, restored = (TaskReplay(1, CAPACITY, HORIZON, 2, 1) for _ in range(2))
+    for _ in range(2):
+        replay.add(0, episode(rng))
+    replay.clear(0)
+    only = episode(rng)
+    replay.add(0, only)
+    restored.load_state_dict(replay.state_dict())
+    assert restored.n_transitions.tolist() == [len(only)]
+    (found,) = restored.episodes(0)
+    np.testing.assert_array_equal(found.observations, only.observations)
