@@ -44,6 +44,24 @@ def ends(split: str = "train") -> gym.Env[Any, Any]:
     return gym.wrappers.TimeLimit(Ends(split), HORIZON)
 
 
+class Fades(Ends):
+    """Succeeds in the first episode of a meta-episode only, and says so by 0 or 1."""
+
+    episode = 0
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        self.episode = self.episode + 1 if (options or {}).get("keep_task") else 0
+        return super().reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> Any:
+        *result, info = super().step(action)
+        return *result, {**info, "is_success": int(info["is_success"] and self.episode == 0)}
+
+
+def fades(split: str = "train") -> gym.Env[Any, Any]:
+    return gym.wrappers.TimeLimit(Fades(split), HORIZON)
+
+
 class SaysOnlySuccess(Ends):
     """Tells ``is_success`` at successes and at no other step, as many environments do."""
 

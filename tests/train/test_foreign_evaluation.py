@@ -57,6 +57,11 @@ def test_success_at_the_last_step_of_an_inner_episode_counts() -> None:
     assert found.reached.tolist() == [[True] * 3, [False] * 3]
 
 
+def test_success_counts_for_the_inner_episode_that_it_ends() -> None:
+    found = evaluated("foreign_envs:fades")["train"]
+    assert found.reached.tolist() == [[True, False, False], [False] * 3]
+
+
 class Walker(Still):
     """Acts, or does not."""
 

@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
 from wrapper_stubs import ScriptedEnv, actions_for, scripted_vector
 
@@ -133,6 +133,27 @@ def test_info_keys_choose_what_every_step_says() -> None:
             else:
                 assert set(tasks) == {"task"}
     assert ours.reset_infos == [{}, {}, {}]
+
+
+class Rarely(ScriptedEnv):
+    """Tells something at the second step of an episode only."""
+
+    def step(self, action: Any) -> Any:
+        *result, info = super().step(action)
+        return *result, {**info, "second": True} if self.t == 2 else info
+
+
+def test_a_worker_has_only_the_infos_that_it_told() -> None:
+    lengths = (3, 4)
+    batch = SyncVectorEnv(
+        [lambda n=n: Rarely((n,)) for n in lengths], autoreset_mode=AutoresetMode.SAME_STEP
+    )
+    env = VectorEnvAdapter(batch)
+    env.reset()
+    for step in range(12):
+        infos = env.step(np.ones(2, np.int64))[3]
+        told = ["second" in info for info in infos]
+        assert told == [step % length == 1 for length in lengths]
 
 
 @pytest.mark.parametrize("family", ["GridNavi", "box"])

@@ -88,6 +88,10 @@ def test_entropy_is_worth_what_its_coefficient_says_and_the_smaller_critic_count
     twin = TwinSAC(1, 1, (8,), target_entropy=-1.0, **ARGUMENTS)
     twin.log_ent_coef.data.fill_(math.log(0.7))
     with torch.no_grad():
+        for parameter in (*value.target_value.parameters(), *twin.target_critics.parameters()):
+            parameter.mul_(1.5)  # targets are other networks
+        target = batch.rewards + 0.9 * value.target_value(y)[:, 0]
+        wholes = [((q - target) ** 2).mean() for q in value.critics(x, batch.actions)]
         actions, log_prob = value.policy.sample(x, torch.Generator().manual_seed(2))
         soft = torch.stack(value.critics(x, actions)).amin(0) - 0.7 * log_prob
         expected = ((value.value(x)[:, 0] - soft) ** 2).mean()
@@ -95,6 +99,7 @@ def test_entropy_is_worth_what_its_coefficient_says_and_the_smaller_critic_count
         soft = torch.stack(twin.target_critics(y, actions)).amin(0) - 0.7 * log_prob
         target = batch.rewards + 0.9 * soft
         halves = [((q - target) ** 2).mean() / 2 for q in twin.critics(x, batch.actions)]
+    torch.testing.assert_close(value.critic_loss(batch, x, y).detach(), sum(wholes))
     found = value.update_policy(x, torch.Generator().manual_seed(2))["value_loss"]
     torch.testing.assert_close(found.detach(), expected)
     found = twin.critic_loss(batch, x, y, torch.Generator().manual_seed(3))
