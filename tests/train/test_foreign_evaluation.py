@@ -11,7 +11,7 @@ import pytest
 from train.analysis.aggregate import read_runs, summary_rows
 from train.analysis.collect import collect
 from train.analysis.tables import write_tables
-from train.common.evaluation import Evaluator, evaluation_rows
+from train.common.evaluation import Evaluator, SplitResult, evaluation_rows, summary
 from train.config.presets import resolve
 from train.persistence.files import CsvFile, write_json
 from train.persistence.run_folder import RunFolder
@@ -60,6 +60,19 @@ def test_success_at_the_last_step_of_an_inner_episode_counts() -> None:
 def test_success_counts_for_the_inner_episode_that_it_ends() -> None:
     found = evaluated("foreign_envs:fades")["train"]
     assert found.reached.tolist() == [[True, False, False], [False] * 3]
+
+
+def test_the_summary_is_of_the_last_episode_and_names_the_first() -> None:
+    returns, reached = np.array([[1.0, 5.0, 2.0], [3.0, 0.0, 6.0]]), np.ones((2, 3), bool)
+    reached[0, 2] = False
+    result = SplitResult("test", None, returns, reached, (0.25, 0.5))
+    assert summary([result]) == {
+        "test_return": 4.0,
+        "test_return_first": 2.0,
+        "test_reward_error": 0.25,
+        "test_reward_error_with_dropout": 0.5,
+        "test_reached": 1.0,
+    }
 
 
 class Walker(Still):

@@ -20,7 +20,7 @@ from train.meta_gradient import gradient as gradient_module
 from train.meta_gradient import learner as learner_module
 from train.meta_gradient.baseline import advantages
 from train.meta_gradient.distributions import Gaussian
-from train.meta_gradient.episodes import Episodes, TaskBatch
+from train.meta_gradient.episodes import Episodes, TaskBatch, task_batch
 from train.meta_gradient.gradient import mean_kl, meta_gradient
 from train.meta_gradient.learner import MetaGradientLearner
 from train.meta_gradient.objectives import Objective, exploration_credit
@@ -136,6 +136,20 @@ def test_the_meta_gradient_is_the_mean_of_its_tasks_each_with_its_own_credit(
         one = {**given, **batches, "credit": given["credit"][rows]}
         alone.append(flat(meta_gradient(**one, objective=e_maml)[0]))
     torch.testing.assert_close(flat(found), torch.stack(alone).mean(0))
+
+
+def test_a_tasks_mean_is_over_its_own_steps_however_many_others_have() -> None:
+    rng, policy = np.random.default_rng(0), case(BOX)["policy"]
+    mask = np.arange(5) < np.array([[[5], [4]], [[1], [2]]])  # 9 steps and 3 steps
+    actions, rewards = rng.normal(size=(2, 2, 5, 2)), rng.normal(size=mask.shape) * mask
+    shown = rng.normal(size=(2, 2, 5, policy.observation_size))
+    batch = task_batch(
+        policy, case(BOX)["parameters"], Episodes(shown, actions, rewards, mask), 0.9, 0.8
+    )
+    expected = [shown[task][mask[task]].mean(0) for task in range(2)]
+    for column in range(policy.observation_size):
+        found = batch.mean(batch.observations[..., column])
+        np.testing.assert_allclose(found, [row[column] for row in expected])
 
 
 def test_logged_returns_are_means_over_iterations_since_the_last_row() -> None:
