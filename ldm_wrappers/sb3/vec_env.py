@@ -25,8 +25,9 @@ class VectorEnvAdapter(VecEnv):
     """Drives one ``gymnasium.vector.VectorEnv`` through SB3's interface, without copies per worker.
 
     At the end of an episode, a worker's info contains SB3's ``terminal_observation`` and
-    ``TimeLimit.truncated`` and everything in ``final_info`` for that worker. ``VecNormalize``,
-    ``VecMonitor`` and the other SB3 wrappers go around it as usual.
+    ``TimeLimit.truncated`` and everything in ``final_info`` for that worker; ``reset_infos`` has
+    the infos at the start of its new episode. ``VecNormalize``, ``VecMonitor`` and the other SB3
+    wrappers go around it as usual.
 
     A policy of stable-baselines3 counts discrete actions from 0 and samples real numbers: its
     actions are shifted by ``Discrete.start``, and rounded for an integer ``Box``, before the
@@ -97,8 +98,8 @@ class VectorEnvAdapter(VecEnv):
         ended = np.flatnonzero(dones)
         last = final_observations(infos, dones) if len(ended) else ()
         for index, observation in zip(ended, last, strict=True):
-            row = rows[index]
-            row.update(_row(infos.get("final_info", {}), int(index)))
+            self.reset_infos[index] = rows[index]  # as in DummyVecEnv: those of the new episode
+            row = rows[index] = {**rows[index], **_row(infos.get("final_info", {}), int(index))}
             row["terminal_observation"] = observation
             row["TimeLimit.truncated"] = bool(truncations[index] and not terminations[index])
         # copies: SB3 adds to rewards in place, and stores observations only after the next step,
