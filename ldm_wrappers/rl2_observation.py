@@ -10,6 +10,7 @@ from gymnasium import spaces
 
 from ldm_wrappers.infos import begins_episode
 from ldm_wrappers.latent_dynamics.transition import FloatArray, TransitionSpec
+from ldm_wrappers.reset_guard import ResetGuard
 from ldm_wrappers.wrapper_order import refuse_twice
 
 
@@ -39,6 +40,7 @@ class RL2ObservationWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCon
     Raises:
         TypeError: The spaces are not supported.
         ValueError: The observation already has these columns; at a step, an invalid action.
+        gymnasium.error.ResetNeeded: At a step before the first reset, or after the end of a task.
     """
 
     lasts_a_task = True
@@ -50,19 +52,24 @@ class RL2ObservationWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCon
         refuse_twice(env, type(self))
         self._spec = TransitionSpec.from_spaces(env.observation_space, env.action_space)
         self.observation_space = rl2_observation_space(env.observation_space, self._spec)
+        self._guard = ResetGuard("RL2ObservationWrapper")
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[FloatArray, dict[str, Any]]:
         """Reset; there is no previous action or reward."""
         observation, info = self.env.reset(seed=seed, options=options)
+        self._guard.begin()
         action = np.zeros(self._spec.action_size, np.float32)
         return self._join(observation, action, 0.0, True), info
 
     def step(self, action: Any) -> tuple[FloatArray, Any, bool, bool, dict[str, Any]]:
         """Take a step; the action and its reward are added to the observation."""
+        self._guard.check()
         encoded = self._spec.encode_action_arrays(self._spec.action_row(action))[0]
         observation, reward, terminated, truncated, info = self.env.step(action)
+        if terminated or truncated:
+            self._guard.end()
         joined = self._join(observation, encoded, float(reward), begins_episode(info))
         return joined, reward, terminated, truncated, info
 

@@ -19,6 +19,7 @@ from ldm_wrappers import (
     BeliefPublisherWrapper,
     ImaginaryRewardWrapper,
     MultiEpisodeWrapper,
+    RL2ObservationWrapper,
     TrajectoryBuffer,
     vector,
 )
@@ -61,6 +62,7 @@ SCALAR: dict[str, Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]] = {
         env, MODEL, BeliefPool(1, MODEL.config.latent_dim), 0, buffer=BUFFER
     ),
     "ImaginaryRewardWrapper": lambda env: ImaginaryRewardWrapper(env, MODEL, pool()),
+    "RL2ObservationWrapper": RL2ObservationWrapper,
 }
 
 
@@ -79,9 +81,10 @@ def test_scalar_wrappers_notice_steps_outside_a_task(name: str) -> None:
         assert len(BUFFER) == min(stored + (name.startswith("Belief")), 8)
 
 
-def test_an_environment_that_resets_by_itself_is_noticed() -> None:
-    """Its first step of the next episode would be recorded as a transition of the last one."""
-    env = BeliefObservationWrapper(gym.wrappers.Autoreset(BareEnv()), MODEL, buffer=BUFFER)
+@pytest.mark.parametrize("name", [name for name in SCALAR if name != "MultiEpisodeWrapper"])
+def test_an_environment_that_resets_by_itself_is_noticed(name: str) -> None:
+    """Its first step of the next episode would be taken for a transition of the last one."""
+    env = SCALAR[name](gym.wrappers.Autoreset(MultiEpisodeWrapper(BareEnv(), 1)))
     env.reset()
     for _ in range(3):
         env.step(0)
