@@ -10,6 +10,8 @@ from typing import Any, Literal
 from gymnasium.error import ResetNeeded
 from gymnasium.vector import SyncVectorEnv, VectorEnv
 
+from ldm_wrappers.infos import MARK
+
 State = Literal["not begun", "running", "ended", "interrupted"]
 
 
@@ -29,10 +31,12 @@ class ResetGuard:
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self._episode = 0
         self.state: State = "not begun"
 
     def begin(self) -> None:
         """The environment has been reset."""
+        self._episode = 0
         self.state = "running"
 
     def check(self) -> None:
@@ -67,6 +71,23 @@ class ResetGuard:
             raise ResetNeeded(
                 f"options['reset_mask'] leaves out environments {due[self.state]} of "
                 f"{self._name}; call reset() for all of them first"
+            )
+
+    def check_restarts(self, info: dict[str, Any]) -> None:
+        """Raise if a step of one environment has passed over a restart of ``MultiEpisodeWrapper``.
+
+        Raises:
+            ValueError: A wrapper inside has taken several steps at once.
+        """
+        if MARK not in info:
+            return
+        before, self._episode = self._episode, info["episode_index"]
+        if self._episode != before + bool(info["episode_start"]):
+            raise ValueError(
+                f"one step of {self._name} led from inner episode {before} to {self._episode} "
+                "without showing its start: a wrapper around MultiEpisodeWrapper takes several "
+                "steps at once, as frame skipping does, and hides restarts; put it around the "
+                "environment, inside MultiEpisodeWrapper"
             )
 
     @contextmanager

@@ -68,6 +68,7 @@ class RL2ObservationWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCon
         self._guard.check()
         encoded = self._spec.encode_action_arrays(self._spec.action_row(action))[0]
         observation, reward, terminated, truncated, info = self.env.step(action)
+        self._guard.check_restarts(info)
         if terminated or truncated:
             self._guard.end()
         joined = self._join(observation, encoded, float(reward), begins_episode(info))

@@ -63,7 +63,11 @@ class TransitionReader:
             observation: Observation of the step, which may be that of a restart.
             info: Its info, which then contains the true next state.
             ended: Whether the task ended with it.
+
+        Raises:
+            ValueError: A wrapper inside hides a restart, see :meth:`ResetGuard.check_restarts`.
         """
+        self._guard.check_restarts(info)
         before = self.state
         after = self._spec.observation_row(true_next_observation(info, observation))
         self.state = self._spec.observation_row(observation)

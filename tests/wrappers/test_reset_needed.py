@@ -92,6 +92,27 @@ def test_an_environment_that_resets_by_itself_is_noticed(name: str) -> None:
         env.step(0)
 
 
+class TwoSteps(gym.Wrapper[Any, Any, Any, Any]):
+    """Takes every action twice, as wrappers that skip frames do."""
+
+    def step(self, action: Any) -> Any:
+        result = self.env.step(action)
+        return result if result[2] or result[3] else self.env.step(action)
+
+
+@pytest.mark.parametrize("name", [name for name in SCALAR if name != "MultiEpisodeWrapper"])
+def test_a_restart_that_a_wrapper_hides_is_noticed(name: str) -> None:
+    """A transition would lead from one inner episode into the next."""
+    env = SCALAR[name](TwoSteps(MultiEpisodeWrapper(BareEnv(), 2)))
+    env.reset()
+    env.step(0)
+    with pytest.raises(ValueError, match="led from inner episode 0 to 1 without showing"):
+        env.step(0)  # steps 3, which ends the first episode, and 1 of the second one
+    env = SCALAR[name](MultiEpisodeWrapper(TwoSteps(BareEnv()), 2))
+    env.reset()
+    assert [env.step(0)[4]["episode_index"] for _ in range(4)] == [0, 1, 1, 1]
+
+
 def batch(mode: AutoresetMode, second: type[BareEnv]) -> VectorEnv[Any, Any, Any]:
     return SyncVectorEnv([BareEnv, second], autoreset_mode=mode)
 
