@@ -58,6 +58,32 @@ def check_flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def check_type(name: str, value: Any, kind: type[Any]) -> None:
+    """Check that ``value`` is a ``kind``.
+
+    Raises:
+        TypeError: It is not; the message shows it.
+    """
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}, got {value!r}")
+
+
+def check_protocol(name: str, value: Any, methods: tuple[str, ...], expected: str) -> None:
+    """Check that ``value`` is an object, not a class, with these methods.
+
+    Args:
+        name: Name of the value in the message.
+        value: Any object.
+        methods: Names of the methods.
+        expected: What the message says after "must be".
+
+    Raises:
+        TypeError: It is a class, or a method is missing; the message shows it.
+    """
+    if isinstance(value, type) or not all(callable(getattr(value, m, None)) for m in methods):
+        raise TypeError(f"{name} must be {expected}, got {value!r}")
+
+
 def keep(settings: Any, **values: Any) -> None:
     """Store checked values in a frozen dataclass, as plain numbers, which JSON needs."""
     for name, value in values.items():

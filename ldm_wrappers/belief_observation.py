@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from ldm_wrappers.arguments import check_protocol
 from ldm_wrappers.fixed_attribute import FixedAttribute
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.transition import FloatArray
@@ -56,6 +57,7 @@ class BeliefObservationWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgume
         ValueError: The environment's spaces do not fit the model, another wrapper has added
             columns to its observation (a previous reward, a belief or the task) or scales by
             running statistics, or ``buffer`` would store trajectories twice or imaginary ones.
+        TypeError: A part has another type.
         gymnasium.error.ResetNeeded: At a step before the first reset, or after the end of a task.
     """
 
@@ -74,6 +76,7 @@ class BeliefObservationWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgume
         super().__init__(env)
         refuse_twice(env, type(self))
         refuse_around_vae(env, "BeliefObservationWrapper", buffer)
+        check_protocol("latent_dynamics", latent_dynamics, ("check_spaces",), "a LatentDynamics")
         latent_dynamics.check_spaces(env.observation_space, env.action_space)
         self.latent_dynamics = latent_dynamics
         self.tracker = BeliefTracker(latent_dynamics, 1, buffer)

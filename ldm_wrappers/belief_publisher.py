@@ -7,6 +7,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from ldm_wrappers.arguments import check_protocol, check_type
 from ldm_wrappers.fixed_attribute import FixedAttribute
 from ldm_wrappers.imagination import BeliefPool
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
@@ -31,6 +32,7 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
             environment's rewards are imaginary, the observation has columns that are not part of
             the state or is scaled by running statistics, or a wrapper inside stores its
             trajectories in this buffer; at a reset or step, a newer publisher has the same row.
+        TypeError: A part has another type.
         gymnasium.error.ResetNeeded: At a step before the first reset, or after the end of a task.
     """
 
@@ -54,6 +56,8 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         super().__init__(env)
         refuse_imaginary_rewards(env, "BeliefPublisherWrapper")
         refuse_around_vae(env, "BeliefPublisherWrapper", buffer)
+        check_protocol("latent_dynamics", latent_dynamics, ("check_spaces",), "a LatentDynamics")
+        check_type("pool", pool, BeliefPool)
         latent_dynamics.check_spaces(env.observation_space, env.action_space)
         self.latent_dynamics = latent_dynamics
         self.pool = pool

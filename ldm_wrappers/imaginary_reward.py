@@ -7,6 +7,7 @@ from typing import Any
 
 import gymnasium as gym
 
+from ldm_wrappers.arguments import check_protocol
 from ldm_wrappers.fixed_attribute import FixedAttribute
 from ldm_wrappers.imagination import (
     BeliefPool,
@@ -18,12 +19,14 @@ from ldm_wrappers.imagination import (
     SavedBeliefs,
     mixes_all,
 )
+from ldm_wrappers.imagination.scheme import check_schemes
 from ldm_wrappers.infos import set_aside
 from ldm_wrappers.latent_dynamics import LatentDynamics
 from ldm_wrappers.live_arguments import RecordLiveArguments
 from ldm_wrappers.transition_reader import TransitionReader
 from ldm_wrappers.wrapper_order import refuse_around_vae, refuse_imaginary_rewards
 
+_A_SOURCE = "a BeliefPool, or SavedBeliefs such as SavedBeliefs.load(path)"
 FEW = 3  # how many saved beliefs a task mixes by default
 
 
@@ -56,6 +59,7 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
             environment's rewards are already imaginary, or another wrapper has added columns to
             the observation (a previous reward, a belief or the task) or scales what the VAE reads
             by running statistics.
+        TypeError: A part has another type.
         gymnasium.error.ResetNeeded: At a step before the first reset, or after the end of a task.
     """
 
@@ -84,6 +88,10 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         super().__init__(env)
         refuse_imaginary_rewards(env, "ImaginaryRewardWrapper")
         refuse_around_vae(env, "ImaginaryRewardWrapper")
+        check_protocol("latent_dynamics", latent_dynamics, ("check_spaces",), "a LatentDynamics")
+        check_schemes(mixture, imagination)
+        if not isinstance(beliefs, BeliefPool):
+            check_protocol("beliefs", beliefs, ("means", "final_means"), _A_SOURCE)
         latent_dynamics.check_spaces(env.observation_space, env.action_space)
         if isinstance(beliefs, SavedBeliefs):
             few = DirichletMixture(n_components=min(FEW, beliefs.n_beliefs))

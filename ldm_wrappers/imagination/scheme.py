@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ldm_wrappers.arguments import check_protocol
 from ldm_wrappers.imagination.mixture import MixtureScheme
 from ldm_wrappers.latent_dynamics.config import LatentDynamicsConfig
 from ldm_wrappers.latent_dynamics.model import LatentDynamics
@@ -62,6 +63,20 @@ class ImaginaryTasks(Protocol):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`; a ``ValueError`` before any change if it does not fit."""
+
+
+def check_schemes(mixture: Any, imagination: Any) -> None:
+    """Check arguments of the imaginary reward wrappers; ``None`` stands for a default.
+
+    Raises:
+        TypeError: One is not a scheme; the message shows it.
+    """
+    if mixture is not None:
+        expected = "a mixture scheme, such as DirichletMixture(beta=1.0)"
+        check_protocol("mixture", mixture, ("sample",), expected)
+    if imagination is not None:
+        expected = "an imagination scheme, such as ExpectedReward()"
+        check_protocol("imagination", imagination, ("start",), expected)
 
 
 class ImaginationScheme(Protocol):

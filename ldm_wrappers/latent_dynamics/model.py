@@ -12,7 +12,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import nn
 
-from ldm_wrappers.arguments import check_seed
+from ldm_wrappers.arguments import check_seed, check_type
 from ldm_wrappers.latent_dynamics.config import LatentDynamicsConfig
 from ldm_wrappers.latent_dynamics.decoder import RewardDecoder
 from ldm_wrappers.latent_dynamics.encoder import Encoder
@@ -45,7 +45,7 @@ class LatentDynamics(ProcessBound, nn.Module):
         metadata: What was saved with a loaded model; empty for a new one.
 
     Raises:
-        TypeError: The spaces cannot be encoded.
+        TypeError: The spaces cannot be encoded, or ``config`` has another type.
         ValueError: ``decoder_heads`` does not fit the observation space.
     """
 
@@ -59,6 +59,7 @@ class LatentDynamics(ProcessBound, nn.Module):
         device: torch.device | str = "cpu",
     ) -> None:
         config = config or LatentDynamicsConfig()
+        check_type("config", config, LatentDynamicsConfig)
         spec = TransitionSpec.from_spaces(observation_space, action_space)
         _check_heads(observation_space, config)
         self._build(spec, config, seed, device)

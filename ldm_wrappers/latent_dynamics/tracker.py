@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ldm_wrappers.arguments import check_type
 from ldm_wrappers.latent_dynamics.beliefs import BeliefFilter
 from ldm_wrappers.latent_dynamics.buffer import TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.model import LatentDynamics
@@ -34,12 +35,15 @@ class BeliefTracker(ProcessBound):
         buffer: Where finished trajectories are stored; ``None`` stores none.
 
     Raises:
+        TypeError: ``buffer`` has another type.
         ValueError: The buffer and the model were made for different spaces.
     """
 
     def __init__(
         self, model: LatentDynamics, n_workers: int, buffer: TrajectoryBuffer | None = None
     ) -> None:
+        if buffer is not None:
+            check_type("buffer", buffer, TrajectoryBuffer)
         if buffer is not None and buffer.spec != model.spec:
             raise ValueError(
                 f"the buffer stores {buffer.spec}, the latent dynamics model reads {model.spec}"

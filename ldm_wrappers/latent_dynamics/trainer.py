@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ldm_wrappers.arguments import check_integer, check_number, check_seed
+from ldm_wrappers.arguments import check_integer, check_number, check_seed, check_type
 from ldm_wrappers.latent_dynamics.buffer import TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.elbo import ElboTerms, TrajectoryBatch, elbo
 from ldm_wrappers.latent_dynamics.generator_state import check_generator_state
@@ -39,6 +39,7 @@ class LatentDynamicsTrainer:
         seed: Seed of latents, subsets and dropout masks.
 
     Raises:
+        TypeError: ``model`` or ``buffer`` has another type.
         ValueError: A number is out of range, or the buffer and the model were made for different
             spaces.
     """
@@ -57,6 +58,8 @@ class LatentDynamicsTrainer:
         max_grad_norm: float | None = None,
         seed: int = 0,
     ) -> None:
+        check_type("model", model, LatentDynamics)
+        check_type("buffer", buffer, TrajectoryBuffer)
         batch_trajectories = check_integer("batch_trajectories", batch_trajectories)
         check_number("learning_rate", learning_rate, "be positive", lambda rate: rate > 0.0)
         if model.spec != buffer.spec:

@@ -18,7 +18,7 @@ from stable_baselines3.common.vec_env import (
     VecNormalize,
 )
 
-from ldm_wrappers.arguments import check_integer
+from ldm_wrappers.arguments import check_integer, check_type
 from ldm_wrappers.belief_observation import (
     BeliefObservationWrapper as ScalarBeliefObservationWrapper,
 )
@@ -90,6 +90,7 @@ class LatentDynamicsCallback(SingleThreadedRollouts):
         n_updates: Gradient steps per rollout.
 
     Raises:
+        TypeError: ``trainer`` has another type.
         ValueError: ``n_updates`` is below 1.
     """
 
@@ -97,6 +98,7 @@ class LatentDynamicsCallback(SingleThreadedRollouts):
 
     def __init__(self, trainer: LatentDynamicsTrainer, n_updates: int) -> None:
         super().__init__()
+        check_type("trainer", trainer, LatentDynamicsTrainer)
         self.trainer = trainer
         self.n_updates = check_integer("n_updates", n_updates)
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="latent-dynamics")

@@ -7,6 +7,7 @@ from typing import Any
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
+from ldm_wrappers.arguments import check_protocol
 from ldm_wrappers.belief_observation import belief_observation_space, join_belief
 from ldm_wrappers.fixed_attribute import FixedAttribute
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
@@ -35,6 +36,7 @@ class BeliefObservationWrapper(VectorWrapper):
             wrapper has added columns to the observation (a previous reward, a belief or the task)
             or scales by running statistics, or ``buffer`` would store trajectories twice or
             imaginary ones.
+        TypeError: A part has another type.
         gymnasium.error.ResetNeeded: At a step before the first reset, or after an error in a step.
     """
 
@@ -52,6 +54,7 @@ class BeliefObservationWrapper(VectorWrapper):
         check_batch(env, AutoresetMode.SAME_STEP, "BeliefObservationWrapper")
         refuse_twice(env, type(self))
         refuse_around_vae(env, "BeliefObservationWrapper", buffer)
+        check_protocol("latent_dynamics", latent_dynamics, ("check_spaces",), "a LatentDynamics")
         latent_dynamics.check_spaces(env.single_observation_space, env.single_action_space)
         self.latent_dynamics = latent_dynamics
         self.tracker = BeliefTracker(latent_dynamics, self.num_envs, buffer)

@@ -9,9 +9,10 @@ import torch
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 
-from ldm_wrappers.arguments import check_integer
+from ldm_wrappers.arguments import check_integer, check_protocol
 from ldm_wrappers.fixed_attribute import FixedAttribute
 from ldm_wrappers.imagination import ExpectedReward, ImaginationScheme, MixtureScheme
+from ldm_wrappers.imagination.scheme import check_schemes
 from ldm_wrappers.infos import set_aside
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.transition import FloatArray
@@ -51,6 +52,7 @@ class ImaginaryRewardWrapper(VectorWrapper):
             needs another likelihood, rewards are already imaginary, another wrapper has added
             columns to the observation (a previous reward, a belief or the task) or scales by
             running statistics, or a wrapper inside stores its trajectories in ``buffer``.
+        TypeError: A part has another type.
         gymnasium.error.ResetNeeded: At a step before the first reset, or after an error in a step.
     """
 
@@ -72,14 +74,21 @@ class ImaginaryRewardWrapper(VectorWrapper):
     ) -> None:
         super().__init__(env)
         n_mixture = check_integer("n_mixture", n_mixture, least=None)
+        check_schemes(mixture, imagination)
         check_batch(env, AutoresetMode.SAME_STEP, "ImaginaryRewardWrapper")
         refuse_imaginary_rewards(env, "ImaginaryRewardWrapper")
         refuse_around_vae(env, "ImaginaryRewardWrapper", buffer)
+        if self.num_envs < 2:
+            raise ValueError(
+                f"num_envs must be at least 2, a normal worker and a mixture worker, got "
+                f"{self.num_envs}"
+            )
         if not 1 <= n_mixture < self.num_envs:
             raise ValueError(
                 f"n_mixture must be at least 1 and leave at least one normal worker out of "
                 f"{self.num_envs}: expected 1 to {self.num_envs - 1}, got {n_mixture}"
             )
+        check_protocol("latent_dynamics", latent_dynamics, ("check_spaces",), "a LatentDynamics")
         latent_dynamics.check_spaces(env.single_observation_space, env.single_action_space)
         self.latent_dynamics = latent_dynamics
         self.n_mixture = n_mixture

@@ -66,11 +66,12 @@ class RunSettings:
     """Method to train, one of those in train/config/methods.py."""
     preset: str = "default"
     """Preset of the environment: ``default`` is sized for two cores, ``paper`` follows the paper's
-    text with the authors' sizes, and ``authors-code`` follows their code where the two differ. The
-    grids also have ``present-beliefs`` (the paper's imaginary tasks), ``published-tasks`` (those of
-    the authors' code), ``published-network``, ``a2c`` and ``published-learner``. The MuJoCo
-    families have ``moments`` (a VAE that infers the task in fewer steps; on the Ants the default of
-    methods whose policy reads the belief), and the Ants ``recurrent`` (the paper's encoder)."""
+    text with the authors' sizes, and ``authors-code`` follows their code where the two differ
+    (except for its value loss on MuJoCo, a Huber loss of clipped values). The grids also have
+    ``present-beliefs`` (the paper's imaginary tasks), ``published-tasks`` (those of the authors'
+    code), ``published-network``, ``a2c`` and ``published-learner``. The MuJoCo families have
+    ``moments`` (a VAE that infers the task in fewer steps; on the Ants the default of methods whose
+    policy reads the belief), and the Ants ``recurrent`` (the paper's encoder)."""
     seed: int = 0
     """Seed of all random number generators."""
     total_timesteps: int = 1_000_000

@@ -79,7 +79,8 @@ def paper_presets(
 
     The published code draws mixture weights per latent dimension, mixes samples from beliefs, keeps
     the oldest trajectories and cuts advantages at every time limit. Its reconstruction term is a
-    mean over decoded steps, so the KL term weighs 50 times as much.
+    mean over decoded steps, so the KL term weighs 50 times as much. Not followed is its value loss,
+    a Huber loss of clipped values; here it is the squared error.
     """
     paper = {**family, "imagination": ExpectedReward(n_dropout_masks=1)}
     mixture = DirichletMixture(beta=beta, per_dimension=True)
