@@ -194,6 +194,38 @@ def test_outer_updates_are_given_what_was_drawn_after_adaptation(
     made.close()
 
 
+def test_logged_divergences_are_those_from_the_policy_that_sampled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """To the policy after the outer updates, and of each task to its adapted one."""
+    made, drawn, seen = learner(learning_rate=0.1, inner_lr=1.0), [], Logger(None, [])
+    collect, start = made.rollouts.collect, made.parameters
+
+    def watch(parameters: Any, generator: Any) -> Any:
+        drawn.append((parameters, collect(parameters, generator)))
+        return drawn[-1][1]
+
+    monkeypatch.setattr(made.rollouts, "collect", watch)
+    made.set_logger(seen)
+    made.iterate()
+    (_, before), (adapted, after) = drawn
+    for name, episodes in (("inner", before), ("adaptation", after)):
+        means, reversed_means = [], []
+        for task in range(3):
+            own = {key: value[task] for key, value in adapted.items()}
+            shown = torch.tensor(episodes.observations[task][episodes.mask[task]])
+            one, other = (
+                torch.distributions.Categorical(logits=made.policy.distribution(p, shown).log_probs)
+                for p in (start, made.parameters if name == "inner" else own)
+            )
+            means.append(torch.distributions.kl_divergence(one, other).mean())
+            reversed_means.append(torch.distributions.kl_divergence(other, one).mean())
+        expected = float(torch.stack(means).mean())
+        assert seen.name_to_value[f"train/{name}_kl"] == pytest.approx(expected, rel=1e-3)
+        assert float(torch.stack(reversed_means).mean()) != pytest.approx(expected, rel=1e-2)
+    made.close()
+
+
 def test_the_size_of_a_task_s_rewards_changes_nothing() -> None:
     """Episodes of one length: advantages, hence inner and outer updates, are the same."""
     rng = np.random.default_rng(0)

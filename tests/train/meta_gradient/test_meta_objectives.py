@@ -161,6 +161,17 @@ def test_every_argument_has_an_effect() -> None:
         assert (flat(meta_gradient(**{**given, **change})[0]) - reference).abs().max() > 1e-6
 
 
+def test_deviations_are_at_least_a_millionth_of_the_policys_unit() -> None:
+    """ProMP's code has this floor before adaptation only; here each task's own has it, too."""
+    given = case(SPACES[0])
+    low = {**given["old"], "log_std": torch.tensor([-99.0, 0.5], dtype=F64)}
+    shown = given["before"].observations
+    for parameters in (low, {name: value.expand(5, *value.shape) for name, value in low.items()}):
+        noise = given["policy"].distribution(parameters, shown)
+        spread = noise.sample(torch.Generator().manual_seed(0)) - noise.mode()
+        assert 5e-7 < float(spread[..., 0].std()) < 2e-6 and float(spread[..., 1].std()) > 1
+
+
 def test_first_epoch_has_ratios_of_one_and_no_divergence() -> None:
     given = {**case(SPACES[0])}
     objective = Objective("ratio", 0.1, 0.3, 0.7)
