@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorWrapper
 from line_env import HORIZON, Line
 
 from ldm_wrappers import TaskIgnoredError
@@ -57,9 +57,21 @@ def check_cliff(episode: Episode, goal: float) -> None:
     assert episode.terminated or len(episode) == HORIZON
 
 
-def test_every_transition_of_every_episode_is_kept() -> None:
+class OneArray(VectorWrapper):
+    """Shows the observations of every step in the same array."""
+
+    def step(self, actions: Any) -> Any:
+        shown, *others = self.env.step(actions)
+        self.shown = getattr(self, "shown", shown)
+        self.shown[:] = shown
+        return self.shown, *others
+
+
+@pytest.mark.parametrize("one_array", [False, True])
+def test_every_transition_of_every_episode_is_kept(one_array: bool) -> None:
     tasks = np.array([[-1.0], [1.0], [-1.0]], np.float32)
-    env = SyncVectorEnv([Cliff] * 3, autoreset_mode=AutoresetMode.DISABLED)
+    env: Any = SyncVectorEnv([Cliff] * 3, autoreset_mode=AutoresetMode.DISABLED)
+    env = OneArray(env) if one_array else env
     sizes = Sizes(env.single_observation_space, env.single_action_space)
     found: dict[int, list[Episode]] = {0: [], 1: [], 2: []}
     behaviour = Walk(3)

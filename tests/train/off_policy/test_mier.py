@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from train.mier import build
 from train.off_policy.context_model import ContextModel, adapt_context
 from train.off_policy.episodes import Episode, Transitions, whole_episodes
 from train.off_policy.mier import MierLearner
+from train.off_policy.mier_acting import MierExploration
 
 Tensor = torch.Tensor
 
@@ -255,6 +257,80 @@ def test_the_model_adapts_to_prior_episodes_and_is_judged_by_all(
     context, judged = seen
     assert float(context.max()) < 100
     assert 0.2 < float((judged == 777.0).float().mean()) < 0.8
+
+
+def test_context_model_and_policy_learn_from_the_same_tasks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Rewards tell the task and the replay; the policy is shown the contexts of the inner steps."""
+    learner, marked = tiny(), line_episode(0.0, np.random.default_rng(0))
+    for task in range(2):
+        for replay, base in ((learner.context, 10.0), (learner.replay, 20.0)):
+            replay.clear(task)
+            rewards = np.full(HORIZON, base + task, np.float32)
+            replay.add(task, dataclasses.replace(marked, rewards=rewards))
+    loss, learn = learner.model_loss, learner.sac.update
+    given: list[Any] = []
+    contexts: list[Tensor] = []
+
+    def watch_loss(before: Transitions, batch: Transitions) -> tuple[Tensor, Tensor]:
+        found = loss(before, batch)
+        given.append((before.rewards, batch.rewards))
+        contexts.append(found[1])
+        return found
+
+    def watch_policy(batch: Transitions, *inputs: Any) -> Any:
+        shown = batch.observations, batch.next_observations
+        columns = contexts[-1].unsqueeze(1).expand(-1, shown[0].shape[1], -1)
+        for one, found in zip(shown, inputs[:2], strict=True):
+            assert torch.equal(found, torch.cat([one, columns], -1))
+        given[-1] += (batch.rewards,)
+        return learn(batch, *inputs)
+
+    monkeypatch.setattr(learner, "model_loss", watch_loss)
+    monkeypatch.setattr(learner.sac, "update", watch_policy)
+    for _ in range(3):
+        learner.update()
+    for before, judged, learned in given:
+        tasks = before[:, :1] - 10
+        assert torch.equal(before, (10 + tasks).expand_as(before))
+        assert torch.equal(judged, (20 + tasks).expand_as(judged))
+        assert torch.equal(learned, judged)
+    assert len({float(task) for before, *_ in given for task in before[:, 0]}) == 2
+
+
+def test_actions_are_those_of_the_rows_own_context_and_policy() -> None:
+    """Sampled with φ₀, greedy in the last episode, there possibly by a policy of the task."""
+    learner, rng = tiny(), np.random.default_rng(0)
+    last, x = learner.config.n_episodes - 1, np.array([[0.1], [-0.4], [0.7]], np.float32)
+    learner.initial_context.data[:] = torch.tensor([0.5, -0.5])
+    acting = learner.actor()
+    acting.begin(3)
+    acting.episodes = [[line_episode(goal, rng) for _ in range(last)] for goal in (-1.0, 1.0, 0.5)]
+    for row, episode in enumerate((0, last, last)):
+        acting.begin_episode(row, episode)
+    acting.policies[2] = tiny(seed=1).sac.policy
+    contexts = [learner.initial_context.detach(), *map(learner.identify, acting.episodes[1:])]
+    policies = [learner.sac.policy] * 2 + [acting.policies[2]]
+    drawn = np.array([acting.actions(x) for _ in range(2000)])[..., 0]
+    for row, (policy, context) in enumerate(zip(policies, contexts, strict=True)):
+        with torch.no_grad():
+            mean, log_std = policy(torch.cat([torch.from_numpy(x[row]), context]))
+        if row:
+            np.testing.assert_allclose(drawn[:, row], np.tanh(mean.item()), rtol=1e-5)
+        else:
+            before_tanh = np.arctanh(drawn[:, 0].astype(float))
+            assert before_tanh.mean() == pytest.approx(mean.item(), abs=0.1)
+            assert before_tanh.std() == pytest.approx(log_std.exp().item(), rel=0.1)
+    exploring = MierExploration(learner, n_prior=1)
+    exploring.contexts[:] = rng.normal(size=exploring.contexts.shape)
+    shown = rng.normal(size=(len(exploring.contexts), 1)).astype(np.float32)
+    learner.generator.manual_seed(0)
+    noise = torch.randn(len(shown), 1, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        mean, log_std = learner.sac.policy(torch.from_numpy(np.hstack([shown, exploring.contexts])))
+    expected = torch.tanh(mean + log_std.exp() * noise)
+    np.testing.assert_allclose(exploring.act(shown), expected, rtol=1e-4)
 
 
 def test_the_models_loss_pulls_the_bounds_of_its_variances_together() -> None:

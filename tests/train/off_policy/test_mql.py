@@ -12,6 +12,7 @@ import pytest
 import torch
 from line_env import HORIZON
 from scipy import optimize
+from stable_baselines3.common.logger import Logger
 from toy_runs import line_episode, settings
 
 from ldm_wrappers.state_file import load_state, save_state
@@ -245,6 +246,18 @@ def test_parts_of_a_gradient_step_are_owed_to_the_next_visit() -> None:
     learner = build(settings("mql", updates_per_step=0.04))
     learner.learn(520, lambda _: None)
     assert (learner.num_timesteps, learner.n_updates) == (520, 4)
+
+
+def test_a_logged_loss_is_the_mean_over_the_steps_that_have_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    learner, seen = build(settings("mql", updates_per_step=0.1)), Logger(None, [])
+    losses = iter([{"a": 1.0}, {"a": 2.0, "b": 5.0}, {"a": 3.0}, {"a": 6.0, "b": 9.0}])
+    monkeypatch.setattr(learner, "update", lambda: next(losses))
+    learner.set_logger(seen)
+    learner.learn(440, lambda _: None)  # a visit of 40 steps after the initial 400
+    found = {name: seen.name_to_value[f"train/{name}"] for name in ("a", "b", "n_updates")}
+    assert found == {"a": 3.0, "b": 7.0, "n_updates": 4}
 
 
 def test_adaptation_changes_a_copy_and_restores_by_leaving_the_rest() -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import os
 import shlex
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import torch
 from fault_runs import assert_same_run
 from line_env import Line
+from stable_baselines3.common.logger import Logger
 from toy_runs import settings
 
 from ldm_wrappers.state_file import load_state, save_state
@@ -216,6 +218,44 @@ def test_bad_input_is_refused_in_a_line(
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1 and said in error, error
     assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("method", "first", "later"),
+    [
+        ("pearl", "prior", "posterior"),
+        ("mier", "prior", "adapted"),
+        ("mql", "random", "training"),
+    ],
+)
+def test_logged_returns_are_those_of_the_episodes_since_the_last_row(
+    method: str, first: str, later: str
+) -> None:
+    learner = importlib.import_module(get_method(method).script).build(settings(method))
+    stored: dict[str, list[float]] = {"replay": [], "context": []}
+
+    def new(name: str) -> list[float]:
+        episodes = [e for k in range(2) for e in learner.replays()[name].episodes(k)]
+        found = [float(e.rewards.sum()) for e in episodes]
+        added = sorted((Counter(found) - Counter(stored[name])).elements())
+        stored[name] = found
+        return added
+
+    def logged() -> dict[str, float]:
+        seen = Logger(None, [])
+        learner.set_logger(seen)
+        learner.log_statistics()
+        return {name.rpartition("_")[2]: value for name, value in seen.name_to_value.items()}
+
+    learner.visit(learner._next_tasks(True), True)
+    assert logged() == {first: pytest.approx(np.mean(new("replay")), rel=1e-5)}
+    given_prior = new("context") if "context" in learner.replays() else []
+    learner.visit(learner._next_tasks(False), False)
+    given_prior = new("context") if given_prior else []
+    others = list((Counter(new("replay")) - Counter(given_prior)).elements())
+    expected = {first: given_prior, later: others} if given_prior else {later: others}
+    assert logged() == {k: pytest.approx(np.mean(v), rel=1e-5) for k, v in expected.items()}
+    learner.close()
 
 
 def test_test_tasks_never_enter_training(monkeypatch: pytest.MonkeyPatch) -> None:

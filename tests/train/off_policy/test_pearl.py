@@ -200,6 +200,40 @@ def test_latents_have_the_mean_and_the_spread_of_the_posterior(
             np.testing.assert_allclose(behaviour.z.std(0), spread, rtol=0.1)
 
 
+def test_the_encoder_reads_the_tasks_that_critics_and_policy_learn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    learner, seen = tiny(), []
+    for task in range(2):
+        for replay, base in ((learner.context, 10.0), (learner.replay, 20.0)):
+            replay.clear(task)
+            rewards = np.full(HORIZON, base + task, np.float32)
+            replay.add(task, dataclasses.replace(sentinel(), rewards=rewards))
+    monkeypatch.setattr(learner, "learn_from", lambda *given: seen.append(given) or {})
+    for _ in range(3):
+        learner.update()
+    for context, batch in seen:
+        tasks = context.rewards[:, :1] - 10
+        assert torch.equal(context.rewards, (10 + tasks).expand_as(context.rewards))
+        assert torch.equal(batch.rewards, (20 + tasks).expand_as(batch.rewards))
+        assert len(tasks.unique()) == 2
+
+
+def test_actions_are_those_of_the_rows_own_latent() -> None:
+    learner, rng = tiny(), np.random.default_rng(0)
+    x, z = (rng.normal(size=(3, columns)).astype(np.float32) for columns in (1, 2))
+    exploring, acting = PearlExploration(learner, np.zeros(3, np.int64), 1), learner.actor()
+    acting.begin(3)
+    exploring.z = acting.z = z
+    learner.generator.manual_seed(0)
+    noise = torch.randn(3, 1, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        mean, log_std = learner.sac.policy(torch.from_numpy(np.hstack([x, z])))
+    np.testing.assert_allclose(acting.actions(x), torch.tanh(mean), rtol=1e-4)
+    expected = torch.tanh(mean + log_std.exp() * noise)
+    np.testing.assert_allclose(exploring.act(x), expected, rtol=1e-4)
+
+
 def test_a_settings_way_out() -> None:
     with pytest.raises(ValueError, match="n_episodes must be at least 2"):
         settings("pearl", n_episodes=1)
