@@ -132,6 +132,28 @@ def test_saved_beliefs_are_those_along_the_newest_tasks() -> None:
     learner.close()
 
 
+def test_each_split_has_the_errors_and_beliefs_of_its_own_tasks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Row i of the batch has the error i, with dropout 100 + i; the belief is i, too."""
+    config = resolve("LDM-GridNavi-v0", "varibad", n_workers=4, n_episodes=1, device="cpu")
+    learner, first = build(config), 0
+    rows = np.arange(18.0 + 27.0)
+    monkeypatch.setattr(
+        BeliefErrors, "per_row", lambda _: (np.stack([rows, 100 + rows]), rows[:, None])
+    )
+    evaluator = Evaluator(learner)
+    results = evaluator.evaluate(learner.actor())
+    for result in results:
+        own = rows[first : first + len(result.returns)]
+        first += len(own)
+        assert result.reward_errors == (own.mean(), 100 + own.mean())
+        assert result.beliefs is not None
+        np.testing.assert_array_equal(result.beliefs[:, 0], own)
+    assert [len(result.returns) for result in results] == [18, 27]
+    evaluator.close(), learner.close()
+
+
 def test_evaluations_report_it_per_split(tmp_path: Path) -> None:
     learner = build(resolve("LDM-GridNavi-v0", "varibad", n_workers=4, device="cpu"))
     evaluator = Evaluator(learner)
