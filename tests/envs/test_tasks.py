@@ -154,6 +154,12 @@ def test_finite_sets_are_sampled_uniformly(env_id):
             assert chi2 < k + 6 * np.sqrt(2 * k), split  # mean k-1, deviation sqrt(2(k-1))
 
 
+def test_several_draws_from_a_finite_set_are_independent():
+    rng, task_set = np.random.default_rng(0), FiniteTaskSet([[0.0], [1.0], [2.0]])
+    pairs = np.stack([task_set.sample(rng, 2) for _ in range(3000)])
+    _fraction((pairs[:, 0] == pairs[:, 1])[:, 0], 1 / 3)
+
+
 def _fraction(found: np.ndarray, expected: float) -> None:
     deviation = np.sqrt(expected * (1 - expected) / len(found))
     assert abs(found.mean() - expected) < 5 * deviation, (found.mean(), expected)
