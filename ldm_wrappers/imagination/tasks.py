@@ -119,10 +119,9 @@ class MixedTasks:
             self.weights, self.masks = weights, masks
             return
         chosen = torch.from_numpy(tasks)
-        self.weights = self.weights.clone()
+        self.weights = self.weights.clone()  # the first ones may be the scheme's own array
         self.weights[chosen] = weights
         if masks is not None and self.masks is not None:
-            self.masks = self.masks.clone()
             self.masks[:, chosen] = masks
 
     def _draw_masks(self, count: int) -> torch.Tensor:

@@ -86,7 +86,7 @@ def test_heads_that_do_not_fit_the_space_are_refused() -> None:
 
 
 def test_likelihoods() -> None:
-    rewards = torch.tensor([0.0, 1.0, 0.2, 0.8])
+    rewards = torch.tensor([0.0, 1.0, 0.4, 0.5])
     output = torch.tensor([0.3, -1.0, 2.0, 0.5])
     gaussian = small_model(ScriptedEnv()).decoder
     torch.testing.assert_close(gaussian.log_likelihood(output, rewards), -((output - rewards) ** 2))

@@ -32,7 +32,7 @@ BOX = rl2_observation_space(STATES, TransitionSpec.from_spaces(STATES, ACTIONS))
 def policy(**kwargs: Any) -> EncoderPolicy:
     torch.manual_seed(0)
     sizes = {"observation_width": 4, "reward_width": 2, "latent_dim": 3, "lstm_hidden_size": 6}
-    return EncoderPolicy(BOX, ACTIONS, lambda _: 1e-3, net_arch=[8], **{**sizes, **kwargs})
+    return EncoderPolicy(BOX, ACTIONS, lambda _: 2e-3, net_arch=[8], **{**sizes, **kwargs})
 
 
 def batch() -> tuple[torch.Tensor, torch.Tensor, RNNStates, torch.Tensor]:
@@ -161,7 +161,7 @@ def test_observations_without_previous_action() -> None:
 
 def test_the_optimizer_has_the_settings_it_was_given() -> None:
     """It is made again for the GRU; stable-baselines3's own Adam has ε = 1e-5."""
-    assert policy().optimizer.defaults["eps"] == 1e-5
+    assert [policy().optimizer.defaults[name] for name in ("lr", "eps")] == [2e-3, 1e-5]
     given = {"eps": 0.125, "weight_decay": 0.25}
     made = policy(optimizer_kwargs=given)
     assert {name: made.optimizer.defaults[name] for name in given} == given

@@ -103,6 +103,14 @@ def test_a_scheme_of_ones_own_is_accepted(columns: int) -> None:
     torch.testing.assert_close(latents, torch.tensor([[4.0, 5.0, 6.0], [-7.0, -6.0, -5.0]]))
 
 
+def test_weights_of_later_tasks_are_not_written_into_the_schemes_array() -> None:
+    weights = np.array([[[0.25], [0.75]], [[3.0], [-2.0]]], np.float32)
+    before, imagination = weights.copy(), imagine(weights)
+    imagination.begin(np.array([False, True]))
+    np.testing.assert_array_equal(imagination.weights, before[[0, 0]])
+    np.testing.assert_array_equal(weights, before)
+
+
 def test_bad_schemes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"\(2, 2\), expected \(2, 2, 3\) or \(2, 2, 1\)"):
         imagine(np.full((2, 2), 0.5))
