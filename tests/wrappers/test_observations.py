@@ -119,6 +119,17 @@ def test_without_inner_episodes_the_flag_marks_new_episodes() -> None:
             assert final[-1] == 0.0
 
 
+def test_a_batch_may_have_inner_episodes_in_some_environments_only() -> None:
+    """Where there are none, the flag marks the start of a new episode."""
+    makers = [lambda: MultiEpisodeWrapper(ScriptedEnv((2,)), 3), lambda: ScriptedEnv((3,))]
+    base = SyncVectorEnv(makers, autoreset_mode=AutoresetMode.SAME_STEP)
+    env = vector.RL2ObservationWrapper(base)
+    env.reset(seed=0)
+    flags = np.array([env.step([1, 1])[0][:, -1] for _ in range(12)])
+    assert (np.flatnonzero(flags[:, 0]) + 1).tolist() == [2, 4, 6, 8, 10, 12]
+    assert (np.flatnonzero(flags[:, 1]) + 1).tolist() == [3, 6, 9, 12]
+
+
 def test_bounds_follow_the_environment() -> None:
     space = RL2ObservationWrapper(gym.make("LDM-GridNavi-v0")).observation_space
     assert isinstance(space, spaces.Box)
