@@ -10,6 +10,7 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from test_foreign_envs import pendulum
 
+from ldm_wrappers import DirichletMixture, ExpectedReward
 from ldm_wrappers.sb3 import SequenceRecurrentPPO, WholeSequenceLstmPolicy, imagine
 from ldm_wrappers.vector import ImaginaryRewardWrapper
 
@@ -71,6 +72,30 @@ def test_a_batch_whose_episodes_do_not_end_is_noticed() -> None:
         vec_env.step(actions)
     with pytest.raises(ValueError, match="max_episode_steps must be at least 1, got 0"):
         imagine(pendulum, max_episode_steps=0)
+
+
+def test_each_argument_reaches_the_part_that_it_is_for() -> None:
+    mixture, tasks = DirichletMixture(beta=3.0), ExpectedReward(final_beliefs=True)
+    vec_env, callback = imagine(
+        "LDM-GridNavi-v0",
+        n_mixture=1,
+        num_envs=3,
+        max_episode_steps=3,
+        mixture=mixture,
+        imagination=tasks,
+        capacity=3,
+        finite_horizon=True,
+        n_decoded_steps=4,
+    )
+    trainer, running = callback.trainer, vec_env.get_attr("imagination")[0]
+    assert running.mixture == mixture and running.final_beliefs
+    assert (trainer.n_encoded_lengths, trainer.n_decoded_steps) == (10, 4)
+    vec_env.reset()
+    for _ in range(2):
+        for _ in range(6):
+            dones, infos = vec_env.step(np.zeros(3, np.int64))[2:]
+        assert dones.all() and not any(info["TimeLimit.truncated"] for info in infos)
+    assert len(trainer.buffer) == 3  # of two tasks of two normal workers
 
 
 def test_it_is_deterministic_in_its_seed() -> None:

@@ -194,6 +194,19 @@ def test_a_vanishing_alpha_leaves_every_sequence_as_it_is() -> None:
         assert (np.abs(originals - row).max(1) < 1e-6).any()
 
 
+def test_nothing_of_a_longer_partner_lies_behind_the_end_of_a_mixture() -> None:
+    """Ratios of steps that nobody took could overflow, and their gradients are not a number."""
+    model = learner(RAGGED, mixreg_alpha=5.0, n_epochs=2)
+    _, callback = model._setup_learn(10_000, None)
+    model.collect_rollouts(model.env, callback, model.rollout_buffer, STEPS)
+    for _ in range(20):
+        samples = next(model.rollout_buffer.get(None))
+        behind = samples.mask == 0
+        for name in ("observations", "old_values", "old_log_prob", "advantages", "returns"):
+            values = getattr(samples, name)
+            assert not values[behind].any() and values[~behind].any()
+
+
 def test_alpha_decides_how_much_is_mixed() -> None:
     distance = {}
     for alpha in (0.01, 10.0):
