@@ -122,6 +122,26 @@ def test_a_linear_gaussian_model_descends_as_least_squares_does() -> None:
     assert float(clipped.norm()) == pytest.approx(0.01)
 
 
+def test_the_model_is_a_leaky_network_with_softly_bounded_log_variances() -> None:
+    """As the authors' ensembles: a negative slope of 0.01, and softplus at both bounds."""
+    net, batch = model(dynamics=True), transitions(2, 5)
+    with torch.no_grad():
+        for parameter in net.net.parameters():
+            parameter.mul_(4.0)
+    context = torch.ones(2, 5, 3, dtype=torch.float64)
+    hidden = np.concatenate([batch.observations, batch.actions, context], axis=-1)
+    weights = [parameter.detach().numpy() for parameter in net.net.parameters()]
+    for weight, bias in zip(weights[:-2:2], weights[1:-2:2], strict=True):
+        hidden = hidden @ weight.T + bias
+        hidden = np.where(hidden > 0, hidden, 0.01 * hidden)
+    mean, raw = np.split(hidden @ weights[-2].T + weights[-1], 2, axis=-1)
+    bounded = 0.5 - np.logaddexp(0, 0.5 - raw)
+    bounded = -10 + np.logaddexp(0, bounded + 10)
+    found = net(batch.observations, batch.actions, context)
+    for mine, slow in zip(found, (mean, bounded), strict=True):
+        np.testing.assert_allclose(mine.detach().numpy(), slow, rtol=1e-7)
+
+
 def test_log_variances_stay_within_their_bounds() -> None:
     net = model()
     with torch.no_grad():

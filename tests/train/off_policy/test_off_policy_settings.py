@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from train.common.command_line import unused_flags
@@ -15,6 +16,7 @@ from train.config.grouping import group_text
 from train.config.off_policy import MierSettings, MqlSettings, OffPolicySettings, PearlSettings
 from train.config.presets import resolve
 from train.config.settings import RunSettings
+from train.off_policy.tasks import training_tasks
 
 CLASSES = {"pearl": PearlSettings, "mql": MqlSettings, "mier": MierSettings}
 BAD: dict[str, Any] = {
@@ -132,3 +134,18 @@ def test_the_papers_numbers_of_episodes() -> None:
             default = 400_000 if "Ant" in env_id else 700_000
             total = {"default": default, "paper": 5_000_000}[preset]
             assert all(c.total_timesteps == total for c in found.values())
+
+
+def test_train_tasks_are_those_of_a_finite_set_or_a_sample_that_the_seed_decides() -> None:
+    def sample(seed: int) -> np.ndarray:
+        config = resolve("LDM-HalfCheetahVel-v0", "pearl", seed=seed, n_train_tasks=12)
+        return training_tasks(config)
+
+    first, again, other = sample(1), sample(1), sample(2)
+    np.testing.assert_array_equal(first, again)
+    assert not np.isin(first, other).any()
+    for tasks in (first, other):
+        assert tasks.shape == (12, 1) and len(np.unique(tasks)) == 12
+        assert (((tasks >= 0) & (tasks < 0.5)) | ((tasks >= 3) & (tasks < 3.5))).all()
+    headings = np.rad2deg(training_tasks(resolve("LDM-AntDir-v0", "mql", n_train_tasks=2)))
+    np.testing.assert_allclose(np.sort(headings[:, 0]), [0, 90, 180, 270], atol=1e-3)
