@@ -147,6 +147,11 @@ def test_a_run_that_is_cut_ends_with_the_evaluation_after_its_budget(tmp_path: P
     folder = stored(tmp_path / "run", "LDM-GridNavi-v0", "rl2", RETURNS, eval_interval=95)
     with pytest.raises(ValueError, match=r"only evaluated at 300 steps; .* such as 285"):
         cut_run(folder, 250, tmp_path / "250")
+    short = {at: value for at, value in RETURNS.items() if at < 600} | {550: 6.0}
+    settings = {"eval_interval": 100, "total_timesteps": 550}
+    ended = stored(tmp_path / "ended", "LDM-GridNavi-v0", "rl2", short, **settings)
+    with pytest.raises(ValueError, match=r"only evaluated at 550 steps; .* such as 550"):
+        cut_run(ended, 520, tmp_path / "520")  # evaluated there because the run ended
     for until, last in ((300, 300), (385, 400)):
         cut_run(folder, until, tmp_path / str(until))
         assert steps(tmp_path / str(until) / "evaluations.csv") == list(range(100, last + 1, 100))

@@ -29,6 +29,7 @@ def test_a_sample_of_a_large_set_is_evaluated(
     assert train is not None and test is not None
     assert len(np.unique(train)) == len(train) == evaluated
     assert set(train.ravel()) <= set(np.float32(lengths)) and len(test) == 2
+    assert np.ptp(train) > 0.2 * np.ptp(lengths)  # not the first ones
     again = evaluation_tasks(config)["train"]
     np.testing.assert_array_equal(train, again)  # type: ignore[arg-type]
     assert ("eval_tasks" in settings_without_use(config)) == (evaluated == n)
