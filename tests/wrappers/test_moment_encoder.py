@@ -275,6 +275,20 @@ def test_the_model_holds_the_average_of_the_weights_that_are_trained() -> None:
         trained(make(), 0, averaging=1.0)
 
 
+def test_updates_are_adams_on_the_bound_of_the_chosen_subsets() -> None:
+    model, sizes = make(p_drop=0.3), {"n_encoded_lengths": 2, "n_decoded_steps": 3}
+    plain, trainer = copy.deepcopy(model), trained(model, 0, **sizes)
+    buffer, generator = copy.deepcopy(trainer.buffer), torch.Generator().manual_seed(3)
+    adam = torch.optim.Adam(plain.parameters(), lr=1e-3)
+    for _ in range(3):
+        trainer.update(1)
+        bound = elbo(plain, buffer.sample(B), generator=generator, **sizes).elbo
+        adam.zero_grad()
+        (-bound.mean() / (T + 1)).backward()
+        adam.step()
+    torch.testing.assert_close(weights(model), weights(plain))
+
+
 def test_a_failed_update_keeps_the_last_good_average() -> None:
     model = make()
     trainer = trained(model, 2, averaging=0.5)
@@ -349,7 +363,7 @@ def test_columns_whose_scale_comes_out_wrong_are_told(offset: float) -> None:
 def test_long_gradients_are_shortened() -> None:
     start = make().state_dict()
     moved = {}
-    for limit in (None, 1e-12, 1e9):
+    for limit in (None, 1e-2, 1e9):
         model = make()
         trainer = trained(model, 0, max_grad_norm=limit)
         trainer.optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
@@ -357,8 +371,8 @@ def test_long_gradients_are_shortened() -> None:
         moved[limit] = math.sqrt(
             sum(float((v - start[name]).square().sum()) for name, v in model.state_dict().items())
         )
-    assert moved[None] == moved[1e9] > 1e-3
-    assert moved[1e-12] < 1e-6
+    assert moved[None] == moved[1e9] > 2e-2
+    assert moved[1e-2] == pytest.approx(1e-2, rel=1e-3)
     with pytest.raises(ValueError, match="max_grad_norm must be positive or None, got 0"):
         trained(make(), 0, max_grad_norm=0.0)
 
