@@ -65,7 +65,7 @@ def test_the_average_is_saved(
     run = tmp_path / "run"
     seen = weights_after_updates(monkeypatch, run, "--policy-ema-decay", str(decay))
     learner = load_artifacts(RunFolder.open(run))
-    saved = learner.algorithm.policy.state_dict()
+    saved = learner.evaluated_policy.state_dict()
     for name, value in saved.items():
         expected = seen[0][name].astype(np.float64)
         for weights in seen[1:]:

@@ -22,7 +22,7 @@ from train.analysis.aggregate import (
 from train.analysis.beliefs import belief_rows, decoded_goal_rows
 from train.analysis.collect import collect
 from train.analysis.common_steps import at_common_steps
-from train.analysis.condense import evaluations, task_table
+from train.analysis.condense import evaluations, format_number, task_table
 from train.analysis.cut import cut_run
 from train.analysis.shown_runs import shown_once
 from train.analysis.tables import group_runs, summary_rows, write_csv, write_tables
@@ -263,6 +263,11 @@ def test_evaluations_with_adaptation_are_not_averaged_with_those_before() -> Non
     assert group_curve([run], "train", 1).mean.tolist()[-1] == 2.0  # type: ignore[union-attr]
     adapted = Run({**run.row, "adapted_from": "50"}, run.table)
     assert group_curve([adapted], "train", 1).mean.tolist() == [0.0] * 4 + [10.0]  # type: ignore[union-attr]
+
+
+def test_numbers_in_tables_have_six_digits() -> None:
+    found = [format_number(value) for value in (1234567.0, -0.1234567, 2.0, float("nan"))]
+    assert found == ["1.23457e+06", "-0.123457", "2", ""]
 
 
 def test_runs_without_evaluations_of_a_split_have_no_curve() -> None:
