@@ -79,6 +79,6 @@ def play(
             yield step
             observations, starts = shown, ended
             running = still_running
-            episode = np.array(infos["episode_index"])
+            episode = infos["episode_index"]
     finally:
         actor.end()
