@@ -357,8 +357,8 @@ def test_a_bernoulli_decoder_says_which_rewards_it_cannot_imagine() -> None:
     trainer = LatentDynamicsTrainer(model, filled(model))
     with pytest.warns(UserWarning, match="rewards such as 0.5 are neither reward_low=-0.1"):
         trainer.update(1)
-    fine = TrajectoryBuffer(model.spec, capacity=1, max_length=5)
-    fine.add(trajectories(1, 5, -0.1, model.spec), np.array([4]))
+    fine = TrajectoryBuffer(model.spec, capacity=2, max_length=5)
+    fine.add(trajectories(2, 5, -0.1, model.spec), np.array([4, 2]))  # zeros behind the shorter
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         late = LatentDynamicsTrainer(model, fine)
