@@ -367,6 +367,17 @@ def test_an_environment_that_moves_its_goal_does_not_move_the_task() -> None:
     assert env.step(0)[1] == 3.0
 
 
+def test_what_callers_do_to_a_reported_task_does_not_move_the_task() -> None:
+    env = TaskAttributeWrapper(gym.make("Pendulum-v1"), {"train": [8.0, 12.0]}, "g")
+    _, info = env.reset(options={"task": [12.0]})
+    for _ in range(3):
+        info["task"] += 5.0
+        *_, info = env.step(np.zeros(1, np.float32))
+        assert info["task"] == [12.0]
+    info["task"] += 5.0
+    assert env.reset(options={"keep_task": True})[1]["task"] == [12.0]
+
+
 def test_tasks_that_hold_arrays_are_copied_and_other_objects_are_not() -> None:
     tasks = [{"goal": np.ones(2), "engine": np}, {"goal": np.zeros(2), "engine": np}]
     table = TaskTable({"train": [*tasks, (np.ones(3), "right")]})

@@ -98,6 +98,10 @@ def test_a_reset_that_replaces_the_attribute_is_noticed_and_the_way_out_works() 
 def test_an_attribute_may_be_kept_in_another_type(keeps: Any) -> None:
     env = TaskAttributeWrapper(Reach(keeps=keeps), {"train": [0.1], "test": [0.2]}, "goal")
     assert env.reset(seed=0)[1]["task"] == np.float32(0.1)
+    near = Reach(keeps=lambda goal: 1.02 * goal)  # more than any rounding
+    env = TaskAttributeWrapper(near, {"train": [0.1], "test": [0.2]}, "goal")
+    with pytest.raises(ValueError, match=r"reset\(\) replaced the task"):
+        env.reset(seed=0)
 
 
 def test_the_way_out_for_several_attributes_works_too() -> None:
