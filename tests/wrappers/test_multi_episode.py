@@ -216,6 +216,12 @@ def test_what_callers_do_to_an_observation_leaves_the_true_next_state() -> None:
             if last is not None:
                 last += 100
         np.testing.assert_array_equal(infos["next_obs"], true)
+    single = MultiEpisodeWrapper(ScriptedEnv((3,)), 1)
+    single.reset(seed=0)
+    observation, *_, info = single.step(1)
+    true = info["next_obs"].copy()
+    observation += 100
+    np.testing.assert_array_equal(info["next_obs"], true)
 
 
 def test_where_a_task_ended_infos_are_those_of_the_new_one() -> None:
