@@ -118,6 +118,25 @@ def test_evaluations_keep_the_transitions_and_the_ends_of_inner_episodes() -> No
         assert len({episode.terminated for episode in found[row][:-1]}) == 2
 
 
+def test_a_further_meta_episode_begins_with_no_episodes_of_the_last_task() -> None:
+    """Plots may go on; what is adapted to is of the running task only."""
+    begun: list[tuple[int, int]] = []
+
+    class Noting(Wander):
+        def begin_episode(self, row: int, episode: int) -> None:
+            super().begin_episode(row, episode)
+            begun.append((row, episode))
+
+    batch = SyncVectorEnv([Cliff] * 2, autoreset_mode=AutoresetMode.DISABLED)
+    env = InnerEnds.inside(MultiEpisodeWrapper(batch, 3))
+    actor, ends = Noting(Sizes(env.single_observation_space, env.single_action_space)), 0
+    for step in play(env, actor, seed=3, forever=True):
+        ends += int(step.ended[0])
+        if ends == 3:
+            break
+    assert [episode for row, episode in begun if row == 0] == [0, 1, 2] * 3
+
+
 def test_actions_reach_both_ends_of_their_box() -> None:
     sizes = Sizes(Line.observation_space, gym.spaces.Box(-2.0, 6.0, (2, 1), np.float32))
     found = sizes.environment_actions(np.array([[-1.0, 1.0], [0.0, 5.0]]))
