@@ -217,6 +217,8 @@ def test_belief_means_are_those_of_the_normal_workers() -> None:
             worker.step(action)
         expected = [closed_form_belief(worker.running) for worker in workers[:-N_MIXTURE]]
         np.testing.assert_allclose(env.belief_means, expected, atol=1e-5)
+        mixed = (env.imagination.weights.numpy() * np.array(expected)).sum(1)
+        np.testing.assert_allclose(env.imaginary_latents, mixed, atol=1e-5)
     env.reset()
     np.testing.assert_array_equal(env.belief_means, np.zeros((3, 3)))
 
