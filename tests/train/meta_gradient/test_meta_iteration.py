@@ -270,7 +270,20 @@ def test_settings_of_continuous_actions(change: dict[str, float]) -> None:
     made = [
         build(resolve("LDM-HalfCheetahVel-v0", "promp", **{**small, **one})) for one in ({}, change)
     ]
+    seen = Logger(None, [])
+    made[1].set_logger(seen)
     assert not torch.equal(*(weights_after(one, 1) for one in made))
+    spread = np.exp(change.get("log_std_init", 0.0))
+    assert seen.name_to_value["train/std"] == pytest.approx(spread, rel=0.02)
+
+
+def test_evaluations_adapt_as_the_training_does() -> None:
+    made = learner("e-maml", gamma=0.9, gae_lambda=0.8, inner_lr=0.3, max_episode_steps=9)
+    acting = made.actor()
+    assert (acting.gamma, acting.gae_lambda) == (0.9, 0.8)
+    assert (acting.n_episodes, acting.length) == (SMALL["n_episodes"], 9)
+    assert acting.objective == made.objective == Objective("log", 0.3, 0.3, 0.0, 1.0)
+    made.close()
 
 
 def test_a_restored_learner_goes_on_as_the_first() -> None:
