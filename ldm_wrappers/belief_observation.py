@@ -8,9 +8,9 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from ldm_wrappers.arguments import check_protocol
 from ldm_wrappers.fixed_attribute import FixedAttribute
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
+from ldm_wrappers.latent_dynamics.model import check_latent_dynamics
 from ldm_wrappers.latent_dynamics.transition import FloatArray
 from ldm_wrappers.live_arguments import RecordLiveArguments
 from ldm_wrappers.transition_reader import TransitionReader
@@ -76,8 +76,7 @@ class BeliefObservationWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgume
         super().__init__(env)
         refuse_twice(env, type(self))
         refuse_around_vae(env, "BeliefObservationWrapper", buffer)
-        check_protocol("latent_dynamics", latent_dynamics, ("check_spaces",), "a LatentDynamics")
-        latent_dynamics.check_spaces(env.observation_space, env.action_space)
+        check_latent_dynamics(latent_dynamics, env.observation_space, env.action_space)
         self.latent_dynamics = latent_dynamics
         self.tracker = BeliefTracker(latent_dynamics, 1, buffer)
         self.observation_space = belief_observation_space(env.observation_space, latent_dynamics)

@@ -7,10 +7,11 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from ldm_wrappers.arguments import check_protocol, check_type
+from ldm_wrappers.arguments import check_type
 from ldm_wrappers.fixed_attribute import FixedAttribute
 from ldm_wrappers.imagination import BeliefPool
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
+from ldm_wrappers.latent_dynamics.model import check_latent_dynamics
 from ldm_wrappers.live_arguments import RecordLiveArguments
 from ldm_wrappers.transition_reader import TransitionReader
 from ldm_wrappers.wrapper_order import refuse_around_vae, refuse_imaginary_rewards
@@ -56,9 +57,8 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         super().__init__(env)
         refuse_imaginary_rewards(env, "BeliefPublisherWrapper")
         refuse_around_vae(env, "BeliefPublisherWrapper", buffer)
-        check_protocol("latent_dynamics", latent_dynamics, ("check_spaces",), "a LatentDynamics")
         check_type("pool", pool, BeliefPool)
-        latent_dynamics.check_spaces(env.observation_space, env.action_space)
+        check_latent_dynamics(latent_dynamics, env.observation_space, env.action_space)
         self.latent_dynamics = latent_dynamics
         self.pool = pool
         self.index = index

@@ -22,6 +22,7 @@ from ldm_wrappers.imagination import (
 from ldm_wrappers.imagination.scheme import check_schemes
 from ldm_wrappers.infos import set_aside
 from ldm_wrappers.latent_dynamics import LatentDynamics
+from ldm_wrappers.latent_dynamics.model import check_latent_dynamics
 from ldm_wrappers.live_arguments import RecordLiveArguments
 from ldm_wrappers.transition_reader import TransitionReader
 from ldm_wrappers.wrapper_order import refuse_around_vae, refuse_imaginary_rewards
@@ -88,11 +89,10 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         super().__init__(env)
         refuse_imaginary_rewards(env, "ImaginaryRewardWrapper")
         refuse_around_vae(env, "ImaginaryRewardWrapper")
-        check_protocol("latent_dynamics", latent_dynamics, ("check_spaces",), "a LatentDynamics")
         check_schemes(mixture, imagination)
         if not isinstance(beliefs, BeliefPool):
             check_protocol("beliefs", beliefs, ("means", "final_means"), _A_SOURCE)
-        latent_dynamics.check_spaces(env.observation_space, env.action_space)
+        check_latent_dynamics(latent_dynamics, env.observation_space, env.action_space)
         if isinstance(beliefs, SavedBeliefs):
             few = DirichletMixture(n_components=min(FEW, beliefs.n_beliefs))
             mixture = mixture or beliefs.mixture or few

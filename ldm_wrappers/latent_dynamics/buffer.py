@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from ldm_wrappers.arguments import check_integer, check_seed
+from ldm_wrappers.arguments import check_integer, check_seed, check_type
 from ldm_wrappers.latent_dynamics.elbo import TrajectoryBatch
 from ldm_wrappers.latent_dynamics.process import ProcessBound
 from ldm_wrappers.latent_dynamics.recorder import FIELDS, zeroed_arrays
@@ -183,3 +183,15 @@ class TrajectoryBuffer(ProcessBound):
         self._lengths[slots] = state["lengths"]
         self._size, self._next = size, following
         self._rng.bit_generator.state = state["rng"]
+
+
+def check_buffer(buffer: TrajectoryBuffer, spec: TransitionSpec) -> None:
+    """Check that a buffer stores what a model reads.
+
+    Raises:
+        TypeError: It is no ``TrajectoryBuffer``.
+        ValueError: It was made for other spaces than the model.
+    """
+    check_type("buffer", buffer, TrajectoryBuffer)
+    if buffer.spec != spec:
+        raise ValueError(f"the buffer stores {buffer.spec}, the latent dynamics model reads {spec}")

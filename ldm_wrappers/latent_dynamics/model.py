@@ -12,7 +12,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import nn
 
-from ldm_wrappers.arguments import check_seed, check_type
+from ldm_wrappers.arguments import check_protocol, check_seed, check_type
 from ldm_wrappers.latent_dynamics.config import LatentDynamicsConfig
 from ldm_wrappers.latent_dynamics.decoder import RewardDecoder
 from ldm_wrappers.latent_dynamics.encoder import Encoder
@@ -240,3 +240,18 @@ def _shapes(model: nn.Module) -> dict[str, NDArray[np.float32]]:
         name: np.broadcast_to(np.zeros((), np.float32), tuple(tensor.shape))
         for name, tensor in model.state_dict().items()
     }
+
+
+def check_latent_dynamics(
+    latent_dynamics: LatentDynamics,
+    observation_space: spaces.Space[Any],
+    action_space: spaces.Space[Any],
+) -> None:
+    """Check that a wrapper's argument is a model that can read an environment with these spaces.
+
+    Raises:
+        TypeError: It is no model, or no model can read such spaces.
+        ValueError: The model was made for other spaces.
+    """
+    check_protocol("latent_dynamics", latent_dynamics, ("check_spaces",), "a LatentDynamics")
+    latent_dynamics.check_spaces(observation_space, action_space)

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ldm_wrappers.arguments import check_type
 from ldm_wrappers.latent_dynamics.beliefs import BeliefFilter
-from ldm_wrappers.latent_dynamics.buffer import TrajectoryBuffer
+from ldm_wrappers.latent_dynamics.buffer import TrajectoryBuffer, check_buffer
 from ldm_wrappers.latent_dynamics.model import LatentDynamics
 from ldm_wrappers.latent_dynamics.posterior import Posterior
 from ldm_wrappers.latent_dynamics.process import ProcessBound
@@ -43,11 +42,7 @@ class BeliefTracker(ProcessBound):
         self, model: LatentDynamics, n_workers: int, buffer: TrajectoryBuffer | None = None
     ) -> None:
         if buffer is not None:
-            check_type("buffer", buffer, TrajectoryBuffer)
-        if buffer is not None and buffer.spec != model.spec:
-            raise ValueError(
-                f"the buffer stores {buffer.spec}, the latent dynamics model reads {model.spec}"
-            )
+            check_buffer(buffer, model.spec)
         self.model = model
         self.n_workers = n_workers
         self.buffer = buffer

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ldm_wrappers.arguments import check_integer, check_number, check_seed, check_type
-from ldm_wrappers.latent_dynamics.buffer import TrajectoryBuffer
+from ldm_wrappers.latent_dynamics.buffer import TrajectoryBuffer, check_buffer
 from ldm_wrappers.latent_dynamics.elbo import ElboTerms, TrajectoryBatch, elbo
 from ldm_wrappers.latent_dynamics.generator_state import check_generator_state
 from ldm_wrappers.latent_dynamics.model import LatentDynamics
@@ -59,13 +59,9 @@ class LatentDynamicsTrainer:
         seed: int = 0,
     ) -> None:
         check_type("model", model, LatentDynamics)
-        check_type("buffer", buffer, TrajectoryBuffer)
+        check_buffer(buffer, model.spec)
         batch_trajectories = check_integer("batch_trajectories", batch_trajectories)
         check_number("learning_rate", learning_rate, "be positive", lambda rate: rate > 0.0)
-        if model.spec != buffer.spec:
-            raise ValueError(
-                f"the buffer stores {buffer.spec}, the latent dynamics model reads {model.spec}"
-            )
         for name, size in (
             ("n_encoded_lengths", n_encoded_lengths),
             ("n_decoded_steps", n_decoded_steps),

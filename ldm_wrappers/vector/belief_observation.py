@@ -7,10 +7,10 @@ from typing import Any
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
-from ldm_wrappers.arguments import check_protocol
 from ldm_wrappers.belief_observation import belief_observation_space, join_belief
 from ldm_wrappers.fixed_attribute import FixedAttribute
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
+from ldm_wrappers.latent_dynamics.model import check_latent_dynamics
 from ldm_wrappers.latent_dynamics.transition import FloatArray
 from ldm_wrappers.vector.batch import check_batch, reset_all
 from ldm_wrappers.vector.infos import to_object_array
@@ -54,8 +54,8 @@ class BeliefObservationWrapper(VectorWrapper):
         check_batch(env, AutoresetMode.SAME_STEP, "BeliefObservationWrapper")
         refuse_twice(env, type(self))
         refuse_around_vae(env, "BeliefObservationWrapper", buffer)
-        check_protocol("latent_dynamics", latent_dynamics, ("check_spaces",), "a LatentDynamics")
-        latent_dynamics.check_spaces(env.single_observation_space, env.single_action_space)
+        spaces = env.single_observation_space, env.single_action_space
+        check_latent_dynamics(latent_dynamics, *spaces)
         self.latent_dynamics = latent_dynamics
         self.tracker = BeliefTracker(latent_dynamics, self.num_envs, buffer)
         self.single_observation_space = belief_observation_space(

@@ -9,12 +9,13 @@ import torch
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 
-from ldm_wrappers.arguments import check_integer, check_protocol
+from ldm_wrappers.arguments import check_integer
 from ldm_wrappers.fixed_attribute import FixedAttribute
 from ldm_wrappers.imagination import ExpectedReward, ImaginationScheme, MixtureScheme
 from ldm_wrappers.imagination.scheme import check_schemes
 from ldm_wrappers.infos import set_aside
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
+from ldm_wrappers.latent_dynamics.model import check_latent_dynamics
 from ldm_wrappers.latent_dynamics.transition import FloatArray
 from ldm_wrappers.vector.batch import check_batch, reset_all
 from ldm_wrappers.vector.infos import BoolArray
@@ -88,8 +89,8 @@ class ImaginaryRewardWrapper(VectorWrapper):
                 f"n_mixture must be at least 1 and leave at least one normal worker out of "
                 f"{self.num_envs}: expected 1 to {self.num_envs - 1}, got {n_mixture}"
             )
-        check_protocol("latent_dynamics", latent_dynamics, ("check_spaces",), "a LatentDynamics")
-        latent_dynamics.check_spaces(env.single_observation_space, env.single_action_space)
+        spaces = env.single_observation_space, env.single_action_space
+        check_latent_dynamics(latent_dynamics, *spaces)
         self.latent_dynamics = latent_dynamics
         self.n_mixture = n_mixture
         self.n_normal = self.num_envs - n_mixture
