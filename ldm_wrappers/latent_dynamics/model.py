@@ -22,6 +22,7 @@ from ldm_wrappers.latent_dynamics.process import ProcessBound
 from ldm_wrappers.latent_dynamics.reward_scale import RewardScale
 from ldm_wrappers.latent_dynamics.trajectory_encoder import TrajectoryEncoder
 from ldm_wrappers.latent_dynamics.transition import FloatArray, TransitionSpec
+from ldm_wrappers.latent_dynamics.update_lock import UpdateLock
 from ldm_wrappers.saved_state import check_like, load_weights
 from ldm_wrappers.state_file import load_object, save_object
 
@@ -43,6 +44,8 @@ class LatentDynamics(ProcessBound, nn.Module):
         spec: Sizes and encodings of observations and actions.
         config: Sizes and choices.
         metadata: What was saved with a loaded model; empty for a new one.
+        updating: Context of an update. Saving waits for its end, as everything that another
+            thread does inside the same context.
 
     Raises:
         TypeError: The spaces cannot be encoded, or ``config`` has another type.
@@ -75,6 +78,7 @@ class LatentDynamics(ProcessBound, nn.Module):
         self.spec = spec
         self.config = config
         self.metadata: dict[str, Any] = {}
+        self.updating = UpdateLock()
         seed = check_seed(seed)
         # torch's initialisers draw from the global generator: use it, then restore it
         with torch.random.fork_rng(devices=[]):
@@ -111,7 +115,8 @@ class LatentDynamics(ProcessBound, nn.Module):
                 this attribute, so a loaded model remains that of its run; ``{}`` drops it, for
                 one that was trained further.
         """
-        save_object(path, self.to_state(), self.metadata if metadata is None else metadata)
+        with self.updating:
+            save_object(path, self.to_state(), self.metadata if metadata is None else metadata)
 
     @classmethod
     def load(cls, path: str | Path, device: torch.device | str = "cpu") -> LatentDynamics:

@@ -104,16 +104,20 @@ class BeliefTracker(ProcessBound):
     def reset(self) -> None:
         """Begin a new task for all workers; running trajectories are forgotten.
 
+        An update of the model that runs in another thread is waited for, since running tasks are
+        encoded again after it.
+
         Raises:
             RuntimeError: Tracker or model was made in another process.
         """
         self.check_process()
         self.model.check_process()
-        self._filter.reset()
-        if self.buffer is not None and self._steps.any():
-            self._cuts.cut()
-        self._steps[:] = 0
-        self._recorder.discard(np.ones(self.n_workers, bool))
+        with self.model.updating:
+            self._filter.reset()
+            if self.buffer is not None and self._steps.any():
+                self._cuts.cut()
+            self._steps[:] = 0
+            self._recorder.discard(np.ones(self.n_workers, bool))
 
     def update(
         self,

@@ -100,10 +100,11 @@ class LatentDynamicsTrainer:
         """
         if not len(self.buffer) or n_updates < 1:
             return {}
-        if self.model.config.reward_scale == "running":
-            self.model.reward_scale.fit(*self.buffer.reward_moments())
-        with self._average.single_weights() if self._average else contextlib.nullcontext():
-            totals = [self._step() for _ in range(n_updates)]
+        with self.model.updating:
+            if self.model.config.reward_scale == "running":
+                self.model.reward_scale.fit(*self.buffer.reward_moments())
+            with self._average.single_weights() if self._average else contextlib.nullcontext():
+                totals = [self._step() for _ in range(n_updates)]
         means = torch.stack(totals).mean(0).tolist()
         return dict(zip(("loss", "elbo", "reconstruction", "kl"), means, strict=True))
 
@@ -167,13 +168,14 @@ class LatentDynamicsTrainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything except weights and buffer: optimizer, generator, counter."""
-        state = {
-            "optimizer": self.optimizer.state_dict(),
-            "generator": self.generator.get_state(),
-            "n_updates": self.n_updates,
-        }
-        if self._average is not None:
-            state["single_weights"] = self._average.state_dict()
+        with self.model.updating:
+            state = {
+                "optimizer": self.optimizer.state_dict(),
+                "generator": self.generator.get_state(),
+                "n_updates": self.n_updates,
+            }
+            if self._average is not None:
+                state["single_weights"] = self._average.state_dict()
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -111,6 +111,8 @@ class LatentDynamicsCallback(SingleThreadedRollouts):
 
     def _on_rollout_start(self) -> None:
         self._finish()
+        with self.trainer.model.updating:  # by another callback, whose training was interrupted
+            pass
         for layer in wrappers(self.training_env):
             if isinstance(layer, BeliefPublisherWrapper):
                 layer.publish()
@@ -137,9 +139,10 @@ class LatentDynamicsCallback(SingleThreadedRollouts):
 
     def _update(self, n_threads: int, trackers: list[BeliefTracker]) -> dict[str, float]:
         torch.set_num_threads(n_threads)  # applies to the calling thread
-        means = self.trainer.update(self.n_updates)
-        for tracker in trackers:  # needed before the next step, so done while the policy is updated
-            tracker.encode_again()
+        with self.trainer.model.updating:
+            means = self.trainer.update(self.n_updates)
+            for tracker in trackers:  # needed before the next step, so done meanwhile
+                tracker.encode_again()
         return means
 
     def _finish(self) -> None:

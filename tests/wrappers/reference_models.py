@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from types import SimpleNamespace
 from typing import Any
@@ -45,6 +46,7 @@ class ClosedFormModel:
         self.device = torch.device("cpu")
         self.likelihood = likelihood
         self.encoder = self
+        self.updating = contextlib.nullcontext()
         self.check_spaces = self.spec.check_spaces
 
     def parameters(self) -> list[torch.nn.Parameter]:
