@@ -52,6 +52,9 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 # One process per core with one thread each, since the tensors of tests are small. Each process
 # gets a contiguous share of the tests, so that runs that a file trains once are trained once.
 test test-slow test-lowest: export OMP_NUM_THREADS = 1
+# Container images often forbid compiled modules to be written. Every process that a test starts
+# would then compile torch again.
+test test-slow test-lowest: export PYTHONDONTWRITEBYTECODE =
 TESTS = -m pytest -n $(JOBS) --maxprocesses 8 --dist worksteal $(PYTEST_ARGS)
 
 # mypy runs in the background; its output is printed after that of the tests.
