@@ -22,7 +22,7 @@ from train.analysis.aggregate import (
 from train.analysis.beliefs import belief_rows, decoded_goal_rows
 from train.analysis.collect import collect
 from train.analysis.common_steps import at_common_steps
-from train.analysis.condense import evaluations, format_number, task_table
+from train.analysis.condense import curve_table, evaluations, format_number, task_table
 from train.analysis.cut import cut_run
 from train.analysis.shown_runs import shown_once
 from train.analysis.tables import group_runs, summary_rows, write_csv, write_tables
@@ -75,6 +75,21 @@ def test_final_tables_of_tasks_are_means_of_five_evaluations_at_both_ends() -> N
     for task, episode in found.index:
         assert found["return"][task, episode] == 5 * episode + 1  # of evaluations 3 to 7
     assert found["reached"]["a", 3] == 5 and found["reached"]["b"].isna().all()
+
+
+def test_curves_have_the_first_and_the_last_episode_of_each_evaluation() -> None:
+    rows = [
+        {"timesteps": at, "split": split, "task": task, "episode": episode,
+         "return": 10.0 * at + episode + len(task), "reached": float(task == "bb")}
+        for at in (1, 2) for split in ("train", "test") for task in ("a", "bb")
+        for episode in (1, 2, 3)
+    ]  # fmt: skip
+    found = curve_table(pd.DataFrame(rows)).to_dict("records")
+    assert found == [
+        {"timesteps": at, "split": split, "episode": episode, "tasks": 2,
+         "return": 10.0 * at + episode + 1.5, "reached": 1.0}
+        for at in (1, 2) for split in ("train", "test") for episode in (1, 3)
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
 """Results of many runs, read from committed CSV files, and the numbers shown in figures.
 
-``runs.csv`` has a row per run, and ``curves.csv`` one per run, evaluation, split and episode.
-``tasks.csv`` has one per run, split, task and episode (first and last), averaged over the last five
-evaluations (only those with adaptation, if not all have it). :mod:`train.analysis.collect` writes
-these files from run folders; everything else reads only the files.
+``runs.csv`` has a row per run, ``curves.csv`` one per run, evaluation, split and episode, and
+``tasks.csv`` one per run, split, task and episode, always of the first and the last episode.
+``tasks.csv`` averages over the last five evaluations (only those with adaptation, if not all have
+it). :mod:`train.analysis.collect` writes these files from run folders; everything else reads only
+the files.
 """
 
 from __future__ import annotations

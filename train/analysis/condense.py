@@ -122,8 +122,12 @@ def successes_known(table: pd.DataFrame, environment: list[Any]) -> pd.DataFrame
 
 
 def curve_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Number of tasks, mean return and tasks reached, per evaluation, split and episode."""
-    groups = table.groupby(["timesteps", "split", "episode"], sort=False)
+    """Number of tasks, mean return and tasks reached, per evaluation and split.
+
+    For the first and the last episode, as :func:`task_table`: those in between are most of the rows
+    of methods with many episodes, and no figure or table shows them.
+    """
+    groups = _first_and_last(table).groupby(["timesteps", "split", "episode"], sort=False)
     columns = {"tasks": groups.size(), "return": groups["return"].mean()}
     reached = groups["reached"].agg(_known_mean) * columns["tasks"]
     return pd.DataFrame({**columns, "reached": reached.round()}).reset_index()
@@ -143,10 +147,15 @@ def final_steps(steps: Iterable[int], adapts_from: int) -> list[int]:
 def task_table(table: pd.DataFrame, adapts_from: int = 0) -> pd.DataFrame:
     """Means over the final evaluations, per split, task and episode (first and last)."""
     steps = final_steps(table["timesteps"].tolist(), adapts_from)
-    shown = table["timesteps"].isin(steps) & table["episode"].isin([1, table["episode"].max()])
-    groups = table[shown].groupby(["split", "task", "episode"], sort=False)
+    shown = _first_and_last(table[table["timesteps"].isin(steps)])
+    groups = shown.groupby(["split", "task", "episode"], sort=False)
     means = {name: groups[name].agg(_known_mean) for name in ("return", "reached")}
     return pd.DataFrame(means).reset_index()
+
+
+def _first_and_last(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the first and the last episode."""
+    return table[table["episode"].isin([1, table["episode"].max()])]
 
 
 def text_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
