@@ -28,6 +28,7 @@ from train.config.presets import resolve
 from train.plots.grid import Grid
 from train.plots.mixtures import Mixtures, sample_mixtures
 from train.plots.rollout import record
+from train.plots.style import group_label
 from train.plots.trajectories import plot_paths, plot_speed, step_seconds
 from train.plots.video import RenderingError, choose_renderer, record_video
 
@@ -279,3 +280,9 @@ def test_a_film_that_fails_leaves_no_file(
     with pytest.raises(ValueError, match="outside the set"):
         record_video(learner, np.array([0, 0]), tmp_path / "film.mp4")
     assert not list(tmp_path.iterdir())
+
+
+def test_legends_name_a_number_of_steps_in_millions() -> None:
+    assert group_label("rl2 total_timesteps=10000000 (3)") == "rl2 10 M steps (3)"
+    assert group_label("mixreg total_timesteps=7000320 p_drop=0.5") == "mixreg 7 M steps p_drop=0.5"
+    assert group_label("ldm present-beliefs (8)") == "ldm present-beliefs (8)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -70,11 +71,17 @@ def figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def group_label(name: str) -> str:
+    """The name of a group of runs for a legend, with its number of steps in millions."""
+    steps = re.compile(r"total_timesteps=(\d+)")
+    return steps.sub(lambda found: f"{int(found[1]) / 1e6:.3g} M steps", name)
+
+
 def legend_beside(
     drawing: Figure, handles: list[Any], labels: list[str], title: str | None = None
 ) -> None:
     """Draw a legend to the right of all panels; long labels are broken into lines."""
-    broken = [textwrap.fill(label, 26) for label in labels]
+    broken = [textwrap.fill(group_label(label), 26) for label in labels]
     drawing.legend(handles, broken, fontsize=8, loc="outside right upper", title=title)
 
 
