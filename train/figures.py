@@ -2,14 +2,16 @@
 
 python -m train.figures --collect runs/gridworld/runs/* --out results/gridworld
 python -m train.figures --add runs/LDM-GridNavi-v0-ldm-seed8 --out results/gridworld
+python -m train.figures --merge results/ant_goal results/off_policy --out results/mujoco
 python -m train.figures results/gridworld
 python -m train.figures results/gridworld --check
 python -m train.figures --collect runs/* --until 5000000 --out results/five_million
 
 The first command condenses runs into CSV files that can be committed, and draws the figures. The
 second adds runs to these files; the folders of the earlier runs are no longer needed. The third
-redraws all figures from the files alone. The fourth draws into a temporary folder and compares the
-result with the existing figures. The fifth uses only what the runs had logged up to a common number
+combines the files of several folders, for figures of runs that were collected apart. The fourth
+redraws all figures from the files alone. The fifth draws into a temporary folder and compares the
+result with the existing figures. The sixth uses only what the runs had logged up to a common number
 of steps, to compare runs of different lengths.
 """
 
@@ -37,11 +39,10 @@ from train.analysis.copies import (
     warn_of_rows_of_other_commits,
 )
 from train.analysis.cut import cut_run
+from train.analysis.merge import merge
 from train.analysis.shown_runs import NO_TABLES, NamedRun, Tables, shown_once
-from train.analysis.tables import write_tables
+from train.analysis.tables import stored_rows, with_all_columns, write_tables
 from train.common.stopping import report_errors
-from train.config.old_runs import row_with_present_names
-from train.persistence.files import read_csv, require_equal_lengths
 from train.persistence.run_folder import RunFolder
 from train.plots.paper_maps import collect_mixtures
 from train.plots.paper_paths import collect_paths
@@ -96,7 +97,7 @@ def add_runs(paths: list[Path], out: Path, until: int | None = None) -> list[Pat
             other tasks, or the same name but other settings; or if a table of the other runs is
             missing or damaged.
     """
-    before = {name: _rows_of(out / f"{name}.csv") for name in _TABLES}
+    before = {name: stored_rows(out / f"{name}.csv") for name in _TABLES}
     for name in ("curves", "tasks"):
         if before["runs"] and not before[name]:
             raise ValueError(f"{out} has a runs.csv, but {name}.csv has no rows of its runs")
@@ -113,18 +114,29 @@ def add_runs(paths: list[Path], out: Path, until: int | None = None) -> list[Pat
         fresh |= _played(runs, fresh["runs"], kept)  # takes minutes, so after all checks
     known = kept["runs"] + fresh["runs"]
     warn_of_rows_of_other_commits(known)
-    tables = {}
-    for name in _TABLES:
-        shown = shown_once(name, kept[name] + fresh[name], known)
-        columns = list(dict.fromkeys(column for row in shown for column in row))
-        tables[name] = [{column: row.get(column, "") for column in columns} for row in shown]
+    tables = {
+        name: with_all_columns(shown_once(name, kept[name] + fresh[name], known))
+        for name in _TABLES
+    }
     return write_tables(out, tables)
 
 
-def _rows_of(path: Path) -> Rows:
-    rows = read_csv(path) if path.exists() else []
-    require_equal_lengths(path, rows)
-    return [row_with_present_names(row) for row in rows]
+def merge_folders(folders: list[Path], out: Path) -> list[Path]:
+    """Write the CSV files of several collections as one; see :func:`~train.analysis.merge.merge`.
+
+    Raises:
+        ValueError: If ``out`` has runs of another kind, which would be lost, or the folders do not
+            fit together.
+    """
+    before = stored_rows(out / "runs.csv")
+    tables = merge(folders)
+    lost = {row["run"] for row in before} - {row["run"] for row in tables["runs"]}
+    if lost:
+        raise ValueError(
+            f"{out} has runs that are not in these folders, such as {min(lost)}: expected a folder "
+            "without runs, or one that an earlier --merge of them has written"
+        )
+    return write_tables(out, tables)
 
 
 def check(source: Path) -> int:
@@ -166,6 +178,11 @@ def main(arguments: list[str] | None = None) -> int:
     several: dict[str, Any] = {"nargs": "+", "action": "extend", "type": Path, "metavar": "RUN"}
     which.add_argument("--collect", **several, help="condense these run folders into CSV files")
     which.add_argument("--add", **several, help="add these run folders to the CSV files")
+    which.add_argument(
+        "--merge",
+        **{**several, "metavar": "FOLDER"},
+        help="combine the CSV files of these folders",
+    )
     parser.add_argument(
         "--out",
         type=Path,
@@ -182,24 +199,29 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     source = options.source or _DEFAULT
     with report_errors():
-        paths = options.collect or options.add
+        paths = options.collect or options.add or options.merge
         if options.check and options.out and not paths:
             raise ValueError("--check compares within one folder; expected no --out with it")
-        if options.until is not None and not paths:
+        if options.until is not None and not (options.collect or options.add):
             raise ValueError("--until cuts runs; expected --collect or --add RUN… with it")
         if paths:
             if options.source is not None:
                 raise ValueError(
-                    "--collect and --add read runs and write to --out, so the folder "
+                    "--collect, --add and --merge write to --out, so the folder "
                     f"{options.source} has no use; expected it after --out, or not at all"
                 )
             if options.out is None:
                 raise ValueError(
-                    "--collect and --add write CSV files and figures; expected --out FOLDER, for "
-                    "example --out results/mine"
+                    "--collect, --add and --merge write CSV files and figures; expected --out "
+                    "FOLDER, for example --out results/mine"
                 )
             source = options.out
-            for path in (add_runs if options.add else collect_runs)(paths, source, options.until):
+            if options.merge:
+                written = merge_folders(paths, source)
+            else:
+                write = add_runs if options.add else collect_runs
+                written = write(paths, source, options.until)
+            for path in written:
                 print(path)
         if not (source / "runs.csv").exists():
             raise ValueError(

@@ -13,9 +13,10 @@ import pandas as pd
 from train.analysis.copies import refuse_copies, warn_of_other_commits
 from train.common.evaluation import SplitResult
 from train.config.grouping import IGNORED_IN_GROUPS, value_text
+from train.config.old_runs import row_with_present_names
 from train.config.settings import flattened
 from train.config.unused import unused_settings
-from train.persistence.files import write_text
+from train.persistence.files import read_csv, require_equal_lengths, write_text
 from train.persistence.run_folder import RunFolder
 
 
@@ -111,6 +112,23 @@ def write_csv(path: Path, rows: list[dict[str, Any]]) -> Path:
     writer.writerows(rows)
     write_text(path, stream.getvalue())
     return path
+
+
+def stored_rows(path: Path) -> list[dict[str, Any]]:
+    """Rows of a table of a collection, with the present names of settings; none without the file.
+
+    Raises:
+        StateFileError: If a row is too short or too long.
+    """
+    rows = read_csv(path) if path.exists() else []
+    require_equal_lengths(path, rows)
+    return [row_with_present_names(row) for row in rows]
+
+
+def with_all_columns(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows that all have the columns of any of them, empty where a row had none."""
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    return [{column: row.get(column, "") for column in columns} for row in rows]
 
 
 def write_tables(out: Path, tables: dict[str, list[dict[str, Any]]]) -> list[Path]:

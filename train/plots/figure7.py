@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +27,14 @@ def plot_figure7(
 
     Curves are means over runs with their standard deviation. Off-policy methods and ``known-task``
     are horizontal lines at their final return. A dotted line is the return of standing still on the
-    same tasks.
+    same tasks. Methods have one label and colour in all families, whatever their numbers of steps.
 
     Args:
         families: Runs by label, by environment id.
         tasks: Rows of tasks.csv, with the tasks that runs were evaluated on.
         path: PNG to write; a CSV file with the numbers is written next to it.
     """
+    families = {env_id: labels_without_steps(groups) for env_id, groups in families.items()}
     labels = list(dict.fromkeys(name for groups in families.values() for name in groups))
     first = {n: next(g[n][0] for g in families.values() if n in g) for n in labels}
     colours = dict(
@@ -64,6 +67,17 @@ def plot_figure7(
     legend_beside(drawing, list(handles.values()), list(handles))
     drawing.supxlabel("dashed: final return; dotted: standing still", fontsize=8)
     return [save(drawing, path), write_csv(path.with_suffix(".csv"), rows)]
+
+
+def labels_without_steps(groups: dict[str, list[Run]]) -> dict[str, list[Run]]:
+    """Groups of one family without the number of steps in their labels, where these stay distinct.
+
+    Args:
+        groups: Runs by label.
+    """
+    short = {name: re.sub(r" total_timesteps=\d+", "", name) for name in groups}
+    count = Counter(short.values())
+    return {short[n] if count[short[n]] == 1 else n: runs for n, runs in groups.items()}
 
 
 def _draw_group(
