@@ -86,15 +86,17 @@ class BeliefObservationWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgume
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[FloatArray, dict[str, Any]]:
         """Reset; the belief returns to the prior."""
-        observation, info = self.env.reset(seed=seed, options=options)
-        self.tracker.reset()
-        self._reader.reset(observation)
-        return self.observe(), info
+        with self._reader.resetting():
+            observation, info = self.env.reset(seed=seed, options=options)
+            self.tracker.reset()
+            self._reader.reset(observation)
+            return self.observe(), info
 
     def step(self, action: Any) -> tuple[FloatArray, Any, bool, bool, dict[str, Any]]:
         """Take a step and show the new belief."""
         actions = self._reader.action(action)
-        observation, reward, terminated, truncated, info = self.env.step(action)
+        with self._reader.stepping(self.env):
+            observation, reward, terminated, truncated, info = self.env.step(action)
         with self._reader.recording():
             ended = bool(terminated or truncated)
             state, next_state = self._reader.step(observation, info, ended=ended)

@@ -72,18 +72,20 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Reset; the belief returns to the prior."""
-        observation, info = self.env.reset(seed=seed, options=options)
-        self.tracker.reset()
-        self.pool.begin_reset(self._number, ended=self._reader.ended)
-        self._reader.reset(observation)
-        self.publish()
+        with self._reader.resetting():
+            observation, info = self.env.reset(seed=seed, options=options)
+            self.tracker.reset()
+            self.pool.begin_reset(self._number, ended=self._reader.ended)
+            self._reader.reset(observation)
+            self.publish()
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Take a step, update the belief and publish it."""
         actions = self._reader.action(action)
         self.pool.begin_step(self._number)
-        observation, reward, terminated, truncated, info = self.env.step(action)
+        with self._reader.stepping(self.env):
+            observation, reward, terminated, truncated, info = self.env.step(action)
         with self._reader.recording():
             self.pool.end_step()
             ended = bool(terminated or truncated)

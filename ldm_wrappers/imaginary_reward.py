@@ -131,13 +131,14 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Reset and begin a new imaginary task."""
-        observation, info = self.env.reset(seed=seed, options=options)
-        if seed is not None:
-            self.imagination.seed(seed)
-        self.imagination.begin()
-        if isinstance(self.beliefs, BeliefPool):
-            self.beliefs.begin_reset(self._number, ended=self._reader.ended)
-        self._reader.reset(observation)
+        with self._reader.resetting():
+            observation, info = self.env.reset(seed=seed, options=options)
+            if seed is not None:
+                self.imagination.seed(seed)
+            self.imagination.begin()
+            if isinstance(self.beliefs, BeliefPool):
+                self.beliefs.begin_reset(self._number, ended=self._reader.ended)
+            self._reader.reset(observation)
         self._step = 0
         return observation, info
 
@@ -150,7 +151,8 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
             source = source.begin_step(self._number)
         final = self.imagination.final_beliefs
         means = source.final_means() if final else source.means(self._step)
-        observation, reward, terminated, truncated, info = self.env.step(action)
+        with self._reader.stepping(self.env):
+            observation, reward, terminated, truncated, info = self.env.step(action)
         with self._reader.recording():
             if isinstance(self.beliefs, BeliefPool):
                 self.beliefs.end_step()

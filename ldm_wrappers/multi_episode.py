@@ -175,9 +175,10 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Begin a new meta-episode; ``options`` go to the environment."""
-        observation, info = self.env.reset(seed=seed, options=options)
-        if self._watch is not None:
-            self._watch.begin(_ONE, told_task(info), options)
+        with self._guard.resetting():
+            observation, info = self.env.reset(seed=seed, options=options)
+            if self._watch is not None:
+                self._watch.begin(_ONE, told_task(info), options)
         if self._guard.state == "running" and self._lengths.any() and self.n_episodes > 1:
             self._cuts.cut()
         self._episode = 0
@@ -189,7 +190,8 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Take a step, and restart the environment if an inner episode ended."""
         self._guard.check()
-        outcome = self.env.step(action)
+        with self._guard.stepping(self.env):
+            outcome = self.env.step(action)
         with self._guard.recording():
             return self._record(*outcome)
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any, Literal
 
-from gymnasium.error import ResetNeeded
+import gymnasium as gym
+from gymnasium.error import Error, ResetNeeded
 from gymnasium.vector import SyncVectorEnv, VectorEnv
 
 from ldm_wrappers.infos import MARK
 
 State = Literal["not begun", "running", "ended", "interrupted"]
+REFUSALS = (ValueError, TypeError, AssertionError, LookupError, Error)
+"""What environments raise for an invalid action."""
 
 
 class ResetGuard:
@@ -56,8 +59,8 @@ class ResetGuard:
             )
         if self.state == "interrupted":
             raise ResetNeeded(
-                f"{self._name}.step() was called after an error interrupted a step, which is "
-                "missing in the wrapper's records; call reset() first"
+                f"{self._name}.step() was called after an error interrupted a step or a reset, "
+                "which is missing in the wrapper's records; call reset() first"
             )
 
     def check_partial(self) -> None:
@@ -66,7 +69,7 @@ class ResetGuard:
         Raises:
             gymnasium.error.ResetNeeded: Before the first reset of all, or after an error.
         """
-        due = {"not begun": "before the first reset", "interrupted": "after an error in a step"}
+        due = {"not begun": "before the first reset", "interrupted": "after an error"}
         if self.state in due:
             raise ResetNeeded(
                 f"options['reset_mask'] leaves out environments {due[self.state]} of "
@@ -99,13 +102,30 @@ class ResetGuard:
             self.state = "interrupted"
             raise
 
-    def stepping(self, batch: VectorEnv[Any, Any, Any]) -> AbstractContextManager[None]:
-        """Context for a step of a batch; an error requires a reset if some may have moved already.
+    @contextmanager
+    def resetting(self) -> Iterator[None]:
+        """Context for a reset; after an error in it, a running task may have been replaced."""
+        try:
+            yield
+        except BaseException:
+            if self.state == "running":
+                self.state = "interrupted"
+            raise
 
-        A batch that steps its environments together is assumed to refuse actions before that.
+    @contextmanager
+    def stepping(self, env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> Iterator[None]:
+        """Context for a step of ``env``; an error requires a reset if something may have moved.
+
+        A single environment, or a batch that steps its environments together, is assumed to raise
+        ``REFUSALS`` of an action before it moves.
         """
-        one_by_one = isinstance(batch.unwrapped, SyncVectorEnv) and batch.num_envs > 1
-        return self.recording() if one_by_one else nullcontext()
+        one_by_one = isinstance(env.unwrapped, SyncVectorEnv) and env.unwrapped.num_envs > 1
+        try:
+            yield
+        except BaseException as error:
+            if one_by_one or not isinstance(error, REFUSALS):
+                self.state = "interrupted"
+            raise
 
     def end(self) -> None:
         """The task has ended: it was terminated or truncated."""

@@ -58,8 +58,9 @@ class RL2ObservationWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCon
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[FloatArray, dict[str, Any]]:
         """Reset; there is no previous action or reward."""
-        observation, info = self.env.reset(seed=seed, options=options)
-        self._guard.begin()
+        with self._guard.resetting():
+            observation, info = self.env.reset(seed=seed, options=options)
+            self._guard.begin()
         action = np.zeros(self._spec.action_size, np.float32)
         return self._join(observation, action, 0.0, True), info
 
@@ -67,7 +68,8 @@ class RL2ObservationWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCon
         """Take a step; the action and its reward are added to the observation."""
         self._guard.check()
         encoded = self._spec.encode_action_arrays(self._spec.action_row(action))[0]
-        observation, reward, terminated, truncated, info = self.env.step(action)
+        with self._guard.stepping(self.env):
+            observation, reward, terminated, truncated, info = self.env.step(action)
         self._guard.check_restarts(info)
         if terminated or truncated:
             self._guard.end()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 
 from ldm_wrappers.infos import true_next_observation
@@ -49,6 +50,14 @@ class TransitionReader:
         """
         self._guard.check()
         return self._spec.action_row(action)
+
+    def resetting(self) -> AbstractContextManager[None]:
+        """Context for a reset, see :meth:`ResetGuard.resetting`."""
+        return self._guard.resetting()
+
+    def stepping(self, env: gym.Env[Any, Any]) -> AbstractContextManager[None]:
+        """Context for the environment's step, see :meth:`ResetGuard.stepping`."""
+        return self._guard.stepping(env)
 
     def recording(self) -> AbstractContextManager[None]:
         """Context for what follows the environment's step; an error in it requires a reset."""

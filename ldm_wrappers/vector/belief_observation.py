@@ -37,7 +37,7 @@ class BeliefObservationWrapper(VectorWrapper):
             or scales by running statistics, or ``buffer`` would store trajectories twice or
             imaginary ones.
         TypeError: A part has another type.
-        gymnasium.error.ResetNeeded: At a step before the first reset, or after an error in a step.
+        gymnasium.error.ResetNeeded: At a step before the first reset, or after an error.
     """
 
     joins = "the VAE's belief"
@@ -73,10 +73,11 @@ class BeliefObservationWrapper(VectorWrapper):
         options: dict[str, Any] | None = None,
     ) -> tuple[FloatArray, dict[str, Any]]:
         """Reset all environments; every belief returns to the prior."""
-        observations, infos = reset_all(self.env, seed, options, "BeliefObservationWrapper")
-        self.tracker.reset()
-        self._reader.reset(observations)
-        return self.current_observations(), infos
+        with self._reader.resetting():
+            observations, infos = reset_all(self.env, seed, options, "BeliefObservationWrapper")
+            self.tracker.reset()
+            self._reader.reset(observations)
+            return self.current_observations(), infos
 
     def step(self, actions: Any) -> tuple[FloatArray, Any, Any, Any, dict[str, Any]]:
         """Step all environments and show the new beliefs."""

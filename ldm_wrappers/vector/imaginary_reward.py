@@ -54,7 +54,7 @@ class ImaginaryRewardWrapper(VectorWrapper):
             columns to the observation (a previous reward, a belief or the task) or scales by
             running statistics, or a wrapper inside stores its trajectories in ``buffer``.
         TypeError: A part has another type.
-        gymnasium.error.ResetNeeded: At a step before the first reset, or after an error in a step.
+        gymnasium.error.ResetNeeded: At a step before the first reset, or after an error.
     """
 
     imagines_rewards = True
@@ -130,10 +130,11 @@ class ImaginaryRewardWrapper(VectorWrapper):
         options: dict[str, Any] | None = None,
     ) -> tuple[Any, dict[str, Any]]:
         """Reset all environments: beliefs return to the prior, new mixtures are drawn."""
-        observations, infos = reset_all(self.env, seed, options, "ImaginaryRewardWrapper")
-        self.tracker.reset()
-        self._reader.reset(observations)
-        self.imagination.begin()
+        with self._reader.resetting():
+            observations, infos = reset_all(self.env, seed, options, "ImaginaryRewardWrapper")
+            self.tracker.reset()
+            self._reader.reset(observations)
+            self.imagination.begin()
         return observations, infos
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:

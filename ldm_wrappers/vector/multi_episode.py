@@ -31,7 +31,7 @@ from ldm_wrappers.vector.infos import (
 )
 from ldm_wrappers.vector.masked_resets import check_masked_resets, refuse_moved_rows
 from ldm_wrappers.vector.stagger import Stagger, spread_lengths
-from ldm_wrappers.vector.task_rows import reset_rows
+from ldm_wrappers.vector.task_rows import option_rows, reset_rows
 from ldm_wrappers.wrapper_order import refuse_task_wrappers
 
 _OWN_INFOS = (*MULTI_EPISODE_INFOS, "final_obs", "final_info")
@@ -84,7 +84,7 @@ class MultiEpisodeWrapper(VectorWrapper):
         TaskChangedError: At a step, if the task changed within a meta-episode.
         TaskIgnoredError: At a reset with ``options["task"]``, if infos report another task.
         gymnasium.error.ResetNeeded: At a step or a reset of some environments, before the first
-            reset of all or after an error in a step.
+            reset of all or after an error in a step or a reset.
     """
 
     n_episodes = FixedAttribute[int]()
@@ -148,12 +148,14 @@ class MultiEpisodeWrapper(VectorWrapper):
         if not mask.all():
             self._guard.check_partial()
         seeds = worker_seeds(seed, self.num_envs)
-        observations, infos = reset_rows(self.env, seeds, options)
-        observations = observations.copy()
-        self._guard.begin()
-        self._begin(mask)
-        self._stagger.reset(mask)
-        self._watch_begin(mask, infos, options)
+        option_rows(self.env, options)  # refused before anything changes
+        with self._guard.resetting():
+            observations, infos = reset_rows(self.env, seeds, options)
+            observations = observations.copy()
+            self._guard.begin()
+            self._begin(mask)
+            self._stagger.reset(mask)
+            self._watch_begin(mask, infos, options)
         return observations, self._position(set_aside(infos, _OWN_INFOS))
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:

@@ -46,7 +46,7 @@ def reset_rows(
     Raises:
         ValueError: The number of rows is not the number of environments; nothing is changed then.
     """
-    rows = _rows(env, options)
+    rows = option_rows(env, options)
     seeds = worker_seeds(seed, env.num_envs)
     if rows is None or not np.any((options or {}).get("reset_mask", True)):
         # a copy: Gymnasium's batches remove the mask from the dict that they get
@@ -69,10 +69,14 @@ def reset_rows(
     return observations, infos
 
 
-def _rows(
+def option_rows(
     env: VectorEnv[Any, Any, Any], options: dict[str, Any] | None
 ) -> dict[str, np.ndarray[Any, Any]] | None:
-    """The options that have a row for each environment; ``None`` if there are none."""
+    """The options that have a row for each environment; ``None`` if there are none.
+
+    Raises:
+        ValueError: The number of rows is not the number of environments.
+    """
     if not options or not isinstance(env.unwrapped, (SyncVectorEnv, AsyncVectorEnv)):
         return None
     rows = {}

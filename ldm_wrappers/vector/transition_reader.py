@@ -47,6 +47,10 @@ class TransitionReader:
         self._guard.check()
         return self._spec.actions(actions)
 
+    def resetting(self) -> AbstractContextManager[None]:
+        """Context for a reset, see :meth:`ResetGuard.resetting`."""
+        return self._guard.resetting()
+
     def stepping(self, batch: VectorEnv[Any, Any, Any]) -> AbstractContextManager[None]:
         """Context for the step of the batch, see :meth:`ResetGuard.stepping`."""
         return self._guard.stepping(batch)

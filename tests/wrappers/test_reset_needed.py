@@ -20,6 +20,7 @@ from ldm_wrappers import (
     ImaginaryRewardWrapper,
     MultiEpisodeWrapper,
     RL2ObservationWrapper,
+    TaskIgnoredError,
     TrajectoryBuffer,
     vector,
 )
@@ -297,3 +298,92 @@ def test_an_error_after_which_some_environments_are_a_step_ahead_asks_for_a_rese
     env.reset()
     for _ in range(5):
         env.step(np.zeros(2, np.int64))
+
+
+class CutOff(BareEnv):
+    """Raises ``error`` once, when it has just been moved by a ``where`` (a step or a reset)."""
+
+    error: BaseException | None = None
+    where = "step"
+
+    @classmethod
+    def _moved(cls, where: str) -> None:
+        if where == cls.where and cls.error is not None:
+            error, cls.error = cls.error, None
+            raise error
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        result = super().reset(seed=seed)
+        self._moved("reset")
+        return result
+
+    def step(self, action: Any) -> Any:
+        result = super().step(action)
+        self._moved("step")
+        return result
+
+
+ONE_OR_MORE: dict[str, tuple[Callable[[], Any], Any]] = {
+    **{name: (lambda make=make: make(CutOff()), 0) for name, make in SCALAR.items()},
+    **{
+        f"vector {name}": (lambda make=make: make(CutOff), np.zeros(2, np.int64))
+        for name, make in VECTOR.items()
+    },
+    "vector MultiEpisodeWrapper of one": (
+        lambda: vector.MultiEpisodeWrapper(
+            SyncVectorEnv([CutOff], autoreset_mode=AutoresetMode.DISABLED), 1
+        ),
+        np.zeros(1, np.int64),
+    ),
+    "vector BeliefObservationWrapper of one": (
+        lambda: vector.BeliefObservationWrapper(
+            SyncVectorEnv([CutOff], autoreset_mode=AutoresetMode.SAME_STEP), MODEL
+        ),
+        np.zeros(1, np.int64),
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:all meta-episodes")
+@pytest.mark.parametrize(
+    ("where", "error"),
+    [
+        ("reset", ValueError("cut off")),
+        ("reset", KeyboardInterrupt()),
+        ("step", RuntimeError("cut off")),
+        ("step", KeyboardInterrupt()),
+    ],
+)
+@pytest.mark.parametrize("name", ONE_OR_MORE)
+def test_after_an_error_that_leaves_the_environment_somewhere_else_a_reset_is_needed(
+    name: str, where: str, error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next step was recorded as a transition from where the environment had been before."""
+    make, action = ONE_OR_MORE[name]
+    env = make()
+    env.reset()
+    env.step(action)
+    monkeypatch.setattr(CutOff, "where", where)
+    monkeypatch.setattr(CutOff, "error", error)
+    with pytest.raises(type(error)):
+        env.reset() if where == "reset" else env.step(action)
+    with pytest.raises(ResetNeeded, match="after an error interrupted a step or a reset"):
+        env.step(action)
+    env.reset()
+    env.step(action)
+
+
+@pytest.mark.filterwarnings("ignore:all meta-episodes")
+@pytest.mark.parametrize("batched", [False, True])
+def test_after_a_reset_to_a_task_that_is_ignored_another_one_is_needed(batched: bool) -> None:
+    """Wrappers around it had not heard of the new task."""
+    env: Any = MultiEpisodeWrapper(BareEnv(), 2)
+    if batched:
+        env = VECTOR["MultiEpisodeWrapper"](BareEnv)
+    action = np.zeros(2, np.int64) if batched else 0
+    env.reset()
+    env.step(action)
+    with pytest.raises(TaskIgnoredError):
+        env.reset(options={"task": 5.0})
+    with pytest.raises(ResetNeeded, match="interrupted a step or a reset"):
+        env.step(action)
