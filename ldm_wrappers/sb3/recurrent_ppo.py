@@ -18,6 +18,9 @@ Buffer = TypeVar("Buffer", bound=SequenceRolloutBuffer)
 class SequenceRecurrentPPO(RecurrentPPO):
     """``RecurrentPPO`` with :class:`SequenceRolloutBuffer`; everything else is sb3-contrib's.
 
+    A rollout that a callback or an exception stops is dropped, and the next ``learn`` begins with a
+    reset, also with ``reset_num_timesteps=False``.
+
     With one epoch, one minibatch of all workers, RMSprop and unnormalised advantages, it is A2C.
 
     Args:
@@ -37,6 +40,20 @@ class SequenceRecurrentPPO(RecurrentPPO):
     def __init__(self, *args: Any, cut_at_time_limits: bool = False, **kwargs: Any) -> None:
         self.cut_at_time_limits = cut_at_time_limits
         super().__init__(*args, **kwargs)
+
+    def collect_rollouts(self, *args: Any, **kwargs: Any) -> bool:
+        """As in sb3-contrib; after a rollout that is stopped, the next ``learn`` resets the env.
+
+        The environment may be a step ahead of the last observation and of the recurrent states,
+        in another task even, if a callback or an exception has stopped the rollout.
+        """
+        complete = False
+        try:
+            complete = super().collect_rollouts(*args, **kwargs)
+        finally:
+            if not complete:
+                self._last_obs = None
+        return complete
 
     def _time_limits(self) -> TimeLimits | None:
         if not self.cut_at_time_limits:

@@ -1,0 +1,71 @@
+"""Trainings that are stopped or interrupted, and continued with the same objects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+from test_sb3_ppo import Run
+
+
+class Stop(BaseCallback):
+    """Stops at a step of all workers, by the value that SB3 reads or by an exception."""
+
+    def __init__(self, at: int, error: BaseException | None) -> None:
+        super().__init__()
+        self.left, self.error = at, error
+
+    def _on_step(self) -> bool:
+        self.left -= 1
+        if not self.left and self.error is not None:
+            raise self.error
+        return self.left != 0
+
+
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt()])
+@pytest.mark.parametrize("at", [1, 8, 9, 13])
+def test_after_a_rollout_that_was_stopped_the_policy_sees_where_the_environment_is(
+    at: int, error: BaseException | None
+) -> None:
+    """It saw what it had seen before, and went on with the memory of a task that had ended."""
+    run = Run(0)
+    try:
+        run.model.learn(8 * 4 * 3, callback=CallbackList([run.callback, Stop(at, error)]))
+    except KeyboardInterrupt:
+        assert error is not None
+    env: Any = run.model.get_env()
+    seen: list[tuple[Any, Any]] = []
+    forward = run.model.policy.forward
+
+    def watch(observations: torch.Tensor, states: Any, starts: torch.Tensor) -> Any:
+        imaginary = env.env.env
+        position = imaginary.env
+        task_begins = (position._episode == 0) & (position._lengths[:, 0] == 0)
+        seen.append((observations[:, :4].numpy(), imaginary._reader.states))
+        np.testing.assert_array_equal(starts.numpy() > 0, task_begins)
+        return forward(observations, states, starts)
+
+    run.model.policy.forward = watch
+    run.model.learn(8 * 4, callback=run.callback, reset_num_timesteps=False)
+    assert len(seen) == 8
+    for shown, true in seen:
+        np.testing.assert_array_equal(shown, true)
+
+
+def test_after_a_whole_rollout_the_next_training_goes_on_in_the_middle_of_tasks() -> None:
+    run = Run(0)
+    run.model.learn(8 * 4, callback=run.callback)
+    before = np.array(run.model._last_obs)
+    shown = []
+    collect = run.model.rollout_buffer.add
+
+    def add(observations: Any, *rest: Any, **states: Any) -> None:
+        shown.append(np.array(observations))
+        collect(observations, *rest, **states)
+
+    run.model.rollout_buffer.add = add  # type: ignore[method-assign]
+    run.model.learn(8 * 4, callback=run.callback, reset_num_timesteps=False)
+    np.testing.assert_array_equal(shown[0], before)
