@@ -10,7 +10,7 @@ from sb3_contrib import RecurrentPPO
 
 from ldm_wrappers.arguments import check_optional_seed
 from ldm_wrappers.sb3.rollout_buffer import SequenceRolloutBuffer
-from ldm_wrappers.sb3.time_limits import TimeLimits, inner_time_limits
+from ldm_wrappers.sb3.time_limits import inner_time_limits
 
 Buffer = TypeVar("Buffer", bound=SequenceRolloutBuffer)
 
@@ -55,16 +55,10 @@ class SequenceRecurrentPPO(RecurrentPPO):
                 self._last_obs = None
         return complete
 
-    def _time_limits(self) -> TimeLimits | None:
-        if not self.cut_at_time_limits:
-            return None
-
-        def ask() -> np.ndarray[Any, Any]:
-            vec_env = self.get_env()
-            assert vec_env is not None
-            return inner_time_limits(vec_env)()
-
-        return ask
+    def _inner_time_limits(self) -> np.ndarray[Any, Any]:
+        vec_env = self.get_env()
+        assert vec_env is not None
+        return inner_time_limits(vec_env)()
 
     def _setup_model(self) -> None:
         if isinstance(self.observation_space, (spaces.Dict, spaces.MultiDiscrete)):
@@ -103,7 +97,8 @@ class SequenceRecurrentPPO(RecurrentPPO):
             gae_lambda=self.gae_lambda,
             n_envs=self.n_envs,
             seed=self.seed,
-            time_limits=self._time_limits(),
+            # a method, not a closure: a copy of this learner asks its own environment
+            time_limits=self._inner_time_limits if self.cut_at_time_limits else None,
             **more,
         )
 

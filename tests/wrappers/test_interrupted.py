@@ -1,14 +1,17 @@
-"""Trainings that are stopped or interrupted, and continued with the same objects."""
+"""Trainings that are stopped or interrupted, copied, and continued with the same objects."""
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
-from test_sb3_ppo import Run
+from test_sb3_ppo import LENGTHS, Run, adapter, learner
+
+from ldm_wrappers import vector
 
 
 class Stop(BaseCallback):
@@ -69,3 +72,23 @@ def test_after_a_whole_rollout_the_next_training_goes_on_in_the_middle_of_tasks(
     run.model.rollout_buffer.add = add  # type: ignore[method-assign]
     run.model.learn(8 * 4, callback=run.callback, reset_num_timesteps=False)
     np.testing.assert_array_equal(shown[0], before)
+
+
+def test_a_copied_learner_asks_its_own_environment_for_time_limits() -> None:
+    """It asked that of the one it was copied from, so that advantages were cut elsewhere."""
+    original = learner(adapter(), cut_at_time_limits=True)
+    copied = copy.deepcopy(original)
+    own: Any = copied.get_env()
+    layer = own.env
+    while not isinstance(layer, vector.MultiEpisodeWrapper):
+        layer = layer.env
+    hits = []
+
+    class Note(BaseCallback):
+        def _on_step(self) -> bool:
+            hits.append(layer.inner_time_limits().copy())
+            return True
+
+    copied.learn(8 * len(LENGTHS), callback=Note())
+    assert np.any(hits)
+    np.testing.assert_array_equal(copied.rollout_buffer._limits, hits)
