@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import zlib
 from typing import Any
 
 import numpy as np
@@ -189,10 +190,16 @@ class BeliefTracker(ProcessBound):
             "recorder": self._recorder.state_dict(),
             "steps": self._steps.copy(),
             "stale": self._weights() != self._encoded_with,
+            "encoder": self._checksum(),
         }
 
+    def _checksum(self) -> int:
+        """Tells a state of these weights from one of others."""
+        arrays = (value.detach().cpu().numpy() for value in self._parameters)
+        return zlib.crc32(b"".join(array.tobytes() for array in arrays))
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Inverse of :meth:`state_dict`.
+        """Inverse of :meth:`state_dict`; running tasks are encoded again if weights differ.
 
         Raises:
             ValueError: The state has another number of workers or another model.
@@ -204,7 +211,9 @@ class BeliefTracker(ProcessBound):
         self._finished.copy_(finished)
         self._recorder.load_state_dict(state["recorder"])
         self._steps[...] = state["steps"]
-        self._encoded_with = None if state["stale"] else self._weights()
+        own = self._checksum()
+        stale = state["stale"] or state.get("encoder", own) != own  # missing in old checkpoints
+        self._encoded_with = None if stale else self._weights()
 
 
 def _fitting(name: str, state: dict[str, Any], own: torch.Tensor) -> torch.Tensor:

@@ -122,6 +122,20 @@ def test_beliefs_of_former_weights_are_encoded_again_where_a_run_goes_on(wrapper
     torch.testing.assert_close(second.top.tracker.posterior().mean, expected)
 
 
+@pytest.mark.parametrize("wrapper", ["imaginary", "belief"])
+def test_a_state_from_before_a_training_is_encoded_again(wrapper: str) -> None:
+    """The beliefs of the weights at that time were mixed and shown as those of the present ones."""
+    chain = Chain(wrapper, seed=0)
+    chain.go_on(14, 2)
+    tracker = chain.top.tracker
+    former, state = tracker.posterior().mean, chain.top.get_state()
+    chain.trainer.update(3)
+    expected = tracker.posterior().mean  # of the same trajectories
+    assert float((expected - former).abs().max().detach()) > 1e-5
+    chain.top.set_state(state)
+    torch.testing.assert_close(tracker.posterior().mean, expected)
+
+
 def test_a_seed_gives_identical_weights_and_leaves_the_global_generator_alone() -> None:
     torch.manual_seed(123)
     before = torch.get_rng_state()
