@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 import warnings
 from typing import Any
@@ -170,7 +171,8 @@ class LatentDynamicsTrainer:
         """Everything except weights and buffer: optimizer, generator, counter."""
         with self.model.updating:
             state = {
-                "optimizer": self.optimizer.state_dict(),
+                # a copy: torch's state shares Adam's moments, which the next update changes
+                "optimizer": copy.deepcopy(self.optimizer.state_dict()),
                 "generator": self.generator.get_state(),
                 "n_updates": self.n_updates,
             }

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
-from test_sb3_ppo import LENGTHS, Run, adapter, learner
+from test_sb3_ppo import LENGTHS, Run, adapter, learner, weights
 
 from ldm_wrappers import vector
 
@@ -92,3 +92,20 @@ def test_a_copied_learner_asks_its_own_environment_for_time_limits() -> None:
     copied.learn(8 * len(LENGTHS), callback=Note())
     assert np.any(hits)
     np.testing.assert_array_equal(copied.rollout_buffer._limits, hits)
+
+
+def test_a_trainer_goes_back_to_where_its_state_was_taken() -> None:
+    """The state shared Adam's moments, which further updates had changed."""
+    run = Run(0)
+    run.model.learn(8 * 4 * 2, callback=run.callback)
+    trainer, dynamics = run.trainer, run.dynamics
+    weights_then = copy.deepcopy(dynamics.state_dict())
+    state, batches = trainer.state_dict(), trainer.buffer.state_dict()
+    outcomes = []
+    for _ in range(2):
+        trainer.update(3)
+        outcomes.append(weights(dynamics))
+        dynamics.load_state_dict(weights_then)
+        trainer.load_state_dict(state)
+        trainer.buffer.load_state_dict(batches)
+    assert torch.equal(*outcomes)
