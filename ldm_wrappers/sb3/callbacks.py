@@ -49,6 +49,7 @@ class SingleThreadedRollouts(BaseCallback):
     _numbers: ClassVar[tuple[int, int] | None] = None
 
     def _on_training_start(self) -> None:
+        self._follows_rollouts = False
         self.n_threads = torch.get_num_threads()
         if self._numbers is not None and self._numbers[1] == self.n_threads:
             self.n_threads = self._numbers[0]

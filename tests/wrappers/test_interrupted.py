@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList, EveryNTimesteps
 from test_sb3_ppo import LENGTHS, Run, adapter, learner, weights
 
 from ldm_wrappers import vector
@@ -109,3 +109,11 @@ def test_a_trainer_goes_back_to_where_its_state_was_taken() -> None:
         trainer.load_state_dict(state)
         trainer.buffer.load_state_dict(batches)
     assert torch.equal(*outcomes)
+
+
+def test_a_callback_that_is_passed_inside_another_one_the_second_time_says_so() -> None:
+    """The latent dynamics were not trained any more."""
+    run = Run(0)
+    run.model.learn(8 * 4, callback=run.callback)
+    with pytest.raises(RuntimeError, match="is not called when rollouts begin and end"):
+        run.model.learn(8 * 4, callback=EveryNTimesteps(8, run.callback))
