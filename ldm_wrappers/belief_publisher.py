@@ -66,7 +66,7 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         self._reader = TransitionReader(latent_dynamics.spec, "BeliefPublisherWrapper")
         self._number = pool.new_member()
         if pool.belongs_here:  # the prior; publishers are told apart from the first reset on
-            pool.publish(index, self.tracker.posterior().mean[0].cpu().numpy())
+            pool.publish_first(index, self.tracker.posterior().mean[0].cpu().numpy())
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -46,8 +46,8 @@ class PublishedBeliefs:
             missing = np.flatnonzero(~self.published).tolist()
             raise ValueError(
                 f"nobody has published to rows {missing} of the {self.n_beliefs} rows of the "
-                "belief pool: expected a BeliefPublisherWrapper for each, with its row as index=…, "
-                "or n_beliefs equal to the number of publishers"
+                "belief pool, or whoever did is closed: expected a BeliefPublisherWrapper for "
+                "each, with its row as index=…, or n_beliefs equal to the number of publishers"
             )
 
 
@@ -67,8 +67,8 @@ class BeliefPool(ProcessBound):
     Raises:
         RuntimeError: A method is called in a process that has a copy of the pool, which nobody
             publishes to.
-        ValueError: Beliefs are read while nobody has published to a row, or two publishers share
-            one.
+        ValueError: Beliefs are read while nobody has published to a row or its publisher is
+            closed, or two publishers share one.
     """
 
     def __init__(self, n_beliefs: int, latent_dim: int) -> None:
@@ -81,7 +81,8 @@ class BeliefPool(ProcessBound):
         self._stepping = False  # whether its step has begun and not ended
         # members reset since the last step of any member, and whether their task had ended
         self._resets: dict[int, bool] = {}
-        self._publishers = np.zeros(n_beliefs, np.int64)  # the newest one of each row; 0: unknown
+        # open publishers of each row that have begun, oldest first
+        self._publishers: list[list[int]] = [[] for _ in range(n_beliefs)]
         self._n_members = 0
 
     @property
@@ -151,9 +152,18 @@ class BeliefPool(ProcessBound):
         self._resets.clear()
 
     def release(self, index: int, publisher: int) -> None:
-        """Let an older publisher of a row continue, if ``publisher`` is the newest one."""
-        if self._publishers[index] == publisher:
-            self._publishers[index] = 0
+        """Let an older publisher of a row continue; nobody's belief is left if there is none."""
+        if publisher not in self._publishers[index]:
+            return
+        self._publishers[index].remove(publisher)
+        if not self._publishers[index]:
+            self._now.published[index] = self._now.finished[index] = False
+
+    def publish_first(self, index: int, mean: FloatArray) -> None:
+        """Publish the belief of a new publisher, unless the row still has that of another one."""
+        checked = self._checked(index, mean, 0)
+        if not self._now.published[index]:
+            self._now.current[index], self._now.published[index] = checked, True
 
     def publish(self, index: int, mean: FloatArray, *, publisher: int = 0) -> None:
         """Replace the belief of environment ``index`` by ``mean``, (latent_dim,).
@@ -181,14 +191,16 @@ class BeliefPool(ProcessBound):
             raise ValueError(f"a belief must have shape {(self.latent_dim,)}, got {mean.shape}")
         if not np.isfinite(mean).all():
             raise ValueError(f"belief {index} is not finite: {mean}")
-        if 0 < publisher < self._publishers[index]:
+        newest = max(self._publishers[index], default=0)
+        if 0 < publisher < newest:
             raise ValueError(
                 f"two environments publish to row {index} of the belief pool in turn, so that "
                 "imaginary tasks mix the belief of whichever stepped last; expected a row for each "
                 "(index=…), and different pools for training and evaluation. Close the one that is "
                 "no longer needed"
             )
-        self._publishers[index] = max(publisher, self._publishers[index])
+        if publisher > newest:
+            self._publishers[index].append(publisher)
         return mean
 
     def means(self, step: int) -> FloatArray:

@@ -147,6 +147,38 @@ def test_a_model_that_nothing_has_trained_is_told_at_the_end() -> None:
     assert trainer.n_updates == 0
 
 
+def test_the_belief_of_a_closed_environment_is_not_mixed() -> None:
+    """Fewer new ones, on the same pool, left the beliefs of the former ones in the other rows."""
+    model = small_model(ScriptedEnv())
+    pool = BeliefPool(2, model.config.latent_dim)
+
+    def made(row: int) -> BeliefPublisherWrapper:
+        env = MultiEpisodeWrapper(ScriptedEnv((2,)), 1)
+        publisher = BeliefPublisherWrapper(env, model, pool, row)
+        publisher.reset(seed=row)
+        return publisher
+
+    former = [made(row) for row in range(2)]
+    imaginary = ImaginaryRewardWrapper(MultiEpisodeWrapper(ScriptedEnv((9,)), 1), model, pool)
+    imaginary.reset(seed=0)
+    for env in [*former, imaginary] * 2:  # to the end of the tasks of the publishers
+        env.step(0)
+    final = pool.final_means()
+    for env in former:
+        env.close()
+    new = made(0)
+    with pytest.raises(ValueError, match=r"nobody has published to rows \[1\] of the 2 rows"):
+        imaginary.step(0)
+    made(1)
+    imaginary.step(0)
+    np.testing.assert_array_equal(pool.final_means(), pool.means(0))  # no new task has ended
+    assert (pool.final_means() != final).any()
+    new.step(0)
+    shown = pool.means(0)
+    BeliefPublisherWrapper(MultiEpisodeWrapper(ScriptedEnv(), 1), model, pool, 0)
+    np.testing.assert_array_equal(pool.means(0), shown)  # not yet reset, so no worker
+
+
 def test_an_older_publisher_that_closes_lets_nobody_else_in() -> None:
     """Only the newest one of a row hands it back."""
     oldest, older, newest = publishers(3)
