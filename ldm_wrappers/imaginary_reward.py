@@ -67,6 +67,7 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
     lasts_a_task = True
     imagines_rewards = True
     latent_dynamics = FixedAttribute[LatentDynamics]()
+    beliefs = FixedAttribute[BeliefSource]()
 
     def __init__(
         self,

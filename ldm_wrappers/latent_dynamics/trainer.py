@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ldm_wrappers.arguments import check_integer, check_number, check_seed, check_type
+from ldm_wrappers.fixed_attribute import FixedAttribute
 from ldm_wrappers.latent_dynamics.buffer import TrajectoryBuffer, check_buffer
 from ldm_wrappers.latent_dynamics.elbo import ElboTerms, TrajectoryBatch, elbo
 from ldm_wrappers.latent_dynamics.generator_state import check_generator_state
@@ -45,6 +46,8 @@ class LatentDynamicsTrainer:
             spaces.
     """
 
+    model = FixedAttribute[LatentDynamics]()
+
     def __init__(
         self,
         model: LatentDynamics,
@@ -62,7 +65,6 @@ class LatentDynamicsTrainer:
         check_type("model", model, LatentDynamics)
         check_buffer(buffer, model.spec)
         batch_trajectories = check_integer("batch_trajectories", batch_trajectories)
-        check_number("learning_rate", learning_rate, "be positive", lambda rate: rate > 0.0)
         for name, size in (
             ("n_encoded_lengths", n_encoded_lengths),
             ("n_decoded_steps", n_decoded_steps),
@@ -78,14 +80,26 @@ class LatentDynamicsTrainer:
         self.batch_trajectories = batch_trajectories
         self.n_encoded_lengths = n_encoded_lengths
         self.n_decoded_steps = n_decoded_steps
-        self.learning_rate = learning_rate
         self.decay_updates = decay_updates
         self.max_grad_norm = max_grad_norm
         self._average = RunningAverage(model, averaging) if averaging else None
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
+        self.optimizer = torch.optim.Adam(model.parameters())
+        self.learning_rate = learning_rate  # Adam's too
         self.generator = torch.Generator(device=model.device).manual_seed(check_seed(seed))
         self.n_updates = 0
         self._warned = False  # of rewards that a Bernoulli decoder cannot represent
+
+    @property
+    def learning_rate(self) -> float:
+        """Adam's learning rate, of the first update if it decays; may be changed."""
+        return self._learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, rate: float) -> None:
+        check_number("learning_rate", rate, "be positive", lambda value: value > 0.0)
+        self._learning_rate = rate
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
 
     def update(self, n_updates: int) -> dict[str, float]:
         """Take ``n_updates`` gradient steps; nothing happens while the buffer is empty.
@@ -181,7 +195,7 @@ class LatentDynamicsTrainer:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Inverse of :meth:`state_dict`.
+        """Inverse of :meth:`state_dict`; the learning rate remains this trainer's own.
 
         Raises:
             ValueError: The generator belongs to another kind of device, or only one of the two
@@ -196,6 +210,7 @@ class LatentDynamicsTrainer:
             )
         check_generator_state(state["generator"], self.generator)
         self.optimizer.load_state_dict(state["optimizer"])
+        self.learning_rate = self._learning_rate  # not the saved one
         self.generator.set_state(state["generator"].cpu())
         if self._average is not None:
             self._average.load_state_dict(state["single_weights"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from typing import Any
 
@@ -76,6 +77,48 @@ def test_the_same_of_single_environments() -> None:
         publisher.set_wrapper_attr("n_episodes", 3)
     with pytest.raises(AttributeError, match="latent_dynamics of BeliefObservationWrapper"):
         BeliefObservationWrapper(env, model).set_wrapper_attr("latent_dynamics", model)
+
+
+def test_a_trainer_and_imaginary_rewards_keep_what_they_were_made_of() -> None:
+    env = MultiEpisodeWrapper(ScriptedEnv(), 2)
+    model = small_model(env)
+    buffer = TrajectoryBuffer(model.spec, capacity=2, max_length=9)
+    trainer = LatentDynamicsTrainer(model, buffer)
+    with pytest.raises(AttributeError, match="model of LatentDynamicsTrainer is fixed"):
+        trainer.model = small_model(env)  # Adam would go on with the weights of the former one
+    pool = BeliefPool(1, model.config.latent_dim)
+    imaginary = ImaginaryRewardWrapper(env, model, pool)
+    with pytest.raises(AttributeError, match="beliefs of ImaginaryRewardWrapper is fixed"):
+        imaginary.set_wrapper_attr("beliefs", BeliefPool(1, model.config.latent_dim))
+
+
+@pytest.mark.parametrize("decay_updates", [None, 3])
+def test_a_learning_rate_that_is_changed_is_used(decay_updates: int | None) -> None:
+    """Without a decay, Adam went on with the one that the trainer was made with."""
+    adapter, callback = imagine(ScriptedEnv, num_envs=3, max_episode_steps=2, n_mixture=1)
+    adapter.reset()
+    for _ in range(12):
+        adapter.step(np.zeros(3, np.int64))
+    made = callback.trainer
+    outcomes = []
+    for first, then in [(1e-3, 4e-3), (4e-3, None), (1e-3, None)]:
+        model = copy.deepcopy(made.model)
+        buffer = copy.deepcopy(made.buffer)
+        trainer = LatentDynamicsTrainer(
+            model, buffer, learning_rate=first, decay_updates=decay_updates
+        )
+        if then is not None:
+            trainer.learning_rate = then
+        trainer.update(2)
+        outcomes.append(np.concatenate([p.detach().ravel() for p in model.parameters()]))
+    np.testing.assert_array_equal(outcomes[0], outcomes[1])
+    assert (outcomes[0] != outcomes[2]).any()
+    saved = LatentDynamicsTrainer(made.model, made.buffer).state_dict()
+    trainer.learning_rate = 2e-3
+    trainer.load_state_dict(saved)
+    assert trainer.optimizer.param_groups[0]["lr"] == 2e-3
+    with pytest.raises(ValueError, match="learning_rate must be positive, got 0"):
+        made.learning_rate = 0
 
 
 def test_two_publishers_of_one_row_are_noticed_once_both_publish() -> None:
