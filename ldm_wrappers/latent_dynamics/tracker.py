@@ -57,7 +57,8 @@ class BeliefTracker(ProcessBound):
         self._cuts = CutWatch(
             "the trajectories of tasks that have not ended are discarded, and the buffer gets none"
         )
-        self._parameters = tuple(model.encoder.parameters())
+        # with the scales of rewards and observations, which a failed training has changed alone
+        self._parameters = (*model.encoder.parameters(), *model.buffers())
         self._encoded_with: tuple[int, ...] | None = self._weights()  # None: older weights
 
     def posterior(self) -> Posterior:

@@ -52,6 +52,9 @@ class ClosedFormModel:
     def parameters(self) -> list[torch.nn.Parameter]:
         return []
 
+    def buffers(self) -> list[torch.Tensor]:
+        return []
+
     def check_process(self) -> None:
         return
 

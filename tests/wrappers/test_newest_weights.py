@@ -12,7 +12,12 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecNormalize
 
-from ldm_wrappers import BeliefObservationWrapper, LatentDynamics, MultiEpisodeWrapper
+from ldm_wrappers import (
+    BeliefObservationWrapper,
+    LatentDynamics,
+    LatentDynamicsConfig,
+    MultiEpisodeWrapper,
+)
 from ldm_wrappers import vector as batched
 from ldm_wrappers.latent_dynamics import LatentDynamicsTrainer, TrajectoryBuffer
 from ldm_wrappers.sb3 import LatentDynamicsCallback, VectorEnvAdapter
@@ -159,6 +164,36 @@ def test_after_a_reset_in_the_middle_of_a_task_beliefs_follow_the_weights_again(
     for action in taken[3:7]:
         expected = fresh.step(action)[0]
     np.testing.assert_allclose(wrapped.step(taken[6])[0], expected, atol=2e-6)
+
+
+def test_beliefs_follow_scales_that_a_failed_training_has_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The weights are those of the last good update, the moments of rewards are not."""
+    env = vector_env(2)
+    config = LatentDynamicsConfig(reward_scale="running")
+    spaces = env.single_observation_space, env.single_action_space
+    model = LatentDynamics(*spaces, config, seed=0)
+    buffer = TrajectoryBuffer(model.spec, capacity=9, max_length=N * H)
+    wrapped = batched.BeliefObservationWrapper(env, model, buffer=buffer)
+    trainer, sample = LatentDynamicsTrainer(model, buffer), buffer.sample
+
+    def broken(*arguments: Any) -> Any:
+        batch = sample(*arguments)
+        return batch._replace(rewards=batch.rewards * float("nan"))
+
+    monkeypatch.setattr(buffer, "sample", broken)
+    wrapped.reset(seed=1)
+    taken = actions(N * H + 4, 2)
+    for action in taken[:-1]:
+        wrapped.step(action)
+    with pytest.raises(FloatingPointError):
+        trainer.update(1)
+    fresh = batched.BeliefObservationWrapper(vector_env(2), model)
+    fresh.reset(seed=1)
+    for action in taken:
+        expected = fresh.step(action)[0]
+    np.testing.assert_allclose(wrapped.step(taken[-1])[0], expected, atol=2e-6)
 
 
 def test_beliefs_about_finished_tasks_outlast_resets_and_are_saved() -> None:
