@@ -184,15 +184,16 @@ class BeliefTracker(ProcessBound):
 
     def state_dict(self) -> dict[str, Any]:
         """Beliefs and running trajectories (the buffer is saved on its own)."""
-        return {
-            "filter": self._filter.state_dict(),
-            "final_means": self._final_means.cpu().numpy().copy(),
-            "finished": self._finished.cpu().numpy().copy(),
-            "recorder": self._recorder.state_dict(),
-            "steps": self._steps.copy(),
-            "stale": self._weights() != self._encoded_with,
-            "encoder": self._checksum(),
-        }
+        with self.model.updating:  # which encodes again in the end
+            return {
+                "filter": self._filter.state_dict(),
+                "final_means": self._final_means.cpu().numpy().copy(),
+                "finished": self._finished.cpu().numpy().copy(),
+                "recorder": self._recorder.state_dict(),
+                "steps": self._steps.copy(),
+                "stale": self._weights() != self._encoded_with,
+                "encoder": self._checksum(),
+            }
 
     def _checksum(self) -> int:
         """Tells a state of these weights from one of others."""
@@ -205,16 +206,17 @@ class BeliefTracker(ProcessBound):
         Raises:
             ValueError: The state has another number of workers or another model.
         """
-        final_means = _fitting("final_means", state, self._final_means)
-        finished = _fitting("finished", state, self._finished)
-        self._filter.load_state_dict(state["filter"])
-        self._final_means.copy_(final_means)
-        self._finished.copy_(finished)
-        self._recorder.load_state_dict(state["recorder"])
-        self._steps[...] = state["steps"]
-        own = self._checksum()
-        stale = state["stale"] or state.get("encoder", own) != own  # missing in old checkpoints
-        self._encoded_with = None if stale else self._weights()
+        with self.model.updating:
+            final_means = _fitting("final_means", state, self._final_means)
+            finished = _fitting("finished", state, self._finished)
+            self._filter.load_state_dict(state["filter"])
+            self._final_means.copy_(final_means)
+            self._finished.copy_(finished)
+            self._recorder.load_state_dict(state["recorder"])
+            self._steps[...] = state["steps"]
+            own = self._checksum()
+            stale = state["stale"] or state.get("encoder", own) != own  # missing in old checkpoints
+            self._encoded_with = None if stale else self._weights()
 
 
 def _fitting(name: str, state: dict[str, Any], own: torch.Tensor) -> torch.Tensor:

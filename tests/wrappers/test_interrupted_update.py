@@ -120,6 +120,30 @@ def test_the_next_training_begins_with_beliefs_of_new_tasks(
     assert torch.equal(posterior.mean, fresh.mean)
 
 
+def test_a_saved_state_has_beliefs_of_one_set_of_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It called those new that were about to be encoded again."""
+    stopped, states = Interrupted(monkeypatch), []
+    tracker = stopped.imagined.tracker
+    encode, reached, go_on = tracker._filter.encode, threading.Event(), threading.Event()
+
+    def slow(*arguments: Any) -> None:
+        reached.set()
+        assert go_on.wait(60)
+        encode(*arguments)
+
+    monkeypatch.setattr(tracker._filter, "encode", slow)
+    stopped.trainer.go_on.set()
+    assert reached.wait(60)
+    reading = Waiting(lambda: states.append(stopped.imagined.get_state()))
+    waits = reading.waits()
+    go_on.set()
+    stopped.finish(reading)
+    expected = tracker.posterior().mean.clone()
+    stopped.imagined.set_state(states[0])
+    assert torch.equal(tracker.posterior().mean, expected)
+    assert waits
+
+
 def test_rollouts_of_another_callback_wait_too(monkeypatch: pytest.MonkeyPatch) -> None:
     stopped = Interrupted(monkeypatch)
     trainer = LatentDynamicsTrainer(stopped.dynamics, stopped.trainer.buffer)
