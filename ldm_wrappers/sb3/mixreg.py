@@ -16,6 +16,7 @@ from gymnasium import spaces
 from sb3_contrib.common.recurrent.type_aliases import RecurrentRolloutBufferSamples, RNNStates
 
 from ldm_wrappers.arguments import check_number
+from ldm_wrappers.fixed_attribute import FixedAttribute
 from ldm_wrappers.sb3.recurrent_ppo import SequenceRecurrentPPO
 from ldm_wrappers.sb3.rollout_buffer import SequenceRolloutBuffer
 
@@ -151,6 +152,8 @@ class MixregRecurrentPPO(SequenceRecurrentPPO):
             step, so it would end nearly every update at once), or as in the parent class.
         TypeError: Observations are categories, which cannot be mixed, or as in the parent class.
     """
+
+    mixreg_alpha = FixedAttribute[float]()  # the rollout buffer is built with it
 
     def __init__(self, *args: Any, mixreg_alpha: float = 0.2, **kwargs: Any) -> None:
         self.mixreg_alpha = mixreg_alpha

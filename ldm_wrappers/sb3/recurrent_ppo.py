@@ -9,6 +9,7 @@ from gymnasium import spaces
 from sb3_contrib import RecurrentPPO
 
 from ldm_wrappers.arguments import check_optional_seed
+from ldm_wrappers.fixed_attribute import FixedAttribute
 from ldm_wrappers.sb3.rollout_buffer import SequenceRolloutBuffer
 from ldm_wrappers.sb3.time_limits import inner_time_limits
 
@@ -36,6 +37,8 @@ class SequenceRecurrentPPO(RecurrentPPO):
             are squashed.
         TypeError: Dict or MultiDiscrete observations.
     """
+
+    cut_at_time_limits = FixedAttribute[bool]()  # the rollout buffer is built with it
 
     def __init__(self, *args: Any, cut_at_time_limits: bool = False, **kwargs: Any) -> None:
         self.cut_at_time_limits = cut_at_time_limits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList, Every
 from test_sb3_ppo import LENGTHS, Run, adapter, learner, weights
 
 from ldm_wrappers import vector
+from ldm_wrappers.sb3 import MixregRecurrentPPO, SequenceRecurrentPPO, WholeSequenceLstmPolicy
 
 
 class Stop(BaseCallback):
@@ -117,3 +119,28 @@ def test_a_callback_that_is_passed_inside_another_one_the_second_time_says_so() 
     run.model.learn(8 * 4, callback=run.callback)
     with pytest.raises(RuntimeError, match="is not called when rollouts begin and end"):
         run.model.learn(8 * 4, callback=EveryNTimesteps(8, run.callback))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value", "other"),
+    [
+        (SequenceRecurrentPPO, "cut_at_time_limits", True, False),
+        (MixregRecurrentPPO, "mixreg_alpha", 0.5, 0.2),
+    ],
+)
+def test_settings_that_the_rollout_buffer_is_built_with_are_fixed(
+    kind: Any, name: str, value: Any, other: Any, tmp_path: Path
+) -> None:
+    """Setting them later had no effect; a saved learner is loaded with its own, or with others."""
+    made = kind(
+        WholeSequenceLstmPolicy, adapter(), n_steps=8, batch_size=None, device="cpu",
+        policy_kwargs={"lstm_hidden_size": 6, "net_arch": [8]}, **{name: value},
+    )  # fmt: skip
+    with pytest.raises(AttributeError, match=f"{name} of .*PPO is fixed when it is made"):
+        setattr(made, name, other)
+    made.save(tmp_path / "saved")
+    assert getattr(kind.load(tmp_path / "saved"), name) == value
+    changed = kind.load(tmp_path / "saved", env=adapter(), **{name: other})
+    assert getattr(changed, name) == other
+    own = changed.rollout_buffer
+    assert (own.time_limits is None) if name == "cut_at_time_limits" else (own.alpha == other)
