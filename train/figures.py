@@ -130,6 +130,7 @@ def merge_folders(folders: list[Path], out: Path) -> list[Path]:
     """
     before = stored_rows(out / "runs.csv")
     tables = merge(folders)
+    warn_of_rows_of_other_commits(tables["runs"])
     lost = {row["run"] for row in before} - {row["run"] for row in tables["runs"]}
     if lost:
         raise ValueError(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from test_figures import few_figures, made_up  # noqa: F401
 
+from train.analysis.tables import write_csv
 from train.figures import main
 from train.persistence.files import read_csv
 
@@ -84,3 +85,17 @@ def test_what_does_not_fit_together_is_refused(
     with pytest.raises(SystemExit):
         main(["--merge", str(folders[0]), "--until", "1000", "--out", str(tmp_path / "out")])
     assert "--until cuts runs" in capsys.readouterr().err
+
+
+def test_seeds_of_different_commits_are_told(
+    folders: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    run = made_up(tmp_path, GOAL, "rl2", 1, 5.0, total_timesteps=2_000_000)
+    assert main(["--collect", str(run), "--out", str(other)]) == 0
+    for folder, commit in ((folders[1], "aaaaaaaaa"), (other, "bbbbbbbbb")):
+        rows = [{**row, "commit": commit} for row in read_csv(folder / "runs.csv")]
+        write_csv(folder / "runs.csv", rows)
+    capsys.readouterr()
+    assert merged([folders[1], other], tmp_path / "both") == 0
+    assert "seeds of one group were trained with different commits" in capsys.readouterr().err

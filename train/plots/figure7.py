@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,16 @@ from train.analysis.aggregate import Run, common_source, final_scores, group_cur
 from train.analysis.tables import write_csv
 from train.plots.optimal_returns import standing_returns
 from train.plots.paper_curves import curve_rows
-from train.plots.style import figure, group_colours, legend_beside, plot_line, save, step_unit, tidy
+from train.plots.style import (
+    figure,
+    group_colours,
+    legend_beside,
+    plot_line,
+    save,
+    step_unit,
+    tidy,
+    without_steps,
+)
 
 # trained with different amounts of data, or told the task: drawn as a line at the final return
 _LINES = ("pearl", "mql", "mier", "known-task")
@@ -75,7 +83,7 @@ def labels_without_steps(groups: dict[str, list[Run]]) -> dict[str, list[Run]]:
     Args:
         groups: Runs by label.
     """
-    short = {name: re.sub(r" total_timesteps=\d+", "", name) for name in groups}
+    short = {name: without_steps(name) for name in groups}
     count = Counter(short.values())
     return {short[n] if count[short[n]] == 1 else n: runs for n, runs in groups.items()}
 

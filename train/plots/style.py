@@ -46,6 +46,7 @@ _METHODS = {
 _SPARE = ("#7a4fa3", "#d9a520", "#2aa5a0", "#d16ba5", "#8f9d2c", "#5b7fd1")
 _MORE = tuple(to_hex(colour) for colour in colormaps["tab20"].colors)  # type: ignore[attr-defined]
 _DPI = 130
+_STEPS = re.compile(r" total_timesteps=(\d+)")
 
 
 def split_colour(split: str) -> str:
@@ -73,8 +74,12 @@ def figure(width: float, height: float) -> Figure:
 
 def group_label(name: str) -> str:
     """The name of a group of runs for a legend, with its number of steps in millions."""
-    steps = re.compile(r"total_timesteps=(\d+)")
-    return steps.sub(lambda found: f"{int(found[1]) / 1e6:.3g} M steps", name)
+    return _STEPS.sub(lambda found: f" {int(found[1]) / 1e6:.3g} M steps", name)
+
+
+def without_steps(name: str) -> str:
+    """The name of a group of runs without its number of steps."""
+    return _STEPS.sub("", name)
 
 
 def legend_beside(
