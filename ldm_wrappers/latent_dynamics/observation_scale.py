@@ -47,18 +47,37 @@ class ObservationScale(nn.Module):
 
     @torch.no_grad()
     def observe(self, next_observations: torch.Tensor, lengths: torch.Tensor) -> None:
-        """Update the moments by a batch of trajectories: (T, batch, size), int64 (batch,)."""
+        """Update the moments by a batch of trajectories: (T, batch, size), int64 (batch,).
+
+        Raises:
+            FloatingPointError: A value is too large for its square in float32; the moments are
+                unchanged.
+        """
         if not self.active:
             return
         times = torch.arange(len(next_observations), device=lengths.device).unsqueeze(-1)
         inside = (times < lengths).unsqueeze(-1)
         count = lengths.sum()
         values = torch.where(inside, next_observations, 0.0)
+        square = values.square().sum((0, 1)) / count
+        if not torch.isfinite(square).all():
+            _refuse_overflow(values, square)
         if not self.n_batches:
             _warn_of_offsets(next_observations[inside.squeeze(-1)])
         self.n_batches += 1
         self.mean += (values.sum((0, 1)) / count - self.mean) / self.n_batches
-        self.square += (values.square().sum((0, 1)) / count - self.square) / self.n_batches
+        self.square += (square - self.square) / self.n_batches
+
+
+def _refuse_overflow(values: torch.Tensor, square: torch.Tensor) -> None:
+    """Name the value whose square is infinite: its column would be scaled to 0 from then on."""
+    column = int((~torch.isfinite(square)).nonzero()[0, 0])
+    largest = values[..., column].abs().max().item()
+    raise FloatingPointError(
+        f"observation column {column} contains {largest:g}, whose square float32 cannot hold: "
+        "expected values below 1e18. Clip it in the environment, or by "
+        "gymnasium.wrappers.TransformObservation inside MultiEpisodeWrapper"
+    )
 
 
 def _warn_of_offsets(rows: torch.Tensor) -> None:

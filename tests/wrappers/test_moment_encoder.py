@@ -345,6 +345,19 @@ def test_columns_far_from_zero_are_told() -> None:
         ObservationScale(2, True).observe(values + torch.tensor([0.0, 1e6]), lengths)
 
 
+def test_a_value_whose_square_is_infinite_is_named() -> None:
+    """It made the column's variance infinite, so that the column was 0 in all later updates."""
+    scale, lengths = ObservationScale(2, True), torch.full((4,), 9)
+    values = torch.randn(9, 4, 2, generator=torch.Generator().manual_seed(0))
+    scale.observe(values, lengths)
+    before = copy.deepcopy(scale.state_dict())
+    values[8, 0, 1] = -3e19
+    with pytest.raises(FloatingPointError, match=r"column 1 contains 3e\+19, whose square"):
+        scale.observe(values, lengths)
+    assert all(torch.equal(value, before[name]) for name, value in scale.state_dict().items())
+    scale.observe(values, lengths.clamp(max=8))  # padding is not read
+
+
 @pytest.mark.parametrize("offset", [100.0, 900.0])
 def test_columns_whose_scale_comes_out_wrong_are_told(offset: float) -> None:
     """Moments of many batches, each rounded to float32, against those of float64."""
