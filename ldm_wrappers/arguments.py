@@ -84,6 +84,21 @@ def check_protocol(name: str, value: Any, methods: tuple[str, ...], expected: st
         raise TypeError(f"{name} must be {expected}, got {value!r}")
 
 
+def scalar_reward(reward: Any) -> float:
+    """A step's reward as a ``float``.
+
+    Raises:
+        TypeError: It is an array with dimensions, such as one entry per objective.
+    """
+    if np.ndim(reward):
+        raise TypeError(
+            f"step() returned the reward {reward!r}, expected a number: weigh the parts of a "
+            "reward that has several (mo_gymnasium.wrappers.LinearReward), or write "
+            "gymnasium.wrappers.TransformReward(env, lambda reward: float(reward.sum()))"
+        )
+    return float(reward)
+
+
 def keep(settings: Any, **values: Any) -> None:
     """Store checked values in a frozen dataclass, as plain numbers, which JSON needs."""
     for name, value in values.items():

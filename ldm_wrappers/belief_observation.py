@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from ldm_wrappers.arguments import scalar_reward
 from ldm_wrappers.fixed_attribute import FixedAttribute
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.model import check_latent_dynamics
@@ -100,7 +101,7 @@ class BeliefObservationWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgume
         with self._reader.recording():
             ended = bool(terminated or truncated)
             state, next_state = self._reader.step(observation, info, ended=ended)
-            self.tracker.update(state, actions, np.array([reward]), next_state)
+            self.tracker.update(state, actions, np.array([scalar_reward(reward)]), next_state)
             joined = self.observe()
             if ended:
                 self.tracker.end(np.ones(1, bool))

@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from ldm_wrappers.arguments import check_type
+from ldm_wrappers.arguments import check_type, scalar_reward
 from ldm_wrappers.fixed_attribute import FixedAttribute
 from ldm_wrappers.imagination import BeliefPool
 from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, TrajectoryBuffer
@@ -90,7 +90,7 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
             self.pool.end_step()
             ended = bool(terminated or truncated)
             state, next_state = self._reader.step(observation, info, ended=ended)
-            self.tracker.update(state, actions, np.array([reward]), next_state)
+            self.tracker.update(state, actions, np.array([scalar_reward(reward)]), next_state)
             self.publish()
             if ended:
                 self.tracker.end(np.ones(1, bool))

@@ -7,7 +7,7 @@ from typing import Any
 
 import gymnasium as gym
 
-from ldm_wrappers.arguments import check_protocol
+from ldm_wrappers.arguments import check_protocol, scalar_reward
 from ldm_wrappers.fixed_attribute import FixedAttribute
 from ldm_wrappers.imagination import (
     BeliefPool,
@@ -162,7 +162,8 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
             arrays = (means, state, columns, next_state)
             imagined = self.imagination.rewards(*map(self.latent_dynamics.to_tensor, arrays))
             self._step += 1
-        info = {**set_aside(info, ("environment_reward",)), "environment_reward": float(reward)}
+            own = scalar_reward(reward)
+        info = {**set_aside(info, ("environment_reward",)), "environment_reward": own}
         return observation, float(imagined[0]), terminated, truncated, info
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec, WrapperSpec
 
-from ldm_wrappers.arguments import check_flag, check_integer
+from ldm_wrappers.arguments import check_flag, check_integer, scalar_reward
 from ldm_wrappers.fixed_attribute import FixedAttribute
 from ldm_wrappers.infos import MARK, MULTI_EPISODE_INFOS, copied_arrays, set_aside
 from ldm_wrappers.latent_dynamics.space_checks import way_out
@@ -199,7 +199,7 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
         self, observation: Any, reward: Any, terminated: bool, truncated: bool, info: dict[str, Any]
     ) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Record the result of an environment step; returns that of the meta-episode."""
-        self._returns[self._episode] += float(reward)
+        self._returns[self._episode] += scalar_reward(reward)
         self._lengths[self._episode] += 1
         info = {**set_aside(info, MULTI_EPISODE_INFOS), "next_obs": np.array(observation)}
         ended = terminated or truncated

@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from ldm_wrappers.arguments import scalar_reward
 from ldm_wrappers.infos import begins_episode
 from ldm_wrappers.latent_dynamics.transition import FloatArray, TransitionSpec
 from ldm_wrappers.reset_guard import ResetGuard
@@ -73,7 +74,7 @@ class RL2ObservationWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordCon
         self._guard.check_restarts(info)
         if terminated or truncated:
             self._guard.end()
-        joined = self._join(observation, encoded, float(reward), begins_episode(info))
+        joined = self._join(observation, encoded, scalar_reward(reward), begins_episode(info))
         return joined, reward, terminated, truncated, info
 
     def _join(self, observation: Any, action: FloatArray, reward: float, start: bool) -> FloatArray:

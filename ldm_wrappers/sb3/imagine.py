@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
-from ldm_wrappers.arguments import check_integer, check_optional_seed
+from ldm_wrappers.arguments import check_integer, check_optional_seed, scalar_reward
 from ldm_wrappers.imagination import ImaginationScheme, MixtureScheme
 from ldm_wrappers.latent_dynamics import (
     LatentDynamics,
@@ -139,8 +139,10 @@ def _vector_env(env: Any, num_envs: int | None, limit: int | None) -> VectorEnv[
 
     def make() -> gym.Env[Any, Any]:
         if isinstance(env, str):
-            return gym.make(env, max_episode_steps=limit)
-        return with_step_limit(env(), limit)
+            made = gym.make(env, max_episode_steps=limit)
+        else:
+            made = with_step_limit(env(), limit)
+        return gym.wrappers.TransformReward(made, scalar_reward)
 
     n = 8 if num_envs is None else check_integer("num_envs", num_envs)
     return SyncVectorEnv([make] * n, autoreset_mode=AutoresetMode.DISABLED)

@@ -16,6 +16,7 @@ from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from gymnasium.vector.async_vector_env import AsyncState
 
+from ldm_wrappers.arguments import scalar_reward
 from ldm_wrappers.latent_dynamics.space_checks import way_out
 from ldm_wrappers.vector import MultiEpisodeWrapper
 from train.common.env_source import AnyEnv, EnvSource
@@ -55,7 +56,7 @@ def base_env(
     batch = _own_batch(source, num_envs, split, config.num_threads)
     if batch is not None:
         return batch
-    make: Callable[[], AnyEnv] = functools.partial(source.make, split)
+    make: Callable[[], AnyEnv] = functools.partial(_with_numbers_as_rewards, source, split)
     kind: Any = SyncVectorEnv
     if (vectorization or config.vectorization) == "async":
         kind, make = ProcessVectorEnv, _OutOfReach(make)
@@ -78,6 +79,11 @@ def _check_observations(source: EnvSource) -> None:
         f"the observation space of {source.env_id} must be a Box, got {space}; {flags} turns it "
         f"into one. In Python, {way_out(space)}"
     )
+
+
+def _with_numbers_as_rewards(source: EnvSource, split: str) -> AnyEnv:
+    """An environment whose rewards are checked before Gymnasium's batch stores them."""
+    return gym.wrappers.TransformReward(source.make(split), scalar_reward)
 
 
 class ProcessVectorEnv(AsyncVectorEnv):
