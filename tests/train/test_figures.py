@@ -399,17 +399,34 @@ def test_figures_of_two_environments_have_two_names() -> None:
 
 def test_no_two_methods_share_a_colour() -> None:
     names = [name for name in METHODS if "oracle" not in name]
-    assert len(set(group_colours(names))) == len(names)
-    assert len(set(group_colours(["pearl", "pearl", "mql", "ldm", "ldm", "promp"]))) == 6
+    assert len(set(colours_of(names))) == len(names)
+    assert len(set(colours_of(["pearl", "pearl", "mql", "ldm", "ldm", "promp"]))) == 6
     many = [*names, *names]
-    assert len(set(group_colours(many))) == len(many)
+    assert len(set(colours_of(many))) == len(many)
+    drawn = colours_of(["ldm", "rl2", "varibad", "ldm-varibad"] * 3)  # as in Figure 7's AntGoal
+    for one, other in itertools.combinations([*drawn, "#ffffff"], 2):
+        assert np.linalg.norm(lab(one) - lab(other)) > 20, (one, other)
+
+
+def test_a_methods_own_colour_is_for_its_plain_group() -> None:
+    found = group_colours({"ldm n_steps=20": "ldm", "rl2": "rl2", "ldm": "ldm"})
+    assert {name: found[name] for name in ("ldm", "rl2")} == group_colours(
+        {"ldm": "ldm", "rl2": "rl2"}
+    )
+
+
+def colours_of(methods: list[str]) -> list[str]:
+    """Colours of groups with one label each."""
+    labels = {f"{method} {index}": method for index, method in enumerate(methods)}
+    found = group_colours(labels)
+    return [found[label] for label in labels]
 
 
 def test_colours_of_methods_can_be_told_apart() -> None:
     """Two greys of a known task and of an oracle differed by 8 (CIE 1976), which no one sees."""
     alike = {frozenset({"oracle", "oracle-rl2"})}  # two names of one
     for one, other in itertools.combinations(METHODS, 2):
-        distance = np.linalg.norm(lab(group_colours([one])[0]) - lab(group_colours([other])[0]))
+        distance = np.linalg.norm(lab(*colours_of([one])) - lab(*colours_of([other])))
         assert distance > 15 or {one, other} in alike, (one, other)
 
 

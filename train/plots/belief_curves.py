@@ -62,10 +62,10 @@ def plot_belief_curves(
     drawing = figure(3.7 * len(splits) + 1.2, 3.0 * len(kinds) + 0.6)
     drawing.suptitle(title, fontsize=10)
     axes = drawing.subplots(len(kinds), len(splits), squeeze=False, sharex=True)
-    colours = group_colours([groups[name][0].row["method"] for name in known])
+    colours = group_colours({name: groups[name][0].row["method"] for name in known})
     unit, label = step_unit(float(own["timesteps"].max()))
     table = []
-    for (name, runs), colour in zip(known.items(), colours, strict=True):
+    for name, runs in known.items():
         of_group = own[own["run"].isin([run.name for run in runs])]
         for (quantity, split), part in of_group.groupby(["quantity", "split"], sort=False):
             by_run = part.set_index("timesteps").sort_index().groupby("run")["value"]
@@ -74,7 +74,7 @@ def plot_belief_curves(
             curve = shown_at.groupby(level=0).agg(["mean", "size"])
             dropped = str(quantity).endswith(_WITH)
             panel = axes[kinds.index(str(quantity).removesuffix(_WITH)), splits.index(split)]
-            style = {"color": colour, "ls": "--" if dropped else "-", "lw": 1.6}
+            style = {"color": colours[name], "ls": "--" if dropped else "-", "lw": 1.6}
             shown = None if dropped else f"{name} ({_counted(runs, len(groups[name]))})"
             steps, means = curve.index.to_numpy() / unit, curve["mean"].to_numpy()
             plot_line(panel, steps, means, label=shown, **style)

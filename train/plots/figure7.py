@@ -45,9 +45,7 @@ def plot_figure7(
     families = {env_id: labels_without_steps(groups) for env_id, groups in families.items()}
     labels = list(dict.fromkeys(name for groups in families.values() for name in groups))
     first = {n: next(g[n][0] for g in families.values() if n in g) for n in labels}
-    colours = dict(
-        zip(labels, group_colours([first[n].row["method"] for n in labels]), strict=True)
-    )
+    colours = group_colours({name: first[name].row["method"] for name in labels})
     drawing = figure(3.9 * len(families) + 1.6, 6.2)
     drawing.suptitle("Figure 7: return of the last episode", fontsize=10)
     axes = drawing.subplots(2, len(families), squeeze=False, sharex="col")

@@ -17,7 +17,7 @@ from train.plots.curves import (
     plot_missed,
     read_curves,
 )
-from train.plots.style import figure, group_colours, plot_line, save, step_unit
+from train.plots.style import figure, group_colours, group_label, plot_line, save, step_unit
 
 Group = tuple[str, str, list[dict[str, Curve]]]  # name, colour, curves per split of each run
 
@@ -37,10 +37,10 @@ def plot_joint_curves(folders: list[RunFolder], path: Path) -> Path:
     panels = drawing.subplots(len(env_ids), len(splits) + counts, squeeze=False)
     for row, env_id in zip(panels, env_ids, strict=True):
         here = {n: runs for n, runs in groups.items() if runs[0].config.env_id == env_id}
-        colours = group_colours([runs[0].config.method for runs in here.values()])
+        colours = group_colours({name: runs[0].config.method for name, runs in here.items()})
         chosen = [
-            (name.removeprefix(f"{env_id} "), colour, [curves[id(run)] for run in runs])
-            for (name, runs), colour in zip(here.items(), colours, strict=True)
+            (name.removeprefix(f"{env_id} "), colours[name], [curves[id(run)] for run in runs])
+            for name, runs in here.items()
         ]
         _plot_row(row, [run for runs in here.values() for run in runs], splits, chosen)
     return save(drawing, path)
@@ -86,7 +86,7 @@ def _plot_group(axes: Axes, group: list[Curve], name: str, colour: str, unit: fl
     same = all(np.array_equal(curve.steps, group[0].steps) for curve in group)
     averaged = len(group) > 1 and same
     seeds = f"{len(group)} seeds" if averaged else f"{len(group)} seeds, evaluated at other steps"
-    label = f"{name} ({seeds})" if len(group) > 1 else name
+    label = group_label(f"{name} ({seeds})" if len(group) > 1 else name)
     for index, curve in enumerate(group):
         style = {"lw": 0.7 if averaged else 1.6, "color": colour}
         shown = label if index == 0 and not averaged else None

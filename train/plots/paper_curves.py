@@ -44,7 +44,7 @@ def plot_paper_curves(
     panels: list[Panel] = [(split, False) for split in counts]
     if any(run.reports_success for run in members):
         panels += [(split, True) for split in counts if split != "train"]
-    colours = group_colours([runs[0].row["method"] for runs in groups.values()])
+    colours = group_colours({name: runs[0].row["method"] for name, runs in groups.items()})
     drawing = figure(3.7 * len(panels) + 1.2, 6.2)
     which = f"episode {1 if first_episode else example.last_episode} of {example.last_episode}"
     if len(set(lengths.values())) > 1:  # methods with another N
@@ -55,13 +55,13 @@ def plot_paper_curves(
     largest = max(run.table["timesteps"].max() for run in members)
     unit, label = step_unit(float(largest))
     for column, (split, missed) in enumerate(panels):
-        for (name, runs), colour in zip(groups.items(), colours, strict=True):
+        for name, runs in groups.items():
             episode = 1 if first_episode else lengths[name]
             curve = group_curve(runs, split, episode, missed=missed)
             if curve is None:
                 continue
-            _fill(axes[0, column], curve, unit, colour, f"{name} ({len(runs)})", iqm=False)
-            _fill(axes[1, column], curve, unit, colour, name, iqm=True)
+            _fill(axes[0, column], curve, unit, colours[name], f"{name} ({len(runs)})", iqm=False)
+            _fill(axes[1, column], curve, unit, colours[name], name, iqm=True)
             rows += curve_rows(name, split, episode, missed, curve)
         what = "tasks missed" if missed else "return"
         numbers = " or ".join(map(str, sorted(counts[split])))

@@ -18,7 +18,7 @@ from train.common.places import POLAR
 from train.common.task_text import task_texts
 from train.persistence.run_folder import RunFolder
 from train.plots.rollout import record
-from train.plots.style import figure, save, task_name, tidy
+from train.plots.style import figure, group_label, save, task_name, tidy
 from train.plots.trajectories import (
     draw_paths,
     moving_mean,
@@ -133,7 +133,7 @@ def plot_paper_paths(
         seed = f"seed {seeds[name]}, " if name in seeds else ""
         if not seed and any(row["group"] == label and row["run"] != name for row in rows):
             label = f"{label} ({name})"
-        label = textwrap.fill(label, 40)
+        label = textwrap.fill(group_label(label), 40)
         axes.set_title(f"{label}\n{seed}mean return {mean:.1f}", fontsize=8)
     for axes in panels.flat[len(names) :]:
         axes.set_axis_off()

@@ -12,7 +12,7 @@ from train.analysis.aggregate import Run
 from train.analysis.tables import write_csv
 from train.plots.grid import Grid, outline
 from train.plots.optimal_returns import optimal_returns
-from train.plots.style import figure, save, split_colour
+from train.plots.style import figure, group_label, save, split_colour
 
 
 def plot_paper_tasks(
@@ -73,7 +73,7 @@ def plot_paper_tasks(
             if split != "train":
                 outline(axes, _cells(own, split), split_colour(split), linewidth=0.9)
             means.append(f"{split} {np.mean(members):.1f}" if members else split)
-        axes.set_title(f"{name} ({len(runs)} seeds)\n{', '.join(means)}", fontsize=8)
+        axes.set_title(f"{group_label(name)} ({len(runs)} seeds)\n{', '.join(means)}", fontsize=8)
     drawing.colorbar(image, ax=panels, shrink=0.8, label="mean return")
     return [save(drawing, path), write_csv(path.with_suffix(".csv"), table)]
 

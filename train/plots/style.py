@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import re
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -43,8 +44,14 @@ _METHODS = {
     "oracle-promp": "#3f2065",
     "oracle-e-maml": "#7d2a55",
 }
-_SPARE = ("#7a4fa3", "#d9a520", "#2aa5a0", "#d16ba5", "#8f9d2c", "#5b7fd1")
-_MORE = tuple(to_hex(colour) for colour in colormaps["tab20"].colors)  # type: ignore[attr-defined]
+_OTHER = "#7a4fa3"  # of methods that are not ours
+_SHARES = (0.299, 0.587, 0.114)  # of red, green and blue in the brightness of a colour
+_SPARE = tuple(
+    to_hex(colour)
+    for name in ("Dark2", "tab20", "tab20b")
+    for colour in colormaps[name].colors  # type: ignore[attr-defined]
+    if np.dot(_SHARES, colour) < 0.66  # visible as a line on white
+)
 _DPI = 130
 _STEPS = re.compile(r" total_timesteps=(\d+)")
 
@@ -54,17 +61,26 @@ def split_colour(split: str) -> str:
     return _SPLITS.get(split, "#666666")
 
 
-def group_colours(methods: list[str]) -> list[str]:
-    """One colour per group of runs: the method's own for its first group, spare ones for others."""
-    own = [_METHODS.get(method, _SPARE[0]) for method in methods]
-    spare = [colour for colour in (*_SPARE, *_MORE) if colour not in own]
-    colours: list[str] = []
-    n_spare = 0
-    for colour in own:
-        if colour in colours:
-            colour, n_spare = spare[n_spare % len(spare)], n_spare + 1
-        colours.append(colour)
+def group_colours(methods: Mapping[str, str]) -> dict[str, str]:
+    """One colour per group of runs; ``methods`` are those of the groups, by label.
+
+    A method's own colour is for its group with the shortest label, which has the fewest settings
+    of its own. Each other group has the spare colour that is farthest from all in the figure.
+    """
+    plain: dict[str, str] = {}
+    for label in sorted(methods, key=len):
+        plain.setdefault(_METHODS.get(methods[label], _OTHER), label)
+    colours = {label: colour for colour, label in plain.items()}
+    for label in methods:
+        if label not in colours:
+            used = set(colours.values())
+            colours[label] = max(_SPARE, key=lambda one: min(_distance(one, two) for two in used))
     return colours
+
+
+def _distance(one: str, other: str) -> float:
+    """How different two colours look: squared, with each channel's share of the brightness."""
+    return float(np.dot(_SHARES, np.subtract(to_rgb(one), to_rgb(other)) ** 2))
 
 
 def figure(width: float, height: float) -> Figure:
