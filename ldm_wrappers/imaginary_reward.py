@@ -171,8 +171,14 @@ def _refuse_other_run(latent_dynamics: LatentDynamics, beliefs: SavedBeliefs) ->
     """Raise a ``ValueError`` if the files come from different runs, or from different steps."""
     metadata = [getattr(part, "metadata", {}) for part in (latent_dynamics, beliefs)]
     (model_run, model_steps), (run, steps) = [(m.get("run"), m.get("timesteps")) for m in metadata]
-    if not (isinstance(model_run, str) and isinstance(run, str)):
-        return  # not written by a run, or by an older version
+    if not isinstance(run, str):
+        return  # beliefs of the caller's own, or written by an older version
+    if not isinstance(model_run, str):
+        raise ValueError(
+            f"the beliefs come from run {run}, the latent dynamics model from none: it is new, or "
+            "was trained after it was loaded, so that its latents mean something else. Expected "
+            "both files from one run folder, or beliefs of this model in a new SavedBeliefs"
+        )
     if model_run != run:
         raise ValueError(
             f"the latent dynamics model comes from run {model_run}, the beliefs from run {run}, "

@@ -43,7 +43,7 @@ class LatentDynamics(ProcessBound, nn.Module):
     Attributes:
         spec: Sizes and encodings of observations and actions.
         config: Sizes and choices.
-        metadata: What was saved with a loaded model; empty for a new one.
+        metadata: What was saved with a loaded model; empty for a new one, and after an update.
         updating: Context of an update. Saving waits for its end, as everything that another
             thread does inside the same context.
 
@@ -112,8 +112,7 @@ class LatentDynamics(ProcessBound, nn.Module):
             path: The file; replaced as a whole or not at all.
             metadata: What else to save, for example the environment's id: JSON-able values and
                 arrays, which :meth:`load` restores as the attribute ``metadata``. ``None`` saves
-                this attribute, so a loaded model remains that of its run; ``{}`` drops it, for
-                one that was trained further.
+                this attribute, so a loaded model remains that of its run until it is trained.
         """
         with self.updating:
             save_object(path, self.to_state(), self.metadata if metadata is None else metadata)

@@ -148,6 +148,7 @@ class LatentDynamicsTrainer:
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
         self.optimizer.step()
+        self.model.metadata = {}  # it is no longer the model of the run that it was loaded from
         self.n_updates += 1
         if self._average is not None:
             self._average.add(self.n_updates)

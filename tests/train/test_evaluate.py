@@ -16,11 +16,14 @@ from tiny_runs import train_tiny
 
 import ldm_envs  # noqa: F401
 from ldm_wrappers import (
+    BeliefObservationWrapper,
     ImaginaryRewardWrapper,
     LatentDynamics,
     MultiEpisodeWrapper,
     SavedBeliefs,
+    TrajectoryBuffer,
 )
+from ldm_wrappers.latent_dynamics import LatentDynamicsTrainer
 from ldm_wrappers.state_file import load_state, save_state
 from train.common.artifacts import load_artifacts
 from train.config.presets import resolve
@@ -249,6 +252,30 @@ def test_a_model_does_not_mix_beliefs_of_another_run(runs: dict[str, Path]) -> N
     wrapped("ldm", "ldm").reset(seed=0)
     with pytest.raises(ValueError, match=r"model comes from run .* the beliefs from run"):
         wrapped("ldm", "dropout off")
+
+
+def test_a_model_that_was_trained_further_does_not_mix_beliefs_of_its_run(
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
+    """Saved again, it looked like the model that the beliefs are of."""
+    run, file = runs["ldm"], tmp_path / "model.safetensors"
+    model = LatentDynamics.load(run / "latent_dynamics.safetensors")
+    beliefs = SavedBeliefs.load(run / "beliefs.safetensors")
+    env = gym.make("LDM-GridNavi-v0")
+    buffer = TrajectoryBuffer(model.spec, capacity=4, max_length=30, seed=0)
+    played = BeliefObservationWrapper(env, model, buffer=buffer)
+    played.reset(seed=0)
+    for _ in range(30):
+        played.step(0)
+    trainer = LatentDynamicsTrainer(model, buffer, seed=0)
+    trainer.update(0)
+    ImaginaryRewardWrapper(env, model, beliefs)
+    trainer.update(1)
+    model.save(file)
+    for trained in (model, LatentDynamics.load(file)):
+        with pytest.raises(ValueError, match="model from none: it is new, or was trained after"):
+            ImaginaryRewardWrapper(env, trained, beliefs)
+    ImaginaryRewardWrapper(env, model, SavedBeliefs(np.zeros((2, 3, model.config.latent_dim))))
 
 
 @pytest.mark.parametrize("breakage", BREAKAGES, ids=str)
