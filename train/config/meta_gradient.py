@@ -32,7 +32,8 @@ class MetaGradientSettings(RunSettings):
     the episodes; None for 5e-4 (promp) or 0 (e-maml)."""
     exploration_coef: float | None = None
     """Weight of E-MAML's exploration term, which credits the episodes before adaptation with the
-    rewards after it; None for 1 (e-maml) or 0 (promp)."""
+    rewards after it, compared with those of the iteration's other tasks; None for 1 (e-maml) or 0
+    (promp)."""
     gamma: float = 0.99
     """Discount factor."""
     gae_lambda: float = 1.0

@@ -35,7 +35,7 @@ def unused_settings(config: RunSettings) -> frozenset[str]:
     chosen = get_method(config.method)
     if chosen.observation is None:  # almost all settings of other learners have an effect
         if hasattr(config, "inner_kl_coef"):  # ProMP and E-MAML
-            return _OF_SEVERAL_EPOCHS if getattr(config, "n_epochs", 0) == 1 else frozenset()
+            return _unused_of_meta_gradient(config)
         return _unused_of_adaptation(config)
     names = list(flattened(config.to_dict()))
     unused: set[str] = set() if chosen.mixreg else {"mixreg_alpha"}
@@ -70,6 +70,12 @@ def unused_settings(config: RunSettings) -> frozenset[str]:
 
 def _one_gradient_step(config: RunSettings) -> bool:
     return getattr(config, "n_epochs", 0) == 1 and getattr(config, "n_minibatches", 0) == 1
+
+
+def _unused_of_meta_gradient(config: RunSettings) -> frozenset[str]:
+    """Settings that need a second update or, since E-MAML's term compares tasks, a second task."""
+    unused = _OF_SEVERAL_EPOCHS if getattr(config, "n_epochs", 0) == 1 else frozenset()
+    return unused | {"exploration_coef"} if getattr(config, "n_tasks", 0) == 1 else unused
 
 
 def _unused_of_adaptation(config: RunSettings) -> frozenset[str]:

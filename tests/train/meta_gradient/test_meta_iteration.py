@@ -16,6 +16,7 @@ from test_meta_objectives import F64, case, flat
 
 from ldm_wrappers.state_file import load_state, save_state
 from train.config.presets import resolve
+from train.config.unused import unused_settings
 from train.meta_gradient import gradient as gradient_module
 from train.meta_gradient import learner as learner_module
 from train.meta_gradient.baseline import advantages
@@ -118,6 +119,16 @@ def test_credit_is_a_tasks_mean_reward_standardised_over_the_steps_of_all() -> N
     middle, spread = statistics.fmean(every), statistics.pstdev(every)
     expected = [(statistics.fmean(task) - middle) / spread for task in steps]
     np.testing.assert_allclose(exploration_credit(after), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("n_tasks", [1, 2])
+def test_the_term_of_e_maml_compares_tasks_and_one_task_is_told(n_tasks: int) -> None:
+    changes: list[dict[str, Any]] = [{"exploration_coef": coef} for coef in (0.0, 9.0)]
+    without, found = (weights_after(learner("e-maml", n_tasks=n_tasks, **c), 2) for c in changes)
+    unused = torch.allclose(without, found, atol=1e-6)
+    assert unused == (n_tasks == 1)
+    config = resolve("LDM-GridNavi-v0", "e-maml", n_tasks=n_tasks)
+    assert ("exploration_coef" in unused_settings(config)) == unused
 
 
 @pytest.mark.parametrize("tasks_per_chunk", [1, 2, 3])
