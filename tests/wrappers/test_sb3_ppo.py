@@ -72,6 +72,11 @@ def test_with_one_epoch_and_one_batch_it_is_a2c() -> None:
         buffer: Any = model.rollout_buffer
         model.collect_rollouts(model.env, callback, buffer, model.n_steps)
         model.train()
+        # generalised advantages, but for the last step, whose value of what follows is gone
+        alive = 1.0 - buffer.episode_starts[1:]
+        expected = buffer.rewards[:-1] + 0.9 * alive * buffer.values[1:] - buffer.values[:-1]
+        expected += 0.9 * 0.8 * alive * buffer.advantages[1:]
+        np.testing.assert_allclose(buffer.advantages[:-1], expected, atol=1e-5)
         # by hand: all workers side by side, one step after the other
         total = torch.zeros(())
         np.testing.assert_array_equal(buffer.episode_starts[0], first_starts)
