@@ -226,6 +226,25 @@ def test_observations_are_scaled_by_what_was_seen(encoder: str) -> None:
     assert not torch.equal(encode(model, batch).mean, posterior.mean)
 
 
+@pytest.mark.parametrize("encoder", ["gru", "moments"])
+def test_equal_weights_read_scaled_observations_as_they_would_plain_ones(encoder: str) -> None:
+    """In s and s', for the encoder and for the decoder."""
+    plain, scaled = make(encoder=encoder), make(encoder=encoder, scale_observations=True)
+    mean, std = torch.tensor([5.0, -1.0, 0.0]), torch.tensor([2.0, 1.0, 0.5])
+    scaled.observation_scale.mean.copy_(mean)
+    scaled.observation_scale.square.copy_(std.square() + mean.square())
+    batch = trajectories()
+    s, s2 = (mean + std * x for x in (batch.observations, batch.next_observations))
+    shown = batch._replace(observations=s, next_observations=s2)
+    torch.testing.assert_close(encode(scaled, shown), encode(plain, batch), atol=1e-4, rtol=1e-4)
+    latents = torch.randn(B, 2, generator=torch.Generator().manual_seed(0))
+    rewards = [
+        model.imagine_reward(latents, one.observations, one.actions, one.next_observations)
+        for model, one in ((scaled, shown), (plain, batch))
+    ]
+    torch.testing.assert_close(*rewards, atol=1e-4, rtol=1e-4)
+
+
 def test_off_means_off() -> None:
     model = make(encoder="gru")
     assert not [name for name in model.state_dict() if "scale" in name]
@@ -276,13 +295,17 @@ def test_the_model_holds_the_average_of_the_weights_that_are_trained() -> None:
 
 
 def test_updates_are_adams_on_the_bound_of_the_chosen_subsets() -> None:
-    model, sizes = make(p_drop=0.3), {"n_encoded_lengths": 2, "n_decoded_steps": 3}
+    """In the scale of all observations drawn so far, those of the update included."""
+    model = make(p_drop=0.3, scale_observations=True)
+    sizes = {"n_encoded_lengths": 2, "n_decoded_steps": 3}
     plain, trainer = copy.deepcopy(model), trained(model, 0, **sizes)
     buffer, generator = copy.deepcopy(trainer.buffer), torch.Generator().manual_seed(3)
     adam = torch.optim.Adam(plain.parameters(), lr=1e-3)
     for _ in range(3):
         trainer.update(1)
-        bound = elbo(plain, buffer.sample(B), generator=generator, **sizes).elbo
+        batch = buffer.sample(B)
+        plain.observation_scale.observe(batch.next_observations, batch.lengths)
+        bound = elbo(plain, batch, generator=generator, **sizes).elbo
         adam.zero_grad()
         (-bound.mean() / (T + 1)).backward()
         adam.step()
