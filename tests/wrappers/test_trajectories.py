@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.vector import AutoresetMode
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from reference_models import small_model
 from wrapper_stubs import (
     PlainWorker,
@@ -86,6 +86,30 @@ def test_vector_buffers_hold_true_transitions(wrapper: str, family: str) -> None
     # a meta-episode of N·H steps is one trajectory
     if family == "GridNavi":
         assert {len(run) for run in expected} == {15}
+
+
+def test_a_batch_may_have_inner_episodes_in_some_environments_only() -> None:
+    """Whose true next states are where the wrapper keeps them, and of the others in final_obs."""
+    lengths, n_episodes = [(3, 5, 2), (4,), (2, 3)], [3, 1, 3]
+    makers = [
+        lambda one=one, n=n: MultiEpisodeWrapper(ScriptedEnv(one), n) if n > 1 else ScriptedEnv(one)
+        for one, n in zip(lengths, n_episodes, strict=True)
+    ]
+    base = SyncVectorEnv(makers, autoreset_mode=AutoresetMode.SAME_STEP)
+    model = small_model(base)
+    buffer = TrajectoryBuffer(model.spec, capacity=50, max_length=16)
+    env = vector.BeliefObservationWrapper(base, model, buffer=buffer)
+    env.reset(seed=7)
+    workers = [
+        PlainWorker(ScriptedEnv(one), n, seed)
+        for one, n, seed in zip(lengths, n_episodes, seeds_of(7, 3), strict=True)
+    ]
+    for actions in actions_for(env, 30):
+        env.step(actions)
+        for worker, one in zip(workers, actions, strict=True):
+            worker.step(one)
+    assert all(len(worker.finished) > 1 for worker in workers)
+    assert stored(buffer) == by_hand(workers)
 
 
 @pytest.mark.parametrize("wrapper", ["publisher", "belief"])

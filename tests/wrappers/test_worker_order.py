@@ -197,6 +197,22 @@ def test_a_worker_that_steps_alone_mixes_what_was_published_since_its_last_step(
     assert (pool.means(0) != prior).any()
 
 
+def test_a_worker_that_joins_in_the_middle_of_a_round_mixes_what_the_others_mix() -> None:
+    model, pool = model_of_ramps(), BeliefPool(1, 2)
+    publisher = BeliefPublisherWrapper(Ramp(50), model, pool, 0)
+    workers = [ImaginaryRewardWrapper(Ramp(50), model, pool)]
+    for env in (publisher, *workers):
+        env.reset()
+    for env in (publisher, *workers, publisher):
+        env.step(0)
+    workers.append(ImaginaryRewardWrapper(Ramp(50), model, pool))
+    workers[1].reset()
+    mixed = [watched([worker]) for worker in workers]
+    for env in (*workers, *[publisher, *workers] * 3):
+        env.step(0)
+    np.testing.assert_array_equal(*mixed)
+
+
 class Picky(Ramp):
     """Refuses the action 1."""
 
