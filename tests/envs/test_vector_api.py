@@ -13,6 +13,8 @@ from env_helpers import arrays_in, assert_same, one_task, sample_actions
 from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
 
+from ldm_envs.grid_navi import GridNaviVectorEnv
+
 MODES = list(AutoresetMode)
 
 
@@ -212,6 +214,21 @@ def test_a_finished_environment_is_not_stepped(env_id):
     env.reset(options={"reset_mask": np.array([True, False])})
     with pytest.raises(ResetNeeded, match=r"\[1\]"):
         env.step(action)
+
+
+class _Ends(GridNaviVectorEnv):
+    """Says that the first environment has ended, at every step and also when it is reset."""
+
+    def _advance(self, actions, active):
+        terms, _, infos = super()._advance(actions, active)
+        return terms, np.arange(self.num_envs) == 0, infos
+
+
+def test_what_dynamics_say_of_an_environment_that_is_being_reset_is_ignored():
+    env = _Ends(2, autoreset_mode="NextStep")
+    env.reset(seed=0)
+    ends = [env.step(np.zeros(2, np.int64))[2].tolist() for _ in range(4)]
+    assert ends == [[True, False], [False, False]] * 2
 
 
 def test_results_are_the_callers(env_id):
