@@ -17,7 +17,7 @@ from train.common.callbacks import MetaEpisodeStatistics
 from train.common.env_source import EnvSource
 from train.common.envs import evaluation_batches, evaluation_tasks
 from train.config.presets import resolve
-from train.persistence.files import CsvFile
+from train.persistence.files import CsvFile, read_csv
 from train.persistence.run_folder import RunFolder
 from train.plots.curves import read_curves
 from train.plots.optimal_returns import optimal_returns, standing_returns
@@ -66,6 +66,20 @@ def test_every_run_is_evaluated_on_the_same_tasks() -> None:
     assert list(one) == ["train", "test", "eval"]
     for split in one:
         np.testing.assert_array_equal(one[split], other[split])
+
+
+@pytest.mark.parametrize("family", ["ant_goal", "half_cheetah_vel"])
+def test_continuous_families_are_evaluated_on_the_tasks_of_the_committed_results(
+    family: str,
+) -> None:
+    """A sample of other tasks would not be comparable with them."""
+    rows = read_csv(Path("results") / family / "tasks.csv")
+    first = [row for row in rows if row["run"] == rows[0]["run"] and row["episode"] == "1"]
+    env_id = {"ant_goal": "LDM-AntGoal-v0", "half_cheetah_vel": "LDM-HalfCheetahVel-v0"}[family]
+    for split, tasks in evaluation_tasks(resolve(env_id, "rl2")).items():
+        own = [[float(v) for v in row["task"].split()] for row in first if row["split"] == split]
+        assert tasks is not None
+        np.testing.assert_allclose(tasks, own, rtol=1e-5)
 
 
 def test_another_environment_is_evaluated_on_its_test_tasks() -> None:

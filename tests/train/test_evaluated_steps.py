@@ -6,9 +6,12 @@ import contextlib
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+from stable_baselines3.common.logger import Logger
 from tiny_runs import main, train_tiny
 
 from ldm_wrappers import vector
@@ -22,6 +25,7 @@ from train.analysis.tables import write_csv, write_tables
 from train.common import training
 from train.common.env_source import EnvSource
 from train.common.envs import base_env
+from train.common.hooks import PeriodicEvaluation
 from train.config.presets import resolve
 from train.persistence.files import read_csv, write_json
 from train.persistence.run_folder import RunFolder
@@ -31,6 +35,29 @@ from train.plots.paper_curves import _mean_optimal_return
 
 def steps(path: Path) -> list[int]:
     return sorted({int(row["timesteps"]) for row in read_csv(path)})
+
+
+@pytest.mark.parametrize("iteration", [20, 60, 90, 250])
+def test_evaluations_are_at_the_first_iteration_from_each_multiple_of_their_interval(
+    iteration: int,
+) -> None:
+    """And at the end; they do not drift by the steps that iterations are too long."""
+    interval, total = 100, 530
+    config = SimpleNamespace(eval_interval=interval, total_timesteps=total)
+    learner: Any = SimpleNamespace(config=config, latent_dynamics=None, actor=lambda: None)
+    found: list[int] = []
+    evaluator: Any = SimpleNamespace(
+        evaluate=lambda actor: found.append(learner.num_timesteps) or []
+    )
+    file: Any = SimpleNamespace(append=lambda rows: None)
+    learner.num_timesteps = 0
+    evaluation = PeriodicEvaluation(learner, evaluator, Logger(None, []), file, file)
+    ends = range(iteration, total + iteration, iteration)
+    for at in ends:
+        learner.num_timesteps = at
+        evaluation(at // iteration)
+    due = [*range(interval, total, interval), total]
+    assert found == sorted({min(end for end in ends if end >= at) for at in due})
 
 
 def test_reward_errors_have_the_steps_of_their_evaluations(tmp_path: Path) -> None:

@@ -272,6 +272,55 @@ def test_settings_that_reach_the_learner(name: str) -> None:
     assert seen(changed(base, name, IN_THE_LEARNER[name])) != seen(base)
 
 
+def test_each_number_arrives_where_it_belongs() -> None:
+    """Two that had changed places would both have an effect."""
+    numbers: dict[str, Any] = {
+        "n_steps": 120, "n_epochs": 3, "learning_rate": 0.001, "optimizer_eps": 0.002,
+        "gamma": 0.91, "gae_lambda": 0.92, "ent_coef": 0.03, "vf_coef": 0.04, "target_kl": 0.05,
+        "max_grad_norm": 0.06, "clip_range": 0.07, "clip_range_vf": 0.08,
+        "normalize_observation": True, "normalize_reward": False, "normalize_advantage": False,
+        "value_trains_lstm": False, "observation_to_heads": True,
+        "encoder_observation_size": 5, "encoder_action_size": 6, "encoder_reward_size": 7,
+        "latent_dim": 8, "lstm_hidden_size": 9,
+        "vae_learning_rate": 0.003, "vae_trajectories": 10, "vae_encoded_lengths": 11,
+        "vae_decoded_steps": 12, "vae_decay_updates": 13, "vae_max_grad_norm": 0.09,
+        "vae_ema_decay": 0.5, "vae_buffer_trajectories": 14,
+    }  # fmt: skip
+    sizes = {"n_workers": 4, "n_mixture_workers": 1, "n_minibatches": 2, "device": "cpu"}
+    config = resolve(
+        "LDM-GridNavi-v0", "ldm", "paper", policy_memory="encoder", **{**sizes, **numbers}
+    )
+    learner = build(config)
+    algorithm, trainer = learner.algorithm, learner.trainer
+    policy, optimizer = algorithm.policy, algorithm.policy.optimizer
+    widths = ("encoder_observation_size", "encoder_action_size", "encoder_reward_size")
+    found = {
+        **{name: getattr(algorithm, name) for name in numbers if hasattr(algorithm, name)},
+        **dict(zip(widths, policy.widths, strict=True)),
+        "clip_range": algorithm.clip_range(1.0),
+        "clip_range_vf": algorithm.clip_range_vf(1.0),
+        "optimizer_eps": optimizer.param_groups[0]["eps"],
+        "normalize_observation": learner.normalizer.norm_obs,
+        "normalize_reward": learner.normalizer.norm_reward,
+        "value_trains_lstm": policy.value_trains_lstm,
+        "observation_to_heads": policy.observation_to_heads,
+        "latent_dim": policy.latent_dim,
+        "lstm_hidden_size": policy.lstm_actor.hidden_size,
+        "vae_learning_rate": trainer.learning_rate,
+        "vae_trajectories": trainer.batch_trajectories,
+        "vae_encoded_lengths": trainer.n_encoded_lengths,
+        "vae_decoded_steps": trainer.n_decoded_steps,
+        "vae_decay_updates": trainer.decay_updates,
+        "vae_max_grad_norm": trainer.max_grad_norm,
+        "vae_ema_decay": trainer._average.rate,
+        "vae_buffer_trajectories": trainer.buffer.capacity,
+    }
+    assert found == numbers
+    assert algorithm.batch_size == 240 and learner.normalizer.gamma == 0.91
+    assert (algorithm.rollout_buffer.gamma, algorithm.rollout_buffer.gae_lambda) == (0.91, 0.92)
+    learner.close()
+
+
 def test_settings_of_single_methods_and_families() -> None:
     mixreg = resolve("LDM-GridNavi-v0", "mixreg", device="cpu", **{**SMALL, "n_minibatches": 1})
     assert seen(dataclasses.replace(mixreg, mixreg_alpha=0.7)) != seen(mixreg)
