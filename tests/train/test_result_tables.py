@@ -15,6 +15,7 @@ from train import evaluate
 from train.analysis.ablations import ablations
 from train.analysis.aggregate import (
     Run,
+    estimates,
     evaluated_differently,
     group_curve,
     read_runs,
@@ -51,6 +52,17 @@ def test_runs_with_early_ends_are_averaged_at_the_same_evaluation() -> None:
     assert curve.steps.tolist() == [105, 214, 340]
     assert curve.runs.tolist() == [2, 2, 2]
     np.testing.assert_allclose(curve.mean, [1.5, 2.5, 3.5])  # of means over 1, 2, 3 evaluations
+
+
+def test_the_interquartile_mean_of_five_runs_is_that_of_the_middle_three() -> None:
+    """Of up to three runs it is their mean, so that one could stand for the other."""
+    scores = [4.0, 0.0, 40.0, 1.0, 2.0]
+    curve = group_curve([run_of([100], [score]) for score in scores], "train", 1)
+    assert curve is not None
+    assert [float(x[0]) for x in (curve.mean, curve.iqm)] == pytest.approx([9.4, 7 / 3])
+    row = estimates("return", np.array(scores))
+    found = [float(row[f"return_{name}"]) for name in ("mean", "iqm")]
+    assert found == pytest.approx([9.4, 7 / 3], rel=1e-5)
 
 
 def test_an_ablation_compares_runs_that_differ_in_nothing_else() -> None:
@@ -124,6 +136,53 @@ def stored(path: Path, evaluated: int | None, **settings: Any) -> RunFolder:
         row = {"timesteps": evaluated, "split": "train", "task": "2 0", "episode": 1}
         write_csv(path / "evaluations.csv", [{**row, "return": 1.0, "reached": 0}])
     return RunFolder.open(path)
+
+
+def test_belief_errors_are_means_over_tasks_with_and_without_dropout(tmp_path: Path) -> None:
+    folder = stored(tmp_path / "run", 500)
+    distances = {
+        ("train", 0): [0, 0, 6],
+        ("train", 1): [1, 2, 6],
+        ("test", 0): [5],
+        ("test", 1): [7],
+    }
+    row = {"timesteps": 500, "x": 0, "y": 0, "rewards": ""}
+    rows = [
+        {**row, "split": split, "task": f"{task} 0", "dropout": dropout, "distance": distance}
+        for (split, dropout), own in distances.items()
+        for task, distance in enumerate(own)
+    ]
+    write_csv(folder.decoded_goals, rows)
+    logged = {"eval/train_reward_error": 0.25, "eval/train_reward_error_with_dropout": 0.5}
+    write_csv(folder.metrics, [{"timesteps": 500, **logged}])
+    found = {(r["split"], r["quantity"]): float(r["value"]) for r in belief_rows("run", folder)}
+    assert found == {
+        ("train", "goal_distance"): 2.0,
+        ("train", "goal_distance_with_dropout"): 3.0,
+        ("test", "goal_distance"): 5.0,
+        ("test", "goal_distance_with_dropout"): 7.0,
+        ("train", "reward_error"): 0.25,
+        ("train", "reward_error_with_dropout"): 0.5,
+    }
+
+
+def test_decoded_goals_are_shown_at_six_moments_from_the_first_to_the_last(tmp_path: Path) -> None:
+    """Of the held-out split; the rewards at all places are those of its first task."""
+    folder = stored(tmp_path / "run", 1100)
+    rows = [
+        {"timesteps": at, "split": split, "task": task, "dropout": 0, "x": 0, "y": 0,
+         "distance": 1, "rewards": f"{at} {split} {task}"}
+        for at in range(100, 1200, 100) for split in ("train", "test") for task in ("2 0", "0 2")
+    ]  # fmt: skip
+    write_csv(folder.decoded_goals, rows)
+    found = [
+        (int(r["timesteps"]), r["task"], r["rewards"]) for r in decoded_goal_rows([("run", folder)])
+    ]
+    assert found == [
+        (at, task, f"{at} test 2 0" if task == "2 0" else "")
+        for at in (100, 300, 500, 700, 900, 1100)
+        for task in ("2 0", "0 2")
+    ]
 
 
 def test_runs_that_are_not_finished_are_named(
