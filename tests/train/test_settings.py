@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tiny_runs import build, train_tiny
 
-from ldm_wrappers import PlausibleTasks
+from ldm_wrappers import PlausibleTasks, vector
 from train.common.command_line import parse, unused_flags
 from train.common.envs import evaluation_tasks
 from train.common.parts import LinearDecay
@@ -316,9 +316,41 @@ def test_each_number_arrives_where_it_belongs() -> None:
         "vae_buffer_trajectories": trainer.buffer.capacity,
     }
     assert found == numbers
+    assert learner.statistics.n_normal == 3
     assert algorithm.batch_size == 240 and learner.normalizer.gamma == 0.91
     assert (algorithm.rollout_buffer.gamma, algorithm.rollout_buffer.gae_lambda) == (0.91, 0.92)
     learner.close()
+
+
+def random_parts(learner: Any) -> dict[str, Any]:
+    """Everything of a new learner that its seed decides."""
+    layer = learner.env
+    while not isinstance(layer, vector.ImaginaryRewardWrapper):
+        layer = layer.env
+    imagination, trainer, algorithm = layer.imagination, learner.trainer, learner.algorithm
+    weights = {"policy": algorithm.policy, "VAE": trainer.model}
+    generators = {"masks": imagination.generator, "latents": trainer.generator}
+    orders = {"mixtures": imagination.rng, "batches": trainer.buffer._rng}
+    orders["minibatches"] = algorithm.rollout_rng
+    return {
+        **{name: next(module.parameters()).tolist() for name, module in weights.items()},
+        **{name: generator.get_state().tolist() for name, generator in generators.items()},
+        **{name: rng.bit_generator.state["state"] for name, rng in orders.items()},
+        "environments": list(algorithm.get_env().unwrapped._seeds),
+    }
+
+
+def test_the_seed_of_a_run_decides_all_that_is_random() -> None:
+    """Seeds that began with the same VAE, or drew the same mixtures, would not be independent."""
+    found = []
+    for seed in (1, 1, 2):
+        learner = build(
+            resolve("LDM-GridNavi-v0", "ldm", "paper", device="cpu", **SMALL, seed=seed)
+        )
+        found.append(random_parts(learner))
+        learner.close()
+    assert found[0] == found[1]
+    assert {name for name, value in found[0].items() if value == found[2][name]} == set()
 
 
 def test_settings_of_single_methods_and_families() -> None:
