@@ -237,6 +237,21 @@ def test_success_comes_from_any_key(success: Any, expected: bool | None) -> None
     assert env.step(2)[-1].get("is_success") is expected
 
 
+class Doubtful(Strict):
+    """Reports a success under both keys, of two kinds."""
+
+    def step(self, action: Any) -> Any:
+        *result, info = super().step(action)
+        return *result, {"is_success": not info["success"], **info}
+
+
+def test_of_two_keys_that_report_success_gymnasiums_comes_first() -> None:
+    for success, expected in ((None, False), ("success", True)):
+        env = TaskMethodWrapper(Doubtful(), GOALS, success=success)
+        env.reset()
+        assert env.step(2)[-1]["is_success"] is expected
+
+
 def test_a_key_of_successes_that_no_step_reports_is_told_once() -> None:
     env = TaskMethodWrapper(Strict(), GOALS, success="won")
     for _ in range(2):

@@ -13,7 +13,7 @@ import torch
 from gymnasium.vector import AutoresetMode
 from tiny_runs import build, train_tiny
 
-from ldm_wrappers.vector import MultiEpisodeWrapper
+from ldm_wrappers.vector import MultiEpisodeWrapper, RL2ObservationWrapper
 from train.common.belief_error import BeliefErrors
 from train.common.evaluation import Evaluator, summary
 from train.common.on_policy import sample_beliefs
@@ -85,13 +85,16 @@ def test_the_error_is_that_of_each_tasks_last_belief() -> None:
     assert model is not None
     mode = AutoresetMode.DISABLED
     env = MultiEpisodeWrapper(gym.make_vec("LDM-AntDir-v0", num_envs=3, autoreset_mode=mode), 1)
+    states, _ = env.reset(seed=4)
+    env = RL2ObservationWrapper(env)  # which shows more than the VAE reads
     errors = BeliefErrors(model)
     kept: list[list[tuple[Any, ...]]] = [[], [], []]
     for step in play(env, Wandering(env), seed=4):
         errors.add(step)
         for row in np.flatnonzero(step.running):
-            parts = (step.observations, step.actions, step.rewards, step.infos["next_obs"])
+            parts = (states, step.actions, step.rewards, step.infos["next_obs"])
             kept[row].append(tuple(np.array(part[row], np.float32) for part in parts))
+        states = step.infos["next_obs"]
     (plain, dropped), beliefs = errors.per_row()
     assert len({len(rows) for rows in kept}) > 1  # of different lengths
     for row, transitions in enumerate(kept):
