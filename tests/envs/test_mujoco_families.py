@@ -119,16 +119,20 @@ def test_ant_dir_ends_outside_the_healthy_heights():
     assert ends.tolist() == [True, False, False, True, True]
 
 
-def test_diverged_simulation_is_an_error(mujoco_id):
+@pytest.mark.parametrize("go_back", [False, True])
+def test_diverged_simulation_is_an_error(mujoco_id, go_back):
     env = gym.make(mujoco_id).unwrapped
     env.reset(seed=0)
     for value in (np.nan, 1e20):
-        state = env.get_state()
+        good, state = env.get_state(), env.get_state()
         state["physics"]["state"][8] = value
         env.set_state(state)
         with pytest.raises(FloatingPointError, match="diverged"):
             env.step(np.zeros(env.action_space.shape, np.float32))
-        env.reset(seed=0)
+        if go_back:  # what MuJoCo has counted is not held against a good state
+            env.set_state(good)
+        else:
+            env.reset(seed=0)
         env.step(np.zeros(env.action_space.shape, np.float32))
 
 
