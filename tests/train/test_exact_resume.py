@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
 import shlex
 import shutil
 import signal
@@ -19,10 +20,11 @@ from tiny_runs import main, train_tiny
 
 from ldm_envs import mujoco_batch
 from ldm_wrappers.imagination.tasks import MixedTasks
-from ldm_wrappers.state_file import StateFileError
+from ldm_wrappers.state_file import StateFileError, load_state, save_state
 from train.common import callbacks, hooks
 from train.common.artifacts import load_artifacts
 from train.common.notices import warn_of_unsaved_environments
+from train.common.random_state import random_state, restore_random_state
 from train.persistence import checkpoint
 from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
@@ -334,6 +336,24 @@ def test_no_sitting_mixes_with_the_weights_of_an_earlier_one(
             train_tiny(tmp_path / "run", "ldm", *flags, env_id="Drawing-v0")
         firsts.append(drawn[-1])
     assert not any(torch.equal(a, b) for a, b in itertools.combinations(firsts, 2))
+
+
+def test_all_global_generators_go_on_where_they_were(tmp_path: Path) -> None:
+    """Those of Python and NumPy too, which environments may draw from."""
+
+    def drawn() -> list[float]:
+        return [
+            random.random(),
+            random.gauss(0.0, 1.0),
+            *np.random.normal(size=3),
+            *torch.rand(2).tolist(),
+        ]
+
+    drawn()  # those of Python and NumPy keep the second one of two normal numbers
+    save_state(tmp_path / "state", random_state(torch.device("cpu")))
+    expected = drawn()
+    restore_random_state(load_state(tmp_path / "state"), torch.device("cpu"))
+    assert drawn() == expected
 
 
 def test_versions_that_differ_are_named(
