@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import gymnasium as gym
@@ -232,7 +233,9 @@ def test_a_saved_imaginary_task_keeps_its_threshold(candidates: int) -> None:
     for _ in range(5):
         whole.rewards(means, *walk.step())
     whole.begin(np.array([False, True, False]))
-    later.load_state_dict(whole.state_dict())
+    saved = whole.state_dict()
+    as_taken = copy.deepcopy(saved)
+    later.load_state_dict(saved)
     for step in range(10):
         if step == 5:
             whole.begin(np.array([True, True, False]))
@@ -242,6 +245,7 @@ def test_a_saved_imaginary_task_keeps_its_threshold(candidates: int) -> None:
             whole.rewards(means, *transition), later.rewards(means, *transition)
         )
         np.testing.assert_array_equal(whole.thresholds, later.thresholds)
+    np.testing.assert_equal(saved, as_taken)
     state = whole.state_dict()
     state["memory"]["recent"] = state["memory"]["recent"][:, 1:]
     before = later.state_dict()

@@ -95,8 +95,10 @@ def test_going_on_is_bit_for_bit(wrapper: str, n_steps: int) -> None:
     first, second = Chain(wrapper, seed=0), Chain(wrapper, seed=1)
     first.go_on(n_steps, 2)
     second.go_on(3, 3)
-    states = first.save()
+    states, taken = first.save(), first.top.get_state()
+    as_taken = pickle.dumps(taken)
     expected = first.go_on(20, 4)
+    assert pickle.dumps(taken) == as_taken  # a state is a copy
     second.load(states)
     found = second.go_on(20, 4)
     for one, other in zip(expected, found, strict=True):
@@ -129,8 +131,10 @@ def test_a_state_from_before_a_training_is_encoded_again(wrapper: str) -> None:
     chain.go_on(14, 2)
     tracker = chain.top.tracker
     former, state = tracker.posterior().mean, chain.top.get_state()
+    as_taken = pickle.dumps(state)
     chain.trainer.update(3)
     expected = tracker.posterior().mean  # of the same trajectories
+    assert pickle.dumps(state) == as_taken
     assert float((expected - former).abs().max().detach()) > 1e-5
     chain.top.set_state(state)
     torch.testing.assert_close(tracker.posterior().mean, expected)
