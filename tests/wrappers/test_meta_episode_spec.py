@@ -14,6 +14,7 @@ from wrapper_stubs import ScriptedEnv
 
 import ldm_envs  # noqa: F401
 from ldm_wrappers import MultiEpisodeWrapper, RL2ObservationWrapper, vector
+from ldm_wrappers.step_limit import step_limit
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,22 @@ def test_the_length_is_n_times_the_episodes(env_id: str, horizon: int, n: Any) -
         # make_vec leaves the registered limit there, the environments have their own
         assert wrapped.spec is not None and wrapped.spec.max_episode_steps == n * horizon
         assert batch.spec is not None and batch.spec.max_episode_steps == inner
+
+
+@pytest.mark.parametrize("outer", [4, 99])
+def test_of_several_limits_the_one_that_ends_episodes_counts(outer: int) -> None:
+    """And in a batch that of the longest episodes, which the VAE's buffer must hold."""
+
+    def make(limit: int) -> gym.Env[Any, Any]:
+        inner = gym.make("LDM-GridNavi-v0", max_episode_steps=9)
+        return gym.wrappers.TimeLimit(inner, limit)
+
+    env = make(outer)
+    env.reset(seed=0)
+    assert step_limit(env) == next(t for t in range(1, 100) if env.step(0)[3])
+    makers = [lambda: make(3), lambda: make(outer)]
+    batch = SyncVectorEnv(makers, autoreset_mode=AutoresetMode.DISABLED)
+    assert step_limit(batch) == step_limit(env)
 
 
 def test_batches_of_ours_say_so_too() -> None:

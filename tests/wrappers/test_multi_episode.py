@@ -205,6 +205,31 @@ def test_a_batch_may_write_into_its_arrays_again() -> None:
         np.testing.assert_array_equal(one, other)
 
 
+class OneInfo(ScriptedEnv):
+    """Reports its step in one array, which a reset writes into."""
+
+    def __init__(self, lengths: tuple[int, ...]) -> None:
+        super().__init__(lengths)
+        self.told = np.zeros(1)
+
+    def reset(self, **kwargs: Any) -> Any:
+        self.told[:] = -1.0
+        return super().reset(**kwargs)
+
+    def step(self, action: Any) -> Any:
+        *result, info = super().step(action)
+        self.told[:] = self.t
+        return *result, {**info, "told": self.told}
+
+
+def test_a_single_environment_may_write_into_its_infos_again() -> None:
+    env = MultiEpisodeWrapper(OneInfo((2,)), 2)
+    env.reset(seed=0)
+    env.step(1)
+    *_, info = env.step(1)
+    assert info["episode_start"] and info["told"] == 2.0
+
+
 def test_what_callers_do_to_an_observation_leaves_the_true_next_state() -> None:
     env = vector.MultiEpisodeWrapper(scripted_vector((2,), (3,)), 2)
     env.reset(seed=0)
