@@ -156,8 +156,10 @@ def test_keep_task_per_environment(env_id):
     after = env.reset(options={"keep_task": keep})[1]["task"]
     assert np.array_equal(after[keep], tasks[keep])
     assert not np.array_equal(after[~keep], tasks[~keep])
-    fresh = gym.make_vec(env_id, num_envs=12, split="all")
+    fresh, pinned = (gym.make_vec(env_id, num_envs=12, split="all") for _ in range(2))
     assert np.array_equal(fresh.reset(seed=0, options={"keep_task": True})[1]["task"], tasks)
+    pinned.reset(seed=1, options={"task": tasks})
+    assert np.array_equal(pinned.reset(options={"keep_task": True})[1]["task"], tasks)
 
 
 def test_reset_mask(env_id):
