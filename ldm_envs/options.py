@@ -133,7 +133,7 @@ def _vector_tasks(
             f"got shape {array.shape}: {task!r}"
         )
     # Rows outside the mask are not used, so they may contain anything.
-    array[indices] = distribution.validate(array[indices], (len(indices),))
+    distribution.validate(array[indices], (len(indices),))
     return array
 
 
