@@ -1,6 +1,6 @@
 """How quickly the VAE alone learns to infer the task, per CPU second (bar E1).
 
-    python -m benchmarks.belief_error --env-id LDM-AntGoal-v0 --data DIR [--arms default moments]
+    python -m benchmarks.belief_error --env-id LDM-AntGoal-v0 --data DIR [--arms recurrent moments]
         [--share 1.0] [--seeds 1] [--masks 0] [--csv OUT] [--json OUT] [--override NAME=VALUE]
 
 Trains the VAE of method ``ldm`` offline on stored trajectories of scripted policies, each with
@@ -11,8 +11,8 @@ over ``--masks`` dropout masks. ``held-out`` are new tasks of the train set, and
 the test set, which lie elsewhere. The same is computed for the exact posterior.
 
 Arms are presets, with ``--override`` on top. Each gets the CPU time that the VAE of preset
-``default`` takes in a run of that preset's length, times ``--share``. The updates of that preset
-are timed first, in the same process.
+``recurrent``, the paper's encoder, takes in a run of that preset's length, times ``--share``. The
+updates of that preset are timed first, in the same process.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ COLUMNS = (
     *("env_id", "arm", "seed", "set", "moment", "cpu_seconds", "updates"),
     *("steps_of_task", "error", "share_of_prior"),
 )
-ARMS = ("default", "moments")
+ARMS = ("recurrent", "moments")
 
 
 class EvaluationSet(NamedTuple):
@@ -108,14 +108,14 @@ def make_trainer(config: Any, buffer: TrajectoryBuffer, seed: int) -> LatentDyna
     return vae_trainer(dataclasses.replace(config, seed=seed), model, buffer)
 
 
-def cpu_budget(default: Any, buffer: TrajectoryBuffer) -> tuple[float, int]:
+def cpu_budget(config: Any, buffer: TrajectoryBuffer) -> tuple[float, int]:
     """CPU seconds of a preset's VAE in a whole run, and the number of its updates."""
-    trainer = make_trainer(default, buffer, seed=0)
+    trainer = make_trainer(config, buffer, seed=0)
     trainer.update(3)
     start = time.process_time()
     trainer.update(N_TIMED)
     each = (time.process_time() - start) / N_TIMED
-    updates = default.total_timesteps // (default.n_workers * default.n_steps) * default.vae_updates
+    updates = config.total_timesteps // (config.n_workers * config.n_steps) * config.vae_updates
     return each * updates, updates
 
 
@@ -165,7 +165,7 @@ def main() -> None:
     torch.set_num_threads(1)
     env_id, changes = arguments.env_id, single_overrides(parser, arguments.override)
     configs = {arm: resolve(env_id, "ldm", arm, **changes) for arm in arguments.arms}
-    default = resolve(env_id, "ldm")
+    reference = resolve(env_id, "ldm", "recurrent")
     stored = load_or_collect(arguments.data, env_id, arguments.trajectories)
     buffer = relabelled(stored["train"], N_TASKS_PER_TRAJECTORY, seed=0).buffer()
     sets, rows = [], []
@@ -179,8 +179,8 @@ def main() -> None:
             rows.append({"arm": "exact posterior", **row})
         shares = " ".join(f"{error / variance:.4f}" for error in errors)
         print(f"{name}: prior variance {variance:.3f}, exact posterior {shares}", flush=True)
-    seconds, updates = cpu_budget(default, buffer)
-    print(f"default: {updates} updates per run, {seconds:.0f} CPU s", flush=True)
+    seconds, updates = cpu_budget(reference, buffer)
+    print(f"recurrent: {updates} updates per run, {seconds:.0f} CPU s", flush=True)
     for arm in arguments.arms:
         for seed in range(arguments.seeds):
             print(f"{arm}, seed {seed}", flush=True)

@@ -55,8 +55,8 @@ def test_the_committed_demo_is_read() -> None:
         assert getattr(config, name) == stored.get(former, 0.0)  # vae_averaging is younger
 
 
-def test_the_former_default_of_methods_that_read_the_belief() -> None:
-    """It had the recurrent encoder, and its seeds are no group with those of today's default."""
+def test_former_defaults_with_the_recurrent_encoder() -> None:
+    """Their seeds are no group with those of today's default."""
     env_id = "LDM-AntGoal-v0"
     for method in ("varibad", "ldm-varibad", "oracle-varibad"):
         recurrent, today = (resolve(env_id, method, name) for name in ("recurrent", "default"))
@@ -64,6 +64,10 @@ def test_the_former_default_of_methods_that_read_the_belief() -> None:
         assert (stored.preset, stored.encoder, today.encoder) == ("default", "gru", "moments")
         assert "encoder=gru" in group_text(stored) and not group_text(today)
     assert resolve(env_id, "ldm").encoder == "gru"
+    cheetah = "LDM-HalfCheetahVel-v0"
+    recurrent, today = resolve(cheetah, "ldm", "recurrent"), resolve(cheetah, "ldm")
+    stored = type(recurrent).from_dict({**recurrent.to_dict(), "preset": "default"})
+    assert "encoder=gru" in group_text(stored) and not group_text(today)
 
 
 def test_only_settings_that_are_younger_than_a_run_may_be_missing() -> None:

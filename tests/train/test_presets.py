@@ -91,6 +91,23 @@ def test_what_the_default_presets_stand_for() -> None:
         )  # weights as spread out as the paper's
 
 
+def test_which_methods_have_the_moment_encoder_by_default() -> None:
+    belief = {"varibad", "ldm-varibad", "oracle-varibad"}
+    expected = {
+        "LDM-AntDir-v0": belief,
+        "LDM-AntGoal-v0": belief,
+        "LDM-HalfCheetahVel-v0": {"ldm", "ldm-varibad"},
+    }
+    for env_id, methods in expected.items():
+        for method in belief | {"ldm"}:
+            default, moments, recurrent = (
+                resolve(env_id, method, preset).latent_dynamics
+                for preset in ("default", "moments", "recurrent")
+            )
+            assert default == (moments if method in methods else recurrent), (env_id, method)
+            assert (moments.encoder, recurrent.encoder) == ("moments", "gru")
+
+
 def test_a_foreign_environment_is_trained_by_ppo() -> None:
     config = resolve("Pendulum-v1", "rl2")
     assert config == OnPolicySettings(

@@ -517,7 +517,8 @@ def test_flags_without_an_effect_are_named(program: str, text: str, expected: st
 
 
 def test_another_kind_of_imaginary_tasks_may_come_with_the_likelihood_that_it_needs() -> None:
-    flags = "--env-id LDM-HalfCheetahVel-v0 --imagination plausible-tasks --reward-low -5"
+    flags = "--env-id LDM-HalfCheetahVel-v0 --preset recurrent --imagination plausible-tasks"
+    flags += " --reward-low -5"
     config = parse(SCRIPT, [*flags.split(), "--likelihood", "bernoulli", "--reward-high", "0"])[0]
     assert config.imagination == PlausibleTasks() and config.likelihood == "bernoulli"
     assert override_text(config) == (
