@@ -158,11 +158,7 @@ class MixregRecurrentPPO(SequenceRecurrentPPO):
     def __init__(self, *args: Any, mixreg_alpha: float = 0.2, **kwargs: Any) -> None:
         self.mixreg_alpha = mixreg_alpha
         super().__init__(*args, **kwargs)
-        if self.target_kl is not None:
-            raise ValueError(
-                "mixreg compares policies with mixtures of log probabilities, whose KL divergence "
-                f"is large before the first step: expected target_kl = None, got {self.target_kl}"
-            )
+        self._check_target_kl()
 
     def _setup_model(self) -> None:
         if not isinstance(self.observation_space, (spaces.Box, spaces.MultiBinary)):
@@ -172,6 +168,29 @@ class MixregRecurrentPPO(SequenceRecurrentPPO):
                 "environment converts categories to one-hot vectors"
             )
         super()._setup_model()
+        self.rollout_buffer = self._whole_workers(
+            self.rollout_buffer,
+            MixregRolloutBuffer,
+            alpha=self.mixreg_alpha,
+            old_log_prob=self._old_log_prob(),
+        )
+
+    def train(self) -> None:
+        """As in the parent class; attributes such as ``n_epochs`` may have changed since."""
+        self._check_target_kl()
+        assert isinstance(self.rollout_buffer, MixregRolloutBuffer)
+        self.rollout_buffer.old_log_prob = self._old_log_prob()
+        super().train()
+
+    def _check_target_kl(self) -> None:
+        if self.target_kl is not None:
+            raise ValueError(
+                "mixreg compares policies with mixtures of log probabilities, whose KL divergence "
+                f"is large before the first step: expected target_kl = None, got {self.target_kl}"
+            )
+
+    def _check_batch_size(self) -> None:
+        super()._check_batch_size()
         workers = self.n_envs if self.batch_size is None else self.batch_size // self.n_steps
         if workers < 2:
             raise ValueError(
@@ -179,13 +198,10 @@ class MixregRecurrentPPO(SequenceRecurrentPPO):
                 f"each, got {workers} (n_envs = {self.n_envs}, batch_size = {self.batch_size}); "
                 "with two or more environments, batch_size=None uses all workers at once"
             )
+
+    def _old_log_prob(self) -> LogProbability | None:
         whole = self.batch_size is None or self.batch_size == self.n_steps * self.n_envs
-        self.rollout_buffer = self._whole_workers(
-            self.rollout_buffer,
-            MixregRolloutBuffer,
-            alpha=self.mixreg_alpha,
-            old_log_prob=self._log_prob if whole and self.n_epochs == 1 else None,
-        )
+        return self._log_prob if whole and self.n_epochs == 1 else None
 
     @torch.no_grad()
     def _log_prob(self, samples: RecurrentRolloutBufferSamples) -> torch.Tensor:

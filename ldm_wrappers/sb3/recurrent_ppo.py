@@ -69,6 +69,22 @@ class SequenceRecurrentPPO(RecurrentPPO):
                 f"observations must be a Box, got {self.observation_space}; put "
                 "gymnasium.wrappers.FlattenObservation around the environment"
             )
+        self._check_batch_size()
+        self.seed = check_optional_seed(self.seed)  # Python's random does not accept NumPy integers
+        super()._setup_model()
+        if self.policy.squash_output:
+            raise ValueError(
+                "squash_output=True is not supported: sb3-contrib's rollouts pass squashed actions "
+                "to the environment unscaled, but predict scales them; expected squash_output=False"
+            )
+        self.rollout_buffer = self._whole_workers(self.rollout_buffer, SequenceRolloutBuffer)
+
+    def train(self) -> None:
+        """As in sb3-contrib; ``batch_size`` may have changed since construction."""
+        self._check_batch_size()
+        super().train()
+
+    def _check_batch_size(self) -> None:
         total = self.n_steps * self.n_envs
         if self.batch_size is not None and (
             self.batch_size < 1 or self.batch_size % self.n_steps or total % self.batch_size
@@ -79,14 +95,6 @@ class SequenceRecurrentPPO(RecurrentPPO):
                 "everything at once, also in load(…, env=env, batch_size=None) with another "
                 "number of environments"
             )
-        self.seed = check_optional_seed(self.seed)  # Python's random does not accept NumPy integers
-        super()._setup_model()
-        if self.policy.squash_output:
-            raise ValueError(
-                "squash_output=True is not supported: sb3-contrib's rollouts pass squashed actions "
-                "to the environment unscaled, but predict scales them; expected squash_output=False"
-            )
-        self.rollout_buffer = self._whole_workers(self.rollout_buffer, SequenceRolloutBuffer)
 
     def _whole_workers(self, stock: Any, kind: type[Buffer], **more: Any) -> Buffer:
         """A buffer of whole workers with the sizes of ``stock``."""

@@ -182,6 +182,36 @@ def test_the_ratio_of_a2c_is_one_and_ppos_is_not() -> None:
         assert torch.allclose(log_prob, samples.old_log_prob, atol=1e-7) is one
 
 
+@pytest.mark.parametrize("changes", [{"n_epochs": 2}, {"batch_size": 16}])
+def test_an_update_follows_settings_that_were_changed_later(changes: dict[str, int]) -> None:
+    """As in Stable-Baselines3, whose attributes such as ``n_epochs`` may be set at any time."""
+    made, changed = learner(EQUAL, mixreg_alpha=5.0, **changes), learner(EQUAL, mixreg_alpha=5.0)
+    for name, value in changes.items():
+        setattr(changed, name, value)
+    for model in (made, changed):
+        torch.manual_seed(0)  # Stable-Baselines3 samples actions from the global generator
+        model.learn(STEPS * WORKERS)
+    for one, other in zip(made.policy.parameters(), changed.policy.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("target_kl", 0.03, r"expected target_kl = None, got 0\.03"),
+        ("batch_size", STEPS, "at least two workers in each, got 1"),
+        ("batch_size", 3 * STEPS, r"batch_size must be a multiple of n_steps=8 that divides .* 32"),
+    ],
+)
+def test_what_is_refused_at_construction_is_refused_later(
+    name: str, value: float, message: str
+) -> None:
+    model = learner(EQUAL)
+    setattr(model, name, value)
+    with pytest.raises(ValueError, match=message):
+        model.learn(STEPS * WORKERS)
+
+
 def test_a_vanishing_alpha_leaves_every_sequence_as_it_is() -> None:
     """Beta(α, α) of a tiny α is 0 or 1, so that RL²'s own sequences are all that comes out."""
     model = learner(EQUAL, mixreg_alpha=1e-4, n_epochs=2)
