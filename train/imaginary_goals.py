@@ -2,9 +2,10 @@
 
 python -m train.imaginary_goals runs/LDM-AntGoal-v0-ldm-seed0
 
-For runs on a grid or on AntGoal. Beliefs at the end of train tasks are mixed with each β. The goal
-of such a task is the place at which the decoder, without dropout, predicts the highest reward for
-staying there.
+For runs on a grid or on a MuJoCo family. Beliefs at the end of train tasks are mixed with each β.
+The goal of such a task is the place at which the decoder, without dropout, predicts the highest
+reward for staying there; on HalfCheetahVel the velocity, and on AntDir the heading at 1 m/s, with
+the highest reward for a body in its initial posture.
 """
 
 from __future__ import annotations
@@ -26,15 +27,17 @@ from train.common.env_source import EnvSource
 from train.common.parts import saved_mixture
 from train.common.places import CELLS, Places
 from train.common.stopping import report_errors
+from train.common.velocities import Velocities
 from train.config.methods import get_method
 from train.persistence.run_folder import RunFolder
-from train.plots.goal_maps import GoalMap, goal_maps, plot_goal_maps
+from train.plots.goal_maps import GoalMap, Probes, goal_maps, plot_goal_maps
+from train.plots.velocity_maps import plot_velocity_maps
 
 _BETAS = [1.0, 1.5, 2.0, 2.5]
 
 
 def measure(
-    folder: RunFolder, places: Places, betas: list[float], n_mixtures: int
+    folder: RunFolder, probes: Probes, betas: list[float], n_mixtures: int
 ) -> tuple[list[GoalMap], int | None]:
     """The maps of a run for its own mixture scheme, with its β replaced by each of ``betas``.
 
@@ -63,7 +66,7 @@ def measure(
     mixture = DirichletMixture(n_components=min(FEW, n_beliefs))
     if get_method(folder.config.method).imaginary:
         mixture = saved_mixture(folder.config, n_beliefs)
-    maps = goal_maps(model, beliefs, mixture, places, betas, n_mixtures=n_mixtures)
+    maps = goal_maps(model, beliefs, mixture, probes, betas, n_mixtures=n_mixtures)
     return maps, contents.timesteps
 
 
@@ -102,24 +105,29 @@ def main(arguments: list[str] | None = None) -> int:
         source = EnvSource.of(config)
         if any(EnvSource.of(folder.config) != source for folder in folders):
             raise ValueError("expected runs of one environment, which share a figure; got several")
-        places = Places.of(source)
-        if places is None:
+        probes: Probes | None = Places.of(source) or Velocities.of(source)
+        if probes is None:
             raise ValueError(
-                f"{folders[0].path}: tasks of {config.env_id} are not goals at positions that it "
-                f"observes; expected AntGoal, or a grid whose tasks have the components {CELLS}"
+                f"{folders[0].path}: tasks of {config.env_id} are neither goals at positions that "
+                "it observes nor velocities; expected AntGoal, AntDir, HalfCheetahVel, or a grid "
+                f"whose tasks have the components {CELLS}"
             )
-        splits = places.splits(source.facts().distribution)
+        splits = probes.splits(source.facts().distribution)
         runs, rows = {}, []
         betas = list(dict.fromkeys(given.betas or _BETAS))
         for name, folder in zip(run_names(folders), folders, strict=True):
-            runs[name], steps = measure(folder, places, betas, given.mixtures)
+            runs[name], steps = measure(folder, probes, betas, given.mixtures)
             print(f"{folder.path}:" if steps is None else f"{folder.path}, after {steps:,} steps:")
             for found in runs[name]:
-                rows += [{"run": name, **row} for row in found.rows(places, splits)]
-                print(f"  {found.describe(places, splits)}")
+                rows += [{"run": name, **row} for row in found.rows(probes, splits)]
+                print(f"  {found.describe(probes, splits)}")
         out = given.out or folders[0].path / "evaluation"
         print(write_csv(out / "imaginary_goals.csv", rows))
-        print(plot_goal_maps(runs, places, splits, out / "imaginary_goals.png"))
+        picture = out / "imaginary_goals.png"
+        if isinstance(probes, Velocities):
+            print(plot_velocity_maps(runs, probes, splits, picture))
+        else:
+            print(plot_goal_maps(runs, probes, splits, picture))
     return 0
 
 

@@ -88,11 +88,33 @@ class Places:
         """Positions (n_tasks, 2) of the goals of tasks (n_tasks, 2)."""
         return np.stack(goal_xy(tasks), 1) if self.polar else tasks
 
+    @property
+    def next_observations(self) -> NDArray[np.float32]:
+        """The observations one step later: nothing moves."""
+        return self.observations
+
     def splits(self, distribution: Any) -> NDArray[np.str_]:
         """The split that contains a goal at each position, or ``"outside"``, (n,)."""
         named = [split for split in distribution.splits if split not in ("all", "eval")]
         inside = [np.asarray(distribution[split].contains(self.tasks)) for split in named]
         return np.select(inside, named, "outside")
+
+    def rows(self, fields: NDArray[np.float32], splits: NDArray[np.str_]) -> list[dict[str, Any]]:
+        """For each latent the position with the largest of its decoded rewards (n_latents, n)."""
+        return [
+            {
+                "x": f"{self.xy[best, 0]:g}",
+                "y": f"{self.xy[best, 1]:g}",
+                "reward": f"{field[best]:.4g}",
+                "split": splits[best],
+            }
+            for field, best in zip(fields, fields.argmax(1), strict=True)
+        ]
+
+    def describe(self, fields: NDArray[np.float32]) -> str:
+        """The median distance of these positions from the start."""
+        radius = np.median(np.hypot(*self.xy[fields.argmax(1)].T))
+        return f"median distance {radius:.2f}"
 
 
 def _shows_state(env: Any, ant: AntGoalEnv) -> bool:
@@ -149,6 +171,7 @@ def reward_fields(
     observations: NDArray[np.float32],
     latents: NDArray[np.float32],
     *,
+    next_observations: NDArray[np.float32] | None = None,
     samples: int = 0,
     seed: int = 0,
     masks: torch.Tensor | None = None,
@@ -161,12 +184,14 @@ def reward_fields(
         model: The latent dynamics model.
         observations: One per position, float32 (n, observation_size).
         latents: float32 (n_latents, latent_dim).
+        next_observations: Those one step later, if they differ, float32 (n, observation_size).
         samples: Number of dropout masks to average over; 0 for no dropout.
         seed: Seed of the masks.
         masks: Dropout masks to average over instead, in place of ``samples`` and ``seed``, float32
             (samples, n_latents, embedding_size), the same at all positions.
     """
     rows = model.to_tensor(observations)
+    next_rows = rows if next_observations is None else model.to_tensor(next_observations)
     actions = torch.zeros(len(rows), model.spec.action_columns, device=model.device)
     means = model.to_tensor(latents).unsqueeze(1)
     if masks is None and samples:
@@ -181,7 +206,7 @@ def reward_fields(
         part = slice(first, first + block)
         rewards = [
             model.imagine_reward(
-                means[part], rows, actions, rows,
+                means[part], rows, actions, next_rows,
                 mask if mask is None or len(mask) == 1 else mask[part],
             )
             for mask in ([None] if masks is None else masks)

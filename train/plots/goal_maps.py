@@ -1,4 +1,4 @@
-"""Appendix C of the paper: where the goals of imaginary tasks lie, per degree of extrapolation."""
+"""Appendix C of the paper: what imaginary tasks ask for, per degree of extrapolation."""
 
 from __future__ import annotations
 
@@ -12,55 +12,46 @@ from matplotlib.axes import Axes
 from ldm_wrappers.imagination import BeliefSource, DirichletMixture
 from ldm_wrappers.latent_dynamics import LatentDynamics
 from train.common.places import Places, reward_fields
+from train.common.velocities import Velocities
 from train.plots.style import TEST, figure, save
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _PANEL = 2.5
+Probes = Places | Velocities
 
 
 @dataclasses.dataclass(frozen=True)
 class GoalMap:
-    """Decoded rewards of beliefs, or of mixtures of them, over positions.
+    """Decoded rewards of beliefs, or of mixtures of them, over positions or velocities.
 
     Attributes:
         name: Name of the decoded latents.
-        fields: Reward at each position, (n_latents, n_places).
+        fields: Reward at each position or velocity, (n_latents, n).
     """
 
     name: str
     fields: Array
 
-    def rows(self, places: Places, splits: Array) -> list[dict[str, Any]]:
-        """The best place of each latent: its position, its reward and the split of that goal."""
-        best = self.fields.argmax(1)
-        return [
-            {
-                "latents": self.name,
-                "index": index,
-                "x": f"{places.xy[place, 0]:g}",
-                "y": f"{places.xy[place, 1]:g}",
-                "reward": f"{self.fields[index, place]:.4g}",
-                "split": splits[place],
-            }
-            for index, place in enumerate(best)
-        ]
+    def rows(self, probes: Probes, splits: Array) -> list[dict[str, Any]]:
+        """What the largest reward of each latent asks for."""
+        found = probes.rows(self.fields, splits)
+        return [{"latents": self.name, "index": i, **row} for i, row in enumerate(found)]
 
-    def describe(self, places: Places, splits: Array) -> str:
-        """Shares of splits among the best places, and their median distance from the start."""
+    def describe(self, probes: Probes, splits: Array) -> str:
+        """Shares of splits among these tasks, and a number that sums them up."""
         best = self.fields.argmax(1)
         named, counts = np.unique(splits[best], return_counts=True)
         shares = ", ".join(
             f"{s} {n / len(best):.0%}" for s, n in zip(named, counts, strict=True)
         )  # fmt: skip
-        radius = np.median(np.hypot(*places.xy[best].T))
-        return f"{self.name}: goals in {shares}; median distance {radius:.2f}"
+        return f"{self.name}: goals in {shares}; {probes.describe(self.fields)}"
 
 
 def goal_maps(
     model: LatentDynamics,
     beliefs: BeliefSource,
     mixture: DirichletMixture,
-    places: Places,
+    probes: Probes,
     betas: list[float],
     *,
     n_mixtures: int = 200,
@@ -73,18 +64,22 @@ def goal_maps(
         model: The latent dynamics model.
         beliefs: Beliefs of normal workers, whose final means are mixed (Eq. 1).
         mixture: Scheme of the weights, apart from its β.
-        places: Positions to decode at.
+        probes: Positions or velocities to decode at.
         betas: Degrees of extrapolation.
         n_mixtures: Number of mixtures per β, with the same random draws for each.
     """
+
+    def decoded(latents: Array) -> Array:
+        shown, then = probes.observations, probes.next_observations
+        return reward_fields(model, shown, latents, next_observations=then)
+
     own = beliefs.final_means()
-    maps = [GoalMap("beliefs", reward_fields(model, places.observations, own))]
+    maps = [GoalMap("beliefs", decoded(own))]
     for beta in betas:
         scheme, rng = dataclasses.replace(mixture, beta=beta), np.random.default_rng(0)
         weights = scheme.sample(rng, n_mixtures, *own.shape)
         latents = (weights * own[None]).sum(1).astype(np.float32)
-        fields = reward_fields(model, places.observations, latents)
-        maps.append(GoalMap(f"β = {beta:g}", fields))
+        maps.append(GoalMap(f"β = {beta:g}", decoded(latents)))
     return maps
 
 
