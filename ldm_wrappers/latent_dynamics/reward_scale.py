@@ -48,4 +48,4 @@ class RewardScale(nn.Module):
             return
         # constant rewards have no scale: only rounding would be left
         self.mean.fill_(mean)
-        self.std.fill_(std if std > 1e-6 * max(1.0, abs(mean)) else 1.0)
+        self.std.fill_(std if std > 1e-6 * abs(mean) else 1.0)

@@ -73,7 +73,10 @@ def imagined(one: LatentDynamics) -> np.ndarray[Any, Any]:
     return one.imagine_reward(latents, points * 0, points * 0, points).numpy()
 
 
-@pytest.mark.parametrize(("scale", "unit", "offset"), [("running", 1e4, -1e6), (1e4, 1e4, 0.0)])
+@pytest.mark.parametrize(
+    ("scale", "unit", "offset"),
+    [("running", 1e4, -1e6), (1e4, 1e4, 0.0), ("running", 1e-8, 0.0)],
+)
 def test_training_does_not_depend_on_the_unit_and_imagines_in_the_environments(
     scale: Any, unit: float, offset: float
 ) -> None:
@@ -143,6 +146,9 @@ def test_the_scale_is_taken_before_each_training_of_what_is_stored_then() -> Non
 
 def test_what_rounding_leaves_of_a_constant_reward_is_no_scale() -> None:
     scale = model("running").reward_scale
-    for mean, std, expected in ((1e6, 0.06, 1.0), (1e6, 60.0, 60.0), (0.0, 1e-3, 1e-3)):
+    for mean, std, expected in (
+        (1e6, 0.06, 1.0), (1e6, 60.0, 60.0), (0.0, 1e-3, 1e-3),
+        (0.0, 0.0, 1.0), (1e-6, 6e-14, 1.0), (1e-6, 6e-11, 6e-11),
+    ):  # fmt: skip
         scale.fit(mean, std)
-        assert float(scale.std) == pytest.approx(expected)
+        assert float(scale.std) == pytest.approx(expected, rel=1e-6, abs=0.0)
