@@ -46,6 +46,7 @@ TRAINING = {
     "--env-id CartPole-v1 --max-episode-steps 0": "max_episode_steps must be at least 1",
     "--env-id CartPole-v1 --env-kwargs sutton": "must be name=value",
     "--env-id CartPole-v1 --env-kwargs a=1 b=2 a=3": "env_kwargs has a twice, 1 and 3",
+    "--env-id CartPole-v1 --env-kwargs sutton_barto_reward=False": "_reward=false, or",
     "--env-id CartPole-v1 --env-kwargs a=1 --env_kwargs=b=2": "--env-kwargs is given 2 times",
     "--net-arch 8 --decoder-inputs action --net-arch 9 9": "--net-arch is given 2 times",
     "--env-id CartPole-v1 --vectorization threads": "threads",

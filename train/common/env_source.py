@@ -72,7 +72,8 @@ class EnvSource:
         """``env_kwargs`` with their values parsed as JSON, or kept as text if that fails.
 
         Raises:
-            ValueError: If an argument has no name, or a name is given twice.
+            ValueError: If an argument has no name, a name is given twice, or a value is ``True``,
+                ``False`` or ``None``, which are not JSON.
         """
         found: dict[str, Any] = {}
         for name, value in map(parse_argument, self.env_kwargs):
@@ -221,12 +222,17 @@ def parse_argument(text: str) -> tuple[str, Any]:
     """Parse a constructor argument ``name=value``.
 
     Raises:
-        ValueError: If there is no name.
+        ValueError: If there is no name, or the value is a word of Python, not of JSON.
     """
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
         raise ValueError(
             f"env_kwargs must be name=value, such as gravity=9.8 or render=false, got {text!r}"
+        )
+    if value in _JSON_WORDS:  # as a text, even False would be true
+        raise ValueError(
+            f"env_kwargs values are JSON, got {text}: write {name}={_JSON_WORDS[value]}, or "
+            f"'{name}=\"{value}\"' for the text"
         )
     try:
         return name, json.loads(value)
@@ -234,6 +240,7 @@ def parse_argument(text: str) -> tuple[str, Any]:
         return name, value
 
 
+_JSON_WORDS = {"True": "true", "False": "false", "None": "null"}
 _EXPECTED = (
     "expected a registered id, module:Id-v0 or module:function, with a module (not a file name) in "
     "this folder or on PYTHONPATH"
