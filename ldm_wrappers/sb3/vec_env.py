@@ -18,7 +18,7 @@ from stable_baselines3.common.vec_env.base_vec_env import (
 from ldm_wrappers.arguments import worker_seeds
 from ldm_wrappers.sb3.actions import environment_actions, policy_action_space
 from ldm_wrappers.vector.batch import check_batch, refuse_final_keys
-from ldm_wrappers.vector.infos import final_observations
+from ldm_wrappers.vector.infos import ended_rows, final_observations
 
 
 class VectorEnvAdapter(VecEnv):
@@ -93,7 +93,7 @@ class VectorEnvAdapter(VecEnv):
     def step_wait(self) -> VecEnvStepReturn:
         """Step all workers: observations, float32 rewards, dones, list of info dicts."""
         observations, rewards, terminations, truncations, infos = self.env.step(self._actions)
-        dones = terminations | truncations
+        dones = ended_rows(terminations, truncations)
         rows = self._rows(infos)
         ended = np.flatnonzero(dones)
         last = final_observations(infos, dones) if len(ended) else ()

@@ -18,7 +18,7 @@ from ldm_wrappers.latent_dynamics import BeliefTracker, LatentDynamics, Trajecto
 from ldm_wrappers.latent_dynamics.model import check_latent_dynamics
 from ldm_wrappers.latent_dynamics.transition import FloatArray
 from ldm_wrappers.vector.batch import check_batch, reset_all
-from ldm_wrappers.vector.infos import BoolArray
+from ldm_wrappers.vector.infos import BoolArray, ended_rows
 from ldm_wrappers.vector.saved_state import load_all_or_nothing
 from ldm_wrappers.vector.transition_reader import TransitionReader
 from ldm_wrappers.wrapper_order import refuse_around_vae, refuse_imaginary_rewards
@@ -143,7 +143,7 @@ class ImaginaryRewardWrapper(VectorWrapper):
         with self._reader.stepping(self.env):
             observations, rewards, terminations, truncations, infos = self.env.step(actions)
         with self._reader.recording():
-            ended = terminations | truncations
+            ended = ended_rows(terminations, truncations)
             states, next_states = self._reader.step(observations, infos, ended)
             own = np.array(rewards, np.float64)
             earned = self._take_in((states, columns, next_states), own, ended)

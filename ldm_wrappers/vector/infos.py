@@ -12,6 +12,11 @@ BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 Infos = dict[str, Any]
 
 
+def ended_rows(terminations: Any, truncations: Any) -> BoolArray:
+    """Where an episode has ended, bool (n,); a batch of one's own may report 0 and 1."""
+    return np.asarray(terminations, bool) | np.asarray(truncations, bool)
+
+
 def merge_rows(infos: Infos, new: Infos, rows: BoolArray) -> Infos:
     """``infos`` with the entries of ``new`` in ``rows``; neither argument is changed.
 

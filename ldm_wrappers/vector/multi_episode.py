@@ -172,7 +172,8 @@ class MultiEpisodeWrapper(VectorWrapper):
         """Record the result of a step of the environments; returns that of the meta-episodes."""
         *outcome, infos = returned
         # copies: an environment may reuse its arrays when it is reset below
-        rewards, terminations, truncations = (np.array(values) for values in outcome)
+        rewards = np.array(outcome[0])
+        terminations, truncations = (np.array(flags, bool) for flags in outcome[1:])
         self._returns[self._rows, self._episode] += rewards
         self._lengths[self._rows, self._episode] += 1
         next_obs = observations.copy()  # the caller may scale what is shown in place

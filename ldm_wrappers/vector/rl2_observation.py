@@ -13,6 +13,7 @@ from ldm_wrappers.rl2_observation import rl2_observation_space
 from ldm_wrappers.vector.batch import check_batch, reset_all
 from ldm_wrappers.vector.infos import (
     BoolArray,
+    ended_rows,
     episode_starts,
     final_observations,
     to_object_array,
@@ -68,7 +69,7 @@ class RL2ObservationWrapper(VectorWrapper):
         encoded = self._spec.encode_action_arrays(self._spec.actions(actions))
         observations, rewards, terminations, truncations, infos = self.env.step(actions)
         previous = np.asarray(rewards, np.float32)
-        ended = terminations | truncations
+        ended = ended_rows(terminations, truncations)
         starts = episode_starts(infos, ended)
         if ended.any():
             last = np.zeros_like(observations)

@@ -13,7 +13,7 @@ from ldm_wrappers.belief_observation import with_unbounded_columns
 from ldm_wrappers.fixed_attribute import FixedAttribute
 from ldm_wrappers.latent_dynamics.transition import FloatArray, TransitionSpec
 from ldm_wrappers.vector.batch import check_batch, reset_all
-from ldm_wrappers.vector.infos import final_observations, to_object_array
+from ldm_wrappers.vector.infos import ended_rows, final_observations, to_object_array
 from ldm_wrappers.wrapper_order import refuse_twice
 
 
@@ -63,7 +63,7 @@ class TaskObservationWrapper(VectorWrapper):
     def step(self, actions: Any) -> tuple[FloatArray, Any, Any, Any, dict[str, Any]]:
         """Step all environments."""
         observations, rewards, terminations, truncations, infos = self.env.step(actions)
-        ended = terminations | truncations
+        ended = ended_rows(terminations, truncations)
         if ended.any():
             last = np.zeros_like(observations)
             last[ended] = final_observations(infos, ended)

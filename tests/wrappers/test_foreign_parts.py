@@ -11,7 +11,13 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import (
+    AsyncVectorEnv,
+    AutoresetMode,
+    SyncVectorEnv,
+    VectorEnv,
+    VectorWrapper,
+)
 from gymnasium.vector.utils import batch_space
 from gymnasium.wrappers import vector as theirs
 from stable_baselines3.common.monitor import Monitor
@@ -25,11 +31,13 @@ from ldm_wrappers import (
     LatentDynamicsConfig,
     PlausibleTasks,
     SavedBeliefs,
+    vector,
 )
 from ldm_wrappers import MultiEpisodeWrapper as ScalarMultiEpisodeWrapper
 from ldm_wrappers.sb3 import VectorEnvAdapter
 from ldm_wrappers.vector import MultiEpisodeWrapper, RL2ObservationWrapper
 from train.common.env_source import EnvSource
+from train.common.guard import FiniteCheckWrapper
 
 assert ldm_envs.__name__  # registers the ids
 GRID = "LDM-GridNavi-v0"
@@ -222,3 +230,41 @@ def test_copies_of_a_subclass_keep_its_arguments() -> None:
         assert copied(Copied(2, wind=0.9)).wind == 0.9
         with pytest.raises(TypeError, match="the values of wind would be lost"):
             copied(Windy(2, wind=0.9))
+
+
+class Flags(VectorWrapper):
+    """Reports ends as numbers, as simulators on other devices do."""
+
+    def __init__(self, env: Any, dtype: Any) -> None:
+        super().__init__(env)
+        self.dtype = dtype
+
+    def step(self, actions: Any) -> Any:
+        observations, rewards, terminations, truncations, infos = self.env.step(actions)
+        ends = (np.asarray(flags).astype(self.dtype) for flags in (terminations, truncations))
+        return observations, rewards, *ends, infos
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.float32])
+@pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.DISABLED])
+def test_ends_reported_as_numbers_are_ends(mode: AutoresetMode, dtype: Any) -> None:
+    """The last observation of worker 2 was zeros where it ended alone: 1 was taken for a row."""
+
+    def play(dtype: Any) -> list[Any]:
+        makers = [lambda n=n: gym.make("CartPole-v1", max_episode_steps=n) for n in (4, 5, 3)]
+        env: Any = Flags(SyncVectorEnv(makers, autoreset_mode=mode), dtype)
+        if mode is AutoresetMode.DISABLED:
+            env = MultiEpisodeWrapper(FiniteCheckWrapper(env), 2, check_tasks=False)
+        model = LatentDynamics(env.single_observation_space, env.single_action_space)
+        env = vector.ImaginaryRewardWrapper(env, model, n_mixture=1, seed=0)
+        vec_env = VectorEnvAdapter(RL2ObservationWrapper(env))
+        vec_env.seed(0)
+        shown = [vec_env.reset()]
+        for _ in range(12):
+            observations, _, dones, infos = vec_env.step(np.ones(3, np.int64))
+            ends = [info.get("terminal_observation") for info in infos]
+            shown += [observations, dones, *(end for end in ends if end is not None)]
+        return shown
+
+    for found, expected in zip(play(dtype), play(bool), strict=True):
+        np.testing.assert_array_equal(found, expected)

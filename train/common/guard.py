@@ -57,18 +57,19 @@ class FiniteCheckWrapper(VectorWrapper):
         return observations, infos
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Step, and check observations, rewards and lengths."""
+        """Step, and check observations, rewards and lengths; ends become booleans."""
         self.steps += 1
         try:
-            result = self.env.step(actions)
+            observations, rewards, *flags, infos = self.env.step(actions)
         except Exception as error:
             if _says_what_to_do(error):
                 raise
             raise WorkerError(_failure("step", error)) from error
-        check_rows("observation", result[0])
-        check_rows("reward", result[1])
-        self._check_lengths(np.asarray(result[2] | result[3]))
-        return result
+        check_rows("observation", observations)
+        check_rows("reward", rewards)
+        terminations, truncations = (np.asarray(each, bool) for each in flags)
+        self._check_lengths(terminations | truncations)
+        return observations, rewards, terminations, truncations, infos
 
     def _check_lengths(self, ended: NDArray[np.bool_]) -> None:
         """Raise a ``ValueError`` if an episode exceeds the declared step limit."""
