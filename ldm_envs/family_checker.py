@@ -32,9 +32,9 @@ def check_family(make: str | Make, *, n_steps: int = 100, seed: int = 0) -> None
 
     The environment is made with each split and must draw tasks of that split. It must let a task
     be pinned and kept, refuse an invalid one, and report `info["task"]` at reset and step. Equal
-    seeds and actions must earn equal rewards in a task. Unusual but legal behaviour is a warning:
-    train tasks in another split, rewards that never differ between tasks, tasks that the first
-    observation shows, success under another info key, no step limit.
+    seeds and actions must earn equal rewards in a task, with any split. Unusual but legal
+    behaviour is a warning: train tasks in another split, rewards that never differ between tasks,
+    tasks that the first observation shows, success under another info key, no step limit.
 
     Args:
         make: An id for `gymnasium.make`, or a function that takes `split` as a keyword
@@ -52,12 +52,12 @@ def check_family(make: str | Make, *, n_steps: int = 100, seed: int = 0) -> None
         warn_of_shared_tasks(distribution)
         _check_draws(env, distribution["train"], seed)
         tasks = _check_pinning(env, distribution, seed)
-        _check_rewards(env, tasks, n_steps, seed)
+        earned = _check_rewards(env, tasks, n_steps, seed)
         _check_keeping(env, tasks, n_steps, seed)
         _advise(env)
     finally:
         env.close()
-    for split in distribution.splits:
+    for index, split in enumerate(distribution.splits):
         other = create(split)
         try:
             if not same_tasks(_distribution(other)[split], distribution[split]):
@@ -67,6 +67,9 @@ def check_family(make: str | Make, *, n_steps: int = 100, seed: int = 0) -> None
                     "generator with a fixed seed (np.random.default_rng(0) inside make)"
                 )
             _check_draws(other, distribution[split], seed, split)
+            own = slice(index * _TASKS_TRIED, (index + 1) * _TASKS_TRIED)
+            for task, rewards in zip(tasks[own], earned[own], strict=True):
+                _check_split(other, split, task, rewards, n_steps, seed)
         finally:
             other.close()
 
@@ -114,13 +117,20 @@ def _distribution(env: AnyEnv) -> TaskDistribution:
 
 
 def _reset(env: AnyEnv, seed: int | None, options: dict[str, Any] | None) -> tuple[Any, FloatArray]:
+    given = None if options is None else dict(options)
     try:
-        observation, info = env.reset(seed=seed, options=options)
+        observation, info = env.reset(seed=seed, options=given)
     except (TypeError, KeyError, AttributeError) as error:
         raise FamilyError(
             f"reset(seed={seed}, options={options}) failed: {type(error).__name__}: {error}. The "
             "reset of a family takes options={'task': array} and options={'keep_task': True}"
         ) from error
+    if given is not None and options is not None and given.keys() != options.keys():
+        raise FamilyError(
+            f"reset(options={options}) has changed the dict to {given}, which Gymnasium's "
+            "SyncVectorEnv passes to all environments, so that only the first one would obey: "
+            "begin with `options = dict(options or {})`"
+        )
     return observation, _told(info, f"reset(options={options})")
 
 
@@ -224,7 +234,9 @@ def _equal(rewards: list[float], others: list[float]) -> bool:
     return len(rewards) == len(others) and np.allclose(rewards, others, rtol=1e-9, atol=1e-12)
 
 
-def _check_rewards(env: AnyEnv, tasks: list[FloatArray], n_steps: int, seed: int) -> None:
+def _check_rewards(
+    env: AnyEnv, tasks: list[FloatArray], n_steps: int, seed: int
+) -> list[list[float]]:
     first = [_rewards(env, {"task": task}, task, n_steps, seed) for task in tasks]
     for task, rewards in zip(tasks, first, strict=True):
         if not _equal(_rewards(env, {"task": task}, task, n_steps, seed), rewards):
@@ -238,6 +250,20 @@ def _check_rewards(env: AnyEnv, tasks: list[FloatArray], n_steps: int, seed: int
             f"{env}: random actions earn the same rewards in all {len(tasks)} tasks. Either "
             "rewards are sparse, or the task passed to reset has no effect",
             stacklevel=3,
+        )
+    return first
+
+
+def _check_split(
+    env: AnyEnv, split: str, task: FloatArray, earned: list[float], n_steps: int, seed: int
+) -> None:
+    """Compare a pinned task in an environment of its own split and in one of the train split."""
+    if not _equal(_rewards(env, {"task": task}, task, n_steps, seed), earned):
+        raise FamilyError(
+            f"With the same seed and actions the task {task.tolist()} earns other rewards with "
+            f"split={split!r} than with split='train'. Evaluations pin the tasks of all splits in "
+            "environments made with split='train': let split choose only which tasks resets draw, "
+            "and let the task set everything else"
         )
 
 

@@ -163,6 +163,23 @@ class Noisy(Line):
         return float(np.random.default_rng().normal())
 
 
+class Pops(Line):
+    """Takes its options out of the dict, which the next environment of a batch gets as well."""
+
+    def choose(self, options: dict[str, Any]) -> Any:
+        found = super().choose(options)
+        options.pop("task", None)
+        options.pop("keep_task", None)
+        return found
+
+
+class HarderTest(Line):
+    """Its split chooses more than the tasks that are drawn, which evaluations do not see."""
+
+    def goal(self) -> float:
+        return super().goal() * (2.0 if self.split == "test" else 1.0)
+
+
 class Vectors(Line):
     """A reward for each of two objectives, as mo-gymnasium has them."""
 
@@ -208,6 +225,8 @@ def limited(cls: Any) -> Any:
         (Moves, "inside an episode"),
         (Noisy, "the second time"),
         (Vectors, "expected a number: weigh the parts"),
+        (Pops, r"options = dict\(options or {}\)"),
+        (HarderTest, r"earns other rewards with split='test' than with split='train'"),
     ],
 )
 def test_each_breach_is_an_error_that_says_what_to_write(cls: Any, says: str) -> None:
