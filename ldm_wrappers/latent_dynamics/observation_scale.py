@@ -9,6 +9,9 @@ from torch import nn
 
 _FAR = 3e2  # distance from 0, in standard deviations, at which float32 blurs the spread
 
+_LEAST = 1e-4  # standard deviation; a column with a smaller one counts as nearly constant
+_NOISE = 1e-10  # standard deviation that rounding in a simulator may leave of zeros
+
 CLIP = 5.0
 """Scaled observations are clipped here, so that one outlier cannot outweigh a batch."""
 
@@ -42,7 +45,7 @@ class ObservationScale(nn.Module):
         """Observations (…, size) in the model's scale, same shape."""
         if not self.active:
             return observations
-        variance = (self.square - self.mean.square()).clamp(min=1e-8)
+        variance = (self.square - self.mean.square()).clamp(min=_LEAST**2)
         return ((observations - self.mean) * variance.rsqrt()).clamp(-CLIP, CLIP)
 
     @torch.no_grad()
@@ -63,7 +66,7 @@ class ObservationScale(nn.Module):
         if not torch.isfinite(square).all():
             _refuse_overflow(values, square)
         if not self.n_batches:
-            _warn_of_offsets(next_observations[inside.squeeze(-1)])
+            _warn_of_units(next_observations[inside.squeeze(-1)])
         self.n_batches += 1
         self.mean += (values.sum((0, 1)) / count - self.mean) / self.n_batches
         self.square += (square - self.square) / self.n_batches
@@ -80,8 +83,8 @@ def _refuse_overflow(values: torch.Tensor, square: torch.Tensor) -> None:
     )
 
 
-def _warn_of_offsets(rows: torch.Tensor) -> None:
-    """Warn if a column's spread is tiny compared with its distance from 0; rows are (n, size)."""
+def _warn_of_units(rows: torch.Tensor) -> None:
+    """Warn if a column's spread is tiny, by itself or compared with its mean; rows (n, size)."""
     mean, std = rows.mean(0), rows.std(0, correction=0)
     far = (mean.abs() > _FAR * std) & (std > 2e-7 * mean.abs())  # constant columns do no harm
     if far.any():
@@ -91,5 +94,15 @@ def _warn_of_offsets(rows: torch.Tensor) -> None:
             f"{std[column].item():g}: float32 moments lose a spread so small compared with the "
             "mean, and the column is scaled wrongly. Subtract the offset in the environment, or by "
             "gymnasium.wrappers.TransformObservation inside MultiEpisodeWrapper",
+            stacklevel=5,
+        )
+    small = (std < _LEAST) & (std > _NOISE) & (std > 0.01 * mean.abs())
+    if small.any():
+        column = int(small.nonzero()[0, 0])
+        warnings.warn(
+            f"observation column {column} has standard deviation {std[column].item():g}, below "
+            f"{_LEAST:g}: it is scaled to less than 1 and may not be seen. Use a smaller unit in "
+            "the environment, or by gymnasium.wrappers.TransformObservation inside "
+            "MultiEpisodeWrapper",
             stacklevel=5,
         )

@@ -368,6 +368,18 @@ def test_columns_far_from_zero_are_told() -> None:
         ObservationScale(2, True).observe(values + torch.tensor([0.0, 1e6]), lengths)
 
 
+def test_columns_in_a_large_unit_are_told() -> None:
+    """A column in units of 1e6 of its spread was scaled to nearly 0, as a constant one is."""
+    values = torch.randn(9, 4, 3, generator=torch.Generator().manual_seed(0))
+    lengths = torch.full((4,), 9)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        units = torch.tensor([1e-3, 0.0, 1e-12])  # zeros, and what rounding leaves of them
+        ObservationScale(3, True).observe(values * units, lengths)
+    with pytest.warns(UserWarning, match="observation column 2 has standard deviation .*e-06"):
+        ObservationScale(3, True).observe(values * torch.tensor([1.0, 0.0, 1e-6]), lengths)
+
+
 def test_a_value_whose_square_is_infinite_is_named() -> None:
     """It made the column's variance infinite, so that the column was 0 in all later updates."""
     scale, lengths = ObservationScale(2, True), torch.full((4,), 9)
