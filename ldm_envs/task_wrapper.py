@@ -119,6 +119,8 @@ class TaskWrapper(DrawsFromSplit, gym.Wrapper[Any, Any, Any, Any], RecordConstru
         if callable(self._success):
             told["is_success"] = bool(self._success(info))
             return observation, reward, terminated, truncated, told
+        if self._success:
+            told.pop("is_success", None)  # the environment's own, which means something else
         for key in (self._success,) if self._success else ("is_success", "success"):
             if key in info:
                 told["is_success"] = bool(info[key])

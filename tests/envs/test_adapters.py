@@ -252,6 +252,21 @@ def test_of_two_keys_that_report_success_gymnasiums_comes_first() -> None:
         assert env.step(2)[-1]["is_success"] is expected
 
 
+class Sometimes(Doubtful):
+    """Reports its own success in every step, and the one that is asked for only on success."""
+
+    def step(self, action: Any) -> Any:
+        *result, info = super().step(action)
+        won = {"won": True} if info["success"] else {}
+        return *result, {"is_success": True, **won}
+
+
+def test_a_step_without_the_given_key_reports_no_success_of_another_kind() -> None:
+    env = TaskMethodWrapper(Sometimes(), GOALS, success="won")
+    env.reset()
+    assert [env.step(action)[-1].get("is_success") for action in (0, 2)] == [None, True]
+
+
 def test_a_key_of_successes_that_no_step_reports_is_told_once() -> None:
     env = TaskMethodWrapper(Strict(), GOALS, success="won")
     for _ in range(2):
