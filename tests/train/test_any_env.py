@@ -20,7 +20,7 @@ from train import evaluate
 from train.common.command_line import parse
 from train.common.env_source import EnvFacts, EnvSource
 from train.common.envs import base_env
-from train.common.notices import split_notice
+from train.common.notices import pinned_task_notice, split_notice
 from train.config.on_policy import OnPolicySettings
 from train.config.presets import resolve
 from train.persistence.files import read_csv
@@ -131,6 +131,9 @@ def make(split="train", far=2.0):
 
 def drawn(split="train", render_mode=None):
     return gym.wrappers.TimeLimit(Point(split, render_mode=render_mode), 6)
+
+def harder(split="train"):
+    return gym.wrappers.TransformReward(make(split), lambda r: 2 * r if split == "test" else r)
 
 def nothing(split="train"):
     return 3
@@ -403,6 +406,20 @@ def test_a_method_that_may_train_on_test_tasks_is_told(
     assert says not in capsys.readouterr().err
     config, _ = parse("train.promp", [*text.split(), "--method", "promp"])
     assert split_notice(config) == ""  # it hands the environments its tasks
+
+
+def test_a_split_that_chooses_more_than_tasks_is_told(
+    mine: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The test tasks were evaluated as they are in the train environments, without a word."""
+    main(flags(f"--env-fn {mine}:harder --method rl2"))
+    assert "the task [1.5] of " in capsys.readouterr().err
+    names = {"make": "", "harder": "", "Dicts-v0": " --flatten-observation", "splitless": ""}
+    told = {}
+    for name, more in names.items():
+        text = f"--env-id {mine}:make --eval-env-id {mine}:{name} --method rl2{more}"
+        told[name] = pinned_task_notice(parse("train.recurrent_ppo", text.split())[0]) != ""
+    assert told == {name: name == "harder" for name in names}
 
 
 @pytest.mark.parametrize(

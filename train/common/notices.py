@@ -14,14 +14,16 @@ from ldm_envs.tasks import TaskDistribution
 from ldm_wrappers.task_protocol import told_tasks
 from ldm_wrappers.vector import TaskRowsWrapper
 from train.common.env_source import EnvSource
-from train.common.envs import MOST_TASKS, base_env
+from train.common.envs import MOST_TASKS, base_env, evaluation_batches
 from train.common.guard import FiniteCheckWrapper
+from train.common.learner import AnyVectorEnv
 from train.config.methods import get_method
 from train.config.off_policy import MqlSettings
 from train.config.on_policy import OnPolicySettings
 from train.config.settings import RunSettings
 
 _N_RESETS = 20  # to find out whether a split has an effect
+_N_STEPS = 20  # to find out whether it has one on a pinned task
 
 
 def settings_without_use(config: RunSettings) -> frozenset[str]:
@@ -145,6 +147,48 @@ def visible_task_notice(config: RunSettings) -> str:
         "would not be the visible one; hide the task with --observation-keys, or with "
         "gymnasium.wrappers.FilterObservation in a function for --env-fn"
     )
+
+
+def pinned_task_notice(config: RunSettings) -> str:
+    """A sentence if a pinned task is another one in environments of its own split.
+
+    Evaluations pin the tasks of all splits in environments of split "train". A third party's
+    function may choose more by its split than the tasks that resets draw, such as a difficulty. A
+    few random steps reveal it, unless rewards are sparse or equal seeds give different steps.
+    """
+    for one, _ in evaluation_batches(config):
+        sets = _third_party_tasks(one)
+        if sets is None or not EnvSource.of(one).facts().takes_split:
+            continue
+        for split in (name for name in sets.splits if name not in ("train", "all")):
+            task = sets[split].sample(np.random.default_rng(0), 1)
+            first, again, own = (_steps(one, name, task) for name in ("train", "train", split))
+            if first == again != own:
+                return (
+                    f"with the same seed and actions, the task {task[0].tolist()} of {one.env_id} "
+                    f"differs between split='train' and split={split!r}. Evaluations use "
+                    "split='train' for the tasks of all splits: let split choose only which tasks "
+                    "resets draw, and let the task set everything else"
+                )
+    return ""
+
+
+def _steps(config: RunSettings, split: str, task: NDArray[Any]) -> list[tuple[bytes, float]]:
+    """Observations and rewards of random steps in a seeded episode of a pinned task."""
+    env: AnyVectorEnv = FiniteCheckWrapper(base_env(config, 1, split, "sync"))
+    env = TaskRowsWrapper(env)
+    try:
+        env.reset(seed=[0], options={"task": task})
+        env.action_space.seed(0)
+        steps = []
+        for _ in range(_N_STEPS):
+            observations, rewards, terminated, truncated, _ = env.step(env.action_space.sample())
+            steps.append((np.asarray(observations).tobytes(), float(rewards[0])))
+            if terminated[0] or truncated[0]:
+                break
+    finally:
+        env.close()
+    return steps
 
 
 def _third_party_tasks(config: RunSettings) -> TaskDistribution | None:

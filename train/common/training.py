@@ -25,7 +25,12 @@ from train.common.envs import evaluation_batches
 from train.common.evaluation import Evaluator
 from train.common.hooks import FiniteCheck, IterationSize, MetricsLog, PeriodicEvaluation, Progress
 from train.common.learner import AfterIterationHook, Learner
-from train.common.notices import adaptation_notice, split_notice, visible_task_notice
+from train.common.notices import (
+    adaptation_notice,
+    pinned_task_notice,
+    split_notice,
+    visible_task_notice,
+)
 from train.common.same_tasks import check_evaluated_tasks
 from train.common.stopping import StopRequest, TrainingStopped, report_errors
 from train.config.settings import RunSettings
@@ -74,7 +79,11 @@ def train(
     evaluation_batches(config)  # refuses what cannot be evaluated before making a folder
     notices = [unused, adaptation_notice(config)]
     if resume is None:  # these reset environments
-        notices += [split_notice(config), visible_task_notice(config)]
+        notices += [
+            split_notice(config),
+            pinned_task_notice(config),
+            visible_task_notice(config),
+        ]
     learner = build(config)
     with contextlib.ExitStack() as unless_it_begins:
         unless_it_begins.callback(learner.close)
