@@ -10,6 +10,7 @@ from torch import nn
 _FAR = 3e2  # distance from 0, in standard deviations, at which float32 blurs the spread
 
 _LEAST = 1e-4  # standard deviation; a column with a smaller one counts as nearly constant
+_LARGE = 1e3  # root mean square of a column that unscaled networks do not learn from
 _NOISE = 1e-10  # standard deviation that rounding in a simulator may leave of zeros
 
 CLIP = 5.0
@@ -36,6 +37,7 @@ class ObservationScale(nn.Module):
     def __init__(self, size: int, active: bool) -> None:
         super().__init__()
         self.active = active
+        self._has_observed = False  # in this process: for warnings
         if active:
             self.register_buffer("mean", torch.zeros(size))
             self.register_buffer("square", torch.ones(size))
@@ -56,10 +58,14 @@ class ObservationScale(nn.Module):
             FloatingPointError: A value is too large for its square in float32; the moments are
                 unchanged.
         """
-        if not self.active:
+        first, self._has_observed = not self._has_observed, True
+        if not (self.active or first):
             return
         times = torch.arange(len(next_observations), device=lengths.device).unsqueeze(-1)
         inside = (times < lengths).unsqueeze(-1)
+        if not self.active:
+            _warn_of_size(next_observations[inside.squeeze(-1)])
+            return
         count = lengths.sum()
         values = torch.where(inside, next_observations, 0.0)
         square = values.square().sum((0, 1)) / count
@@ -81,6 +87,20 @@ def _refuse_overflow(values: torch.Tensor, square: torch.Tensor) -> None:
         "expected values below 1e18. Clip it in the environment, or by "
         "gymnasium.wrappers.TransformObservation inside MultiEpisodeWrapper"
     )
+
+
+def _warn_of_size(rows: torch.Tensor) -> None:
+    """Warn if a column of unscaled observations is large; rows are (n, size)."""
+    size = rows.double().square().mean(0).sqrt()
+    if (size > _LARGE).any():
+        column = int(size.argmax())
+        warnings.warn(
+            f"observation column {column} has a root mean square of {size[column].item():g}, and "
+            "the latent dynamics model does not scale observations, so it will hardly learn: "
+            "expected scale_observations=True (--scale-observations), or a smaller number in the "
+            "environment",
+            stacklevel=5,
+        )
 
 
 def _warn_of_units(rows: torch.Tensor) -> None:

@@ -380,6 +380,21 @@ def test_columns_in_a_large_unit_are_told() -> None:
         ObservationScale(3, True).observe(values * torch.tensor([1.0, 0.0, 1e-6]), lengths)
 
 
+def test_large_columns_that_are_not_scaled_are_told_once() -> None:
+    """With values of 1e6 the VAE's rewards were 1e5 off, without a word."""
+    values = torch.randn(9, 4, 2, generator=torch.Generator().manual_seed(0))
+    values[8, 0] = 1e9  # padding
+    lengths, scale = torch.tensor([8, 9, 9, 9]), ObservationScale(2, False)
+    large = values * torch.tensor([1.0, 10.0]) + torch.tensor([1e6, -20.0])
+    with pytest.warns(UserWarning, match="observation column 0 has a root mean square of 1e.06"):
+        scale.observe(large, lengths)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scale.observe(large, lengths)
+        ObservationScale(2, False).observe(values * torch.tensor([1.0, 100.0]), lengths)
+    assert not scale.state_dict()
+
+
 def test_a_value_whose_square_is_infinite_is_named() -> None:
     """It made the column's variance infinite, so that the column was 0 in all later updates."""
     scale, lengths = ObservationScale(2, True), torch.full((4,), 9)
