@@ -16,6 +16,7 @@ from ldm_envs.tasks import TaskDistribution, same_tasks
 
 AnyEnv = gym.Env[Any, Any]
 Make = Callable[..., AnyEnv]
+_N_DRAWS = 8  # resets that must not all draw one task
 _TASKS_TRIED = 4  # per split
 _ADAPTERS = (
     "ldm_envs.TaskMethodWrapper, TaskAttributeWrapper or TaskSeedWrapper make a family out of an "
@@ -145,7 +146,7 @@ def _told(info: dict[str, Any], where: str) -> FloatArray:
 
 
 def _check_draws(env: AnyEnv, task_set: Any, seed: int, split: str = "train") -> None:
-    told = [_reset(env, seed + i, None)[1] for i in range(8)]
+    told = [_reset(env, seed + i, None)[1] for i in range(_N_DRAWS)]
     for task in told:
         if not task_set.contains(task):
             raise FamilyError(
@@ -162,7 +163,7 @@ def _check_draws(env: AnyEnv, task_set: Any, seed: int, split: str = "train") ->
     single = tasks is not None and len(tasks) == 1
     if not single and len({task.tobytes() for task in told}) == 1:
         raise FamilyError(
-            f"Eight resets with different seeds drew the same task {again.tolist()} of split "
+            f"{_N_DRAWS} resets with different seeds drew the same task {again.tolist()} of split "
             f"{split!r}: draw a task at each reset that neither pins nor keeps one"
         )
 
@@ -185,6 +186,10 @@ def _check_pinning(env: AnyEnv, distribution: TaskDistribution, seed: int) -> li
                     "in info['task']"
                 )
             tried.append(task)
+    for task in tried:
+        if not distribution["train"].contains(task):  # so that no draw is this task by chance
+            _check_unpinned(env, task, seed)
+            break
     outside = np.full(distribution.task_dim, np.nan, np.float32)
     try:
         env.reset(options={"task": outside})
@@ -194,6 +199,16 @@ def _check_pinning(env: AnyEnv, distribution: TaskDistribution, seed: int) -> li
         "reset(options={'task': [nan, ...]}) was accepted: check tasks with "
         "`self.task_distribution.validate(options['task'])`"
     )
+
+
+def _check_unpinned(env: AnyEnv, task: FloatArray, seed: int) -> None:
+    _reset(env, seed, {"task": task.copy()})
+    told = [_reset(env, seed + i, None)[1] for i in range(_N_DRAWS)]
+    if all(np.array_equal(one, task) for one in told):
+        raise FamilyError(
+            f"After reset(options={{'task': {task.tolist()}}}) {_N_DRAWS} resets without options "
+            "play that task as well: draw a task at each reset that neither pins nor keeps one"
+        )
 
 
 def _rewards(

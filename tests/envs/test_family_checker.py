@@ -202,6 +202,15 @@ class Rounds(Line):
         return x, float(np.nextafter(reward, 9.0)) if self.n_resets % 2 else reward, *rest
 
 
+class StaysPinned(Line):
+    pinned: Any = None
+
+    def choose(self, options: dict[str, Any]) -> Any:
+        task = super().choose(options)
+        self.pinned = task if "task" in options else self.pinned
+        return task if self.pinned is None else self.pinned
+
+
 def limited(cls: Any) -> Any:
     return lambda split: gym.wrappers.TimeLimit(cls(split=split), 10)
 
@@ -217,6 +226,7 @@ def limited(cls: Any) -> Any:
         (Refuses, "takes options="),
         (Accepts, "was accepted"),
         (OneForEver, "drew the same task"),
+        (StaysPinned, "8 resets without options play that task as well"),
         (Aliased, "return copies"),
         (Unseeded, "seed first"),
         (OtherSplit, "not in that split"),
