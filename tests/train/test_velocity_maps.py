@@ -11,6 +11,7 @@ import pytest
 from matplotlib.image import imread
 from tiny_runs import train_tiny
 
+from ldm_envs import IntervalTaskSet, TaskDistribution
 from ldm_wrappers import DirichletMixture, LatentDynamics
 from ldm_wrappers.imagination import SavedBeliefs
 from train.common.env_source import EnvSource
@@ -121,6 +122,14 @@ def test_splits_are_those_of_the_tasks() -> None:
     degrees = np.rad2deg(direction.tasks[:, 0])
     train = np.abs((degrees + 45) % 90 - 45) < 22.5
     np.testing.assert_array_equal(named, np.where(train, "train", "test"))
+    wide = {
+        "train": IntervalTaskSet([(0.0, 1.0)]),
+        "test": IntervalTaskSet([(1.0, 2.0)]),
+        "all": IntervalTaskSet([(0.0, 2.0)]),
+    }
+    named = direction.splits(TaskDistribution(wide, ("theta (rad)",)))
+    expected = np.select([degrees < 57, degrees < 114], ["train", "test"], "outside")  # 1 rad: 57°
+    np.testing.assert_array_equal(named, expected)
 
 
 @pytest.mark.parametrize("env_id", ["LDM-AntGoal-v0", "LDM-GridNavi-v0", "Pendulum-v1"])

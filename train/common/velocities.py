@@ -64,9 +64,13 @@ class Velocities:
         return cls(tasks[:, np.newaxis].astype(np.float32), before, after, headings)
 
     def splits(self, distribution: Any) -> NDArray[np.str_]:
-        """The split of each speed, or ``"outside"``; for a heading, of the nearest task, (n,)."""
+        """The split that contains each task, or ``"outside"``, (n,).
+
+        Of headings in finite sets, as AntDir's, it is the split of the nearest one.
+        """
         named = [split for split in distribution.splits if split not in ("all", "eval")]
-        if not self.headings:
+        finite = all(distribution[split].tasks is not None for split in named)
+        if not (self.headings and finite):
             inside = [np.asarray(distribution[split].contains(self.tasks)) for split in named]
             return np.select(inside, named, "outside")
         apart = np.stack([_nearest(self.tasks, distribution[split].tasks) for split in named])
