@@ -28,7 +28,7 @@ from train.config.presets import resolve
 from train.plots.grid import Grid
 from train.plots.mixtures import Mixtures, sample_mixtures
 from train.plots.rollout import record
-from train.plots.style import group_label
+from train.plots.style import figure, group_label, save
 from train.plots.trajectories import plot_paths, plot_speed, step_seconds
 from train.plots.video import RenderingError, choose_renderer, record_video
 
@@ -286,3 +286,16 @@ def test_legends_name_a_number_of_steps_in_millions() -> None:
     assert group_label("rl2 total_timesteps=10000000 (3)") == "rl2 10 M steps (3)"
     assert group_label("mixreg total_timesteps=7000320 p_drop=0.5") == "mixreg 7 M steps p_drop=0.5"
     assert group_label("ldm present-beliefs (8)") == "ldm present-beliefs (8)"
+
+
+def test_a_line_that_others_nearly_cover_keeps_its_colour(tmp_path: Path) -> None:
+    """With a palette of the most frequent colours, the blue line was as purple as another one."""
+    drawing = figure(12.0, 6.0)
+    axes = drawing.subplots()
+    image = np.random.default_rng(0).uniform(0.3, 1.0, (300, 300, 3)) * (1.0, 0.6, 0.9)
+    axes.imshow(image, aspect="auto")
+    axes.plot([0, 290], [150, 150], color="#7a4fa3", lw=6)
+    axes.plot([290, 299], [150, 150], color="#2b5c9e", lw=2, solid_capstyle="butt")
+    found = imread(save(drawing, tmp_path / "x.png"))[..., :3]
+    for colour in ((0x7A, 0x4F, 0xA3), (0x2B, 0x5C, 0x9E)):
+        assert np.abs(found - np.divide(colour, 255)).max(-1).min() < 0.08
