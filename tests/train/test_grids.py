@@ -62,7 +62,7 @@ def test_only_a_grid_gets_pictures_and_decoded_goals(
         assert "no figure of behaviour" in text and "('x (cell)', 'y (cell)')" in text
         with pytest.raises(SystemExit):
             imaginary_goals.main([str(run)])
-        assert "not goals at positions" in capsys.readouterr().err
+        assert "neither goals at positions" in capsys.readouterr().err
     with pytest.raises(SystemExit):  # their moves are not known
         imaginary_tasks.main([str(run)])
     assert "is not GridNavi" in capsys.readouterr().err
