@@ -51,7 +51,7 @@ class Places:
             if distribution is None or distribution.task_dim != 2:
                 return None
             if isinstance(ant, AntGoalEnv) and distribution.components == POLAR:
-                if not _shows_state(env, ant):
+                if not shows_state(env, ant):
                     return None
                 line = np.arange(-_REACH, _REACH + _SPACING / 2, _SPACING)
                 xy = _pairs(line, line)
@@ -95,21 +95,13 @@ class Places:
 
     def splits(self, distribution: Any) -> NDArray[np.str_]:
         """The split that contains a goal at each position, or ``"outside"``, (n,)."""
-        named = [split for split in distribution.splits if split not in ("all", "eval")]
-        inside = [np.asarray(distribution[split].contains(self.tasks)) for split in named]
-        return np.select(inside, named, "outside")
+        return containing_splits(distribution, self.tasks)
 
-    def rows(self, fields: NDArray[np.float32], splits: NDArray[np.str_]) -> list[dict[str, Any]]:
-        """For each latent the position with the largest of its decoded rewards (n_latents, n)."""
-        return [
-            {
-                "x": f"{self.xy[best, 0]:g}",
-                "y": f"{self.xy[best, 1]:g}",
-                "reward": f"{field[best]:.4g}",
-                "split": splits[best],
-            }
-            for field, best in zip(fields, fields.argmax(1), strict=True)
-        ]
+    def columns(self, field: NDArray[np.float32]) -> dict[str, str]:
+        """The position with the largest decoded reward (n,) of one latent, for a table."""
+        best = field.argmax()
+        x, y = self.xy[best]
+        return {"x": f"{x:g}", "y": f"{y:g}", "reward": f"{field[best]:.4g}"}
 
     def describe(self, fields: NDArray[np.float32]) -> str:
         """The median distance of these positions from the start."""
@@ -117,10 +109,22 @@ class Places:
         return f"median distance {radius:.2f}"
 
 
-def _shows_state(env: Any, ant: AntGoalEnv) -> bool:
-    """Whether the observation is AntGoal's own, position and velocity."""
+def containing_splits(distribution: Any, tasks: NDArray[Any]) -> NDArray[np.str_]:
+    """The split that contains each task (n, task_dim), or ``"outside"``, (n,)."""
+    named = own_splits(distribution)
+    inside = [np.asarray(distribution[split].contains(tasks)) for split in named]
+    return np.select(inside, named, "outside")
+
+
+def own_splits(distribution: Any) -> list[str]:
+    """The splits that are not made of others."""
+    return [split for split in distribution.splits if split not in ("all", "eval")]
+
+
+def shows_state(env: Any, body: Any) -> bool:
+    """Whether an environment shows the observation of the MuJoCo family inside it, as it is."""
     shown = np.asarray(env.reset(seed=0)[0])
-    own = np.concatenate([ant.data.qpos, ant.data.qvel])
+    own = body.family.observation(body.data)
     return shown.shape == own.shape and np.allclose(shown, own)
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ldm_envs.ant import AntDirEnv
 from ldm_envs.half_cheetah import HalfCheetahVelEnv
 from train.common.env_source import EnvSource
+from train.common.places import containing_splits, own_splits, shows_state
 
 _SPEEDS = np.arange(-1.0, 4.5 + 0.025, 0.05)  # m/s; train and test tasks lie in [0, 3.5)
 _HEADINGS = np.deg2rad(np.arange(0.0, 360.0, 5.0))
@@ -44,13 +45,10 @@ class Velocities:
             body: Any = env.unwrapped
             if not isinstance(body, (AntDirEnv, HalfCheetahVelEnv)):
                 return None
-            shown = np.asarray(env.reset(seed=0)[0])
-            own = body.family.observation(body.data)
             if (
                 distribution is None
                 or distribution.components != body.task_distribution.components
-                or shown.shape != own.shape
-                or not np.allclose(shown, own)
+                or not shows_state(env, body)
             ):
                 return None
             headings = isinstance(body, AntDirEnv)
@@ -68,26 +66,19 @@ class Velocities:
 
         Of headings in finite sets, as AntDir's, it is the split of the nearest one.
         """
-        named = [split for split in distribution.splits if split not in ("all", "eval")]
+        named = own_splits(distribution)
         finite = all(distribution[split].tasks is not None for split in named)
         if not (self.headings and finite):
-            inside = [np.asarray(distribution[split].contains(self.tasks)) for split in named]
-            return np.select(inside, named, "outside")
+            return containing_splits(distribution, self.tasks)
         apart = np.stack([_nearest(self.tasks, distribution[split].tasks) for split in named])
         return np.array(named)[apart.argmin(0)]
 
-    def rows(self, fields: NDArray[np.float32], splits: NDArray[np.str_]) -> list[dict[str, Any]]:
-        """For each latent the task that its decoded rewards (n_latents, n) ask for."""
-        values = np.rad2deg(self.tasks[:, 0]) if self.headings else self.tasks[:, 0]
-        return [
-            {
-                "task": f"{values[best]:g}",
-                "reward": f"{field[best]:.4g}",
-                "range": f"{field[best] - field.min():.4g}",
-                "split": splits[best],
-            }
-            for field, best in zip(fields, fields.argmax(1), strict=True)
-        ]
+    def columns(self, field: NDArray[np.float32]) -> dict[str, str]:
+        """The task that the decoded rewards (n,) of one latent ask for, for a table."""
+        best = field.argmax()
+        task = np.rad2deg(self.tasks[best, 0]) if self.headings else self.tasks[best, 0]
+        span = field[best] - field.min()
+        return {"task": f"{task:g}", "reward": f"{field[best]:.4g}", "range": f"{span:.4g}"}
 
     def describe(self, fields: NDArray[np.float32]) -> str:
         """How much rewards differ between velocities, in the median over latents."""

@@ -34,8 +34,17 @@ class GoalMap:
 
     def rows(self, probes: Probes, splits: Array) -> list[dict[str, Any]]:
         """What the largest reward of each latent asks for."""
-        found = probes.rows(self.fields, splits)
-        return [{"latents": self.name, "index": i, **row} for i, row in enumerate(found)]
+        best = self.fields.argmax(1)
+        return [
+            {"latents": self.name, "index": i, **probes.columns(field), "split": splits[best[i]]}
+            for i, field in enumerate(self.fields)
+        ]
+
+    def title(self, splits: Array) -> str:
+        """The number of latents, and how many of them ask for test tasks."""
+        best = self.fields.argmax(1)
+        test = np.isin(splits[best], ["train", "outside"], invert=True).mean()
+        return f"{len(best)}: {test:.0%} on test tasks"
 
     def describe(self, probes: Probes, splits: Array) -> str:
         """Shares of splits among these tasks, and a number that sums them up."""
@@ -102,8 +111,7 @@ def plot_goal_maps(
             best = drawn.fields.argmax(1)
             cells, counts = np.unique(best, return_counts=True)
             axes.scatter(*places.xy[cells].T, s=4 + 400 * counts / len(best), color=TEST, alpha=0.6)
-            test = np.isin(splits[best], ["train", "outside"], invert=True).mean()
-            axes.set_title(f"{len(best)}: {test:.0%} on test tasks", fontsize=8)
+            axes.set_title(drawn.title(splits), fontsize=8)
         above[0].set_ylabel(f"{name}\nreward of the first\ny ({places.unit})", fontsize=8)
         below[0].set_ylabel(f"largest rewards\ny ({places.unit})", fontsize=8)
     for axes in panels[-1]:

@@ -38,8 +38,7 @@ def plot_velocity_maps(
             best = drawn.fields.argmax(1)
             share = np.bincount(best, minlength=len(xs)) / len(best)
             axes.bar(xs, share, width=xs[1] - xs[0], color=TEST)
-            test = np.isin(splits[best], ["train", "outside"], invert=True).mean()
-            axes.set_title(f"{len(best)}: {test:.0%} on test tasks", fontsize=8)
+            axes.set_title(drawn.title(splits), fontsize=8)
         above[0].set_ylabel(f"{name}\ndecoded reward", fontsize=8)
         below[0].set_ylabel("share of latents", fontsize=8)
     for axes in panels.flat:
