@@ -15,7 +15,8 @@ from ldm_envs.adapters import (
     TaskSeedWrapper,
     TaskWrapper,
 )
-from ldm_envs.family_checker import FamilyError, check_family
+from ldm_envs.family_checker import check_family
+from ldm_envs.family_resets import FamilyError
 from ldm_envs.task_env import TaskEnv
 from ldm_envs.task_sets import AnnulusTaskSet, FiniteTaskSet, IntervalTaskSet, TaskSet
 from ldm_envs.tasks import TaskDistribution

@@ -9,12 +9,12 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from ldm_envs.family_resets import AnyEnv, FamilyError, reset_task
+from ldm_envs.family_rewards import check_keeping, check_other_split, check_rewards
 from ldm_envs.split_overlap import warn_of_shared_tasks
 from ldm_envs.task_sets import FloatArray
-from ldm_envs.task_table import content_key
 from ldm_envs.tasks import TaskDistribution, same_tasks
 
-AnyEnv = gym.Env[Any, Any]
 Make = Callable[..., AnyEnv]
 _N_DRAWS = 8  # resets that must not all draw one task
 _TASKS_TRIED = 4  # per split
@@ -22,10 +22,6 @@ _ADAPTERS = (
     "ldm_envs.TaskMethodWrapper, TaskAttributeWrapper or TaskSeedWrapper make a family out of an "
     "environment whose tasks are set by a method, an attribute or a seed"
 )
-
-
-class FamilyError(ValueError):
-    """A family that breaks the task protocol; the message says what to change."""
 
 
 def check_family(make: str | Make, *, n_steps: int = 100, seed: int = 0) -> None:
@@ -52,13 +48,16 @@ def check_family(make: str | Make, *, n_steps: int = 100, seed: int = 0) -> None
         distribution = _distribution(env)
         warn_of_shared_tasks(distribution)
         _check_draws(env, distribution["train"], seed)
-        tasks = _check_pinning(env, distribution, seed)
-        earned = _check_rewards(env, tasks, n_steps, seed)
-        _check_keeping(env, tasks, n_steps, seed)
+        rng = np.random.default_rng(seed)
+        tasks = {name: distribution[name].sample(rng, _TASKS_TRIED) for name in distribution}
+        every = np.concatenate(list(tasks.values()))
+        _check_pinning(env, distribution, every, seed)
+        earned = check_rewards(env, tasks, n_steps, seed)
+        check_keeping(env, every, n_steps, seed)
         _advise(env)
     finally:
         env.close()
-    for index, split in enumerate(distribution.splits):
+    for split in distribution.splits:
         other = create(split)
         try:
             if not same_tasks(_distribution(other)[split], distribution[split]):
@@ -68,9 +67,7 @@ def check_family(make: str | Make, *, n_steps: int = 100, seed: int = 0) -> None
                     "generator with a fixed seed (np.random.default_rng(0) inside make)"
                 )
             _check_draws(other, distribution[split], seed, split)
-            own = slice(index * _TASKS_TRIED, (index + 1) * _TASKS_TRIED)
-            for task, rewards in zip(tasks[own], earned[own], strict=True):
-                _check_split(other, split, task, rewards, n_steps, seed)
+            check_other_split(other, split, earned[split], n_steps, seed)
         finally:
             other.close()
 
@@ -117,43 +114,15 @@ def _distribution(env: AnyEnv) -> TaskDistribution:
     return distribution
 
 
-def _reset(env: AnyEnv, seed: int | None, options: dict[str, Any] | None) -> tuple[Any, FloatArray]:
-    given = None if options is None else dict(options)
-    try:
-        observation, info = env.reset(seed=seed, options=given)
-    except (TypeError, KeyError, AttributeError) as error:
-        raise FamilyError(
-            f"reset(seed={seed}, options={options}) failed: {type(error).__name__}: {error}. The "
-            "reset of a family takes options={'task': array} and options={'keep_task': True}"
-        ) from error
-    if given is not None and options is not None and given.keys() != options.keys():
-        raise FamilyError(
-            f"reset(options={options}) has changed the dict to {given}, which Gymnasium's "
-            "SyncVectorEnv passes to all environments, so that only the first one would obey: "
-            "begin with `options = dict(options or {})`"
-        )
-    return observation, _told(info, f"reset(options={options})")
-
-
-def _told(info: dict[str, Any], where: str) -> FloatArray:
-    task = info.get("task")
-    if not isinstance(task, np.ndarray) or task.dtype != np.float32:
-        raise FamilyError(
-            f"info['task'] of {where} must be a float32 array (task_dim,), got {task!r}. Write "
-            '`return observation, {"task": self._task.copy()}`, at reset and at step'
-        )
-    return task
-
-
 def _check_draws(env: AnyEnv, task_set: Any, seed: int, split: str = "train") -> None:
-    told = [_reset(env, seed + i, None)[1] for i in range(_N_DRAWS)]
+    told = [reset_task(env, seed + i, None)[1] for i in range(_N_DRAWS)]
     for task in told:
         if not task_set.contains(task):
             raise FamilyError(
                 f"With split={split!r} reset() drew the task {task.tolist()}, which is not in "
                 "that split. Draw with `self.task_distribution[split].sample(self.np_random, 1)[0]`"
             )
-    again = _reset(env, seed, None)[1]
+    again = reset_task(env, seed, None)[1]
     if not np.array_equal(again, told[0]):
         raise FamilyError(
             f"reset(seed={seed}) drew {told[0].tolist()} and then {again.tolist()}: seed first "
@@ -168,25 +137,24 @@ def _check_draws(env: AnyEnv, task_set: Any, seed: int, split: str = "train") ->
         )
 
 
-def _check_pinning(env: AnyEnv, distribution: TaskDistribution, seed: int) -> list[FloatArray]:
-    rng, tried = np.random.default_rng(seed), []
-    for split in distribution.splits:
-        for task in distribution[split].sample(rng, _TASKS_TRIED):
-            told = _reset(env, seed, {"task": task.copy()})[1]
-            if not np.array_equal(told, task):
-                raise FamilyError(
-                    f"reset(options={{'task': {task.tolist()}}}) plays the task {told.tolist()}: "
-                    "options['task'] must be used as given"
-                )
-            told[...] = np.nan  # the caller's copy, if the environment returns copies
-            if not np.array_equal(_reset(env, None, {"keep_task": True})[1], task):
-                raise FamilyError(
-                    f"After reset(options={{'task': {task.tolist()}}}) another reset with "
-                    "options={'keep_task': True} plays another task: keep it, and return copies "
-                    "in info['task']"
-                )
-            tried.append(task)
-    for task in tried:
+def _check_pinning(
+    env: AnyEnv, distribution: TaskDistribution, tasks: FloatArray, seed: int
+) -> None:
+    for task in tasks:
+        told = reset_task(env, seed, {"task": task.copy()})[1]
+        if not np.array_equal(told, task):
+            raise FamilyError(
+                f"reset(options={{'task': {task.tolist()}}}) plays the task {told.tolist()}: "
+                "options['task'] must be used as given"
+            )
+        told[...] = np.nan  # the caller's copy, if the environment returns copies
+        if not np.array_equal(reset_task(env, None, {"keep_task": True})[1], task):
+            raise FamilyError(
+                f"After reset(options={{'task': {task.tolist()}}}) another reset with "
+                "options={'keep_task': True} plays another task: keep it, and return copies "
+                "in info['task']"
+            )
+    for task in tasks:
         if not distribution["train"].contains(task):  # so that no draw is this task by chance
             _check_unpinned(env, task, seed)
             break
@@ -194,7 +162,7 @@ def _check_pinning(env: AnyEnv, distribution: TaskDistribution, seed: int) -> li
     try:
         env.reset(options={"task": outside})
     except ValueError:
-        return tried
+        return
     raise FamilyError(
         "reset(options={'task': [nan, ...]}) was accepted: check tasks with "
         "`self.task_distribution.validate(options['task'])`"
@@ -202,113 +170,12 @@ def _check_pinning(env: AnyEnv, distribution: TaskDistribution, seed: int) -> li
 
 
 def _check_unpinned(env: AnyEnv, task: FloatArray, seed: int) -> None:
-    _reset(env, seed, {"task": task.copy()})
-    told = [_reset(env, seed + i, None)[1] for i in range(_N_DRAWS)]
+    reset_task(env, seed, {"task": task.copy()})
+    told = [reset_task(env, seed + i, None)[1] for i in range(_N_DRAWS)]
     if all(np.array_equal(one, task) for one in told):
         raise FamilyError(
             f"After reset(options={{'task': {task.tolist()}}}) {_N_DRAWS} resets without options "
             "play that task as well: draw a task at each reset that neither pins nor keeps one"
-        )
-
-
-def _rewards(
-    env: AnyEnv,
-    options: dict[str, Any],
-    task: FloatArray,
-    n_steps: int,
-    seed: int,
-    *,
-    seeded: bool = True,
-) -> list[float]:
-    """Rewards of a fixed sequence of actions; if not `seeded`, reset continues the generator."""
-    env.reset(seed=seed if seeded else None, options=options)
-    env.action_space.seed(seed)  # after the reset, which may have replaced the space
-    rewards: list[float] = []
-    for _ in range(n_steps):
-        reward: Any
-        _, reward, terminated, truncated, info = env.step(env.action_space.sample())
-        if not np.array_equal(_told(info, "step()"), task):
-            raise FamilyError(
-                f"The task changed from {task.tolist()} to {info['task'].tolist()} inside an "
-                "episode: a hidden task must stay the same until the next reset"
-            )
-        if np.ndim(reward):
-            raise FamilyError(
-                f"step() returned the reward {reward!r}, expected a number: weigh the parts of a "
-                "reward that has several (mo_gymnasium.wrappers.LinearReward), or write "
-                "gymnasium.wrappers.TransformReward(env, lambda reward: float(reward.sum()))"
-            )
-        rewards.append(float(reward))
-        if terminated or truncated:
-            break
-    return rewards
-
-
-def _equal(rewards: list[float], others: list[float]) -> bool:
-    """Whether rewards are the same, but for roundings of a simulator that adds in any order."""
-    return len(rewards) == len(others) and np.allclose(rewards, others, rtol=1e-9, atol=1e-12)
-
-
-def _check_rewards(
-    env: AnyEnv, tasks: list[FloatArray], n_steps: int, seed: int
-) -> list[list[float]]:
-    first = [_rewards(env, {"task": task}, task, n_steps, seed) for task in tasks]
-    for task, rewards in zip(tasks, first, strict=True):
-        if not _equal(_rewards(env, {"task": task}, task, n_steps, seed), rewards):
-            raise FamilyError(
-                f"The same seed, actions and task {task.tolist()} give different rewards the "
-                "second time: use no generator but `self.np_random`, and let 'task' set the whole "
-                "task"
-            )
-    if len({task.tobytes() for task in tasks}) > 1 and all(one == first[0] for one in first):
-        warnings.warn(
-            f"{env}: random actions earn the same rewards in all {len(tasks)} tasks. Either "
-            "rewards are sparse, or the task passed to reset has no effect",
-            stacklevel=3,
-        )
-    return first
-
-
-def _check_split(
-    env: AnyEnv, split: str, task: FloatArray, earned: list[float], n_steps: int, seed: int
-) -> None:
-    """Compare a pinned task in an environment of its own split and in one of the train split."""
-    if not _equal(_rewards(env, {"task": task}, task, n_steps, seed), earned):
-        raise FamilyError(
-            f"With the same seed and actions the task {task.tolist()} earns other rewards with "
-            f"split={split!r} than with split='train'. Evaluations pin the tasks of all splits in "
-            "environments made with split='train': let split choose only which tasks resets draw, "
-            "and let the task set everything else"
-        )
-
-
-def _check_keeping(env: AnyEnv, tasks: list[FloatArray], n_steps: int, seed: int) -> None:
-    for task in tasks:
-        pinned = _rewards(env, {"task": task}, task, n_steps, seed)
-        if not _equal(_rewards(env, {"keep_task": True}, task, n_steps, seed), pinned):
-            raise FamilyError(
-                f"After options={{'keep_task': True}} the same seed and actions earn different "
-                f"rewards than with the pinned task {task.tolist()}: info['task'] says that the "
-                "task is kept, but something that the reward depends on is drawn again"
-            )
-        again: list[list[float]] = []
-        for options in ({"task": task}, {"keep_task": True}):
-            _reset(env, seed, {"task": task})
-            again.append(_rewards(env, options, task, n_steps, seed, seeded=False))
-        if not _equal(again[0], again[1]):
-            raise FamilyError(
-                "After options={'keep_task': True} without a seed, as inside a meta-episode, the "
-                f"same actions earn different rewards than after pinning the task {task.tolist()} "
-                "again without a seed: something that the reward depends on is drawn again, or "
-                "one of the two options draws more from the generator than the other"
-            )
-    if len({content_key(_reset(env, seed, {"task": task})[0]) for task in tasks}) > 1:
-        warnings.warn(
-            f"{env}: with the same seed, the first observation differs between tasks, so the task "
-            "is not hidden from the agent (or the start state depends on it). Imaginary rewards "
-            "belong to other tasks than the observation shows; hide it, for instance with "
-            "gymnasium.wrappers.FilterObservation",
-            stacklevel=3,
         )
 
 
