@@ -95,7 +95,9 @@ class TaskWatch:
                 raise TaskChangedError(
                     f"the task of {self.name} (environment {worker}) changed inside a "
                     f"meta-episode, from {old} to {new}: its reset ignores options={{'keep_task': "
-                    f"True}}, or its task changes during an episode. {_REMEDY}"
+                    "True}, or another environment's reset takes it out of the dict, which "
+                    "SyncVectorEnv passes to all, or its task changes during an episode. "
+                    f"{_REMEDY}"
                 )
 
     def forget(self) -> None:
