@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from pathlib import Path
 
@@ -90,3 +91,39 @@ def test_paragraphs_are_short_and_a_picture_comes_early() -> None:
     paragraphs = [p for p in prose.split("\n\n") if not p.startswith("|")]
     assert max(len(p.split()) for p in paragraphs) <= 80
     assert any(line.startswith("![") for line in text.splitlines()[:40])
+
+
+def test_the_table_of_mujoco_results_has_the_numbers_of_the_results() -> None:
+    """Cells are means over seeds of the rows of `summary.csv`, whatever their labels add."""
+    groups = {
+        "LDM": "ldm moments", "LDM on variBAD": "ldm-varibad moments", "variBAD": "varibad",
+        "RL²": "rl2", "Mixreg": "mixreg", "ProMP": "promp", "PEARL": "pearl", "MIER": "mier",
+        "MQL": "mql", "`known-task`": "known-task", "variBAD's oracle": "oracle-varibad",
+        "RL²'s oracle": "oracle-rl2",
+    }  # fmt: skip
+    columns = {"HalfCheetahVel": "eval", "AntDir": "test", "AntGoal": "eval"}
+    with (ROOT / "results/mujoco/summary.csv").open(encoding="utf-8", newline="") as file:
+        summary = list(csv.DictReader(file))
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = text[text.index("| method | HalfCheetahVel") :].split("\n\n")[0].splitlines()[2:]
+    shown = {re.split(r" \(|, ", row.split("|")[1].strip(" *"))[0]: row for row in table}
+    for label, group in groups.items():
+        cells = [cell.strip(" *") for cell in shown[label].split("|")[2:]]
+        seeds = []
+        for (family, split), cell in zip(columns.items(), cells[:3], strict=True):
+            rows = [
+                row
+                for row in summary
+                if (row["env_id"], row["split"]) == (f"LDM-{family}-v0", split)
+                and f"{row['group']} ".startswith(f"{group} ")
+            ]
+            last = max((int(row["episode"]) for row in rows), default=0)
+            rows = [row for row in rows if int(row["episode"]) == last]
+            n = sum(int(row["runs"]) for row in rows)
+            if not n:
+                assert not cell, (label, family)
+                continue
+            seeds.append(str(n))
+            mean = sum(int(row["runs"]) * float(row["return_mean"]) for row in rows) / n
+            assert cell == f"{mean:.0f}", (label, family)
+        assert cells[3] == ", ".join(seeds), label
