@@ -94,7 +94,7 @@ def test_what_the_default_presets_stand_for() -> None:
 def test_which_methods_have_the_moment_encoder_by_default() -> None:
     belief = {"varibad", "ldm-varibad", "oracle-varibad"}
     expected = {
-        "LDM-AntDir-v0": belief,
+        "LDM-AntDir-v0": {*belief, "ldm"},
         "LDM-AntGoal-v0": belief,
         "LDM-HalfCheetahVel-v0": {"ldm", "ldm-varibad"},
     }
@@ -106,6 +106,14 @@ def test_which_methods_have_the_moment_encoder_by_default() -> None:
             )
             assert default == (moments if method in methods else recurrent), (env_id, method)
             assert (moments.encoder, recurrent.encoder) == ("moments", "gru")
+
+
+def test_only_ldms_default_on_ant_dir_has_another_beta_than_the_paper() -> None:
+    for env_id, beta in (("LDM-AntDir-v0", 1.0), ("LDM-AntGoal-v0", 2.0)):
+        for method in ("ldm", "ldm-varibad"):
+            for preset in ("default", "moments", "recurrent", "paper", "authors-code"):
+                stronger = (env_id, method, preset) == ("LDM-AntDir-v0", "ldm", "default")
+                assert resolve(env_id, method, preset).mixture.beta == (4.0 if stronger else beta)
 
 
 def test_a_foreign_environment_is_trained_by_ppo() -> None:

@@ -71,8 +71,8 @@ class RunSettings:
     ``present-beliefs`` (the paper's imaginary tasks), ``published-tasks`` (those of the authors'
     code), ``published-network``, ``a2c`` and ``published-learner``. The MuJoCo families have
     ``moments`` (a VAE that infers the task in fewer steps; the default of ``ldm`` and
-    ``ldm-varibad`` on HalfCheetahVel, and of methods whose policy reads the belief on the Ants) and
-    ``recurrent`` (the paper's encoder)."""
+    ``ldm-varibad`` on HalfCheetahVel, of ``ldm`` with a larger β on AntDir, and of methods whose
+    policy reads the belief on the Ants) and ``recurrent`` (the paper's encoder)."""
     seed: int = 0
     """Seed of all random number generators."""
     total_timesteps: int = 1_000_000
