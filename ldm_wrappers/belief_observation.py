@@ -58,7 +58,7 @@ class BeliefObservationWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgume
         ValueError: The environment's spaces do not fit the model, another wrapper has added
             columns to its observation (a previous reward, a belief or the task) or scales by
             running statistics, or ``buffer`` would store trajectories twice or imaginary ones.
-        TypeError: A part has another type.
+        TypeError: An argument has the wrong type.
         gymnasium.error.ResetNeeded: At a step before the first reset, or after the end of a task.
     """
 

@@ -1,4 +1,4 @@
-"""Publishes an environment's belief, for the imaginary tasks of others in the process."""
+"""Publishes the belief about an environment's task, for imaginary tasks of other environments."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ldm_wrappers.wrapper_order import refuse_around_vae, refuse_imaginary_rewar
 
 
 class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArguments):
-    """A normal worker: publishes its belief to a pool and its trajectories to a buffer.
+    """A normal worker: publishes its belief to a pool, and stores its trajectories in a buffer.
 
     Args:
         env: Environment with Box observations and actions that ``TransitionSpec`` supports, usually
@@ -33,7 +33,7 @@ class BeliefPublisherWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
             environment's rewards are imaginary, the observation has columns that are not part of
             the state or is scaled by running statistics, or a wrapper inside stores its
             trajectories in this buffer; at a reset or step, a newer publisher has the same row.
-        TypeError: A part has another type.
+        TypeError: An argument has the wrong type.
         gymnasium.error.ResetNeeded: At a step before the first reset, or after the end of a task.
     """
 

@@ -46,21 +46,21 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
             a ``MultiEpisodeWrapper``, so that an imaginary task lasts a whole meta-episode.
         latent_dynamics: The model; training it between steps takes effect immediately.
         beliefs: Source of the beliefs to mix.
-        mixture: Mixture scheme. By default, saved beliefs are mixed by the scheme saved with them.
-            If there is none, ``FEW`` random beliefs are mixed by Eq. 1 with β = 1, since a mixture
-            of hundreds is close to their mean. All beliefs of a pool are mixed, by Eq. 1 with
-            β = 1. Warns if the file of an older run does not say how many beliefs were mixed.
+        mixture: Mixture scheme. By default, all beliefs of a pool are mixed by Eq. 1 with β = 1;
+            saved beliefs are mixed by the scheme saved with them or, if there is none, ``FEW``
+            random ones by Eq. 1 with β = 1, since a mixture of hundreds is close to their mean.
+            Warns if the file of an older run does not say how many beliefs were mixed.
         imagination: How an imaginary task computes rewards. By default as in the run that saved
             the beliefs, else as in the paper, ``ExpectedReward()``.
         seed: Seed of mixture weights and dropout masks; ``reset(seed=…)`` seeds them as well.
 
     Raises:
         ValueError: The environment's spaces or the beliefs do not fit the model, the beliefs come
-            from another run, ``imagination`` needs another likelihood or samples of beliefs, the
-            environment's rewards are already imaginary, or another wrapper has added columns to
-            the observation (a previous reward, a belief or the task) or scales what the VAE reads
-            by running statistics.
-        TypeError: A part has another type.
+            from a different run, ``imagination`` needs a different likelihood or samples of
+            beliefs, the environment's rewards are already imaginary, or another wrapper has added
+            columns to the observation (a previous reward, a belief or the task) or scales what the
+            VAE reads by running statistics.
+        TypeError: An argument has the wrong type.
         gymnasium.error.ResetNeeded: At a step before the first reset, or after the end of a task.
     """
 

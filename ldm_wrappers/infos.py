@@ -1,6 +1,6 @@
 """Distinguishes infos of ``MultiEpisodeWrapper`` from an environment's own.
 
-An environment may report infos with the same names but another meaning. ``MultiEpisodeWrapper``
+An environment may report infos with the same names but a different meaning. ``MultiEpisodeWrapper``
 keeps them under other names, and marks infos as its own; readers of ``next_obs`` or
 ``episode_start`` check the mark first.
 """

@@ -11,7 +11,7 @@ class RecordLiveArguments(RecordConstructorArgs):
     """Gymnasium's record of constructor arguments, which copies of a spec share by reference.
 
     Each wrapper copies the spec of the one inside it. An environment made from ``env.spec`` thus
-    uses the same model, pool and buffer, not copies that nobody trains or publishes to.
+    uses the same model, pool and buffer, rather than copies that are never trained or filled.
     """
 
     def __init__(self, **kwargs: Any) -> None:

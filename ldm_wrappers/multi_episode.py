@@ -1,4 +1,4 @@
-"""N episodes of one task become one meta-episode (the BAMDP of the paper's section 3.4)."""
+"""N episodes of one task become one meta-episode (paper, section 3.4)."""
 
 from __future__ import annotations
 
@@ -95,10 +95,10 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
     Infos, at every step and reset:
 
     * ``episode_start`` (bool): the observation begins an inner episode;
-    * ``episode_index`` (int): inner episode of the observation, from 0;
+    * ``episode_index`` (int): index, from 0, of the inner episode that the observation belongs to;
     * ``next_obs`` (steps only): the true next state, even when a restart is shown;
     * ``episode_returns``, ``episode_lengths`` (at the end only): arrays (n_episodes,);
-    * ``cut_short`` (at the end only): False, as in a vector environment that does not stagger.
+    * ``cut_short`` (at the end only): always False; see ``stagger`` of the vector wrapper.
 
     The environment's own infos of these names are kept as ``environment_<name>``.
 
@@ -113,7 +113,7 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
             ``ldm_envs`` do) and whose infos contain ``task``.
         n_episodes: N, at least 1.
         finite_horizon: Report the end of a meta-episode as terminated, never truncated: the
-            horizon H⁺ then belongs to the problem, as in the authors' gridworld runs.
+            horizon H⁺ is then part of the problem, as in the authors' gridworld runs.
         check_tasks: Check that ``info["task"]`` stays the same within a meta-episode, and warn
             once if infos report no task or if all meta-episodes have the same one.
 
@@ -121,7 +121,7 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
         ValueError: ``n_episodes`` is not an integer of at least 1, or a wrapper inside belongs
             around meta-episodes.
         TaskChangedError: At a step, if the task changed within a meta-episode.
-        TaskIgnoredError: At a reset with ``options["task"]``, if infos report another task.
+        TaskIgnoredError: At a reset with ``options["task"]``, if infos report a different task.
         gymnasium.error.ResetNeeded: At a step before the first reset, or after the end of a
             meta-episode.
         TypeError: Observations are not arrays (``Dict``, ``Tuple``, …).
@@ -241,7 +241,7 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
         """Inverse of :meth:`get_state`.
 
         Raises:
-            ValueError: The state has another number of episodes; nothing is changed then.
+            ValueError: The state has a different number of episodes; nothing is changed then.
         """
         own = {"returns": self._returns, "lengths": self._lengths}
         check_like({name: state[name] for name in own}, own, "meta-episode")

@@ -133,10 +133,10 @@ class ResetGuard:
 
 
 class CutWatch:
-    """Warns once if several resets in a row come before the end of a task.
+    """Warns once if several resets in a row each cut a running task short.
 
     Args:
-        what: Which tasks are cut or what follows from it, for the message.
+        what: Which tasks are cut short, or the consequence of this, for the message.
     """
 
     N_RESETS = 5

@@ -30,14 +30,14 @@ Loaded = TypeVar("Loaded")
 
 
 class StateFileError(ValueError):
-    """A state file is missing, damaged, or has another format."""
+    """A state file is missing, damaged, or has a different format."""
 
 
 def save_state(path: Path, state: Any) -> None:
     """Write nested dicts, lists, scalars, strings, NumPy arrays and tensors; atomic.
 
     Raises:
-        TypeError: A leaf has another type; the message names its place.
+        TypeError: A leaf has the wrong type; the message names its place.
         OSError: The file cannot be written; an existing file is kept.
     """
     arrays: Arrays = {}
@@ -59,7 +59,7 @@ def load_state(path: Path) -> Any:
     Runs no code from the file, and needs no more memory than the size of the file.
 
     Raises:
-        StateFileError: The file is missing, damaged, or has another format.
+        StateFileError: The file is missing, damaged, or has a different format.
     """
     return read_guarded(path, lambda: _load(path), "state file")
 

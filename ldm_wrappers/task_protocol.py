@@ -25,7 +25,7 @@ class TaskChangedError(RuntimeError):
 
 
 class TaskIgnoredError(ValueError):
-    """An environment reports another task than the one given by ``reset(options={"task": …})``."""
+    """An environment reports a task other than that given by ``reset(options={"task": …})``."""
 
 
 class TaskProtocolWarning(UserWarning):
@@ -56,10 +56,10 @@ class TaskWatch:
         Args:
             workers: Indices (n,) of the workers.
             tasks: Their tasks (n, ...), or ``None`` if infos report none.
-            options: Options of the reset; a pinned or kept task says nothing about draws.
+            options: Options of the reset. If they pin or keep the task, it does not count as drawn.
 
         Raises:
-            TaskIgnoredError: Infos report another task than the pinned one.
+            TaskIgnoredError: Infos report a task other than the pinned one.
         """
         options = options or {}
         self._begin(workers, tasks, drawn=not {"task", "keep_task"} & options.keys())
@@ -151,7 +151,7 @@ def check_pinned(
 ) -> None:
     """Compare the tasks given to a reset with those that infos report after it.
 
-    Tasks that cannot be compared are accepted: none in infos, or another shape or type.
+    Tasks that cannot be compared are accepted: none in infos, or a different shape or type.
 
     Args:
         name: Name of the environment in messages.

@@ -1,4 +1,4 @@
-"""Refuses orders of wrappers that would run but mean something else."""
+"""Refuses orders of wrappers that would run without an error but do something else."""
 
 from __future__ import annotations
 

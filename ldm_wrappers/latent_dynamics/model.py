@@ -48,7 +48,7 @@ class LatentDynamics(ProcessBound, nn.Module):
             thread does inside the same context.
 
     Raises:
-        TypeError: The spaces cannot be encoded, or ``config`` has another type.
+        TypeError: The spaces cannot be encoded, or ``config`` has the wrong type.
         ValueError: ``decoder_heads`` does not fit the observation space.
     """
 

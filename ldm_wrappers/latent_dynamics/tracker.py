@@ -35,7 +35,7 @@ class BeliefTracker(ProcessBound):
         buffer: Where finished trajectories are stored; ``None`` stores none.
 
     Raises:
-        TypeError: ``buffer`` has another type.
+        TypeError: ``buffer`` has the wrong type.
         ValueError: The buffer and the model were made for different spaces.
     """
 

@@ -41,7 +41,7 @@ class LatentDynamicsTrainer:
         seed: Seed of latents, subsets and dropout masks.
 
     Raises:
-        TypeError: ``model`` or ``buffer`` has another type.
+        TypeError: ``model`` or ``buffer`` has the wrong type.
         ValueError: A number is out of range, or the buffer and the model were made for different
             spaces.
     """

@@ -1,7 +1,7 @@
 """Conversion of the actions of a stable-baselines3 policy to those of the environment.
 
 stable-baselines3 counts discrete actions from 0 and samples real numbers for every ``Box``. An
-environment may count from another number (``Discrete(3, start=1)``) or need integers.
+environment may count from a different number (``Discrete(3, start=1)``) or need integers.
 """
 
 from __future__ import annotations

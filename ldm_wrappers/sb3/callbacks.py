@@ -1,4 +1,4 @@
-"""Callbacks around policy updates: threads, and training of the latent dynamics model."""
+"""Callbacks around policy updates: number of threads, and training of the latent dynamics model."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from ldm_wrappers.vector import BeliefObservationWrapper, ImaginaryRewardWrapper
 class SingleThreadedRollouts(BaseCallback):
     """Uses one PyTorch thread while a rollout is collected, and all threads for policy updates.
 
-    A step of a few dozen workers is too little work to share: more threads cost time, and take
-    cores from those that step the environments.
+    The forward pass for a step of a few dozen workers is too little work to share: more threads
+    cost time, and take cores from those that step the environments.
 
     Attributes:
         n_threads: PyTorch's number of threads outside ``learn``, set when training starts. If an
@@ -83,15 +83,15 @@ class LatentDynamicsCallback(SingleThreadedRollouts):
     """Takes ``n_updates`` gradient steps on the ELBO after each rollout and logs their means.
 
     They run in a separate thread while the policy is updated in the main one. Neither reads what
-    the other writes, so the results are the same as one after the other. Both finish before the
-    next rollout begins, where an error of the latent dynamics is raised.
+    the other writes, so the results are the same as if they ran in sequence. Both finish before
+    the next rollout begins; an error in the VAE's update is raised there.
 
     Args:
         trainer: Trainer of the model that the environment's wrappers use.
         n_updates: Gradient steps per rollout.
 
     Raises:
-        TypeError: ``trainer`` has another type.
+        TypeError: ``trainer`` has the wrong type.
         ValueError: ``n_updates`` is below 1.
     """
 

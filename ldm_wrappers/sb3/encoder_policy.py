@@ -100,11 +100,11 @@ class EncoderPolicy(WholeSequenceLstmPolicy):
         action_width: Width of the previous action's embedding; 0 leaves it out.
         reward_width: Width of the previous reward's embedding; 0 leaves it out.
         latent_dim: Half of the columns that the heads read.
-        kwargs: See :class:`WholeSequenceLstmPolicy`; ``lstm_hidden_size`` is the GRU's.
+        kwargs: See :class:`WholeSequenceLstmPolicy`; ``lstm_hidden_size`` is the size of the GRU.
 
     Raises:
         ValueError: All widths are 0, the critic is given its own memory or none, there is more than
-            one layer or another features extractor, or the observation does not come from
+            one layer or a custom features extractor, or the observation does not come from
             ``RL2ObservationWrapper``.
     """
 

@@ -56,9 +56,9 @@ def imagine(
     ``n_episodes`` · H: a rollout that splits a meta-episode cuts the gradients of a recurrent
     policy there.
 
-    Evaluate on another environment: on this one, ``evaluate_policy`` and ``EvalCallback`` would
-    average imaginary returns, reset the training tasks and fill the training buffer. Make the
-    chain without ``ImaginaryRewardWrapper``, from environments with the same step limit.
+    Evaluate on a separate environment: on this one, ``evaluate_policy`` and ``EvalCallback`` would
+    average imaginary returns, reset the training tasks and fill the training buffer. Build the
+    same chain without ``ImaginaryRewardWrapper``, from environments with the same step limit.
 
     Args:
         env: A vector environment with ``AutoresetMode.DISABLED``; or an id or a function that makes
@@ -69,8 +69,8 @@ def imagine(
         max_episode_steps: Maximum number of steps H of an episode; ``None`` uses the environment's
             own limit. Environments made here are truncated at it; a vector environment must end
             its episodes by itself. For an id, it replaces the registered limit.
-        config: Sizes and choices of the model; the default sizes with ``reward_scale="running"``
-            if ``None``.
+        config: Configuration of the model; if ``None``, the default one with
+            ``reward_scale="running"``.
         mixture: Mixture scheme, Eq. 1 with β = 1 if ``None``.
         imagination: How an imaginary task computes rewards; as in the paper if ``None``.
         n_updates: Gradient steps of the latent dynamics per rollout.

@@ -1,8 +1,8 @@
 """Mixreg for recurrent policies: convex combinations of whole sequences within the update.
 
 Wang, Kang, Shao and Feng, "Improving Generalization in Reinforcement Learning with Mixture
-Regularization" (NeurIPS 2020), reference [44] of the paper, section 3; the authors' PPO
-implementation settles what the paper leaves open.
+Regularization" (NeurIPS 2020, reference [44] of the LDM paper), section 3. What that paper leaves
+open follows its authors' PPO implementation.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class MixregRolloutBuffer(SequenceRolloutBuffer):
     where y are value targets, advantages, old values and old log probabilities. An RL² observation
     contains the previous action, the previous reward and the start flag, so these are mixed as
     well, and so are the recurrent states that the sequences begin with (zero at an episode start).
-    New mixtures are drawn for each minibatch, from the generator of the order of workers.
+    New mixtures are drawn for each minibatch, from the generator that also shuffles the workers.
 
     Sequences of unequal length: the mixture is as long as its dominant sequence, which continues
     unmixed after the end of a shorter partner.

@@ -20,9 +20,9 @@ class NormalizeWithRealReturns(VecNormalize):
 
     Args:
         venv: Environments to normalise.
-        n_normal: Workers 0 … n_normal − 1 earn the environment's own rewards; mixture workers are
-            the last ones. If it is the number of all workers, all returns count, as in stock
-            ``VecNormalize``.
+        n_normal: Number of normal workers, which come first and earn the environment's own rewards;
+            mixture workers come last. If it is the number of all workers, all returns count, as
+            in stock ``VecNormalize``.
         kwargs: See stable-baselines3's ``VecNormalize``.
 
     Raises:

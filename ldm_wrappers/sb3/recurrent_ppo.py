@@ -1,4 +1,4 @@
-"""sb3-contrib's RecurrentPPO on whole workers."""
+"""sb3-contrib's RecurrentPPO with minibatches of whole worker rollouts."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class SequenceRecurrentPPO(RecurrentPPO):
         kwargs: See ``RecurrentPPO``.
 
     Raises:
-        ValueError: ``batch_size`` splits a worker or leaves a smaller last minibatch, or actions
-            are squashed.
+        ValueError: ``batch_size`` splits a worker's rollout or leaves a smaller last minibatch, or
+            actions are squashed.
         TypeError: Dict or MultiDiscrete observations.
     """
 

@@ -1,4 +1,4 @@
-"""A recurrent rollout buffer whose minibatches are whole workers."""
+"""A recurrent rollout buffer that never splits a worker's rollout between minibatches."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ldm_wrappers.sb3.time_limits import TimeLimits, cut_advantages
 
 
 class SequenceRolloutBuffer(RecurrentRolloutBuffer):
-    """Stores rollouts of ``(n_steps, n_workers)`` and yields minibatches of whole workers.
+    """Stores rollouts of ``(n_steps, n_workers)``; a minibatch has whole rollouts of some workers.
 
     Stock sb3-contrib rotates the flattened rollout by a random offset and cuts it into contiguous
-    chunks, which splits workers' sequences and truncates their gradients. Here a minibatch is a
-    random set of workers; their rollouts are cut only where an episode starts. Values, log
+    chunks, which splits workers' sequences and truncates their gradients. Here a minibatch is the
+    rollouts of a random set of workers, which are cut only where an episode starts. Values, log
     probabilities and recurrent states stay tensors on the policy's device while a rollout is
     collected, so nothing waits for a copy to the host; recurrent states are kept for the first
     step only, since every later sequence begins an episode.

@@ -30,7 +30,7 @@ def inner_time_limits(vec_env: VecEnv) -> TimeLimits:
 
 
 def cut_advantages(buffer: RolloutBuffer, limits: np.ndarray[Any, Any]) -> None:
-    """Remove from the advantages of a full rollout what flowed back across masked steps.
+    """Stop the advantages of a full rollout from flowing back across the steps in ``limits``.
 
     The return of such a step is its own value estimate; earlier steps see that value and nothing
     after it. This is how GAE treats time limits in the authors' MuJoCo runs.

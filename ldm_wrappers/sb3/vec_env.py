@@ -22,7 +22,7 @@ from ldm_wrappers.vector.infos import ended_rows, final_observations
 
 
 class VectorEnvAdapter(VecEnv):
-    """Drives one ``gymnasium.vector.VectorEnv`` through SB3's interface, without copies per worker.
+    """Adapts one ``gymnasium.vector.VectorEnv`` to SB3's ``VecEnv``, without copies per worker.
 
     At the end of an episode, a worker's info contains SB3's ``terminal_observation`` and
     ``TimeLimit.truncated`` and everything in ``final_info`` for that worker; ``reset_infos`` has

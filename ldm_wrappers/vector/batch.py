@@ -15,8 +15,8 @@ def autoreset_mode(env: VectorEnv[Any, Any, Any]) -> AutoresetMode:
     """The autoreset mode of this instance of an environment.
 
     A wrapper that changes the mode declares it in its own metadata. For the innermost environment,
-    its attribute comes first: in Gymnasium 1.1 to 1.3, ``metadata`` belongs to the class and has
-    the mode of the instance made last.
+    its attribute takes precedence: in Gymnasium 1.1 to 1.3, ``metadata`` belongs to the class and
+    has the mode of the instance made last.
     """
     layer: Any = env
     while isinstance(layer, VectorWrapper) and layer._metadata is None:

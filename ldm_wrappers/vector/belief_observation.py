@@ -36,7 +36,7 @@ class BeliefObservationWrapper(VectorWrapper):
             wrapper has added columns to the observation (a previous reward, a belief or the task)
             or scales by running statistics, or ``buffer`` would store trajectories twice or
             imaginary ones.
-        TypeError: A part has another type.
+        TypeError: An argument has the wrong type.
         gymnasium.error.ResetNeeded: At a step before the first reset, or after an error.
     """
 

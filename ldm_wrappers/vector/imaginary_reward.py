@@ -30,8 +30,8 @@ class ImaginaryRewardWrapper(VectorWrapper):
     The others are the paper's normal workers: they keep their rewards, the encoder filters their
     true transitions into the beliefs m⁽ⁱ⁾, and their finished trajectories go into ``buffer``.
     Transitions of mixture workers are used for neither. A step mixes the beliefs from before its
-    transitions (or final ones, see ``imagination``). Weights are drawn when a mixture worker's
-    task begins and kept for that task.
+    transitions (or those at the end of finished tasks, see ``imagination``). Weights are drawn
+    when a mixture worker's task begins and kept for that task.
     Source: paper, section 3.3 and Figure 2.
 
     Infos: ``environment_reward``, float64 (num_envs,), the environments' own rewards.
@@ -46,14 +46,14 @@ class ImaginaryRewardWrapper(VectorWrapper):
         imagination: How an imaginary task computes rewards; by default as in the paper,
             ``ExpectedReward()``.
         seed: Seed of mixture weights and dropout masks. ``reset(seed=…)`` seeds only the
-            environments: it may give one seed per environment, none of which fits all mixtures.
+            environments, since it may have a seed for each environment but none for the mixtures.
 
     Raises:
         ValueError: ``n_mixture`` is out of range, the spaces do not fit the model, ``imagination``
-            needs another likelihood, rewards are already imaginary, another wrapper has added
+            needs a different likelihood, rewards are already imaginary, another wrapper has added
             columns to the observation (a previous reward, a belief or the task) or scales by
             running statistics, or a wrapper inside stores its trajectories in ``buffer``.
-        TypeError: A part has another type.
+        TypeError: An argument has the wrong type.
         gymnasium.error.ResetNeeded: At a step before the first reset, or after an error.
     """
 

@@ -1,4 +1,4 @@
-"""Vector wrappers inside ``MultiEpisodeWrapper``, which resets only some environments."""
+"""Checks that vector wrappers inside ``MultiEpisodeWrapper`` support masked resets."""
 
 from __future__ import annotations
 

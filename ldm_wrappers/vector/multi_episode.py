@@ -38,7 +38,7 @@ _OWN_INFOS = (*MULTI_EPISODE_INFOS, "final_obs", "final_info")
 
 
 class MultiEpisodeWrapper(VectorWrapper):
-    """The BAMDP of a task family: ``n_episodes`` episodes of one task, then a new task.
+    """Shows ``n_episodes`` episodes of one task as one meta-episode, then draws a new task.
 
     Inside a meta-episode an environment whose episode ends is restarted on the same task by
     ``reset(options={"reset_mask": …, "keep_task": True})``; the new start state is shown and no
@@ -48,7 +48,7 @@ class MultiEpisodeWrapper(VectorWrapper):
     Infos, arrays over environments, at every step and reset:
 
     * ``episode_start`` (bool): the observation begins an inner episode;
-    * ``episode_index`` (int64): inner episode of the observation, from 0;
+    * ``episode_index`` (int64): index, from 0, of the inner episode of the observation;
     * ``next_obs`` (steps only): the true next state, even when a restart is shown;
     * ``final_obs``, ``final_info`` as in Gymnasium, where a meta-episode ended; the latter
       contains ``episode_returns`` and ``episode_lengths``, (num_envs, n_episodes), and
@@ -66,7 +66,7 @@ class MultiEpisodeWrapper(VectorWrapper):
             (as families and adapters of ``ldm_envs`` do) and whose infos contain ``task``.
         n_episodes: N, at least 1.
         finite_horizon: Report the end of a meta-episode as terminated, never truncated: the
-            horizon H⁺ then belongs to the problem, as in the authors' gridworld runs, and a
+            horizon H⁺ is then part of the problem, as in the authors' gridworld runs, and a
             learner does not bootstrap beyond it.
         stagger: Truncate the first meta-episode of every worker but the last, each at a different
             step before N · H. Workers are then in different phases of their meta-episodes, so that
@@ -82,7 +82,7 @@ class MultiEpisodeWrapper(VectorWrapper):
             environments would corrupt, or a wrapper inside belongs around meta-episodes.
         TypeError: Observations are not arrays (``Dict``, ``Tuple``, …).
         TaskChangedError: At a step, if the task changed within a meta-episode.
-        TaskIgnoredError: At a reset with ``options["task"]``, if infos report another task.
+        TaskIgnoredError: At a reset with ``options["task"]``, if infos report a different task.
         gymnasium.error.ResetNeeded: At a step or a reset of some environments, before the first
             reset of all or after an error in a step or a reset.
     """
@@ -289,7 +289,7 @@ class MultiEpisodeWrapper(VectorWrapper):
         """Inverse of :meth:`get_state`.
 
         Raises:
-            ValueError: The state has another number of episodes or environments; nothing is
+            ValueError: The state has a different number of episodes or environments; nothing is
                 changed then.
         """
         own = {"episode": self._episode, "returns": self._returns, "lengths": self._lengths}

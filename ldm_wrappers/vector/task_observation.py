@@ -20,7 +20,7 @@ from ldm_wrappers.wrapper_order import refuse_twice
 class TaskObservationWrapper(VectorWrapper):
     """Observation ``[s, task]``, float32: the task is shown, so that nothing is left to infer.
 
-    A diagnostic of the policy learner, not a baseline. ``infos["next_obs"]`` does not include it.
+    To diagnose the policy learner; not a baseline. ``infos["next_obs"]`` does not include it.
 
     Args:
         env: Vector environment with ``AutoresetMode.SAME_STEP`` and Box observations whose infos

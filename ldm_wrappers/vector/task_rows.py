@@ -1,4 +1,4 @@
-"""Rows of tasks: a batch of scalar environments, each reset to its own task."""
+"""Resets each environment of a batch of scalar environments to its own task."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class TaskRowsWrapper(VectorWrapper):
     """``reset(options={"task": (num_envs, task_dim)})`` gives each environment its row.
 
     Gymnasium's ``SyncVectorEnv`` and ``AsyncVectorEnv`` pass one options dict to all environments.
-    ``keep_task`` may also be a bool array (num_envs,). Batched environments, which accept rows,
-    are left alone. ``MultiEpisodeWrapper`` does the same by itself.
+    ``keep_task`` may also be a bool array (num_envs,). Batched environments accept rows
+    themselves and are not affected. ``MultiEpisodeWrapper`` includes this.
 
     Args:
         env: Vector environment of a family with hidden tasks.

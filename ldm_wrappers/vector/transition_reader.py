@@ -82,7 +82,7 @@ class TransitionReader:
         """Inverse of :meth:`get_state`.
 
         Raises:
-            ValueError: The observations have another shape; nothing is changed then.
+            ValueError: The observations have a different shape; nothing is changed then.
         """
         observations = np.array(state["observations"], dtype=np.float32)
         if observations.shape != self.states.shape:
