@@ -24,7 +24,7 @@ __all__ = ["TaskAttributeWrapper", "TaskMethodWrapper", "TaskSeedWrapper", "Task
 class TaskMethodWrapper(TaskWrapper):
     """Turns an environment whose task is set by a method into a family.
 
-    `TaskMethodWrapper(env, {"train": tasks[:50], "test": tasks[50:]}, "set_task")` serves
+    `TaskMethodWrapper(env, {"train": tasks[:50], "test": tasks[50:]}, "set_task")` is for
     environments with `set_task(task)` or `reset_task(task)` (garage, Meta-World, variBAD). The
     method is called at every reset, even when the task is kept.
 
@@ -180,8 +180,8 @@ class TaskAttributeWrapper(TaskWrapper):
 class TaskSeedWrapper(TaskWrapper):
     """Turns an environment that draws its task from its seed into a family.
 
-    `TaskSeedWrapper(env, {"train": range(100), "test": range(100, 200)})` serves every environment
-    that is deterministic in `reset(seed=...)`: MiniGrid's levels, dm_control's goals, mazes. The
+    `TaskSeedWrapper(env, {"train": range(100), "test": range(100, 200)})` is for environments
+    that are deterministic in `reset(seed=...)`: MiniGrid's levels, dm_control's goals, mazes. The
     seed also fixes the start state and all later randomness, so all episodes of a task start
     alike.
 

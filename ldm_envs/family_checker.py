@@ -28,10 +28,11 @@ def check_family(make: str | Make, *, n_steps: int = 100, seed: int = 0) -> None
     """Test that an environment is a family of hidden tasks as `ldm_wrappers` and `train` use it.
 
     The environment is made with each split and must draw tasks of that split. It must let a task
-    be pinned and kept, refuse an invalid one, and report `info["task"]` at reset and step. Equal
-    seeds and actions must earn equal rewards in a task, with any split. Unusual but legal
-    behaviour is a warning: train tasks in another split, rewards that never differ between tasks,
-    tasks that the first observation shows, success under another info key, no step limit.
+    be pinned and kept, refuse an invalid one, and report `info["task"]` at reset and step. In a
+    given task, equal seeds and actions must earn equal rewards, whatever the split. Unusual but
+    legal behaviour causes a warning: train tasks in another split, rewards that never differ
+    between tasks, tasks that the first observation reveals, success under a different info key, no
+    step limit.
 
     Args:
         make: An id for `gymnasium.make`, or a function that takes `split` as a keyword

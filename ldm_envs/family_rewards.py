@@ -53,7 +53,7 @@ def _rewards(
 
 
 def _equal(rewards: list[float], others: list[float]) -> bool:
-    """Whether rewards are the same, but for roundings of a simulator that adds in any order."""
+    """Whether rewards are equal up to the rounding of a simulator that sums in varying order."""
     return len(rewards) == len(others) and np.allclose(rewards, others, rtol=1e-9, atol=1e-12)
 
 
@@ -87,7 +87,7 @@ def check_rewards(
 def check_other_split(
     env: AnyEnv, split: str, earned: list[Earned], n_steps: int, seed: int
 ) -> None:
-    """Test that tasks pay in an environment of another split what they paid with `train`."""
+    """Test that tasks earn the same rewards in an environment of another split as with `train`."""
     for task, rewards in earned:
         if not _equal(_rewards(env, {"task": task}, task, n_steps, seed), rewards):
             raise FamilyError(
@@ -99,7 +99,7 @@ def check_other_split(
 
 
 def check_keeping(env: AnyEnv, tasks: FloatArray, n_steps: int, seed: int) -> None:
-    """Test that a kept task pays what the pinned one pays, with a seed and without."""
+    """Test that a kept task earns the same rewards as when pinned, with a seed and without."""
     for task in tasks:
         pinned = _rewards(env, {"task": task}, task, n_steps, seed)
         if not _equal(_rewards(env, {"keep_task": True}, task, n_steps, seed), pinned):

@@ -195,10 +195,10 @@ class GridNaviEnv(TaskEnv[NDArray[np.float32], np.int64]):
 
 
 class GridNaviExtrapolationEnv(GridNaviEnv):
-    """GridNavi with test goals outside the hull of the train goals.
+    """GridNavi with some test goals outside the convex hull of the train goals.
 
     Like `GridNaviEnv` except for the splits, by m = max(x, y): train m in {2, 5} (16 cells);
-    test1 m in {3, 4} (16, inside the hull); test2 m = 6 (13, outside); test = eval = test1 and
+    test1 m in {3, 4} (16, inside the hull); test2 m = 6 (13, outside it); test = eval = test1 and
     test2 together; all = train and test together (45).
 
     **Source.** Paper, section 5.1.2 and Figure 5. The paper prints this split only as a picture;

@@ -1,4 +1,4 @@
-"""Tasks of any kind as float32 vectors, for environments from elsewhere.
+"""Tasks of any kind as float32 vectors, for third-party environments.
 
 Reset options, infos, evaluations and result tables represent tasks as float32 vectors. `TaskTable`
 maps whatever an environment takes (numbers, arrays, strings, objects) to such vectors and back.
