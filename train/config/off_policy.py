@@ -29,7 +29,7 @@ class OffPolicySettings(RunSettings):
     """Episodes per environment in the first visit to each train task, before the first gradient
     step; with more environments than train tasks, each task gets proportionally more."""
     updates_per_step: float = 0.1
-    """Gradient steps per environment step after the initial ones."""
+    """Gradient steps per environment step, not counting those of initial_episodes."""
     replay_size: int = 1_000_000
     """Transitions kept for all train tasks together, in slots for episodes of full length; the
     newest episodes replace the oldest of their task. If episodes end early, fewer transitions
@@ -106,7 +106,7 @@ class MqlSettings(OffPolicySettings):
     n_episodes: int = 11
     """Episodes N per meta-episode, all of one task; the weights adapt on all but the last one."""
     updates_per_step: float = 1.0
-    """Gradient steps per environment step after the initial ones."""
+    """Gradient steps per environment step, not counting those of initial_episodes."""
     batch_size: int = 256
     """Transitions per gradient step, of all train tasks together."""
     learning_rate: float = 1e-3
@@ -128,19 +128,22 @@ class MqlSettings(OffPolicySettings):
     target_noise: float = 0.3
     """Standard deviation of the noise on the actions of the target policy, clipped at 0.5."""
     adapt_from: float = 0.0
-    """Share of total_timesteps after which evaluations adapt the weights, which takes minutes."""
+    """Fraction of total_timesteps after which evaluations adapt the weights, which takes
+    minutes."""
     adapt_learning_rate: float = 1e-3
     """Learning rate of adaptation (Adam)."""
     snapshot_size: int = 2000
-    """Newest transitions per task, new or train, that are used to tell tasks apart."""
+    """How many of the newest transitions per task are used: of the new task, to adapt to it; of it
+    and of each train task, to fit the propensity."""
     snapshot_updates: int = 10
     """Gradient steps on transitions of the new task."""
     replay_updates: int = 100
-    """Gradient steps on transitions of the train tasks after those."""
+    """Gradient steps on transitions of the train tasks, after the snapshot_updates."""
     adapt_batch_size: int = 1280
     """Transitions per replay update."""
     propensity_features: Literal["context", "observation-context"] = "context"
-    """Inputs of the propensity of a transition."""
+    """Inputs from which the propensity of a transition is computed: how likely it is to be of the
+    new task."""
     propensity_c: float = 0.1
     """Inverse regularisation strength C of the logistic regression."""
     propensity_clip: float = 1.0
@@ -191,7 +194,7 @@ class MierSettings(OffPolicySettings):
     context_dim: int = 5
     """Dimension of the context φ."""
     context_steps: int = 2
-    """Gradient steps on φ."""
+    """Gradient steps on φ per adaptation of the context."""
     context_learning_rate: float = 0.01
     """Learning rate of the gradient steps on φ."""
     learn_initial_context: bool = False
@@ -208,15 +211,15 @@ class MierSettings(OffPolicySettings):
     target_entropy: float = -1.0
     """Target entropy for learning the entropy coefficient of SAC."""
     adapt_from: float = 0.0
-    """Share of total_timesteps after which evaluations relabel, which takes minutes."""
+    """Fraction of total_timesteps after which evaluations relabel, which takes minutes."""
     relabel_updates: int = 0
     """Gradient steps of SAC per test task, mostly on relabelled transitions; 0 to adapt only the
     context."""
     relabel_batch_size: int = 256
-    """Transitions per gradient step on relabelled transitions."""
+    """Transitions per gradient step of relabel_updates."""
     real_share: float = 0.05
-    """Share of them that comes from the test task itself: at least one transition if it is not 0,
-    and not all if it is not 1."""
+    """Fraction of the relabel_batch_size transitions that come from the test task itself: at least
+    one transition if it is not 0, and not all if it is not 1."""
     test_context_steps: int = 2
     """Gradient steps on φ before relabelling; those beyond context_steps have learning rate
     0.001."""

@@ -41,23 +41,23 @@ class PolicySettings(RunSettings):
     mixture: Mixture = _MIXTURE
     """How beliefs are mixed (ldm and ldm-varibad)."""
     imagination: Imagination = _IMAGINATION
-    """How an imaginary task makes rewards from its mixture (ldm and ldm-varibad)."""
+    """How an imaginary task computes rewards from its mixture (ldm and ldm-varibad)."""
 
     n_steps: int = 128
-    """Steps per worker and update; whole meta-episodes for a recurrent policy, unless
-    truncate_backpropagation is set."""
+    """Steps per worker and policy update; for a recurrent policy, a whole number of meta-episodes,
+    unless truncate_backpropagation is set."""
     truncate_backpropagation: bool = False
     """Allow n_steps to split meta-episodes; gradients then stop at the edges of a rollout."""
     n_epochs: int = 1
     """Passes over a rollout per update."""
     n_minibatches: int = 1
-    """Minibatches per pass, of whole workers, or of single steps for a policy without memory
-    (varibad and variants)."""
+    """Minibatches per pass. Each contains whole rollouts of some workers, or single steps for a
+    policy without memory (varibad and variants)."""
     learning_rate: float = 7e-4
     """Learning rate of the policy."""
     lr_decay_start: float = 1.0
-    """Share of total_timesteps after which the policy's learning rate decays linearly to 0; 1 for
-    a constant rate."""
+    """Fraction of total_timesteps after which the policy's learning rate decays linearly to 0; 1
+    for a constant rate."""
     policy_ema_decay: float = 0.0
     """Decay per update of a running average of the policy's weights, which is evaluated and saved
     (Polyak averaging); 0 for the newest weights."""
@@ -142,9 +142,10 @@ class OnPolicySettings(LatentDynamicsConfig, PolicySettings):
     vae_trajectories: int = 10
     """Trajectories per VAE update."""
     vae_encoded_lengths: int | None = None
-    """Encoded lengths per trajectory and VAE update; None for all."""
+    """Prefixes of each trajectory that are encoded in a VAE update, of random lengths; None for
+    prefixes of all lengths."""
     vae_decoded_steps: int | None = None
-    """Decoded transitions per trajectory and VAE update; None for all."""
+    """Decoded transitions per trajectory and VAE update, a random subset; None for all."""
     vae_decay_updates: int | None = None
     """The learning rate of VAE update u is ``vae_learning_rate / sqrt(1 + u / vae_decay_updates)``;
     None for a constant rate."""

@@ -49,7 +49,8 @@ class RunSettings:
     """A registered id, ``module:Id-v0``, or ``module:function`` where the function returns an
     environment (``--env-fn`` is the same flag)."""
     env_kwargs: tuple[str, ...] = ()
-    """Arguments of the environment's constructor or function: name=value …, as JSON or text."""
+    """Arguments of the environment's constructor or function: name=value …, with values as JSON or
+    else as text."""
     max_episode_steps: int | None = None
     """Steps H after which an episode is truncated; None for the limit of the registered id."""
     observation_keys: tuple[str, ...] = ()
@@ -57,11 +58,12 @@ class RunSettings:
     flatten_observation: bool = False
     """Flatten Dict, Tuple, Discrete and other observations (Gymnasium's FlattenObservation)."""
     vectorization: Literal["sync", "async"] = "sync"
-    """How to step environments without a batched version: "sync" in sequence, "async" in one
-    process each (training only)."""
+    """How to step environments without a batched version: "sync" one after another, "async" each in
+    a process of its own (training only)."""
     eval_env_id: str = ""
-    """Id or function of the test tasks, if they are not a split of env_id. They are evaluated as
-    split "test" ("eval" or "eval_env_id" if env_id has such a split)."""
+    """Id or function that makes the test tasks, if they are not a split of env_id. They are
+    evaluated as split "test"; if env_id has a split of that name, as "eval" or else
+    "eval_env_id"."""
     method: str = "ldm"
     """Method to train, one of those in train/config/methods.py."""
     preset: str = "default"
@@ -70,9 +72,10 @@ class RunSettings:
     (except for its value loss on MuJoCo, a Huber loss of clipped values). The grids also have
     ``present-beliefs`` (the paper's imaginary tasks), ``published-tasks`` (those of the authors'
     code), ``published-network``, ``a2c`` and ``published-learner``. The MuJoCo families have
-    ``moments`` (a VAE that infers the task in fewer steps; the default of ``ldm`` and
-    ``ldm-varibad`` on HalfCheetahVel, of ``ldm`` with a larger β on AntDir, and of methods whose
-    policy reads the belief on the Ants) and ``recurrent`` (the paper's encoder)."""
+    ``moments`` (a VAE that infers the task in fewer steps; ``default`` has it for ``ldm`` and
+    ``ldm-varibad`` on HalfCheetahVel, for ``ldm`` on AntDir, there with a larger β, and on both Ant
+    families for methods whose policy observes the belief) and ``recurrent`` (the paper's
+    encoder)."""
     seed: int = 0
     """Seed of all random number generators."""
     total_timesteps: int = 1_000_000
@@ -92,7 +95,8 @@ class RunSettings:
     eval_interval: int = 250_000
     """Environment steps between evaluations; there is always one at the end."""
     eval_tasks: int = 16
-    """Size of the fixed sample of tasks that represents a continuous set, or one of over 1000."""
+    """Number of tasks in the fixed sample that evaluations use of a continuous set, or of one with
+    over 1000 tasks."""
     log_interval: int = 10
     """Iterations (policy updates) between rows of metrics.csv."""
     checkpoint_interval: int = 1_000_000
