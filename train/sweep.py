@@ -1,4 +1,4 @@
-"""Run many trainings on Ray: methods × environments × seeds × overrides.
+"""Run many training runs on Ray: methods × environments × seeds × overrides.
 
     python -m train.sweep gridworld --out runs/gridworld
     python -m train.sweep --methods ldm rl2 --env-ids LDM-AntGoal-v0 --seeds 4 \\

@@ -1,4 +1,4 @@
-"""A running average of a model's weights, which replaces them between trainings."""
+"""A running average of a model's weights, which replaces them between updates."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Many trainings at once."""
+"""Many training runs at once."""
