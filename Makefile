@@ -16,6 +16,10 @@ EXTRA       = dev
 # Goals (x, y) of the demo: one that it reaches, one that it misses.
 TASKS  ?= 5,5 3,4
 
+# the script in train/ that trains METHOD
+LEARNER := $(patsubst oracle-%,%,$(patsubst ldm-%,%,$(METHOD)))
+SCRIPT  := $(or $(filter varibad promp pearl mql mier,$(LEARNER:e-maml=promp)),recurrent_ppo)
+
 RUN    ?= runs/$(ENV_ID)-$(METHOD)-seed$(SEED)
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
@@ -86,8 +90,8 @@ demo: install  ## show a trained policy on unseen goals: table, film strip, GIF
 	@mkdir -p runs/demo && cp demo/*.json demo/*.csv demo/*.safetensors runs/demo
 	$(BIN)/python -m train.evaluate runs/demo --gif --tasks $(TASKS)
 
-train: install  ## train METHOD (of train.recurrent_ppo) on ENV_ID, evaluate it, draw figures
-	$(BIN)/python -m train.recurrent_ppo --env-id $(ENV_ID) --method $(METHOD) --seed $(SEED) --run-dir $(RUN) $(ARGS)
+train: install  ## train METHOD on ENV_ID, evaluate it, draw figures
+	$(BIN)/python -m train.$(SCRIPT) --env-id $(ENV_ID) --method $(METHOD) --seed $(SEED) --run-dir $(RUN) $(ARGS)
 	$(BIN)/python -m train.evaluate $(RUN)
 
 benchmark: install  ## measure environment and training steps per second against other libraries

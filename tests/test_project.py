@@ -17,6 +17,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from train.config.methods import METHODS
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -212,3 +214,12 @@ def test_no_path_of_one_machine_is_committed() -> None:
         if machine_path.search(line)
     ]
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_make_train_runs_the_script_of_the_method(method: str) -> None:
+    if shutil.which("make") is None:
+        pytest.skip("no make here")
+    command = ["make", "-n", "train", f"METHOD={method}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert f"-m {METHODS[method].script} --env-id" in done.stdout, done.stderr

@@ -44,7 +44,8 @@ def parse(program: str, arguments: list[str] | None = None) -> tuple[RunSettings
     arguments = [_one_flag(argument) for argument in given]
     command = f"python -m {program}"
     first = _Parser(prog=command, add_help=False, allow_abbrev=False)
-    first.add_argument("--env-id", "--env_id", default="LDM-GridNavi-v0")
+    env_id = settings_class(methods_of(program)[0]).env_id
+    first.add_argument("--env-id", "--env_id", default=env_id)
     first.add_argument("--method", default=methods_of(program)[0])
     first.add_argument("--preset", default="default")
     first.add_argument("--resume", default=None)

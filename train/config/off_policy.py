@@ -13,6 +13,9 @@ from train.config.settings import RunSettings
 class OffPolicySettings(RunSettings):
     """How train tasks are visited, and what all off-policy learners share."""
 
+    env_id: str = "LDM-HalfCheetahVel-v0"  # the grids have discrete actions
+    """A registered id, ``module:Id-v0``, or ``module:function`` where the function returns an
+    environment (``--env-fn`` is the same flag). Actions must be continuous and bounded."""
     n_episodes: int = 3
     """Episodes N per meta-episode, all of one task; the last one uses what the earlier ones
     revealed about the task."""

@@ -8,10 +8,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium import spaces
 
-from train.common.command_line import unused_flags
+from train.common.command_line import parse, unused_flags
 from train.config.grouping import group_text
 from train.config.off_policy import MierSettings, MqlSettings, OffPolicySettings, PearlSettings
 from train.config.presets import resolve
@@ -35,6 +37,14 @@ BAD: dict[str, Any] = {
     "target_entropy": float("nan"), "relabel_updates": -1, "relabel_batch_size": 1,
     "real_share": 2.0, "test_context_steps": 0, "test_model_updates": -1,
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("method", CLASSES)
+def test_without_an_environment_one_with_bounded_actions_is_trained(method: str) -> None:
+    config, _ = parse(f"train.{method}", [])
+    space = gym.make(config.env_id).action_space
+    assert isinstance(space, spaces.Box) and space.is_bounded()
+    assert config == resolve("LDM-HalfCheetahVel-v0", method)
 
 
 def own(kind: type) -> list[str]:
