@@ -94,6 +94,14 @@ def test_the_highest_velocity_is_the_decoders_own() -> None:
     assert [float(row["range"]) for row in rows] == pytest.approx([2.0, 2.0, 2**0.5], abs=1e-3)
 
 
+def test_speeds_are_written_as_multiples_of_a_twentieth() -> None:
+    """Standing still was 8.88178e-16."""
+    cheetah = probes(CHEETAH)
+    fields = np.eye(len(cheetah.tasks), dtype=np.float32)
+    written = [cheetah.columns(field)["task"] for field in fields]
+    assert written == [f"{k / 20:g}" for k in range(-20, 91)]
+
+
 def test_mixtures_of_headings_ask_for_less_and_of_speeds_for_what_lies_between() -> None:
     """A mixture with weights w has the direction Σ wᵢ dᵢ: shorter than 1 in the convex hull."""
     direction, walking = probes(DIRECTION), model(DIRECTION, Walking)

@@ -13,7 +13,7 @@ from ldm_envs.half_cheetah import HalfCheetahVelEnv
 from train.common.env_source import EnvSource
 from train.common.places import containing_splits, own_splits, shows_state
 
-_SPEEDS = np.arange(-1.0, 4.5 + 0.025, 0.05)  # m/s; train and test tasks lie in [0, 3.5)
+_SPEEDS = np.arange(-20, 91) / 20  # m/s, exactly 0 as well; train and test tasks lie in [0, 3.5)
 _HEADINGS = np.deg2rad(np.arange(0.0, 360.0, 5.0))
 
 
