@@ -437,6 +437,32 @@ def test_an_evaluation_that_was_cut_off_is_left_out(
     assert not capsys.readouterr().err
 
 
+@pytest.mark.parametrize("rows", [(5, 4, 5), (5, 10, 5), (5, 5, 6), (5, 0, 5)])
+def test_evaluations_with_other_numbers_of_rows_are_refused(
+    rows: tuple[int, ...], tmp_path: Path
+) -> None:
+    """Of 5 tasks, "reached" was 5 minus those missed of 4; twice the rows were twice the tasks."""
+    folder = stored(tmp_path / "run", 1000)
+    row = {"task": "2 0", "episode": 1, "return": 1.0, "reached": 1}
+    table = [
+        {"timesteps": at, "split": split, **row}
+        for at, n in zip((300, 600, 900), rows, strict=True)
+        for split, own in (("train", 5), ("test", n))
+        for _ in range(own)
+    ]
+    write_csv(folder.evaluations, table)
+    odd = next(n for n in rows if n != 5)
+    says = rf"it has {odd} rows of split test, episode 1 at step [69]00, but 5 at step 300"
+    with pytest.raises(StateFileError, match=says):
+        evaluations(folder)
+    goals = [{**row, "dropout": 0, "distance": 1.0} for row in table]
+    write_csv(folder.decoded_goals, goals)
+    folder.evaluations.unlink()
+    says = rf"it has {odd} rows of split test, dropout 0 at step [69]00, but 5 at step 300"
+    with pytest.raises(StateFileError, match=says):
+        belief_rows("run", folder)
+
+
 TAILS = [b"1000,train,4 0,1,-1", b"1000,tr\xff\x00\xfe", b"\x00" * 5000]
 
 

@@ -7,7 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from train.analysis.condense import cut_evaluation, evaluations, format_number
+from train.analysis.condense import (
+    cut_evaluation,
+    evaluations,
+    format_number,
+    require_same_rows,
+)
 from train.analysis.shown_runs import NO_TABLES, NamedRun, Tables, candidates
 from train.persistence.files import read_log
 from train.persistence.run_folder import RunFolder
@@ -77,7 +82,11 @@ def _decoded_goals(folder: RunFolder) -> list[dict[str, str]]:
     """Rows of a run's decoded_goals.csv, except for an evaluation with missing rows."""
     rows = read_log(folder.decoded_goals) if folder.decoded_goals.exists() else []
     cut = cut_evaluation(int(row["timesteps"]) for row in rows) if rows else None
-    return rows if cut is None else [row for row in rows if int(row["timesteps"]) != cut[0]]
+    if cut is not None:
+        rows = [row for row in rows if int(row["timesteps"]) != cut[0]]
+    if rows:
+        require_same_rows(folder.decoded_goals, pd.DataFrame(rows), ["split", "dropout"])
+    return rows
 
 
 def _order(run: NamedRun) -> tuple[str, str, float]:

@@ -69,7 +69,8 @@ def evaluations(folder: RunFolder, *, running: bool = False) -> pd.DataFrame:
         running: Whether the run is in progress, so that an incomplete evaluation needs no warning.
 
     Raises:
-        StateFileError: If the file contains something else.
+        StateFileError: If the file contains something else, or evaluations before the last one
+            have different numbers of rows.
     """
     if not folder.evaluations.exists():
         return pd.DataFrame()
@@ -80,17 +81,40 @@ def evaluations(folder: RunFolder, *, running: bool = False) -> pd.DataFrame:
     if table.empty:
         return table
     table = successes_known(table, ["split"])
-    cut = cut_evaluation(table["timesteps"].tolist())
-    if cut is None:
-        return table
-    last, n_rows, expected_rows = cut
-    if not running:
-        print(
-            f"warning: the evaluation of {folder.path} at step {last:,} is left out, since it has "
-            f"{n_rows} of {expected_rows} rows; continue the run with --resume",
-            file=sys.stderr,
+    if (cut := cut_evaluation(table["timesteps"].tolist())) is not None:
+        last, n_rows, expected_rows = cut
+        if not running:
+            print(
+                f"warning: the evaluation of {folder.path} at step {last:,} is left out, since it "
+                f"has {n_rows} of {expected_rows} rows; continue the run with --resume",
+                file=sys.stderr,
+            )
+        table = table[table["timesteps"] != last]
+    require_same_rows(folder.evaluations, table, ["split", "episode"])
+    return table
+
+
+def require_same_rows(path: Path, table: pd.DataFrame, keys: list[str]) -> None:
+    """Raise a ``StateFileError`` if evaluations have different numbers of rows of a kind.
+
+    Tasks are only counted: their texts may change when a run is resumed on another machine.
+
+    Args:
+        path: The file, for the message.
+        table: Its rows, with a column ``timesteps``.
+        keys: Columns that identify a kind of rows, of which each task has one per evaluation.
+    """
+    counts = table.groupby([*keys, "timesteps"]).size().unstack(fill_value=0)
+    differs = counts.ne(counts.iloc[:, 0], axis=0)
+    if differs.any(axis=None):
+        *kind, step = differs.stack().idxmax()
+        first = counts.columns[0]
+        named = ", ".join(f"{name} {value}" for name, value in zip(keys, kind, strict=True))
+        raise StateFileError(
+            f"{path} is damaged: it has {counts.loc[tuple(kind), step]} rows of {named} at step "
+            f"{step}, but {counts.loc[tuple(kind), first]} at step {first}; expected one per task "
+            "in every evaluation"
         )
-    return table[table["timesteps"] != last]
 
 
 def cut_evaluation(steps: Iterable[int]) -> tuple[int, int, int] | None:
