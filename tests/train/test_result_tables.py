@@ -463,6 +463,23 @@ def test_evaluations_with_other_numbers_of_rows_are_refused(
         belief_rows("run", folder)
 
 
+def test_an_error_of_an_evaluation_that_is_left_out_is_not_of_the_one_before(
+    tmp_path: Path,
+) -> None:
+    """Two values were of one step, and drawing them ended in an error that named no file."""
+    folder = stored(tmp_path / "run", 500)
+    rows = read_csv(folder.evaluations)
+    write_csv(folder.evaluations, rows * 5 + [{**row, "timesteps": 1000} for row in rows])
+    errors = {500: 0.25, 1000: 0.125}
+    write_csv(
+        folder.metrics,
+        [{"timesteps": at, "eval/train_reward_error": value} for at, value in errors.items()],
+    )
+    assert [(row["timesteps"], row["value"]) for row in belief_rows("run", folder)] == [
+        (500, "0.25")
+    ]
+
+
 TAILS = [b"1000,train,4 0,1,-1", b"1000,tr\xff\x00\xfe", b"\x00" * 5000]
 
 

@@ -27,16 +27,19 @@ def belief_rows(name: str, folder: RunFolder) -> list[dict[str, Any]]:
     There is a row per evaluation, split and quantity: ``reward_error`` and ``goal_distance``, each
     also with dropout in the decoder. Methods without a VAE have no rows.
     """
-    found: list[tuple[int, str, str, float]] = []
-    table = evaluations(folder)
+    metrics = read_log(folder.metrics) if folder.metrics.exists() else []
+    table = evaluations(folder)  # read later than the metrics, which are written later
     steps = sorted(table["timesteps"].unique().tolist()) if len(table) else []
-    for row in read_log(folder.metrics) if folder.metrics.exists() else []:
+    errors: dict[tuple[int, str, str], float] = {}
+    for row in metrics:
         logged = int(row["timesteps"])  # some iterations after the evaluation, in older runs
         evaluated = max((step for step in steps if step <= logged), default=logged)
         for column, value in row.items():
             split, middle, rest = column.removeprefix("eval/").partition("_reward_error")
             if column.startswith("eval/") and middle and value:
-                found.append((evaluated, split, middle[1:] + rest, float(value)))
+                # a second value is of a later evaluation, which was left out
+                errors.setdefault((evaluated, split, middle[1:] + rest), float(value))
+    found = [(*key, value) for key, value in errors.items()]
     if rows := _decoded_goals(folder):
         goals = pd.DataFrame(rows).astype({"timesteps": int, "dropout": int, "distance": float})
         means = goals.groupby(["timesteps", "split", "dropout"], sort=False)["distance"].mean()
