@@ -480,6 +480,19 @@ def test_an_error_of_an_evaluation_that_is_left_out_is_not_of_the_one_before(
     ]
 
 
+@pytest.mark.parametrize("name", ["runs", "curves", "tasks", "beliefs"])
+def test_two_rows_of_the_same_thing_are_refused(name: str, tmp_path: Path) -> None:
+    """A run counted as two seeds, an evaluation twice in a mean; or an error named no file."""
+    write_tables(tmp_path, collect([("run", stored(tmp_path / "run", 1000))]))
+    row = {"run": "run", "timesteps": 1000, "split": "train", "quantity": "reward_error"}
+    write_csv(tmp_path / "beliefs.csv", [{**row, "value": 1.0}])
+    rows = read_csv(tmp_path / f"{name}.csv")
+    other = {"runs": {"seed": "7"}, "beliefs": {"value": "2"}}.get(name, {"return": "5"})
+    write_csv(tmp_path / f"{name}.csv", [*rows, {**rows[0], **other}])
+    with pytest.raises(StateFileError, match=rf"{name}\.csv.* two rows of"):
+        plot_results_folder(tmp_path, tmp_path / "out")
+
+
 TAILS = [b"1000,train,4 0,1,-1", b"1000,tr\xff\x00\xfe", b"\x00" * 5000]
 
 

@@ -149,6 +149,8 @@ def read_runs(folder: Path) -> list[Run]:
             require_columns(folder / "runs.csv", row, _RUN_COLUMNS)
         for row in rows:
             check_module(row["env_id"])
+        if len({row["run"] for row in rows}) < len(rows):
+            raise ValueError("expected each run once, got two rows of the same name")
         refuse_copied_rows(rows)
         places = {row["run"]: f"{row['env_id']} {row.get('environment')}" for row in rows}
         curves = successes_known(curves, [curves["run"].map(places), "split"])

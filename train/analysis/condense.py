@@ -37,11 +37,18 @@ def read_table(path: Path) -> pd.DataFrame:
 
     Raises:
         StateFileError: If a row is too short or too long, or has text instead of a number, or a
-            return or value that is not finite.
+            return or value that is not finite, or if two rows are of the same thing.
     """
     rows = read_csv(path)
     require_equal_lengths(path, rows)
-    return _numbers(path, rows)
+    table = _numbers(path, rows)
+    keys = [name for name in table if name not in ("tasks", "return", "reached", "value")]
+    if keys and (again := table.duplicated(keys)).any():
+        twice = ", ".join(
+            f"{name} {value}" for name, value in table.loc[again, keys].iloc[0].items()
+        )
+        raise StateFileError(f"{path} is damaged: it has two rows of {twice}")
+    return table
 
 
 def _numbers(path: Path, rows: list[dict[str, str]]) -> pd.DataFrame:
