@@ -145,14 +145,21 @@ def check(source: Path) -> int:
     with tempfile.TemporaryDirectory() as temporary:
         drawn = plot_results_folder(source, Path(temporary))
         differing = [path.name for path in drawn if not _same(path, source / path.name)]
-        known = {path.name for path in drawn}
-        left = [path.name for path in sorted(source.glob("*.png")) if path.name not in known]
+        left = _left_over(source, drawn)
     for name in differing:
         print(f"differs from the committed file: {name}")
     for name in left:
         print(f"not drawn from the CSV files: {name}")
     print(f"{len(drawn) - len(differing)} of {len(drawn)} redrawn files equal those of {source}")
     return len(differing) + len(left)
+
+
+def _left_over(folder: Path, drawn: list[Path]) -> list[str]:
+    """Names of pictures in a folder that are not among those drawn from its tables."""
+    known = {path.name for path in drawn}
+    names = [path.name for path in sorted(folder.glob("*.png")) if path.name not in known]
+    # train.imaginary_goals draws from a run's model
+    return [name for name in names if not name.startswith("imaginary_goals")]
 
 
 def _same(mine: Path, theirs: Path) -> bool:
@@ -230,8 +237,15 @@ def main(arguments: list[str] | None = None) -> int:
             )
         if options.check:
             return int(check(source) > 0)
-        for path in plot_results_folder(source, options.out or source):
+        drawn = plot_results_folder(source, options.out or source)
+        for path in drawn:
             print(path)
+        if left := _left_over(options.out or source, drawn):
+            print(
+                f"warning: {options.out or source} has pictures that are not drawn from these CSV "
+                f"files: {', '.join(left)}; delete those of an earlier collection",
+                file=sys.stderr,
+            )
     return 0
 
 

@@ -19,6 +19,7 @@ from matplotlib.image import imread
 from packaging.version import Version
 from tiny_runs import build
 
+from train import figures
 from train.analysis.aggregate import estimates, final_scores, group_curve, groups, read_runs
 from train.analysis.tables import write_csv
 from train.common.artifacts import save_artifacts
@@ -352,6 +353,25 @@ def test_c6_the_committed_files_alone_give_every_figure_again(
     assert "not drawn from the CSV files: leftover.png" in text
     for name in ("figure3.png", "first_episode.csv"):
         assert (few / name).read_bytes() == first[name], "--check must not write"
+
+
+def test_pictures_of_an_earlier_collection_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Figure 4 of other runs lay beside the new figures without a word.
+
+    What train.imaginary_goals draws stays, and was a difference for --check.
+    """
+    monkeypatch.setattr(figures, "plot_results_folder", lambda _, out: [out / "figure3.png"])
+    monkeypatch.setattr(figures, "_same", lambda *_: True)
+    for name in ("runs.csv", "figure3.png", "figure4.png", "imaginary_goals.png"):
+        (tmp_path / name).touch()
+    assert main([str(tmp_path)]) == 0
+    assert "not drawn from these CSV files: figure4.png; delete" in capsys.readouterr().err
+    assert main([str(tmp_path), "--check"]) == 1
+    (tmp_path / "figure4.png").unlink()
+    assert main([str(tmp_path), "--check"]) == 0 and main([str(tmp_path)]) == 0
+    assert "not drawn" not in capsys.readouterr().err
 
 
 def test_one_value_of_an_ablation_is_shown_as_a_method_is(tmp_path: Path) -> None:
