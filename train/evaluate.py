@@ -152,6 +152,8 @@ def compare(
             name = f"{folder.config.method}, seed {folder.config.seed}"
             group = (folder.config.env_id, found.scheme)  # only these share their mixtures
             comparable.setdefault(group, []).append((name, found))
+    for older in out.glob("reward_maps_p_drop*.png"):  # of other runs
+        older.unlink()
     several = [group for group in comparable.values() if len({m.p_drop for _, m in group}) > 1]
     for index, alike in enumerate(several, 1):
         name = "reward_maps_p_drop" + (f"_{index}" if len(several) > 1 else "")

@@ -25,6 +25,7 @@ from ldm_wrappers import (
 )
 from ldm_wrappers.latent_dynamics import LatentDynamicsTrainer
 from ldm_wrappers.state_file import load_state, save_state
+from train import evaluate
 from train.common.artifacts import load_artifacts
 from train.config.presets import resolve
 from train.evaluate import chosen_tasks, main, parser
@@ -148,6 +149,19 @@ def test_several_runs_share_a_table_and_figures(evaluated: dict[str, Any]) -> No
         own = [row for row in rows if row["run"] == str(path)]
         alone = read_csv(path / "evaluation" / "summary.csv")
         assert [{k: row[k] for k in alone[0]} for row in own] == alone
+
+
+def test_reward_maps_of_an_earlier_comparison_are_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were of other runs than the table beside them."""
+    monkeypatch.setattr(evaluate, "print_joint_table", lambda _: None)
+    monkeypatch.setattr(evaluate, "joint_rows", lambda _: [{"run": "a"}])
+    monkeypatch.setattr(evaluate, "plot_joint_curves", lambda _, path: path)
+    for name in ("reward_maps_p_drop.png", "reward_maps_p_drop_2.png", "mine.png"):
+        (tmp_path / name).touch()
+    evaluate.compare([], [], tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"summary.csv", "mine.png"}
 
 
 def test_no_picture_leaves_a_temporary_file(evaluated: dict[str, Any]) -> None:
