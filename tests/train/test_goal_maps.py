@@ -130,7 +130,7 @@ def test_a_larger_beta_moves_goals_outwards(places: Places, model: Pointing) -> 
 def test_evaluations_tell_how_far_decoded_goals_are(places: Places, model: Pointing) -> None:
     tasks = np.array([(2.0, 0.0), (1.0, np.pi / 2)], np.float32)
     beliefs = np.zeros((2, model.config.latent_dim), np.float32)
-    beliefs[:, :2] = [(2.0, 0.0), (-0.75, 1.0)]
+    beliefs[:, :2] = [(2.0, 0.0), (-0.75, 2.0)]
     returns = np.zeros((2, 2))
     results = [SplitResult(s, tasks, returns, None, beliefs=beliefs) for s in ("train", "eval")]
     results.append(SplitResult("eval", np.zeros((1, 1)), returns[:1], None, beliefs=beliefs[:1]))
@@ -138,9 +138,30 @@ def test_evaluations_tell_how_far_decoded_goals_are(places: Places, model: Point
     assert [row["dropout"] for row in rows] == [0, 0, 1, 1] * 2
     assert [(row["x"], row["y"], row["distance"]) for row in rows[:2]] == [
         ("2", "0", "0"),
-        ("-0.75", "1", "0.75"),
+        ("-0.75", "2", "1.25"),
     ]
     assert not rows[0]["rewards"] and len(rows[4]["rewards"].split()) == len(places.xy)
+
+
+class Dropping(Pointing):
+    """Points to the opposite place with dropout."""
+
+    def imagine_reward(self, latents, observations, actions, next_observations, mask=None):  # type: ignore[no-untyped-def]
+        sign = 1.0 if mask is None else -1.0
+        return super().imagine_reward(sign * latents, observations, actions, next_observations)
+
+
+def test_goals_are_decoded_with_dropout_where_the_row_says_so(places: Places) -> None:
+    env = gym.make("LDM-AntGoal-v0")
+    model = Dropping(env.observation_space, env.action_space)
+    beliefs = np.zeros((1, model.config.latent_dim), np.float32)
+    beliefs[0, :2] = (2.0, 0.0)
+    results = [SplitResult("eval", beliefs[:, :2], np.zeros((1, 2)), None, beliefs=beliefs)]
+    rows = GoalDecoder(model, places).rows(7, results)
+    assert [(row["dropout"], row["x"], row["distance"]) for row in rows] == [
+        (0, "2", "0"),
+        (1, "-2", "4"),
+    ]
 
 
 def test_the_command_writes_table_and_picture(

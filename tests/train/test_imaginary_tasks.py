@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from tiny_runs import train_tiny
 
+from ldm_wrappers.vector import ImaginaryRewardWrapper
+from train import imaginary_tasks
 from train.imaginary_tasks import best_returns, describe, main, measure
 from train.persistence.files import read_csv
 from train.persistence.run_folder import RunFolder
@@ -59,6 +62,50 @@ def test_a_run_is_measured(
             steps_paid = (np.array(earned) + 3.0) / 1.1
             np.testing.assert_allclose(steps_paid, steps_paid.round(), atol=0.01)
     assert "of 3 imaginary tasks" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--imagination", "expected-reward", "--imagination.final-beliefs", "--p-drop", "0"],
+        ["--imagination.threshold", "0.9"],  # of tasks with kept dropout masks
+    ],
+)
+def test_rows_are_what_mixture_workers_were_paid_for_the_cells_they_met(
+    flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Recorded at each step; a cell pays the same in all episodes of a task."""
+    workers = ["--n-mixture-workers", "2", "--mixture.n-components", "2"]
+    run = train_tiny(tmp_path / "run", "ldm", *flags, *workers)
+    steps: list[tuple[Any, Any]] = []
+    decoded: list[Any] = []
+    step, best = ImaginaryRewardWrapper.step, imaginary_tasks.best_returns
+
+    def recorded(self: Any, actions: Any) -> Any:
+        result = step(self, actions)
+        steps.append((np.array(result[4]["next_obs"])[-2:], np.array(result[1])[-2:]))
+        return result
+
+    monkeypatch.setattr(ImaginaryRewardWrapper, "step", recorded)
+    monkeypatch.setattr(
+        imaginary_tasks,
+        "best_returns",
+        lambda maps, *rest: decoded.append(maps) or best(maps, *rest),
+    )
+    rows = measure(RunFolder.open(run), 2)
+    counted = [steps[first : first + 120] for first in (240 + 120, 480 + 120)]
+    assert len(steps) == 3 * 240 and len(rows) == 4
+    for index, row in enumerate(rows):
+        repeat, task = divmod(index, 2)
+        cells = np.array([shown[task] for shown, _ in counted[repeat]])
+        paid = np.array([rewards[task] for _, rewards in counted[repeat]])
+        field = decoded[repeat][task]
+        np.testing.assert_allclose(paid, field[GRID.index(cells)], atol=1e-4)
+        earned = [float(row[f"episode_{k}"]) for k in (1, 2, 3, 4)]
+        np.testing.assert_allclose(earned, paid.reshape(4, 30).sum(1), atol=2e-3)
+        assert row["repeat"] == repeat and row["cells_paid"] == (field > 0.45).sum()
+        best_cell = [float(v) for v in row["best_cell"].split()]
+        assert row["best_on_train_goal"] == (max(best_cell) in (2, 6))
 
 
 def test_staggered_runs_are_measured_in_step(tmp_path: Path) -> None:

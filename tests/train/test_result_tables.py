@@ -12,6 +12,7 @@ import pytest
 
 from ldm_wrappers.state_file import StateFileError
 from train import evaluate
+from train.analysis import aggregate
 from train.analysis.ablations import ablations
 from train.analysis.aggregate import (
     Run,
@@ -337,6 +338,19 @@ def test_evaluations_with_adaptation_are_not_averaged_with_those_before() -> Non
     assert group_curve([run], "train", 1).mean.tolist()[-1] == 2.0  # type: ignore[union-attr]
     adapted = Run({**run.row, "adapted_from": "50"}, run.table)
     assert group_curve([adapted], "train", 1).mean.tolist() == [0.0] * 4 + [10.0]  # type: ignore[union-attr]
+
+
+def test_a_split_of_an_environment_that_reports_no_success_has_no_reached_tasks(
+    tmp_path: Path,
+) -> None:
+    """Of eval_env_id, beside splits that do: unknown is not 0."""
+    folder = stored(tmp_path / "run", 1000)
+    (row,) = read_csv(folder.evaluations)
+    other = {**row, "split": "test", "reached": ""}
+    write_csv(folder.evaluations, [{**row, "reached": 1}, {**row, "task": "0 2"}, other])
+    write_tables(tmp_path, collect([("run", folder)]))
+    rows = aggregate.summary_rows(read_runs(tmp_path))
+    assert {row["split"]: row["reached_mean"] for row in rows} == {"train": "1", "test": ""}
 
 
 def test_numbers_in_tables_have_six_digits() -> None:

@@ -6,7 +6,9 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy.stats import trim_mean
 
+from train.analysis.aggregate import estimates
 from train.analysis.statistics import bootstrap_interval, interquartile_mean, mean, moving_average
 
 
@@ -48,6 +50,19 @@ def test_the_same_generator_gives_the_same_interval() -> None:
     assert first == again
     assert bootstrap_interval(scores, rng=np.random.default_rng(4)) != first
     assert bootstrap_interval([2.0], rng=np.random.default_rng(0)) == (2.0, 2.0, 2.0)
+
+
+def test_columns_of_the_summary_are_the_ends_of_their_own_intervals() -> None:
+    """Of the mean and of the interquartile mean; for skewed scores all ends differ."""
+    scores = np.array([0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 640.0])
+    drawn = np.random.default_rng(5).choice(scores, (200_000, 8))
+    resampled = {"mean": drawn.mean(1), "iqm": trim_mean(drawn, 0.25, axis=1)}
+    found = {name: float(value) for name, value in estimates("return", scores).items()}
+    for name, values in resampled.items():
+        expected = np.percentile(values, [2.5, 97.5])
+        ends = [found[f"return_{name}_low"], found[f"return_{name}_high"]]
+        assert ends == pytest.approx(expected, rel=0.1)
+    assert found["return_iqm_low"] < found["return_iqm"] < found["return_iqm_high"]
 
 
 @pytest.mark.parametrize("scores", [[], [[]], [[[1.0]]], [1.0, np.nan], 3.0, [[1.0, 2.0]]])
