@@ -194,11 +194,14 @@ def mixtures_of(learner: Learner, **changes: Any) -> Mixtures:
 
 
 def test_a_mixture_of_one_belief_is_that_belief(learner: Learner) -> None:
-    mixtures = mixtures_of(learner, mixture=DirichletMixture(n_components=1))
+    changes = {"mixture": DirichletMixture(n_components=1), "imagination": ExpectedReward()}
+    mixtures = mixtures_of(learner, **changes)
     assert np.allclose(mixtures.weights.sum(1), 1) and np.allclose(mixtures.weights.max(1), 1)
     chosen = mixtures.weights.argmax(1)
     assert len(set(chosen)) > 3
     assert np.allclose(mixtures.maps, mixtures.own_maps[chosen], atol=1e-5)
+    assert np.allclose(mixtures.dropout_maps, mixtures.own_dropout_maps[chosen], atol=1e-5)
+    assert not np.allclose(mixtures.own_dropout_maps, mixtures.own_maps, atol=1e-4)
 
 
 def test_beta_above_one_gives_negative_weights(learner: Learner) -> None:
