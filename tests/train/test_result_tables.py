@@ -34,7 +34,7 @@ from train.config.presets import resolve
 from train.figures import add_runs, collect_runs
 from train.persistence.files import read_csv, write_json
 from train.persistence.run_folder import RunFolder
-from train.plots import paper_paths
+from train.plots import paper_paths, results_folder
 from train.plots.belief_curves import plot_belief_curves
 from train.plots.curves import read_curves, read_rollouts
 from train.plots.results_folder import plot_results_folder
@@ -492,6 +492,19 @@ def test_an_error_of_an_evaluation_that_is_left_out_is_not_of_the_one_before(
     assert [(row["timesteps"], row["value"]) for row in belief_rows("run", folder)] == [
         (500, "0.25")
     ]
+
+
+@pytest.mark.parametrize("name", ["runs", *results_folder._COLUMNS])
+def test_figures_are_not_drawn_from_a_row_that_was_cut(name: str, tmp_path: Path) -> None:
+    """Without the column adapted_from, final scores were of evaluations without adaptation."""
+    file = tmp_path / f"{name}.csv"
+    if name == "runs":
+        write_tables(tmp_path, collect([("run", stored(tmp_path / "run", 1000))]))
+    else:
+        write_csv(file, [dict.fromkeys(results_folder._COLUMNS[name].split(), "0")])
+    file.write_text(file.read_text().rstrip().rpartition(",")[0] + "\n")
+    with pytest.raises(StateFileError, match=rf"{name}\.csv.* different numbers of columns"):
+        read_runs(tmp_path) if name == "runs" else results_folder._parts(file, "run")
 
 
 @pytest.mark.parametrize("name", ["runs", "curves", "tasks", "beliefs"])

@@ -38,9 +38,9 @@ from train.analysis.statistics import (
     moving_average,
     sample_deviation,
 )
+from train.analysis.tables import stored_rows
 from train.common.env_source import EnvSource
-from train.config.old_runs import row_with_present_names
-from train.persistence.files import read_csv, require_columns
+from train.persistence.files import require_columns
 from train.persistence.run_folder import check_module
 
 BUDGET = "total_timesteps"
@@ -144,7 +144,7 @@ def read_runs(folder: Path) -> list[Run]:
     try:
         curves = read_table(folder / "curves.csv")
         require_columns(folder / "curves.csv", curves, _CURVE_COLUMNS)
-        rows = [row_with_present_names(row) for row in read_csv(folder / "runs.csv")]
+        rows = stored_rows(folder / "runs.csv")
         for row in rows[:1]:
             require_columns(folder / "runs.csv", row, _RUN_COLUMNS)
         for row in rows:

@@ -15,7 +15,7 @@ from train.analysis.condense import read_table
 from train.analysis.tables import write_csv
 from train.common.env_source import EnvSource
 from train.common.places import Places
-from train.persistence.files import file_name, read_csv, require_columns
+from train.persistence.files import file_name, read_csv, require_columns, require_equal_lengths
 from train.persistence.run_folder import check_module
 from train.plots.belief_curves import plot_belief_curves, plot_decoded_goals
 from train.plots.figure7 import plot_figure7
@@ -145,6 +145,7 @@ def _draw_tables(source: Path, out: Path, runs: list[Run]) -> list[Path]:
 def _parts(path: Path, column: str) -> list[tuple[str, list[dict[str, str]]]]:
     """Rows of a file, grouped by a column; none if the file does not exist."""
     rows = read_csv(path) if path.exists() else []
+    require_equal_lengths(path, rows)
     for row in rows[:1]:
         require_columns(path, row, _COLUMNS[path.stem])
     for env_id in dict.fromkeys(row.get("env_id", "") for row in rows):
