@@ -431,6 +431,23 @@ def test_velocity_maps_show_shares_at_their_velocities(drawn: list[Any], tmp_pat
     assert below.get_xlabel() == "velocity (m/s)"
 
 
+def test_headings_are_in_degrees(drawn: list[Any], tmp_path: Path) -> None:
+    found = Velocities.of(EnvSource("LDM-AntDir-v0"))
+    assert found is not None
+    fields = np.cos(found.tasks[None, :, 0] - np.deg2rad([[90.0], [315.0]])).astype(np.float32)
+    splits = found.splits(EnvSource("LDM-AntDir-v0").facts().distribution)
+    one = goal_maps.GoalMap("β = 1", fields)
+    assert [(r["task"], r["split"]) for r in one.rows(found, splits)] == [
+        ("90", "train"),
+        ("315", "test"),
+    ]
+    velocity_maps.plot_velocity_maps({"run": [one]}, found, splits, tmp_path / "goals.png")
+    above, below = drawn[0].axes
+    best = [max(zip(ys, xs, strict=True))[1] for xs, ys in lines(above)]
+    assert best == pytest.approx([90.0, 315.0], abs=1e-3)
+    assert below.get_xlabel() == "heading at 1 m/s (°)"
+
+
 def moved(tasks: np.ndarray) -> Rollout:
     """Two episodes of three and of two steps; positions and velocities tell task and step."""
     n, total = len(tasks), 5
@@ -459,6 +476,18 @@ def test_paths_are_those_of_their_episode_and_task(drawn: list[Any], tmp_path: P
             assert ys == pytest.approx([-(task + step / 10) / 2 for step in steps])
         goals = np.array(lines(axes, marker="x"))[..., 0]
         np.testing.assert_allclose(goals, [(1.75, 0.0), (0.0, 1.75)], atol=1e-6)
+
+
+def test_directions_are_lines_from_the_start(drawn: list[Any], tmp_path: Path) -> None:
+    tasks, train = np.array([[np.pi / 6], [np.pi]], np.float32), np.array([[np.pi / 2]])
+    plot = trajectories.plot_paths
+    plot(moved(tasks), ("theta (rad)",), train, 1, tmp_path / "paths.png", "title")
+    (axes,) = drawn[0].axes
+    ends = np.array([(xs[1], ys[1]) for xs, ys in lines(axes, linestyle="--")])
+    degrees = np.rad2deg(np.arctan2(ends[:, 1], ends[:, 0]))
+    assert degrees % 360 == pytest.approx([30.0, 180.0], abs=1e-3)
+    ((xs, ys),) = lines(axes, label="train headings")
+    assert (xs[0], ys[0]) == (0.0, 0.0) and ys[1] > 1.0 and xs[1] == pytest.approx(0.0, abs=1e-9)
 
 
 def test_speeds_are_those_of_their_episode_and_task(drawn: list[Any], tmp_path: Path) -> None:

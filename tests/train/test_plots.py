@@ -208,6 +208,7 @@ def test_beta_above_one_gives_negative_weights(learner: Learner) -> None:
     plain = mixtures_of(learner, mixture=DirichletMixture(1.0))
     extrapolated = mixtures_of(learner, mixture=DirichletMixture(3.0))
     assert plain.weights.min() >= 0 > extrapolated.weights.min()
+    assert plain.weights[:, 0].any() and plain.weights[:, -1].any()  # any train task
     for mixtures in (plain, extrapolated):
         assert np.allclose(mixtures.weights.sum(1), 1, atol=1e-5)
         assert "β = " in mixtures.describe()[0] and len(mixtures.describe()) == 3
@@ -225,6 +226,24 @@ def test_mixtures_of_any_imaginary_tasks_can_be_drawn(
     assert not np.allclose(mixtures.dropout_maps, mixtures.maps, atol=1e-4)
     chosen = isinstance(imagination, PlausibleTasks)
     assert ("training keeps one in 4" in mixtures.describe()[0]) == chosen
+
+
+@pytest.mark.parametrize(
+    ("imagination", "kept"),
+    [(ExpectedReward(), False), (ExpectedReward(2, keep_dropout_masks=True), True)],
+)
+def test_tasks_that_keep_dropout_masks_have_their_own(
+    learner: Learner, imagination: ImaginationScheme, kept: bool
+) -> None:
+    """Mixtures of the same single belief differ in nothing else."""
+    mixtures = mixtures_of(
+        learner, mixture=DirichletMixture(n_components=1), imagination=imagination
+    )
+    chosen, maps = mixtures.weights.argmax(1), mixtures.dropout_maps
+    alike = [(i, j) for i, j in itertools.combinations(range(20), 2) if chosen[i] == chosen[j]]
+    assert alike
+    for i, j in alike:
+        assert np.allclose(maps[i], maps[j], atol=1e-5) != kept
 
 
 def test_peaks_are_counted_by_kind_of_cell(learner: Learner) -> None:
