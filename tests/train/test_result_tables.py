@@ -494,6 +494,18 @@ def test_an_error_of_an_evaluation_that_is_left_out_is_not_of_the_one_before(
     ]
 
 
+def test_a_curve_that_lacks_one_splits_evaluation_is_refused(tmp_path: Path) -> None:
+    """Final scores of that split were of other evaluations than those of the others."""
+    write_tables(tmp_path, collect([("run", stored(tmp_path / "run", 1000))]))
+    (row,) = read_csv(tmp_path / "curves.csv")
+    steps = [("train", 500), ("train", 1000), ("test", 500)]
+    rows = [{**row, "split": split, "timesteps": at} for split, at in steps]
+    write_csv(tmp_path / "curves.csv", rows)
+    said = r"curves\.csv is damaged: it has 0 rows of run run, split test, episode 1 at step 1000"
+    with pytest.raises(StateFileError, match=said):
+        read_runs(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["runs", *results_folder._COLUMNS])
 def test_figures_are_not_drawn_from_a_row_that_was_cut(name: str, tmp_path: Path) -> None:
     """Without the column adapted_from, final scores were of evaluations without adaptation."""

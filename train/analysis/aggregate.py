@@ -28,6 +28,7 @@ from train.analysis.condense import (
     format_number,
     group_name,
     read_table,
+    require_same_rows,
     successes_known,
 )
 from train.analysis.copies import refuse_copied_rows
@@ -155,6 +156,8 @@ def read_runs(folder: Path) -> list[Run]:
         places = {row["run"]: f"{row['env_id']} {row.get('environment')}" for row in rows}
         curves = successes_known(curves, [curves["run"].map(places), "split"])
         tables = dict(list(curves.groupby("run", sort=False)))
+        for table in tables.values():
+            require_same_rows(folder / "curves.csv", table, ["run", "split", "episode"])
         return [Run(row, tables[row["run"]]) for row in rows]
     except StateFileError:
         raise

@@ -109,7 +109,7 @@ def require_same_rows(path: Path, table: pd.DataFrame, keys: list[str]) -> None:
     Args:
         path: The file, for the message.
         table: Its rows, with a column ``timesteps``.
-        keys: Columns that identify a kind of rows, of which each task has one per evaluation.
+        keys: Columns that identify a kind of rows.
     """
     counts = table.groupby([*keys, "timesteps"]).size().unstack(fill_value=0)
     differs = counts.ne(counts.iloc[:, 0], axis=0)
@@ -119,8 +119,8 @@ def require_same_rows(path: Path, table: pd.DataFrame, keys: list[str]) -> None:
         named = ", ".join(f"{name} {value}" for name, value in zip(keys, kind, strict=True))
         raise StateFileError(
             f"{path} is damaged: it has {counts.loc[tuple(kind), step]} rows of {named} at step "
-            f"{step}, but {counts.loc[tuple(kind), first]} at step {first}; expected one per task "
-            "in every evaluation"
+            f"{step}, but {counts.loc[tuple(kind), first]} at step {first}; expected as many in "
+            "every evaluation"
         )
 
 
