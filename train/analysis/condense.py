@@ -112,15 +112,14 @@ def require_same_rows(path: Path, table: pd.DataFrame, keys: list[str]) -> None:
         keys: Columns that identify a kind of rows.
     """
     counts = table.groupby([*keys, "timesteps"]).size().unstack(fill_value=0)
-    differs = counts.ne(counts.iloc[:, 0], axis=0)
-    if differs.any(axis=None):
-        *kind, step = differs.stack().idxmax()
-        first = counts.columns[0]
-        named = ", ".join(f"{name} {value}" for name, value in zip(keys, kind, strict=True))
+    differs = np.argwhere(counts.ne(counts.iloc[:, 0], axis=0).to_numpy())
+    if len(differs):
+        row, column = differs[0]
+        named = ", ".join(f"{k} {v}" for k, v in zip(keys, counts.index[row], strict=True))
         raise StateFileError(
-            f"{path} is damaged: it has {counts.loc[tuple(kind), step]} rows of {named} at step "
-            f"{step}, but {counts.loc[tuple(kind), first]} at step {first}; expected as many in "
-            "every evaluation"
+            f"{path} is damaged: it has {counts.iat[row, column]} rows of {named} at step "
+            f"{counts.columns[column]}, but {counts.iat[row, 0]} at step {counts.columns[0]}; "
+            "expected as many in every evaluation"
         )
 
 
