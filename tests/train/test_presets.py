@@ -92,14 +92,14 @@ def test_what_the_default_presets_stand_for() -> None:
 
 
 def test_which_methods_have_the_moment_encoder_by_default() -> None:
-    belief = {"varibad", "ldm-varibad", "oracle-varibad"}
+    every = {"ldm", "varibad", "ldm-varibad", "oracle-varibad"}
     expected = {
-        "LDM-AntDir-v0": {*belief, "ldm"},
-        "LDM-AntGoal-v0": belief,
+        "LDM-AntDir-v0": every,
+        "LDM-AntGoal-v0": every,
         "LDM-HalfCheetahVel-v0": {"ldm", "ldm-varibad"},
     }
     for env_id, methods in expected.items():
-        for method in belief | {"ldm"}:
+        for method in every:
             default, moments, recurrent = (
                 resolve(env_id, method, preset).latent_dynamics
                 for preset in ("default", "moments", "recurrent")

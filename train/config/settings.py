@@ -72,10 +72,9 @@ class RunSettings:
     (except for its value loss on MuJoCo, a Huber loss of clipped values). The grids also have
     ``present-beliefs`` (the paper's imaginary tasks), ``published-tasks`` (those of the authors'
     code), ``published-network``, ``a2c`` and ``published-learner``. The MuJoCo families have
-    ``moments`` (a VAE that infers the task in fewer steps; ``default`` has it for ``ldm`` and
-    ``ldm-varibad`` on HalfCheetahVel, for ``ldm`` on AntDir, there with a larger β, and on both Ant
-    families for methods whose policy observes the belief) and ``recurrent`` (the paper's
-    encoder)."""
+    ``moments`` (a VAE that infers the task in fewer steps; ``default`` has it for ``ldm``, on
+    AntDir with a larger β, and for ``ldm-varibad``, on both Ant families also for ``varibad`` and
+    ``oracle-varibad``) and ``recurrent`` (the paper's encoder)."""
     seed: int = 0
     """Seed of all random number generators."""
     total_timesteps: int = 1_000_000
