@@ -47,7 +47,7 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         latent_dynamics: The model; training it between steps takes effect immediately.
         beliefs: Source of the beliefs to mix.
         mixture: Mixture scheme. By default, all beliefs of a pool are mixed by Eq. 1 with β = 1;
-            saved beliefs are mixed by the scheme saved with them or, if there is none, ``FEW``
+            saved beliefs are mixed by the scheme saved with them or, if there is none, three
             random ones by Eq. 1 with β = 1, since a mixture of hundreds is close to their mean.
             Warns if the file of an older run does not say how many beliefs were mixed.
         imagination: How an imaginary task computes rewards. By default as in the run that saved
