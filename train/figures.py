@@ -237,13 +237,14 @@ def main(arguments: list[str] | None = None) -> int:
             )
         if options.check:
             return int(check(source) > 0)
-        drawn = plot_results_folder(source, options.out or source)
+        out = options.out or source
+        drawn = plot_results_folder(source, out)
         for path in drawn:
             print(path)
-        if left := _left_over(options.out or source, drawn):
+        if left := _left_over(out, drawn):
             print(
-                f"warning: {options.out or source} has pictures that are not drawn from these CSV "
-                f"files: {', '.join(left)}; delete those of an earlier collection",
+                f"warning: {out} has pictures that are not drawn from these CSV files: "
+                f"{', '.join(left)}; delete those of an earlier collection",
                 file=sys.stderr,
             )
     return 0

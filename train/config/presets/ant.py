@@ -51,8 +51,8 @@ _RECURRENT_METHODS = {**_MIXREG, "varibad": VARIBAD}
 # A policy that reads the belief learns late if the VAE does. On AntDir, variBAD with the recurrent
 # encoder earns less than half as much on train headings after three million steps as with the
 # moment encoder (results/ant_dir/three_million). LDM's policy does not read the belief, but its
-# imaginary tasks are decoded from beliefs. On AntGoal its train returns are those of
-# standing still with either encoder (results/ant_goal); with this one beliefs are right sooner.
+# imaginary tasks are decoded from beliefs. On AntGoal its train returns are those of standing still
+# with either encoder (results/ant_goal); with this one beliefs are right sooner.
 _ANT_METHODS = {
     **_MIXREG,
     "varibad": {**VARIBAD, **MOMENTS},
