@@ -71,8 +71,10 @@ test: style  ## run lint, types and tests, as CI does
 test-slow: install  ## run the tests that take minutes: kills and learning
 	$(BIN)/python $(TESTS) -m slow
 
+# unless the command line names another one
+test-lowest: PYTHON = python3.10
 test-lowest:  ## run the tests with the lowest versions of pyproject.toml, on Python 3.10
-	$(MAKE) install VENV=.venv-lowest PYTHON=python3.10 CONSTRAINTS=constraints-lowest.txt EXTRA=test
+	$(MAKE) install VENV=.venv-lowest PYTHON='$(PYTHON)' CONSTRAINTS=constraints-lowest.txt EXTRA=test
 	.venv-lowest/bin/python $(TESTS)
 
 lint: style  ## run ruff and mypy
