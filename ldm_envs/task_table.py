@@ -118,7 +118,7 @@ def _copied(task: Any) -> Any:
     fields = _fields(task)
     if not isinstance(task, (dict, list)) and fields is None:
         return task
-    copied = copy.copy(task)  # of the same class
+    copied = _shallow_copy(task)
     try:
         if isinstance(copied, dict):
             copied.update((name, _copied(value)) for name, value in task.items())
@@ -131,6 +131,17 @@ def _copied(task: Any) -> Any:
     for name, value in (fields or {}).items():
         object.__setattr__(copied, name, _copied(value))  # setattr fails if it is frozen
     return copied
+
+
+def _shallow_copy(task: Any) -> Any:
+    """A copy of the same class, with the same items and attributes."""
+    try:
+        return copy.copy(task)
+    except KeyError:  # Python 3.10: a dict whose __getattr__ is dict.__getitem__
+        copied = dict.__new__(type(task))
+        dict.update(copied, task)
+        vars(copied).update(vars(task))
+        return copied
 
 
 def _fields(task: Any) -> dict[str, Any] | None:
