@@ -423,8 +423,9 @@ def test_velocity_maps_show_shares_at_their_velocities(drawn: list[Any], tmp_pat
     )
     middles = {
         round(bar.get_x() + bar.get_width() / 2, 3): bar.get_height()
-        for bar in below.patches
-        if bar.get_width() < 0.051 and bar.get_facecolor()[3] == 1.0 and bar.get_height()
+        for bars in below.containers
+        for bar in bars
+        if bar.get_height()
     }
     assert middles == {0.0: 0.25, 2.0: 0.75}
     assert below.get_title() == "4: 75% on test tasks"

@@ -67,7 +67,8 @@ def test_each_environment_gets_its_row(kind: Any, wrap: str) -> None:
     np.testing.assert_array_equal(infos["task"], np.full((n, 1), 0.75, np.float32))
     with pytest.raises(ValueError, match=r"a row for each of 4 environments, got shape \(3, 1\)"):
         env.reset(options={"task": tasks[:3]})
-    with pytest.raises(ValueError, match="at least one True"):  # Gymnasium's own error
+    # Gymnasium's own error, whose class and text changed after 1.1
+    with pytest.raises((ValueError, AssertionError), match=r"at least one True|contain a bool"):
         env.reset(options={"task": tasks, "reset_mask": np.zeros(n, bool)})
     env.close()
 
