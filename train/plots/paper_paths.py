@@ -139,7 +139,8 @@ def plot_paper_paths(
         axes.set_axis_off()
     handles, labels = panels[0, 0].get_legend_handles_labels()
     drawing.legend(handles, labels, loc="outside right center", fontsize=8)
-    drawing.draw_without_rendering()  # square panels are placed only after a first layout
+    for _ in range(2):  # square panels are placed only after a layout; matplotlib 3.8 needs two
+        drawing.draw_without_rendering()
     return save(drawing, path)
 
 
