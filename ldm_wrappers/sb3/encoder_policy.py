@@ -90,7 +90,7 @@ class EncoderMemory(nn.Module):
 class EncoderPolicy(WholeSequenceLstmPolicy):
     """:class:`WholeSequenceLstmPolicy` with :class:`EncoderMemory` in place of the LSTM.
 
-    The network of the authors' policies (Encoder-p of paper section 3.2, with the architecture of
+    The network of the authors' policies (Encoder-p of paper section 3.1, with the architecture of
     Encoder-v), on observations of :class:`~ldm_wrappers.vector.RL2ObservationWrapper`. Actor and
     critic share the memory.
 

@@ -163,8 +163,9 @@ class MierLearner(OffPolicyLearner):
     def relabel(self, episodes: list[Episode], row: int = 0) -> tuple[SquashedGaussian, Tensor]:
         """A policy and φ for the task of some episodes; the learner itself does not change.
 
-        This is the off-policy form of section 4.3 of the paper: SAC continues on transitions of the
-        train tasks, with rewards predicted by the model for this task, and on the real ones.
+        This is the off-policy form of the paper's experience relabelling: SAC continues on
+        transitions of the train tasks, with rewards predicted by the model for this task, and on
+        the real ones.
 
         Args:
             episodes: Episodes of the new task.

@@ -101,8 +101,8 @@ class MqlLearner(OffPolicyLearner):
     def adapt(self, episodes: list[Episode], row: int = 0) -> TD3:
         """A copy of the networks, adapted to the task of some episodes; nothing else changes.
 
-        Section 4.2 of the paper: gradient steps on the new transitions, then on old ones, weighted
-        by their similarity to the new ones, with a penalty towards the meta-trained weights.
+        As in the paper: gradient steps on the new transitions, then on old ones, weighted by their
+        similarity to the new ones, with a penalty towards the meta-trained weights.
 
         Args:
             episodes: Episodes of the new task.
