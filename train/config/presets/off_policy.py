@@ -7,7 +7,7 @@ from typing import Any
 # ``paper``: the sizes of the authors' configurations, and the 5 M environment steps of the LDM
 # paper's comparison. Days per run on one core.
 PAPER: dict[str, Any] = {"total_timesteps": 5_000_000, "checkpoint_interval": 200_000}
-# ``default``: 6 to 35 minutes on one core. Small networks, few transitions per gradient step and
+# ``default``: 6 to 44 minutes on one core. Small networks, few transitions per gradient step and
 # few gradient steps per environment step; a smaller discount factor, a larger learning rate and
 # faster target updates make the most of such runs. Chosen on HalfCheetahVel with PEARL, by its
 # returns on train tasks, and kept for the other methods and families (results/off_policy). Twenty
