@@ -147,7 +147,11 @@ class ImaginaryRewardWrapper(VectorWrapper):
             states, next_states = self._reader.step(observations, infos, ended)
             own = np.array(rewards, np.float64)
             earned = self._take_in((states, columns, next_states), own, ended)
-        infos = {**set_aside(infos, ("environment_reward",)), "environment_reward": own}
+        infos = {
+            **set_aside(infos, ("environment_reward",)),
+            "environment_reward": own,
+            "_environment_reward": np.ones(self.num_envs, bool),
+        }
         return observations, earned, terminations, truncations, infos
 
     def _take_in(

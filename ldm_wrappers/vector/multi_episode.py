@@ -224,7 +224,8 @@ class MultiEpisodeWrapper(VectorWrapper):
         final_info["episode_returns"] = self._returns.copy()
         final_info["episode_lengths"] = self._lengths.copy()
         final_info["cut_short"] = early.copy()
-        final_info |= {f"_{key}": last & infos.get(f"_{key}", last) for key in final_info}
+        names = [key for key in final_info if not key.startswith("_")]
+        final_info |= {f"_{key}": last & infos.get(f"_{key}", last) for key in names}
         fresh, reset_infos = self.env.reset(options={"reset_mask": last.copy()})
         self._check_mask(last, fresh, shown)
         self._begin(last)
@@ -268,12 +269,14 @@ class MultiEpisodeWrapper(VectorWrapper):
             self._watch.check(workers, told_tasks(infos, workers))
 
     def _position(self, infos: dict[str, Any]) -> dict[str, Any]:
-        return {
-            **infos,
+        own = {
             MARK: np.ones(self.num_envs, bool),
             "episode_start": self._lengths[self._rows, self._episode] == 0,
             "episode_index": self._episode.copy(),
         }
+        everyone = np.ones(self.num_envs, bool)
+        told = [*own, "next_obs"] if "next_obs" in infos else own
+        return {**infos, **own, **{f"_{key}": everyone for key in told}}
 
     def get_state(self) -> dict[str, Any]:
         """Bookkeeping of the running meta-episodes, for an exact resume."""

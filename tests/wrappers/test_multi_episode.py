@@ -14,6 +14,7 @@ from wrapper_stubs import ScriptedEnv, actions_for, scripted_vector, seeds_of
 
 import ldm_envs  # noqa: F401
 from ldm_wrappers import MultiEpisodeWrapper, vector
+from ldm_wrappers.infos import MARK
 
 LENGTHS = [(3, 5, 2), (4,), (1, 2)]
 
@@ -257,7 +258,7 @@ def test_where_a_task_ended_infos_are_those_of_the_new_one() -> None:
     theirs = gym.make_vec("LDM-HalfCheetahVel-v0", autoreset_mode="SameStep", **kwargs)
     ours.reset(seed=3)
     theirs.reset(seed=3)
-    extra = {"next_obs", "episode_start", "episode_index"}
+    extra = {MARK, "next_obs", "episode_start", "episode_index"}
     n_ends = 0
     for _ in range(9):
         actions = np.full((3, 6), 0.3, np.float32)
