@@ -18,8 +18,8 @@ from ldm_wrappers.latent_dynamics.space_checks import has_bounds
 def policy_action_space(space: spaces.Space[Any]) -> spaces.Space[Any]:
     """The space of a policy's actions in an environment with the single action space ``space``.
 
-    Discrete actions begin at 0, integer boxes become float32 boxes of the same bounds; all other
-    spaces are unchanged.
+    Discrete actions begin at 0, ``MultiDiscrete`` and ``MultiBinary`` actions have one axis,
+    integer boxes become float32 boxes of the same bounds; all other spaces are unchanged.
 
     Raises:
         ValueError: A ``Box`` without finite bounds, which stable-baselines3 cannot clip to.
@@ -27,7 +27,10 @@ def policy_action_space(space: spaces.Space[Any]) -> spaces.Space[Any]:
     if isinstance(space, spaces.Discrete):
         return space if not space.start else spaces.Discrete(space.n)
     if isinstance(space, spaces.MultiDiscrete):
-        return space if not np.any(space.start) else spaces.MultiDiscrete(space.nvec)
+        plain = space.nvec.ndim == 1 and not np.any(space.start)
+        return space if plain else spaces.MultiDiscrete(space.nvec.ravel())
+    if isinstance(space, spaces.MultiBinary):
+        return space if isinstance(space.n, int) else spaces.MultiBinary(int(np.prod(space.shape)))
     if not isinstance(space, spaces.Box):
         return space
     if not has_bounds(space):
@@ -45,14 +48,16 @@ def policy_action_space(space: spaces.Space[Any]) -> spaces.Space[Any]:
 def environment_actions(space: spaces.Space[Any], actions: Any) -> NDArray[Any]:
     """Convert a policy's batch of actions (n, …) to those of the environment.
 
-    Discrete actions are shifted by ``start``; for an integer ``Box`` they are rounded to the
-    nearest integer within its bounds.
+    Discrete actions are shifted by ``start`` and get the shape of the space; for an integer ``Box``
+    they are rounded to the nearest integer within its bounds.
 
     Args:
         space: Single action space of the environment.
         actions: Actions in :func:`policy_action_space`, (n, …).
     """
     array = np.array(actions)  # a copy: the environment's wrappers may change theirs in place
+    if isinstance(space, (spaces.MultiDiscrete, spaces.MultiBinary)) and len(space.shape) > 1:
+        array = array.reshape(*array.shape[:-1], *space.shape)
     if isinstance(space, (spaces.Discrete, spaces.MultiDiscrete)):
         return array + space.start if np.any(space.start) else array
     if isinstance(space, spaces.MultiBinary):  # stable-baselines3 samples 0.0 and 1.0

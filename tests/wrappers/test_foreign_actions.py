@@ -155,7 +155,24 @@ def test_binary_actions_are_binary() -> None:
     assert actions.dtype == space.dtype and space.contains(actions[0])
 
 
-@pytest.mark.parametrize("space", [spaces.MultiBinary(3), spaces.MultiDiscrete([3, 2])])
+GRIDS = [
+    spaces.MultiBinary((2, 3)),
+    spaces.MultiDiscrete([[2, 3], [4, 5]]),
+    spaces.MultiDiscrete([[2, 3], [4, 5]], start=[[1, 0], [-1, 7]]),
+]
+
+
+@pytest.mark.parametrize("space", GRIDS)
+def test_actions_of_two_axes_are_drawn_row_by_row(space: Any) -> None:
+    drawn = [space.sample() for _ in range(4)]
+    start = space.start if isinstance(space, spaces.MultiDiscrete) else 0
+    flat = np.stack([(action - start).ravel() for action in drawn])
+    assert all(policy_action_space(space).contains(row.astype(space.dtype)) for row in flat)
+    np.testing.assert_array_equal(environment_actions(space, flat), np.stack(drawn))
+    np.testing.assert_array_equal(environment_actions(space, flat[0]), drawn[0])
+
+
+@pytest.mark.parametrize("space", [spaces.MultiBinary(3), spaces.MultiDiscrete([3, 2]), *GRIDS[:2]])
 def test_recurrent_policies_learn_actions_of_several_parts(space: spaces.Space[Any]) -> None:
     """A Bernoulli's log-probability takes no int8, which is how binary actions are stored."""
     env = Recorder(space)
