@@ -7,6 +7,7 @@ from copy import deepcopy
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from stable_baselines3.common.vec_env.base_vec_env import (
     VecEnv,
@@ -17,7 +18,7 @@ from stable_baselines3.common.vec_env.base_vec_env import (
 
 from ldm_wrappers.arguments import worker_seeds
 from ldm_wrappers.sb3.actions import environment_actions, policy_action_space
-from ldm_wrappers.vector.batch import check_batch, refuse_final_keys
+from ldm_wrappers.vector.batch import check_batch, check_reset_infos
 from ldm_wrappers.vector.infos import ended_rows, final_observations
 
 
@@ -40,14 +41,21 @@ class VectorEnvAdapter(VecEnv):
             tuple is fastest: dicts are then filled only at the end of episodes.
 
     Raises:
-        ValueError: The environment's autoreset mode is a different one, or its actions have no
-            finite bounds.
+        TypeError: ``env`` is not a vector environment.
+        ValueError: The environment's autoreset mode is a different one, its actions have no finite
+            bounds, or its discrete observations do not begin at 0.
     """
 
     def __init__(
         self, env: VectorEnv[Any, Any, Any], *, info_keys: Sequence[str] | None = None
     ) -> None:
+        if not isinstance(env, VectorEnv):
+            raise TypeError(
+                f"VectorEnvAdapter needs a gymnasium.vector.VectorEnv, got {env!r}; "
+                "stable-baselines3's DummyVecEnv takes functions that make one environment"
+            )
         check_batch(env, AutoresetMode.SAME_STEP, "VectorEnvAdapter")
+        _check_observations(env.single_observation_space)
         self.env = env
         self.info_keys = None if info_keys is None else tuple(info_keys)
         self._actions: np.ndarray[Any, Any] | None = None
@@ -65,11 +73,12 @@ class VectorEnvAdapter(VecEnv):
         options = self._options[0] or None
         if not all(_same(other, self._options[0]) for other in self._options[1:]):
             raise ValueError(
-                "a vector environment is reset with one options dict for all workers, got "
+                "a vector environment is reset with one options dict for all workers, such as "
+                "set_options({'task': tasks}) with a row of tasks for each, got "
                 f"{self._options}"
             )
         observations, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
-        refuse_final_keys(infos)
+        check_reset_infos(infos, "VectorEnvAdapter")
         self.reset_infos = self._rows(infos)
         self._reset_seeds()
         self._reset_options()
@@ -228,6 +237,16 @@ class VectorEnvAdapter(VecEnv):
         """One rendered frame per worker."""
         frames: Any = self.env.render()
         return [None] * self.num_envs if frames is None else list(frames)
+
+
+def _check_observations(space: Any) -> None:
+    """Refuse categories that stable-baselines3, which counts them from 0, cannot encode."""
+    for part in space.values() if isinstance(space, spaces.Dict) else [space]:
+        if np.any(getattr(part, "start", 0)):
+            raise ValueError(
+                f"stable-baselines3 counts discrete observations from 0, got {part}; put "
+                "gymnasium.wrappers.FlattenObservation around each environment"
+            )
 
 
 def _is_wrapped(env: Any, wrapper_class: type) -> bool:

@@ -67,20 +67,20 @@ def reset_all(
             "restart by themselves when they end"
         )
     observations, infos = env.reset(seed=worker_seeds(seed, env.num_envs), options=options)
+    check_reset_infos(infos, wrapper)
+    return observations, infos
+
+
+def check_reset_infos(infos: Any, wrapper: str) -> None:
+    """Raise a ``ValueError`` if infos of a reset are a list, or have keys that only ends may have.
+
+    Such keys would hide those of Gymnasium's SAME_STEP autoreset, and so the true last states.
+    """
     if not isinstance(infos, dict):
         raise ValueError(
             f"{wrapper} needs infos as a dict of arrays, got a {type(infos).__name__}: put a "
             "wrapper like DictInfoToList around it, not inside"
         )
-    refuse_final_keys(infos)
-    return observations, infos
-
-
-def refuse_final_keys(infos: Infos) -> None:
-    """Raise a ``ValueError`` if infos of a reset have keys that only an end may have.
-
-    They would hide those of Gymnasium's SAME_STEP autoreset, and so the true last states.
-    """
     for key in ("final_obs", "final_info"):
         if key in infos:
             raise ValueError(

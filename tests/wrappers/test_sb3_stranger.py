@@ -334,3 +334,44 @@ def test_observations_that_cannot_be_used_are_refused_with_a_way_out(kind: Any, 
     batch = SyncVectorEnv([Categories] * 2, autoreset_mode=AutoresetMode.SAME_STEP)
     with pytest.raises(TypeError, match="FlattenObservation"):
         kind(WholeSequenceLstmPolicy, VectorEnvAdapter(batch), n_steps=4, batch_size=None)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Discrete(5, start=2),
+        spaces.MultiDiscrete([3, 2], start=[0, 1]),
+        spaces.Dict({"x": spaces.Box(0, 1), "y": spaces.Discrete(3, start=-1)}),
+    ],
+)
+def test_categories_that_do_not_begin_at_zero_are_refused_at_once(space: Any) -> None:
+    class Categories(Walk):
+        observation_space = space
+
+    def batch(wrap: Any) -> Any:
+        make = [lambda: wrap(Categories())] * 2
+        return SyncVectorEnv(make, autoreset_mode=AutoresetMode.SAME_STEP)
+
+    with pytest.raises(ValueError, match=r"from 0, got (Multi)?Discrete.*FlattenObservation"):
+        VectorEnvAdapter(batch(lambda env: env))
+    VectorEnvAdapter(batch(gym.wrappers.FlattenObservation))  # as the message says
+
+
+def test_what_is_no_vector_environment_is_refused() -> None:
+    single: Any = gym.make("Pendulum-v1")
+    for env in (single, DummyVecEnv([lambda: gym.make("Pendulum-v1")])):
+        with pytest.raises(TypeError, match=r"needs a gymnasium.vector.VectorEnv, got .*DummyVec"):
+            VectorEnvAdapter(env)
+
+
+def test_a_row_of_tasks_for_each_worker_is_one_options_dict() -> None:
+    """As the message says that refuses a list of dicts."""
+    batch = gym.make_vec("LDM-GridNavi-v0", num_envs=2, autoreset_mode=AutoresetMode.DISABLED)
+    env = VectorEnvAdapter(vector.MultiEpisodeWrapper(batch, 2))
+    tasks = np.array([[2.0, 1.0], [6.0, 2.0]])
+    env.set_options([{"task": task} for task in tasks])
+    with pytest.raises(ValueError, match=r"set_options\({'task': tasks}\) with a row"):
+        env.reset()
+    env.set_options({"task": tasks})
+    env.reset()
+    assert [info["task"].tolist() for info in env.reset_infos] == tasks.tolist()
