@@ -62,6 +62,8 @@ class MujocoVectorEnv(TaskVectorEnv):
     """
 
     family: MujocoFamily
+    # before __init__ has succeeded too: Gymnasium before 1.3 closes a batch that was refused
+    _batch: PhysicsBatch | None = None
 
     def __init__(
         self,
@@ -94,7 +96,6 @@ class MujocoVectorEnv(TaskVectorEnv):
         self.dt = self._model.opt.timestep * self.family.frame_skip
         self._start_qpos = self._model.qpos0.copy()
         self._start_qvel = np.zeros(self._model.nv)
-        self._batch: PhysicsBatch | None = None
         self._physics: Physics | None = None
 
     def close_extras(self, **kwargs: Any) -> None:
@@ -103,7 +104,7 @@ class MujocoVectorEnv(TaskVectorEnv):
         if self._batch is not None:
             self._batch.close()
             self._batch = None
-        self._abandon()
+            self._abandon()
 
     def _simulations(self) -> PhysicsBatch:
         if self.closed:

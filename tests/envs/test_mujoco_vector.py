@@ -152,6 +152,24 @@ def test_close_ends_the_threads(mujoco_id):
     assert np.isfinite(kept[0]).all()
 
 
+@pytest.mark.parametrize("kwargs", [{"split": "x"}, {"num_envs": 0}, {"num_threads": 0}])
+def test_a_batch_that_was_refused_can_be_closed(mujoco_id, kwargs):
+    """Gymnasium before 1.3 closes it in ``__del__``, after the error that says what is wrong."""
+    cls = type(gym.make_vec(mujoco_id, num_envs=1).unwrapped)
+    env = cls.__new__(cls)
+    with pytest.raises(ValueError, match=r"x|0"):
+        env.__init__(**kwargs)
+    env.close()
+
+
+def test_a_batch_does_not_render_and_says_what_does(mujoco_id):
+    with pytest.raises(ValueError, match=r"got 'rgb_array'.*vectorization_mode='sync'"):
+        gym.make_vec(mujoco_id, num_envs=2, render_mode="rgb_array")
+    env = gym.make_vec(mujoco_id, num_envs=2, vectorization_mode="sync", render_mode="rgb_array")
+    assert env.render_mode == "rgb_array"
+    env.close()
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e20])
 @pytest.mark.parametrize("backend", ["auto", "serial"])
 def test_divergence_names_env_and_step(mujoco_id, backend, value):
