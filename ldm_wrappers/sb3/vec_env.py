@@ -21,6 +21,13 @@ from ldm_wrappers.sb3.actions import environment_actions, policy_action_space
 from ldm_wrappers.vector.batch import check_batch, check_reset_infos
 from ldm_wrappers.vector.infos import ended_rows, final_observations
 
+# attributes of a vector environment that are those of all its environments together
+_OF_ONE = {
+    "observation_space": "single_observation_space",
+    "action_space": "single_action_space",
+}
+_OF_EACH = ("np_random", "np_random_seed")
+
 
 class VectorEnvAdapter(VecEnv):
     """Adapts one ``gymnasium.vector.VectorEnv`` to SB3's ``VecEnv``, without copies per worker.
@@ -135,7 +142,8 @@ class VectorEnvAdapter(VecEnv):
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """An attribute of the vector wrappers, or else of each single environment.
 
-        An attribute of a vector wrapper (the outermost that has it) is shared by all workers.
+        An attribute of a vector wrapper (the outermost that has it) is shared by all workers; its
+        spaces are those of one worker, and of generators and their seeds each has its own.
 
         Raises:
             AttributeError: None of them has it.
@@ -143,7 +151,9 @@ class VectorEnvAdapter(VecEnv):
         workers = self._get_indices(indices)
         layer = self._layer_with(attr_name)
         if layer is not None:
-            return [getattr(layer, attr_name) for _ in workers]
+            value = getattr(layer, _OF_ONE.get(attr_name, attr_name))
+            own = attr_name in _OF_EACH and isinstance(value, tuple)
+            return [value[index] if own else value for index in workers]
         values = self._batch(attr_name).get_attr(attr_name)
         return [values[index] for index in workers]
 

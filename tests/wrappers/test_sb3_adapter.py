@@ -204,6 +204,18 @@ def test_attributes_methods_and_wrappers() -> None:
     ours.close()
 
 
+@pytest.mark.parametrize("family", ["GridNavi", "discrete", "box"])
+def test_spaces_and_generators_are_those_of_each_worker(family: str) -> None:
+    ours, theirs = pair(family)
+    theirs._seeds = list(ours.seed(5))
+    ours.reset(), theirs.reset()
+    for name in ("observation_space", "action_space", "np_random_seed"):
+        assert ours.get_attr(name) == theirs.get_attr(name)
+        assert ours.get_attr(name, indices=[2, 0]) == theirs.get_attr(name, indices=[2, 0])
+    drawn = [[one.random() for one in env.get_attr("np_random")] for env in (ours, theirs)]
+    assert drawn[0] == drawn[1]
+
+
 def test_asking_for_what_is_not_there_leaves_processes_alive() -> None:
     batch = AsyncVectorEnv([ScriptedEnv] * 2, autoreset_mode=AutoresetMode.SAME_STEP)
     env = VectorEnvAdapter(batch)
