@@ -33,9 +33,9 @@ class VectorEnvAdapter(VecEnv):
     """Adapts one ``gymnasium.vector.VectorEnv`` to SB3's ``VecEnv``, without copies per worker.
 
     At the end of an episode, a worker's info contains SB3's ``terminal_observation`` and
-    ``TimeLimit.truncated`` and everything in ``final_info`` for that worker; ``reset_infos`` has
-    the infos at the start of its new episode. ``VecNormalize``, ``VecMonitor`` and the other SB3
-    wrappers go around it as usual.
+    ``TimeLimit.truncated`` and everything in ``final_info`` for that worker, and nothing that only
+    resets report; ``reset_infos`` has the infos at the start of its new episode. ``VecNormalize``,
+    ``VecMonitor`` and the other SB3 wrappers go around it as usual.
 
     A policy of stable-baselines3 counts discrete actions from 0 and samples real numbers: its
     actions are shifted by ``Discrete.start``, and rounded for an integer ``Box``, before the
@@ -66,6 +66,7 @@ class VectorEnvAdapter(VecEnv):
         self.env = env
         self.info_keys = None if info_keys is None else tuple(info_keys)
         self._actions: np.ndarray[Any, Any] | None = None
+        self._told_at_reset: set[str] = set()
         super().__init__(
             env.num_envs,
             env.single_observation_space,
@@ -87,6 +88,7 @@ class VectorEnvAdapter(VecEnv):
         observations, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
         check_reset_infos(infos, "VectorEnvAdapter")
         self.reset_infos = self._rows(infos)
+        self._told_at_reset = {key for row in self.reset_infos for key in row}
         self._reset_seeds()
         self._reset_options()
         return deepcopy(observations)
@@ -115,7 +117,10 @@ class VectorEnvAdapter(VecEnv):
         last = final_observations(infos, dones) if len(ended) else ()
         for index, observation in zip(ended, last, strict=True):
             self.reset_infos[index] = rows[index]  # as in DummyVecEnv: those of the new episode
-            row = rows[index] = {**rows[index], **_row(infos.get("final_info", {}), int(index))}
+            if "final_info" in infos:
+                row = {k: v for k, v in rows[index].items() if k not in self._told_at_reset}
+                rows[index] = {**row, **_row(infos["final_info"], int(index))}
+            row = rows[index]
             row["terminal_observation"] = observation
             row["TimeLimit.truncated"] = bool(truncations[index] and not terminations[index])
         # copies: SB3 adds to rewards in place, and stores observations only after the next step,

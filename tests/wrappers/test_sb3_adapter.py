@@ -158,6 +158,40 @@ def test_a_worker_has_only_the_infos_that_it_told() -> None:
         assert told == [step % length == 1 for length in lengths]
 
 
+class Levels(gym.Wrapper[Any, Any, Any, Any]):
+    """Reports its level at resets only."""
+
+    level = 0
+
+    def reset(self, **kwargs: Any) -> Any:
+        observation, info = self.env.reset(**kwargs)
+        self.level += 1
+        return observation, {**info, "level": self.level}
+
+
+@pytest.mark.parametrize("n_episodes", [None, 2])
+def test_the_end_of_an_episode_does_not_tell_the_level_of_the_next(n_episodes: int | None) -> None:
+    """As in DummyVecEnv; VecMonitor(info_keywords=("level",)) would take it for the old one's."""
+    makers = [lambda n=n: Levels(ScriptedEnv((n,))) for n in (2, 3)]
+    if n_episodes is None:
+        batch: Any = SyncVectorEnv(makers, autoreset_mode=AutoresetMode.SAME_STEP)  # type: ignore[arg-type]
+    else:
+        batch = SyncVectorEnv(makers, autoreset_mode=AutoresetMode.DISABLED)  # type: ignore[arg-type]
+        batch = vector.MultiEpisodeWrapper(batch, n_episodes)
+        makers = [lambda m=m: MultiEpisodeWrapper(m(), n_episodes) for m in makers]  # type: ignore[misc]
+    ours, theirs = VectorEnvAdapter(batch), DummyVecEnv(makers)  # type: ignore[arg-type]
+    ours.reset(), theirs.reset()
+    n_ends = 0
+    for _ in range(13):
+        infos, expected = (env.step(np.ones(2, np.int64))[3] for env in (ours, theirs))
+        for mine, other in zip(infos, expected, strict=True):
+            assert mine.get("level") == other.get("level")
+            n_ends += "terminal_observation" in mine
+        levels = [[info["level"] for info in env.reset_infos] for env in (ours, theirs)]
+        assert levels[0] == levels[1]
+    assert n_ends >= 5
+
+
 @pytest.mark.parametrize("family", ["GridNavi", "box"])
 def test_vec_normalize_and_vec_monitor_compose(family: str) -> None:
     chains = [VecNormalize(VecMonitor(env), gamma=0.9) for env in pair(family)]
