@@ -187,6 +187,10 @@ class GridNaviEnv(TaskEnv[NDArray[np.float32], np.int64]):
             self._window.close()
             self._window = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the window, which can neither be pickled nor copied."""
+        return {**vars(self), "_window": None}
+
     def _get_physics(self) -> dict[str, Any]:
         return {"position": self._position.copy()}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import sys
 
 import gymnasium as gym
@@ -138,6 +140,19 @@ def test_human_window():
     assert np.array_equal(shown, still.render())
     env.close()
     assert not pygame.display.get_init()
+
+
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
+def test_an_environment_with_a_window_can_be_copied(clone):
+    pytest.importorskip("pygame")
+    env = gym.make(IDS[0], render_mode="human")
+    env.reset(seed=3)
+    env.step(RIGHT)
+    other = clone(env)
+    first, second = ([one.step(a)[:2] for a in (UP, RIGHT)] for one in (env, other))
+    for (cell, reward), (other_cell, other_reward) in zip(first, second, strict=True):
+        assert np.array_equal(cell, other_cell) and reward == other_reward
+    env.close()
 
 
 def test_human_without_pygame(monkeypatch):
