@@ -17,6 +17,7 @@ from ldm_wrappers.latent_dynamics.elbo import ElboTerms, TrajectoryBatch, elbo
 from ldm_wrappers.latent_dynamics.generator_state import check_generator_state
 from ldm_wrappers.latent_dynamics.model import LatentDynamics
 from ldm_wrappers.latent_dynamics.running_average import RunningAverage
+from ldm_wrappers.saved_state import to_tensors
 
 
 class LatentDynamicsTrainer:
@@ -198,10 +199,14 @@ class LatentDynamicsTrainer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`; the learning rate remains this trainer's own.
 
+        Args:
+            state: A saved state; its tensors may be NumPy arrays.
+
         Raises:
             ValueError: The generator belongs to another kind of device, or only one of the two
                 trainers averages weights; nothing is changed then.
         """
+        state = to_tensors(state)
         averaged, averages = "single_weights" in state, self._average is not None
         if averaged != averages:
             raise ValueError(

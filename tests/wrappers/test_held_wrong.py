@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -32,6 +33,7 @@ from ldm_wrappers.latent_dynamics import LatentDynamicsTrainer, TransitionSpec
 from ldm_wrappers.latent_dynamics.tracker import BeliefTracker
 from ldm_wrappers.sb3 import LatentDynamicsCallback, VectorEnvAdapter
 from ldm_wrappers.sb3.callbacks import show_newest_beliefs
+from ldm_wrappers.state_file import load_state, save_state
 
 BOX = spaces.Box(-1.0, 1.0, (2,), np.float32)
 
@@ -237,6 +239,21 @@ def test_a_running_average_is_restored_in_any_order(model_first: bool) -> None:
     pairs = list(zip((other, again), parts, strict=True))
     for part, state in pairs if model_first else pairs[::-1]:
         part.load_state_dict(state)
+    again.buffer.load_state_dict(trainer.buffer.state_dict())
+    assert trainer.update(2) == again.update(2)
+    for name, value in model.named_parameters():
+        assert torch.equal(value, other.get_parameter(name))
+
+
+def test_a_trainer_goes_on_from_a_state_that_was_read_from_a_file(tmp_path: Path) -> None:
+    """Files hold arrays: the optimizer was loaded, then the generator failed."""
+    model = small_model(ScriptedEnv((3,)), seed=1)
+    trainer = LatentDynamicsTrainer(model, filled(model), seed=3)
+    trainer.update(3)
+    save_state(tmp_path / "trainer", trainer.state_dict())
+    other = copy.deepcopy(model)
+    again = LatentDynamicsTrainer(other, filled(other), seed=4)
+    again.load_state_dict(load_state(tmp_path / "trainer"))
     again.buffer.load_state_dict(trainer.buffer.state_dict())
     assert trainer.update(2) == again.update(2)
     for name, value in model.named_parameters():

@@ -22,7 +22,6 @@ from ldm_wrappers.saved_state import (
     check_weights_like,
     load_weights,
     state_part,
-    to_tensors,
 )
 from ldm_wrappers.sb3 import LatentDynamicsCallback, SingleThreadedRollouts
 from ldm_wrappers.sb3.saved_state import (
@@ -183,7 +182,7 @@ class OnPolicyLearner(Learner):
         load_algorithm_state(self.algorithm, state["algorithm"], complete)
         if self.trainer is not None:
             load_weights(self.trainer.model, state["latent_dynamics"], "latent dynamics")
-            self.trainer.load_state_dict(to_tensors(state["trainer"]))
+            self.trainer.load_state_dict(state["trainer"])
             self.trainer.buffer.load_state_dict(state["buffer"])
         if self.normalizer is not None:
             load_normalization(self.normalizer, state["normalization"])
