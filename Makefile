@@ -26,7 +26,7 @@ STAMP  := $(VENV)/.installed
 USABLE  = $(BIN)/python -c 'import sys, pip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-slow test-lowest style lint format demo train benchmark figures docs clean
+.PHONY: help install test test-slow test-lowest test-newest style lint format demo train benchmark figures docs clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -55,10 +55,10 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 
 # One process per core with one thread each, since the tensors of tests are small. Each process
 # gets a contiguous share of the tests, so that runs that a file trains once are trained once.
-test test-slow test-lowest: export OMP_NUM_THREADS = 1
+test test-slow test-lowest test-newest: export OMP_NUM_THREADS = 1
 # Container images often forbid compiled modules to be written. Every process that a test starts
 # would then compile torch again.
-test test-slow test-lowest: export PYTHONDONTWRITEBYTECODE =
+test test-slow test-lowest test-newest: export PYTHONDONTWRITEBYTECODE =
 TESTS = -m pytest -n $(JOBS) --maxprocesses 8 --dist worksteal $(PYTEST_ARGS)
 
 # mypy runs in the background; its output is printed after that of the tests.
@@ -76,6 +76,11 @@ test-lowest: PYTHON = python3.10
 test-lowest:  ## run the tests with the lowest versions of pyproject.toml, on Python 3.10
 	$(MAKE) install VENV=.venv-lowest PYTHON='$(PYTHON)' CONSTRAINTS=constraints-lowest.txt EXTRA=test
 	.venv-lowest/bin/python $(TESTS)
+
+test-newest:  ## run the tests with the newest versions that pyproject.toml allows
+	rm -rf .venv-newest
+	$(MAKE) install VENV=.venv-newest CONSTRAINTS=/dev/null EXTRA=test
+	.venv-newest/bin/python $(TESTS)
 
 lint: style  ## run ruff and mypy
 	$(BIN)/mypy
