@@ -33,11 +33,6 @@ def whole_number(value: Any, least: int) -> int | None:
 
 def check_render_mode(render_mode: str | None, known: list[str]) -> None:
     """Raise a ValueError for a `render_mode` that is neither None nor among `known`."""
-    if render_mode is not None and not known:
-        raise ValueError(
-            f"this batch does not render, expected render_mode=None, got {render_mode!r}; "
-            "gym.make_vec(…, vectorization_mode='sync') makes a batch that does"
-        )
     if render_mode is not None and render_mode not in known:
         raise ValueError(f"render_mode must be None or one of {known}, got {render_mode!r}")
 

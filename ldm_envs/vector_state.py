@@ -51,7 +51,13 @@ class TaskVectorState(DrawsFromSplit, VectorEnv[Array, Array, Array]):
             max_episode_steps = check_positive("max_episode_steps", max_episode_steps)
         self.max_episode_steps = max_episode_steps
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
-        check_render_mode(render_mode, self.metadata["render_modes"])
+        render_modes = self.metadata["render_modes"]
+        if render_mode is not None and not render_modes:
+            raise ValueError(
+                f"this batch does not render, expected render_mode=None, got {render_mode!r}; "
+                "gym.make_vec(…, vectorization_mode='sync') makes a batch that does"
+            )
+        check_render_mode(render_mode, render_modes)
         self.render_mode = render_mode
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
 
