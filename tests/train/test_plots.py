@@ -28,7 +28,7 @@ from train.config.presets import resolve
 from train.plots.grid import Grid
 from train.plots.mixtures import Mixtures, sample_mixtures
 from train.plots.rollout import record
-from train.plots.style import figure, group_label, save
+from train.plots.style import figure, group_colours, group_label, save
 from train.plots.trajectories import plot_paths, plot_speed, step_seconds
 from train.plots.video import RenderingError, choose_renderer, record_video
 
@@ -314,10 +314,26 @@ def test_a_line_that_others_nearly_cover_keeps_its_colour(tmp_path: Path) -> Non
     """With a palette of the most frequent colours, the blue line was as purple as another one."""
     drawing = figure(12.0, 6.0)
     axes = drawing.subplots()
-    image = np.random.default_rng(0).uniform(0.3, 1.0, (300, 300, 3)) * (1.0, 0.6, 0.9)
+    image = np.random.default_rng(0).uniform(0.3, 1.0, (100, 100, 3)) * (1.0, 0.6, 0.9)
     axes.imshow(image, aspect="auto")
-    axes.plot([0, 290], [150, 150], color="#7a4fa3", lw=6)
-    axes.plot([290, 299], [150, 150], color="#2b5c9e", lw=2, solid_capstyle="butt")
+    axes.plot([0, 96], [50, 50], color="#7a4fa3", lw=6)
+    axes.plot([96, 99], [50, 50], color="#2b5c9e", lw=2, solid_capstyle="butt")
     found = imread(save(drawing, tmp_path / "x.png"))[..., :3]
     for colour in ((0x7A, 0x4F, 0xA3), (0x2B, 0x5C, 0x9E)):
         assert np.abs(found - np.divide(colour, 255)).max(-1).min() < 0.08
+
+
+def test_bands_keep_the_colours_of_their_lines(tmp_path: Path) -> None:
+    """With a palette of the most distant colours, bands had those of other methods' bands."""
+    methods = ("ldm", "rl2", "varibad", "mixreg", "ldm-varibad", "known-task", "promp", "e-maml")
+    drawing = figure(12.0, 6.0)
+    axes = drawing.subplots()
+    middles = np.random.default_rng(0).normal(size=(len(methods), 20)).cumsum(axis=1)
+    colours = group_colours({method: method for method in methods}).values()
+    for middle, colour in zip(middles, colours, strict=True):
+        axes.plot(middle, color=colour)
+        axes.fill_between(range(20), middle - 2, middle + 2, color=colour, alpha=0.18, lw=0)
+    found = imread(save(drawing, tmp_path / "palette.png"))[..., :3]
+    drawing.savefig(tmp_path / "exact.png", dpi=130)
+    expected = imread(tmp_path / "exact.png")[..., :3]
+    assert (np.abs(found - expected).max(-1) > 8 / 255).mean() < 0.05

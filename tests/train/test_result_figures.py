@@ -280,3 +280,20 @@ def test_places_of_goals_have_axes_with_units(
     for drawing in drawn:
         assert drawing.axes[-1].get_xlabel() == f"x ({unit})"
         assert all(panel.get_ylabel().endswith(f"\ny ({unit})") for panel in drawing.axes)
+
+
+@pytest.mark.parametrize("module", [paper_curves, figure7])
+def test_a_curve_that_a_longer_one_continues_is_on_top(
+    module: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """RL² with half of LDM's steps was hidden under RL² with all of them."""
+    found: list[Any] = []
+    monkeypatch.setattr(module, "save", lambda drawing, path: found.append(drawing) or path)
+    long = {"total_timesteps": 2000, "evaluated_timesteps": 2000}
+    long["overrides"] = "total_timesteps=2000"
+    rows = [run_row("short", CHEETAH, "rl2"), run_row("long", CHEETAH, "rl2", **long)]
+    rows.append(run_row("other", GOAL, "rl2"))
+    plot_results_folder(results(tmp_path, rows, {"long": [500, 1000, 1500, 2000]}), tmp_path)
+    curves = [line for line in found[0].axes[0].lines if line.get_linestyle() == "-"]
+    order = {len(line.get_xdata()): line.get_zorder() for line in curves}
+    assert order[2] > order[4]

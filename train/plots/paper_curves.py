@@ -12,7 +12,16 @@ from train.analysis.condense import format_number
 from train.analysis.tables import write_csv
 from train.common.env_source import EnvSource
 from train.plots.optimal_returns import optimal_returns
-from train.plots.style import figure, group_colours, legend_beside, save, step_unit, tidy
+from train.plots.style import (
+    figure,
+    group_colours,
+    legend_beside,
+    line_order,
+    plot_line,
+    save,
+    step_unit,
+    tidy,
+)
 
 Panel = tuple[str, bool]  # split, and whether it shows tasks missed
 
@@ -88,8 +97,8 @@ def _fill(
     low = curve.low if iqm else curve.mean - curve.std
     high = curve.high if iqm else curve.mean + curve.std
     steps = curve.steps / unit
-    marker = {"marker": "o", "markersize": 3} if len(steps) == 1 else {}
-    axes.plot(steps, middle, color=colour, lw=1.6, label=label, **marker)  # type: ignore[arg-type]
+    order = line_order(curve.steps)
+    plot_line(axes, steps, middle, color=colour, lw=1.6, label=label, zorder=order)
     axes.fill_between(steps, low, high, color=colour, alpha=0.18, lw=0)
 
 
