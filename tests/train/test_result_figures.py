@@ -282,7 +282,7 @@ def test_places_of_goals_have_axes_with_units(
         assert all(panel.get_ylabel().endswith(f"\ny ({unit})") for panel in drawing.axes)
 
 
-@pytest.mark.parametrize("module", [paper_curves, figure7])
+@pytest.mark.parametrize("module", [paper_curves, figure7, belief_curves])
 def test_a_curve_that_a_longer_one_continues_is_on_top(
     module: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -293,7 +293,11 @@ def test_a_curve_that_a_longer_one_continues_is_on_top(
     long["overrides"] = "total_timesteps=2000"
     rows = [run_row("short", CHEETAH, "rl2"), run_row("long", CHEETAH, "rl2", **long)]
     rows.append(run_row("other", GOAL, "rl2"))
-    plot_results_folder(results(tmp_path, rows, {"long": [500, 1000, 1500, 2000]}), tmp_path)
+    results(tmp_path, rows, {"long": [500, 1000, 1500, 2000]})
+    errors = {500: 1.0, 1000: 1.0}
+    rows = belief_rows({"short": errors, "long": {**errors, 1500: 1.0, 2000: 1.0}})
+    write_csv(tmp_path / "beliefs.csv", rows)
+    plot_results_folder(tmp_path, tmp_path)
     curves = [line for line in found[0].axes[0].lines if line.get_linestyle() == "-"]
     order = {len(line.get_xdata()): line.get_zorder() for line in curves}
     assert order[2] > order[4]

@@ -87,7 +87,7 @@ def plot_curves(folder: RunFolder, path: Path) -> Path:
         if split == "train":
             explored, values = read_rollouts(folder, last)
             name = f"episode {last}, exploring"
-            plot_line(axes, explored / unit, values, color="#bbbbbb", lw=1, label=name)
+            plot_line(axes, explored / unit, values, color="#bbbbbb", lw=1, label=name, zorder=2)
         if last > 1:
             style = {"color": colour, "lw": 1, "ls": ":", "label": "episode 1"}
             plot_line(axes, steps, curve.returns[:, 0], **style)

@@ -17,7 +17,6 @@ from train.plots.style import (
     figure,
     group_colours,
     legend_beside,
-    line_order,
     plot_line,
     save,
     step_unit,
@@ -99,8 +98,7 @@ def _draw_group(
         panel.axhline(final, color=colour, ls="--", lw=1.4, label=name)
     else:
         steps = curve.steps / unit
-        order = line_order(curve.steps)
-        plot_line(panel, steps, curve.mean, color=colour, lw=1.6, label=name, zorder=order)
+        plot_line(panel, steps, curve.mean, color=colour, lw=1.6, label=name)
         low, high = curve.mean - curve.std, curve.mean + curve.std
         panel.fill_between(steps, low, high, color=colour, alpha=0.18, lw=0)
     return curve_rows(name, split, episode, False, curve)

@@ -16,7 +16,6 @@ from train.plots.style import (
     figure,
     group_colours,
     legend_beside,
-    line_order,
     plot_line,
     save,
     step_unit,
@@ -97,8 +96,7 @@ def _fill(
     low = curve.low if iqm else curve.mean - curve.std
     high = curve.high if iqm else curve.mean + curve.std
     steps = curve.steps / unit
-    order = line_order(curve.steps)
-    plot_line(axes, steps, middle, color=colour, lw=1.6, label=label, zorder=order)
+    plot_line(axes, steps, middle, color=colour, lw=1.6, label=label)
     axes.fill_between(steps, low, high, color=colour, alpha=0.18, lw=0)
 
 

@@ -142,15 +142,14 @@ def tidy(axes: Axes) -> None:
 
 
 def plot_line(axes: Axes, xs: np.ndarray, ys: np.ndarray, **style: Any) -> None:
-    """Draw a line, or a dot if it has only one point."""
+    """Draw a curve over steps, or a dot if it has only one point.
+
+    Shorter curves are drawn above longer ones, which may begin with the same points.
+    """
     if len(xs) == 1:
         style |= {"marker": "o", "markersize": 4}
+    style.setdefault("zorder", 2 + 1 / (1 + max(xs, default=0.0)))
     axes.plot(xs, ys, **style)
-
-
-def line_order(steps: np.ndarray) -> float:
-    """The zorder of a curve over steps: shorter ones, which longer ones may continue, on top."""
-    return 2 + 1 / float(steps[-1])
 
 
 def step_unit(largest: float) -> tuple[float, str]:
