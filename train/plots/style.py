@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
+from scipy.spatial import KDTree
 
 from ldm_wrappers.atomic_file import atomic_path
 
@@ -125,13 +126,18 @@ def _with_256_colours(
     A line that others nearly cover would get the colour of another one without the first, and
     bands those of other methods without k-means.
     """
-    kept = [round(255 * value) for colour in lines[:128] for value in colour]
-    n = 256 - len(kept) // 3
+    kept = np.round(255 * np.array(lines[:128]).reshape(-1, 3)).astype(np.uint8)
+    n = 256 - len(kept)
     enough = picture.width * picture.height // 1000  # pixels that the last step of k-means moves
     typical = picture.quantize(n, Image.Quantize.MAXCOVERAGE, kmeans=enough).getpalette() or []
-    palette = Image.new("P", (1, 1))
-    palette.putpalette((kept + typical[: 3 * n] + [0] * 768)[:768])
-    return picture.quantize(palette=palette, dither=Image.Dither.NONE)
+    palette = np.concatenate([kept, np.array(typical[: 3 * n], np.uint8).reshape(-1, 3)])
+    packed = np.asarray(picture).astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+    found, where = np.unique(packed, return_inverse=True)
+    colours = np.stack([found >> 16, found >> 8 & 255, found & 255], axis=1)
+    _, nearest = KDTree(palette).query(colours)  # Pillow's own search makes white slightly grey
+    result = Image.fromarray(nearest.astype(np.uint8)[where].reshape(packed.shape))
+    result.putpalette(palette.tobytes())
+    return result
 
 
 def tidy(axes: Axes) -> None:
