@@ -7,6 +7,8 @@ open follows its authors' PPO implementation.
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -44,8 +46,6 @@ class MixregRolloutBuffer(SequenceRolloutBuffer):
         args: See :class:`SequenceRolloutBuffer`.
         alpha: α of the Beta distribution, positive; small values leave most sequences nearly
             unmixed.
-        old_log_prob: Log probabilities of the collecting policy for a mixed minibatch, instead of
-            the mixture of recorded ones; see :class:`MixregRecurrentPPO`.
         kwargs: See :class:`SequenceRolloutBuffer`.
 
     Raises:
@@ -56,12 +56,12 @@ class MixregRolloutBuffer(SequenceRolloutBuffer):
         self,
         *args: Any,
         alpha: float = 0.2,
-        old_log_prob: LogProbability | None = None,
         **kwargs: Any,
     ) -> None:
         check_number("alpha", alpha, "be positive", lambda value: value > 0.0)
         self.alpha = alpha
-        self.old_log_prob = old_log_prob
+        # of a mixed minibatch, instead of the mixture of recorded ones; see MixregRecurrentPPO
+        self.old_log_prob: LogProbability | None = None
         super().__init__(*args, **kwargs)
 
     def _samples(self, workers: np.ndarray[Any, Any]) -> RecurrentRolloutBufferSamples:
@@ -135,11 +135,15 @@ def mix_sequences(
 class MixregRecurrentPPO(SequenceRecurrentPPO):
     """:class:`SequenceRecurrentPPO` on mixed sequences.
 
-    With several gradient steps per rollout this is the authors' PPO: the ratio is
-    π(ã | s̃) / exp(λ log π_old(a_i | s_i) + (1 − λ) log π_old(a_j | s_j)).
-    With a single step (A2C), the collecting policy is the one that is updated, so the old log
-    probability of ã is its value at s̃. The ratio is then 1, clipping has no effect, and the
-    gradient is Ã ∇ log π(ã | s̃), the paper's policy gradient. This costs one more forward pass.
+    With discrete actions and several gradient steps per rollout this is the authors' PPO: the ratio
+    is π(ã | s̃) / exp(λ log π_old(a_i | s_i) + (1 − λ) log π_old(a_j | s_j)).
+
+    With continuous actions, which the authors do not have, this denominator is far from the density
+    of ã at s̃: before the first step a third of the ratios are clipped, and the policy's standard
+    deviation grows without bound. There, and with a single gradient step (A2C), the denominator is
+    π_old(ã | s̃) of the policy that collected the rollout. The ratio is then 1 at first, and so the
+    first gradient is Ã ∇ log π(ã | s̃), the paper's policy gradient. This costs a copy of the policy
+    per rollout and one more forward pass per step.
 
     Args:
         args: See :class:`SequenceRecurrentPPO`.
@@ -148,8 +152,9 @@ class MixregRecurrentPPO(SequenceRecurrentPPO):
 
     Raises:
         ValueError: ``mixreg_alpha`` is not positive, a minibatch has only one worker, whose
-            sequences have no partner, ``target_kl`` is given (the ratio is not 1 before the first
-            step, so it would end nearly every update at once), or as in the parent class.
+            sequences have no partner, ``target_kl`` is given with discrete actions (the ratio is
+            not 1 before the first step, so it would end nearly every update at once), or as in the
+            parent class.
         TypeError: Observations are categories, which cannot be mixed, or as in the parent class.
     """
 
@@ -169,24 +174,27 @@ class MixregRecurrentPPO(SequenceRecurrentPPO):
             )
         super()._setup_model()
         self.rollout_buffer = self._whole_workers(
-            self.rollout_buffer,
-            MixregRolloutBuffer,
-            alpha=self.mixreg_alpha,
-            old_log_prob=self._old_log_prob(),
+            self.rollout_buffer, MixregRolloutBuffer, alpha=self.mixreg_alpha
         )
 
     def train(self) -> None:
         """As in the parent class; attributes such as ``n_epochs`` may have changed since."""
         self._check_target_kl()
         assert isinstance(self.rollout_buffer, MixregRolloutBuffer)
-        self.rollout_buffer.old_log_prob = self._old_log_prob()
-        super().train()
+        if self._compares_at_the_mixture():
+            collecting = copy.deepcopy(self.policy)
+            self.rollout_buffer.old_log_prob = functools.partial(_log_prob, collecting)
+        try:
+            super().train()
+        finally:
+            self.rollout_buffer.old_log_prob = None
 
     def _check_target_kl(self) -> None:
-        if self.target_kl is not None:
+        if self.target_kl is not None and not isinstance(self.action_space, spaces.Box):
             raise ValueError(
-                "mixreg compares policies with mixtures of log probabilities, whose KL divergence "
-                f"is large before the first step: expected target_kl = None, got {self.target_kl}"
+                "with discrete actions, mixreg compares policies with mixtures of log "
+                "probabilities, whose KL divergence is large before the first step: expected "
+                f"target_kl = None, got {self.target_kl}"
             )
 
     def _check_batch_size(self) -> None:
@@ -199,18 +207,18 @@ class MixregRecurrentPPO(SequenceRecurrentPPO):
                 "with two or more environments, batch_size=None uses all workers at once"
             )
 
-    def _old_log_prob(self) -> LogProbability | None:
+    def _compares_at_the_mixture(self) -> bool:
         whole = self.batch_size is None or self.batch_size == self.n_steps * self.n_envs
-        return self._log_prob if whole and self.n_epochs == 1 else None
+        return isinstance(self.action_space, spaces.Box) or (whole and self.n_epochs == 1)
 
-    @torch.no_grad()
-    def _log_prob(self, samples: RecurrentRolloutBufferSamples) -> torch.Tensor:
-        """log π(ã | s̃) of the current policy, padding included."""
-        actions = samples.actions
-        if isinstance(self.action_space, spaces.Discrete):
-            actions = actions.long().flatten()
-        policy: Any = self.policy
-        result: torch.Tensor = policy.evaluate_actions(
-            samples.observations, actions, samples.lstm_states, samples.episode_starts
-        )[1]
-        return result
+
+@torch.no_grad()
+def _log_prob(policy: Any, samples: RecurrentRolloutBufferSamples) -> torch.Tensor:
+    """log π(ã | s̃), padding included."""
+    actions = samples.actions
+    if isinstance(policy.action_space, spaces.Discrete):
+        actions = actions.long().flatten()
+    result: torch.Tensor = policy.evaluate_actions(
+        samples.observations, actions, samples.lstm_states, samples.episode_starts
+    )[1]
+    return result

@@ -68,9 +68,14 @@ def cut(buffer: Any, worker: int) -> list[dict[str, Any]]:
 
 
 def slow_loss(
-    policy: Any, buffer: Any, workers: Any, rng: Any, alpha: float, ppo: bool, normalise: bool
+    policy: Any, old: Any, buffer: Any, workers: Any, rng: Any, alpha: float, ppo: bool
 ) -> torch.Tensor:
-    """Wang et al.'s loss: a loop over mixtures and, inside it, over time."""
+    """Wang et al.'s loss: a loop over mixtures and, inside it, over time.
+
+    The ratio's denominator is the mixture of recorded log probabilities, or with continuous actions
+    the density of the policy ``old``, which collected the rollout, at the mixture.
+    """
+    discrete = policy.action_space.dtype.kind == "i"
     sequences = [sequence for worker in workers for sequence in cut(buffer, worker)]
     partner = rng.permutation(len(sequences))
     drawn = rng.beta(alpha, alpha, len(sequences))
@@ -82,7 +87,7 @@ def slow_loss(
         states = [
             share * x + (1.0 - share) * y for x, y in zip(a["states"], b["states"], strict=True)
         ]
-        start = torch.zeros(1)
+        start, old_states = torch.zeros(1), states
         for t in range(a["length"]):
             mixed = {
                 name: share * a[name][t] + (1.0 - share) * b[name][t]
@@ -91,18 +96,23 @@ def slow_loss(
                 for name in ("observations", "values", "log_probs", "advantages", "returns")
             }
             action = torch.from_numpy(a["actions"][t])
-            if policy.action_space.dtype.kind == "i":
+            if discrete:
                 action = action.long()
+            action = action.reshape(1, -1).squeeze(-1)
             pairs = RNNStates((states[0], states[1]), (states[2], states[3]))
             observation = torch.from_numpy(mixed["observations"]).unsqueeze(0)
-            value, log_prob, entropy = policy.evaluate_actions(
-                observation, action.reshape(1, -1).squeeze(-1), pairs, start
-            )
+            value, log_prob, entropy = policy.evaluate_actions(observation, action, pairs, start)
+            if not discrete:
+                own = RNNStates((old_states[0], old_states[1]), (old_states[2], old_states[3]))
+                with torch.no_grad():
+                    mixed["log_probs"] = old.evaluate_actions(observation, action, own, start)[1]
+                    after = old.forward(observation, own, start)[3]
+                old_states = [*after.pi, *after.vf]
             rows.append((mixed, value.flatten(), log_prob, entropy))
             after = policy.forward(observation, pairs, start)[3]
             states = [*after.pi, *after.vf]
     advantages = np.array([row[0]["advantages"] for row in rows])
-    if normalise:
+    if ppo:
         advantages = (advantages - advantages.mean()) / (advantages.std(ddof=1) + 1e-8)
     total = torch.zeros(1)
     for advantage, (mixed, value, log_prob, entropy) in zip(advantages, rows, strict=True):
@@ -126,12 +136,15 @@ def test_updates_equal_a_slow_second_implementation(lengths: Any, action: str, k
     model = learner(lengths, action=action, mixreg_alpha=0.7, **settings)
     _, callback = model._setup_learn(10_000, None)
     buffer = model.rollout_buffer
-    plain = RecurrentActorCriticPolicy(
-        model.observation_space,
-        model.action_space,
-        lambda _: 0.0,
-        lstm_hidden_size=HIDDEN,
-        net_arch=[8],
+    plain, old = (
+        RecurrentActorCriticPolicy(
+            model.observation_space,
+            model.action_space,
+            lambda _: 0.0,
+            lstm_hidden_size=HIDDEN,
+            net_arch=[8],
+        )
+        for _ in range(2)
     )
     worst = {"value": 0.0, "gradient": 0.0}
     plan: list[Any] = []
@@ -142,7 +155,7 @@ def test_updates_equal_a_slow_second_implementation(lengths: Any, action: str, k
             order = rng.permutation(WORKERS)
             plan.extend(np.split(order, 2) if ppo else [order])
         plain.load_state_dict(model.policy.state_dict())
-        loss = slow_loss(plain, buffer, plan.pop(0), rng, 0.7, ppo, ppo)
+        loss = slow_loss(plain, old, buffer, plan.pop(0), rng, 0.7, ppo)
         plain.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(plain.parameters(), NORM)
@@ -158,6 +171,7 @@ def test_updates_equal_a_slow_second_implementation(lengths: Any, action: str, k
     for _ in range(2):
         model.collect_rollouts(model.env, callback, buffer, STEPS)
         rng, losses = copy.deepcopy(buffer.rng), []
+        old.load_state_dict(model.policy.state_dict())
         model.train()
         last = model.logger.name_to_value["train/loss"]
         worst["value"] = max(worst["value"], abs(last - losses[-1]))
@@ -166,20 +180,32 @@ def test_updates_equal_a_slow_second_implementation(lengths: Any, action: str, k
     assert worst["value"] <= 1e-5 and worst["gradient"] <= 1e-5
 
 
-def test_the_ratio_of_a2c_is_one_and_ppos_is_not() -> None:
-    for settings, one in (({}, True), ({"n_epochs": 2}, False), ({"batch_size": 16}, False)):
-        model = learner(EQUAL, mixreg_alpha=5.0, **settings)
-        _, callback = model._setup_learn(10_000, None)
-        model.collect_rollouts(model.env, callback, model.rollout_buffer, STEPS)
-        samples = next(model.rollout_buffer.get(None))
-        with torch.no_grad():
-            _, log_prob, _ = model.policy.evaluate_actions(
-                samples.observations,
-                samples.actions.long().flatten(),
-                samples.lstm_states,
-                samples.episode_starts,
-            )
-        assert torch.allclose(log_prob, samples.old_log_prob, atol=1e-7) is one
+@pytest.mark.parametrize("action", ["discrete", "box"])
+@pytest.mark.parametrize("settings", [{}, {"n_epochs": 2}, {"batch_size": 16}])
+def test_the_ratio_is_one_before_the_first_step_but_for_the_authors_ppo(
+    action: str, settings: dict[str, int]
+) -> None:
+    """With a mixture as denominator, the standard deviation of continuous actions grew to 10."""
+    model = learner(action=action, learning_rate=0.0, mixreg_alpha=5.0, **settings)
+    model.policy.action_net.weight.data *= 100.0  # Stable-Baselines3 begins with small weights
+    model.learn(STEPS * WORKERS)
+    logged = model.logger.name_to_value
+    authors = action == "discrete" and bool(settings)
+    assert (logged["train/approx_kl"] > 1e-3) == authors
+    assert (logged["train/clip_fraction"] > 0.0) == authors
+
+
+def test_the_ratio_compares_with_the_policy_that_collected() -> None:
+    """And not with the one of the step before: with a KL limit, the first steps are the last."""
+    updates = {}
+    for limit in (None, 1e-6):
+        model = learner(action="box", n_epochs=10, learning_rate=0.01, target_kl=limit)
+        steps: list[None] = []
+        step = model.policy.optimizer.step
+        model.policy.optimizer.step = lambda *args, step=step, n=steps: (n.append(None), step())
+        model.learn(STEPS * WORKERS)
+        updates[limit] = len(steps)
+    assert updates[None] == 10 and updates[1e-6] == 1
 
 
 @pytest.mark.parametrize("changes", [{"n_epochs": 2}, {"batch_size": 16}])
@@ -295,13 +321,10 @@ def test_a_model_file_keeps_alpha(tmp_path: Path) -> None:
     assert again.rollout_buffer.alpha == 0.9
 
 
-def test_a_kl_limit_is_refused_since_no_update_would_be_made() -> None:
+def test_a_kl_limit_is_refused_where_no_update_would_be_made() -> None:
     with pytest.raises(ValueError, match=r"expected target_kl = None, got 0\.03"):
         learner(target_kl=0.03)
-    # what it would have compared with it: far from 0, though the policy has not moved yet
-    model = learner(action="box", n_epochs=2, learning_rate=0.0, mixreg_alpha=5.0)
-    model.learn(STEPS * WORKERS)
-    assert model.logger.name_to_value["train/approx_kl"] > 0.03
+    learner(action="box", target_kl=0.03)
 
 
 @pytest.mark.parametrize("alpha", [0.0, -1.0, float("nan"), float("inf")])

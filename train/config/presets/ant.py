@@ -45,16 +45,13 @@ _ANT_64: dict[str, Any] = {
     "vae_updates": 1,
     "total_timesteps": 10_000_000,
 }
-# the old log probability of a mixed action is itself a mixture, far from the policy's at the start
-_MIXREG: dict[str, dict[str, Any]] = {"mixreg": {"target_kl": None}}
-_RECURRENT_METHODS = {**_MIXREG, "varibad": VARIBAD}
+_RECURRENT_METHODS = {"varibad": VARIBAD}
 # A policy that reads the belief learns late if the VAE does. On AntDir, variBAD with the recurrent
 # encoder earns less than half as much on train headings after three million steps as with the
 # moment encoder (results/ant_dir/three_million). LDM's policy does not read the belief, but its
 # imaginary tasks are decoded from beliefs. On AntGoal its train returns are those of standing still
 # with either encoder (results/ant_goal); with this one beliefs are right sooner.
 _ANT_METHODS = {
-    **_MIXREG,
     "varibad": {**VARIBAD, **MOMENTS},
     "ldm": MOMENTS,
     "ldm-varibad": MOMENTS,
