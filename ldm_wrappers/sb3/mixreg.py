@@ -8,8 +8,6 @@ open follows its authors' PPO implementation.
 from __future__ import annotations
 
 import copy
-import functools
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,8 +19,6 @@ from ldm_wrappers.arguments import check_number
 from ldm_wrappers.fixed_attribute import FixedAttribute
 from ldm_wrappers.sb3.recurrent_ppo import SequenceRecurrentPPO
 from ldm_wrappers.sb3.rollout_buffer import SequenceRolloutBuffer
-
-LogProbability = Callable[[RecurrentRolloutBufferSamples], torch.Tensor]
 
 
 class MixregRolloutBuffer(SequenceRolloutBuffer):
@@ -60,8 +56,9 @@ class MixregRolloutBuffer(SequenceRolloutBuffer):
     ) -> None:
         check_number("alpha", alpha, "be positive", lambda value: value > 0.0)
         self.alpha = alpha
-        # of a mixed minibatch, instead of the mixture of recorded ones; see MixregRecurrentPPO
-        self.old_log_prob: LogProbability | None = None
+        # its log probabilities and values of a mixed minibatch are the old ones, if there is one,
+        # instead of mixtures of those that were recorded; see MixregRecurrentPPO
+        self.collecting: Any = None
         super().__init__(*args, **kwargs)
 
     def _samples(self, workers: np.ndarray[Any, Any]) -> RecurrentRolloutBufferSamples:
@@ -76,9 +73,7 @@ class MixregRolloutBuffer(SequenceRolloutBuffer):
             np.where(dominates, partner, np.arange(n)),
             np.where(dominates, weight, 1.0 - weight).astype(np.float32),
         )
-        if self.old_log_prob is not None:
-            mixed = mixed._replace(old_log_prob=self.old_log_prob(mixed))
-        return mixed
+        return mixed if self.collecting is None else _at_the_mixture(self.collecting, mixed)
 
 
 def mix_sequences(
@@ -141,9 +136,10 @@ class MixregRecurrentPPO(SequenceRecurrentPPO):
     With continuous actions, which the authors do not have, this denominator is far from the density
     of ã at s̃: before the first step a third of the ratios are clipped, and the policy's standard
     deviation grows without bound. There, and with a single gradient step (A2C), the denominator is
-    π_old(ã | s̃) of the policy that collected the rollout. The ratio is then 1 at first, and so the
-    first gradient is Ã ∇ log π(ã | s̃), the paper's policy gradient. This costs a copy of the policy
-    per rollout and one more forward pass per step.
+    π_old(ã | s̃) of the policy that collected the rollout, and its values at s̃ are the old values of
+    ``clip_range_vf``. The ratio is then 1 at first, and so the first gradient is Ã ∇ log π(ã | s̃),
+    the paper's policy gradient. This costs a copy of the policy per rollout and one more forward
+    pass per step.
 
     Args:
         args: See :class:`SequenceRecurrentPPO`.
@@ -182,12 +178,11 @@ class MixregRecurrentPPO(SequenceRecurrentPPO):
         self._check_target_kl()
         assert isinstance(self.rollout_buffer, MixregRolloutBuffer)
         if self._compares_at_the_mixture():
-            collecting = copy.deepcopy(self.policy)
-            self.rollout_buffer.old_log_prob = functools.partial(_log_prob, collecting)
+            self.rollout_buffer.collecting = copy.deepcopy(self.policy)
         try:
             super().train()
         finally:
-            self.rollout_buffer.old_log_prob = None
+            self.rollout_buffer.collecting = None
 
     def _check_target_kl(self) -> None:
         if self.target_kl is not None and not isinstance(self.action_space, spaces.Box):
@@ -213,12 +208,14 @@ class MixregRecurrentPPO(SequenceRecurrentPPO):
 
 
 @torch.no_grad()
-def _log_prob(policy: Any, samples: RecurrentRolloutBufferSamples) -> torch.Tensor:
-    """log π(ã | s̃), padding included."""
-    actions = samples.actions
+def _at_the_mixture(
+    policy: Any, mixed: RecurrentRolloutBufferSamples
+) -> RecurrentRolloutBufferSamples:
+    """The old values and log π(ã | s̃) are those of ``policy``, padding included."""
+    actions = mixed.actions
     if isinstance(policy.action_space, spaces.Discrete):
         actions = actions.long().flatten()
-    result: torch.Tensor = policy.evaluate_actions(
-        samples.observations, actions, samples.lstm_states, samples.episode_starts
-    )[1]
-    return result
+    values, log_prob, _ = policy.evaluate_actions(
+        mixed.observations, actions, mixed.lstm_states, mixed.episode_starts
+    )
+    return mixed._replace(old_values=values.flatten(), old_log_prob=log_prob)

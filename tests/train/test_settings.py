@@ -500,7 +500,7 @@ def test_environments_that_are_not_ours(env_id: str, flags: list[str], tmp_path:
         (SCRIPT, "--method rl2 --preset paper --clip-range 0.1 --target-kl 1 --clip-range-vf 1",
          "--clip-range --target-kl --clip-range-vf"),
         (SCRIPT, "--method mixreg --preset paper --clip-range 0.1 --clip-range-vf 1",
-         "--clip-range"),
+         "--clip-range --clip-range-vf"),
         (SCRIPT, "--method rl2 --n-episodes 1 --cut-at-time-limits", "--cut-at-time-limits"),
         (SCRIPT, "--method rl2 --n-workers 1 --n-minibatches 1 --stagger-workers",
          "--stagger-workers"),

@@ -195,6 +195,23 @@ def test_the_ratio_is_one_before_the_first_step_but_for_the_authors_ppo(
     assert (logged["train/clip_fraction"] > 0.0) == authors
 
 
+@pytest.mark.parametrize("action", ["discrete", "box"])
+def test_values_are_clipped_around_those_of_the_collecting_policy_at_the_mixture(
+    action: str,
+) -> None:
+    """So before the first step clipping changes nothing, but for the authors' PPO."""
+    losses = []
+    for limit in (None, 1e-6):
+        model = learner(
+            action=action, n_epochs=2, learning_rate=0.0, mixreg_alpha=5.0, clip_range_vf=limit
+        )
+        model.policy.value_net.weight.data *= 100.0
+        torch.manual_seed(0)  # Stable-Baselines3 samples actions from the global generator
+        model.learn(STEPS * WORKERS)
+        losses.append(model.logger.name_to_value["train/value_loss"])
+    assert (abs(losses[0] - losses[1]) > 1e-4 * losses[0]) == (action == "discrete")
+
+
 def test_the_ratio_compares_with_the_policy_that_collected() -> None:
     """And not with the one of the step before: with a KL limit, the first steps are the last."""
     updates = {}

@@ -46,7 +46,7 @@ def unused_settings(config: RunSettings) -> frozenset[str]:
     if not getattr(config, "normalize_reward", True):
         unused.add("return_statistics")
     if _one_gradient_step(config):  # from the policy that collected the rollout: ratios are 1
-        unused |= {"clip_range", "target_kl"} | (set() if chosen.mixreg else {"clip_range_vf"})
+        unused |= {"clip_range", "target_kl", "clip_range_vf"}
     if getattr(config, "n_episodes", None) == 1:
         unused.add("cut_at_time_limits")
     if getattr(config, "n_workers", None) == 1:
