@@ -30,10 +30,14 @@ class MixregRolloutBuffer(SequenceRolloutBuffer):
 
         s̃ = λ s_i + (1 − λ) s_j,    ỹ = λ y_i + (1 − λ) y_j,    ã = a_i,
 
-    where y are value targets, advantages, old values and old log probabilities. An RL² observation
-    contains the previous action, the previous reward and the start flag, so these are mixed as
-    well, and so are the recurrent states that the sequences begin with (zero at an episode start).
-    New mixtures are drawn for each minibatch, from the generator that also shuffles the workers.
+    where y are value targets, advantages, old values and old log probabilities. Continuous actions,
+    which the authors do not have, are mixed as well, ã = λ a_i + (1 − λ) a_j: a_i alone can be many
+    standard deviations away from what the policy does at s̃, where ratios overflow.
+
+    An RL² observation contains the previous action, the previous reward and the start flag, so
+    these are mixed, and so are the recurrent states that the sequences begin with (zero at an
+    episode start). New mixtures are drawn for each minibatch, from the generator that also shuffles
+    the workers.
 
     Sequences of unequal length: the mixture is as long as its dominant sequence, which continues
     unmixed after the end of a shorter partner.
@@ -72,6 +76,7 @@ class MixregRolloutBuffer(SequenceRolloutBuffer):
             np.where(dominates, np.arange(n), partner),
             np.where(dominates, partner, np.arange(n)),
             np.where(dominates, weight, 1.0 - weight).astype(np.float32),
+            mix_actions=isinstance(self.action_space, spaces.Box),
         )
         return mixed if self.collecting is None else _at_the_mixture(self.collecting, mixed)
 
@@ -81,6 +86,8 @@ def mix_sequences(
     dominant: np.ndarray[Any, Any],
     other: np.ndarray[Any, Any],
     weight: np.ndarray[Any, Any],
+    *,
+    mix_actions: bool = False,
 ) -> RecurrentRolloutBufferSamples:
     """Mix padded sequences; see :class:`MixregRolloutBuffer` for the formulas.
 
@@ -89,6 +96,8 @@ def mix_sequences(
         dominant: Index of the sequence i of each mixture, (n,).
         other: Index of the sequence j of each mixture, (n,).
         weight: float32 λ of each mixture, (n,).
+        mix_actions: Mix the actions, which are then continuous, like the observations; otherwise
+            each mixture has those of its dominant sequence.
     """
     n, device = len(dominant), samples.mask.device
     i, j = torch.from_numpy(dominant).to(device), torch.from_numpy(other).to(device)
@@ -110,10 +119,12 @@ def mix_sequences(
         share = weights.view(1, n, 1)
         return tuple(share * state[:, i] + (1.0 - share) * state[:, j] for state in kept)
 
-    actions = samples.actions.reshape(n, mask.shape[1], -1)[i]
+    def of_dominant(values: torch.Tensor) -> torch.Tensor:
+        return values.reshape(n, mask.shape[1], -1)[i].reshape(values.shape)
+
     return RecurrentRolloutBufferSamples(
         observations=mix(samples.observations),
-        actions=actions.reshape(samples.actions.shape),
+        actions=mix(samples.actions) if mix_actions else of_dominant(samples.actions),
         old_values=mix(samples.old_values),
         old_log_prob=mix(samples.old_log_prob),
         advantages=mix(samples.advantages),

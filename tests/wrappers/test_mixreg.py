@@ -93,9 +93,10 @@ def slow_loss(
                 name: share * a[name][t] + (1.0 - share) * b[name][t]
                 if t < b["length"]
                 else a[name][t]
-                for name in ("observations", "values", "log_probs", "advantages", "returns")
+                for name in a
+                if name not in ("states", "length")
             }
-            action = torch.from_numpy(a["actions"][t])
+            action = torch.from_numpy(a["actions"][t] if discrete else mixed["actions"])
             if discrete:
                 action = action.long()
             action = action.reshape(1, -1).squeeze(-1)
@@ -278,6 +279,23 @@ def test_nothing_of_a_longer_partner_lies_behind_the_end_of_a_mixture() -> None:
         for name in ("observations", "old_values", "old_log_prob", "advantages", "returns"):
             values = getattr(samples, name)
             assert not values[behind].any() and values[~behind].any()
+
+
+@pytest.mark.parametrize("action", ["discrete", "box"])
+def test_continuous_actions_are_mixed_and_discrete_ones_are_not(action: str) -> None:
+    """A dominant sequence's action can be far from what the policy does at the mixture.
+
+    With a narrow policy the ratio of such an action overflowed.
+    """
+    model = learner(EQUAL, action=action, mixreg_alpha=5.0, n_epochs=2)
+    _, callback = model._setup_learn(10_000, None)
+    buffer = model.rollout_buffer
+    model.collect_rollouts(model.env, callback, buffer, STEPS)
+    recorded = buffer.actions.reshape(-1)
+    mixed = next(buffer.get(None)).actions.numpy().reshape(-1)
+    kept = np.isin(mixed, recorded).mean()
+    assert kept == 1.0 if action == "discrete" else kept < 0.5
+    assert recorded.min() <= mixed.min() and mixed.max() <= recorded.max()
 
 
 def test_alpha_decides_how_much_is_mixed() -> None:
