@@ -76,7 +76,7 @@ def test_what_the_default_presets_stand_for() -> None:
         return config.n_epochs * config.n_minibatches / frames, config.vae_updates / frames
 
     cheetah = "LDM-HalfCheetahVel-v0"
-    assert updates_per_step(resolve(cheetah, "rl2")) == updates_per_step(
+    assert updates_per_step(resolve(cheetah, "rl2", "large-updates")) == updates_per_step(
         resolve(cheetah, "rl2", "paper")
     )
     for env_id in ("LDM-AntGoal-v0", "LDM-AntDir-v0"):

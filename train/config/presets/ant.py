@@ -9,6 +9,7 @@ from train.config.presets.mujoco import (
     CHEAP_VAE,
     MOMENTS,
     MUJOCO,
+    SMALL_UPDATES,
     VARIBAD,
     paper_methods,
     paper_presets,
@@ -24,25 +25,15 @@ _ANT_GOAL = {
 }
 # With the authors' learner, 10 M steps are too few for an Ant to learn anything: the return on
 # AntGoal's train tasks did not improve for 3.7 M steps, and the policy grew noisier. These values
-# were chosen by RL²'s train returns: a narrower initial policy and many small updates. Rollouts of
-# 20 steps, more than twice the horizon of gamma and gae_lambda (1 / (1 - 0.97 * 0.9) = 8 steps),
-# reach in 0.33 M steps on AntDir the return that rollouts of 50 steps with a third of the updates
-# per step reach in 0.65 M. Without target_kl and an entropy bonus, the policy narrows, its updates
-# grow (KL 0.3) and the return stays at 350 from two million steps on. Beliefs of 14 workers are
-# mixed, as with 16 workers of which 2 are mixture workers.
+# were chosen by RL²'s train returns. Rollouts of 20 steps reach in 0.33 M steps on AntDir the
+# return that rollouts of 50 steps with a third of the updates per step reach in 0.65 M. Beliefs of
+# 14 workers are mixed, as with 16 workers of which 2 are mixture workers.
 _ANT_64: dict[str, Any] = {
     **CHEAP_VAE,
-    "n_workers": 64,
+    **SMALL_UPDATES,
     "n_mixture_workers": 8,
     "mixture": DirichletMixture(n_components=14),
     "n_steps": 20,
-    "n_epochs": 5,
-    "learning_rate": 3e-4,
-    "clip_range": 0.2,
-    "target_kl": 0.03,
-    "ent_coef": 0.005,
-    "log_std_init": -1.0,
-    "vae_updates": 1,
     "total_timesteps": 10_000_000,
 }
 _RECURRENT_METHODS = {"varibad": VARIBAD}
