@@ -10,11 +10,15 @@ import typing
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
+import numpy as np
+
 from ldm_wrappers.imagination.schemes import scheme_kinds
 from train.config.methods import get_method
 from train.config.old_runs import DEFAULTS_FOR_OLD_RUNS, with_present_names
 
 Settings = TypeVar("Settings", bound="RunSettings")
+
+_TINY, _HUGE = (float(bound) for bound in (np.finfo(np.float32).tiny, np.finfo(np.float32).max))
 
 # conditions on the value of a setting, worded as in error messages
 _RULES: dict[str, Callable[[Any], bool]] = {
@@ -164,7 +168,10 @@ class RunSettings:
 
 
 def check_types(settings: Any) -> None:
-    """Raise a ``ValueError`` that names the first field whose value has the wrong type."""
+    """Raise a ``ValueError`` that names the first field whose value has the wrong type.
+
+    Numbers must be finite, and neither overflow nor vanish as float32, in which networks compute.
+    """
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
         check_type(type(settings), field.name, value)
@@ -172,6 +179,11 @@ def check_types(settings: Any) -> None:
             check_types(value)
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{field.name} must be a finite number, got {value}")
+        if isinstance(value, (int, float)) and value and not _TINY <= abs(value) <= _HUGE:
+            raise ValueError(
+                f"{field.name} must be 0 or between {_TINY:.1e} and {_HUGE:.1e} in magnitude, the "
+                f"range of float32, got {value}"
+            )
 
 
 def check_type(kind: Any, name: str, value: Any) -> None:
