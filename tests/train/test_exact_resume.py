@@ -77,6 +77,19 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, iteration: int) -> None:
     monkeypatch.setattr(hooks.PeriodicEvaluation, "__call__", die)
 
 
+def signal_at(monkeypatch: pytest.MonkeyPatch, step: int, number: int) -> None:
+    """Receive a signal in the middle of a rollout, at a step of each worker."""
+    collect = callbacks.MetaEpisodeStatistics._on_step
+    steps = iter(range(10_000))
+
+    def stop(self: Any) -> bool:
+        if next(steps) == step:
+            os.kill(os.getpid(), number)
+        return collect(self)
+
+    monkeypatch.setattr(callbacks.MetaEpisodeStatistics, "_on_step", stop)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_an_interrupted_run_ends_as_a_whole_one(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -129,15 +142,7 @@ def test_a_signal_writes_a_checkpoint_and_says_how_to_go_on(
     flags = [*GRID, "--method", "ldm", "--checkpoint-interval", "99999999"]
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
-        collect = callbacks.MetaEpisodeStatistics._on_step
-        steps = iter(range(10_000))
-
-        def stop(self: Any) -> bool:
-            if next(steps) == 130:  # amid the second rollout
-                os.kill(os.getpid(), number)
-            return collect(self)
-
-        patch.setattr(callbacks.MetaEpisodeStatistics, "_on_step", stop)
+        signal_at(patch, 130, number)  # amid the second rollout
         before = signal.getsignal(number)
         with pytest.raises(SystemExit) as stopped:
             train(run, flags, 1800)
@@ -163,6 +168,16 @@ def test_a_signal_to_a_run_that_has_made_its_last_iteration_lets_it_end(
         save(path, state)
 
     monkeypatch.setattr(checkpoint, "save_state", interrupted)
+    flags = [*GRID, "--method", "ldm", "--checkpoint-interval", "99999999"]
+    assert_same_run(train(tmp_path / "run", flags, 1800), whole_ldm)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_in_the_last_iteration_lets_the_run_end(
+    number: int, whole_ldm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was reported as stopped, and lacked only its policy and model."""
+    signal_at(monkeypatch, 250, number)  # amid the third rollout
     flags = [*GRID, "--method", "ldm", "--checkpoint-interval", "99999999"]
     assert_same_run(train(tmp_path / "run", flags, 1800), whole_ldm)
 

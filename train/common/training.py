@@ -7,7 +7,8 @@ After each whole iteration these hooks run, in an order that matters:
 3. :class:`MetricsLog`, which empties the logger;
 4. :class:`Progress`;
 5. checkpoints, after everything whose state they contain;
-6. a request to stop, by Ctrl-C or SIGTERM, once everything is written.
+6. a request to stop, by Ctrl-C or SIGTERM, once everything is written; after the last iteration
+   the run ends normally instead.
 """
 
 from __future__ import annotations
@@ -119,7 +120,8 @@ def _train(learner: Learner, evaluator: Evaluator, folder: RunFolder, resumed: b
     stop = StopRequest()
 
     def stop_if_asked(iteration: int) -> None:
-        if stop.signal is not None:
+        # after the last iteration the run is complete, and only its files are still written
+        if stop.signal is not None and learner.num_timesteps < config.total_timesteps:
             checkpoints.save()
             command = resume_command(config, folder.path)
             raise TrainingStopped(f"{stop.signal}: continue with {command}")
