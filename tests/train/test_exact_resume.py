@@ -250,14 +250,43 @@ def test_files_of_two_moments_are_not_put_together(
     assert "written after" not in capsys.readouterr().err
 
 
-def test_a_run_without_a_checkpoint_begins_at_its_beginning(tmp_path: Path) -> None:
-    flags = [*GRID, "--method", "ldm"]
+def test_a_run_without_a_checkpoint_begins_at_its_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = [*GRID, "--method", "ldm", "--checkpoint-interval", "1000"]
     whole = train(tmp_path / "whole", flags, 1200)
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        kill_at(patch, 2)
+        with pytest.raises(Killed):
+            train(run, flags, 1200)
+    assert read_csv(run / "metrics.csv") and not (run / "checkpoints").exists()
+    assert main(["--resume", str(run)]) == 0
+    assert_same_run(run, whole)
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_run_that_has_lost_its_checkpoints_is_not_begun_again(
+    finished: bool, whole_ldm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Training it again from the start would first have deleted what it had logged."""
     copy = tmp_path / "copy"
-    shutil.copytree(whole, copy)
+    shutil.copytree(whole_ldm, copy)
     shutil.rmtree(copy / "checkpoints")
-    assert main(["--resume", str(copy)]) == 0
-    assert_same_run(copy, whole)
+    if not finished:
+        for file in copy.glob("*.safetensors"):
+            file.unlink()
+    before = {file: file.read_bytes() for file in copy.rglob("*") if file.is_file()}
+    for more in ([], ["--total-timesteps", "2400"]):
+        with pytest.raises(SystemExit) as stopped:
+            main(["--resume", str(copy), *more])
+        assert stopped.value.code == 1
+        said = capsys.readouterr().err
+        assert said.startswith(f"error: {copy} cannot be continued, since {copy / 'checkpoints'}")
+        assert "it has logged 1,800 steps" in said and "--overwrite" in said
+    assert {file: file.read_bytes() for file in copy.rglob("*") if file.is_file()} == before
+    flags = [*GRID, "--method", "ldm", "--overwrite"]
+    assert_same_run(train(copy, flags, 1800), whole_ldm)  # the way out
 
 
 def test_environments_without_saved_state_begin_anew_and_say_so(

@@ -35,7 +35,7 @@ from train.common.notices import (
 from train.common.same_tasks import check_evaluated_tasks
 from train.common.stopping import StopRequest, TrainingStopped, report_errors
 from train.config.settings import RunSettings
-from train.persistence.checkpoint import Checkpoints, Stateful
+from train.persistence.checkpoint import Checkpoints, Stateful, refuse_lost_checkpoints
 from train.persistence.files import CsvFile
 from train.persistence.run_folder import RunFolder, resume_command, trust
 
@@ -75,8 +75,11 @@ def train(
 
     Raises:
         TrainingStopped: On Ctrl-C or SIGTERM, after a checkpoint has been written.
+        StateFileError: If the run to resume has lost its checkpoints.
         FloatingPointError: If something was not finite; the message says what, where and when.
     """
+    if resume is not None:
+        refuse_lost_checkpoints(resume)
     evaluation_batches(config)  # refuses what cannot be evaluated before making a folder
     notices = [unused, adaptation_notice(config)]
     if resume is None:  # these reset environments

@@ -14,7 +14,7 @@ from ldm_wrappers.state_file import StateFileError, load_state, save_state
 from train.config.grouping import CHANGEABLE_ON_RESUME
 from train.config.old_runs import with_present_names
 from train.config.settings import RunSettings
-from train.persistence.files import DamagedLogError
+from train.persistence.files import DamagedLogError, read_log
 from train.persistence.run_folder import RunFolder, versions
 
 FORMAT = "ldm-checkpoint-3"
@@ -211,6 +211,34 @@ def newest_timesteps(directory: Path) -> int:
     """Timesteps of the newest checkpoint of a folder, 0 if there is none."""
     found = _newest_first(directory)
     return int(found[0].stem.removeprefix("step-")) if found else 0
+
+
+def refuse_lost_checkpoints(folder: RunFolder) -> None:
+    """Refuse to start a run over whose checkpoints are gone, which would delete its results.
+
+    A run that was killed before its first checkpoint has none either, and may start over.
+
+    Raises:
+        StateFileError: If a run without checkpoints is finished or has once written one.
+    """
+    if _newest_first(folder.checkpoints):
+        return
+    results = sorted(path.name for path in folder.path.glob("*.safetensors"))
+    try:
+        rows = read_log(folder.metrics)
+        logged = [int(row["timesteps"]) for row in rows]
+    except (OSError, StateFileError, LookupError, ValueError):
+        logged = []
+    # a checkpoint follows the row of its iteration, so a later row proves that there was one
+    if not results and sum(steps >= folder.config.checkpoint_interval for steps in set(logged)) < 2:
+        return
+    reached = f"it has logged {max(logged):,} steps" if logged else f"it has {', '.join(results)}"
+    raise StateFileError(
+        f"{folder.path} cannot be continued, since {folder.checkpoints} has no checkpoint, "
+        f"although {reached}: put step-….safetensors back there; or, to train it again from the "
+        "start, delete the run folder and repeat the command that began it (or add --overwrite to "
+        "that)"
+    )
 
 
 def _comparable(config: RunSettings) -> dict[str, Any]:
