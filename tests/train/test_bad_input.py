@@ -148,7 +148,7 @@ TRAINING = {
     "--log-interval 0": "got 0",
     "--checkpoint-interval 0": "got 0",
     "--resume nowhere": "nowhere",
-    "--resume nowhere --seed 3": "--seed 3",
+    "--resume nowhere --seed 3": "--seed 3; besides --resume RUN, expected only --total-timesteps",
     "--resume nowhere --total-timesteps many": "'many'",
 }
 

@@ -340,7 +340,7 @@ def test_an_override_that_no_trial_uses_is_warned_of_and_makes_no_second_trial(
     [
         ("train.sweep", "planned", "interrupted; the same command again resumes the sweep\n"),
         ("train.evaluate", "RunFolder", "interrupted\n"),
-        ("train.common.training", "parse", "interrupted; --resume continues from the last"),
+        ("train.common.training", "parse", "interrupted before the training began\n"),
     ],
 )
 def test_an_interrupted_program_names_its_own_way_to_go_on(

@@ -19,7 +19,7 @@ from train.common.env_source import EnvSource
 from train.config.grouping import group_text, value_text
 from train.config.settings import RunSettings
 from train.persistence.files import read_csv, read_log, require_equal_lengths
-from train.persistence.run_folder import RunFolder
+from train.persistence.run_folder import RunFolder, resume_command
 
 LAST = 5
 """Number of evaluations at the end of a run that its final results are averaged over."""
@@ -93,7 +93,8 @@ def evaluations(folder: RunFolder, *, running: bool = False) -> pd.DataFrame:
         if not running:
             print(
                 f"warning: the evaluation of {folder.path} at step {last:,} is left out, since it "
-                f"has {n_rows} of {expected_rows} rows; continue the run with --resume",
+                f"has {n_rows} of {expected_rows} rows; continue the run with "
+                f"{resume_command(folder.config, folder.path)}",
                 file=sys.stderr,
             )
         table = table[table["timesteps"] != last]

@@ -8,7 +8,7 @@ from pathlib import Path
 from train.analysis.condense import evaluations
 from train.analysis.tables import write_csv
 from train.persistence.files import read_log
-from train.persistence.run_folder import RunFolder
+from train.persistence.run_folder import RunFolder, resume_command
 
 
 def cut_run(folder: RunFolder, until: int, out: Path) -> RunFolder:
@@ -38,9 +38,11 @@ def cut_run(folder: RunFolder, until: int, out: Path) -> RunFolder:
     last = next((int(step) for step in steps if step >= until), None)
     if last is None:
         reached = f"only up to step {steps[-1]:,}" if steps else "at no step"
+        more = max(until, config.total_timesteps)
+        longer = f"{resume_command(config, folder.path)} --total-timesteps {more}"
         raise ValueError(
             f"{folder.path} has been evaluated {reached}, expected {until:,} steps or more; "
-            "continue it with --resume, or choose fewer steps"
+            f"continue it with {longer}, or choose fewer steps"
         )
     if config.total_timesteps == until:
         return folder

@@ -92,8 +92,8 @@ class RunContents(Mapping[str, Any]):
             elif written != self._first[1]:
                 raise StateFileError(
                     f"{path} was written after {written:,} steps, but {self._first[0]} after "
-                    f"{self._first[1]:,}: saving was interrupted; --resume {self._folder.path} "
-                    "completes it"
+                    f"{self._first[1]:,}: saving was interrupted; complete it with "
+                    f"{resume_command(self._folder.config, self._folder.path)}"
                 )
         return state["content"]
 
@@ -160,6 +160,6 @@ def _compare_age(folder: RunFolder, path: Path, written: int) -> None:
     if reached > written:
         print(
             f"warning: {path} was written after {written:,} steps, but the run has reached "
-            f"{reached:,}: finish it with --resume {folder.path}",
+            f"{reached:,}: finish it with {resume_command(folder.config, folder.path)}",
             file=sys.stderr,
         )

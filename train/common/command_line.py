@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import io
 import re
+import shlex
 import sys
 from typing import Any
 
@@ -52,9 +53,9 @@ def parse(program: str, arguments: list[str] | None = None) -> tuple[RunSettings
     chosen, _ = first.parse_known_args(arguments)
     if chosen.resume is not None:
         config, folder = _resumed(command, arguments)
-        _check_script(config.method, program, f"--resume {chosen.resume}")
+        _check_script(config.method, program, arguments)
         return config, folder
-    _check_script(chosen.method, program, f"--method {chosen.method}")
+    _check_script(chosen.method, program, arguments)
     nested = nested_kinds(settings_class(chosen.method))
     kinds, arguments = _kinds(command, nested, arguments)
     default = resolve_unchecked(chosen.env_id, chosen.method, chosen.preset, **kinds)
@@ -132,20 +133,30 @@ def _kinds_text(nested: dict[str, dict[str, Any]]) -> str:
     return f"{' and '.join(flags)} choose a kind, whose settings are flags below." if flags else ""
 
 
-def _check_script(method: str, program: str, flag: str) -> None:
+def _check_script(method: str, program: str, arguments: list[str]) -> None:
     """Raise a ``ValueError`` that names the right script if this one does not train the method."""
     script = get_method(method).script
     if script != program:
         raise ValueError(
-            f"method {method!r} is trained by another script: python -m {script} {flag}"
+            f"method {method!r} is trained by another script: "
+            f"{shlex.join(['python', '-m', script, *arguments])}"
         )
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that raises ``ValueError``, for :func:`report_errors`."""
+    """A parser that raises ``ValueError``, for :func:`report_errors`.
+
+    Args:
+        expected: What to add to its messages.
+        **settings: Arguments of ``ArgumentParser``.
+    """
+
+    def __init__(self, expected: str = "", **settings: Any) -> None:
+        super().__init__(**settings)
+        self._expected = expected
 
     def error(self, message: str) -> Any:
-        raise ValueError(message)
+        raise ValueError(f"{message}{self._expected}")
 
 
 def _one_line(box: str) -> str:
@@ -159,7 +170,12 @@ def _one_line(box: str) -> str:
 
 
 def _resumed(command: str, arguments: list[str]) -> tuple[RunSettings, RunFolder]:
-    parser = _Parser(prog=command, allow_abbrev=False)
+    parser = _Parser(
+        "; besides --resume RUN, expected only --total-timesteps and --device, since all other "
+        "settings are those of the run",
+        prog=command,
+        allow_abbrev=False,
+    )
     parser.add_argument("--resume", required=True, metavar="RUN")
     parser.add_argument("--total-timesteps", "--total_timesteps", type=int, default=None)
     parser.add_argument("--device", default=None)

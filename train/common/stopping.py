@@ -52,7 +52,7 @@ def report_errors(interrupted: str = "interrupted") -> Iterator[None]:
     """Turn errors that a user can fix into one line and exit status 1, and Ctrl-C into 130.
 
     Args:
-        interrupted: Message after Ctrl-C, such as how to continue.
+        interrupted: Message after Ctrl-C, such as how to continue, unless the exception has one.
 
     With ``LDM_TRACEBACK=1`` in the environment, errors keep their tracebacks.
     """
@@ -62,10 +62,11 @@ def report_errors(interrupted: str = "interrupted") -> Iterator[None]:
         message = _message(error)
         if message is None or os.environ.get("LDM_TRACEBACK"):
             raise
-        print(" ".join(message.split()), file=sys.stderr)
+        # one line, in which paths keep their spaces
+        print(" ".join(filter(None, map(str.strip, message.splitlines()))), file=sys.stderr)
         raise SystemExit(130 if isinstance(error, TrainingStopped) else 1) from None
-    except KeyboardInterrupt:
-        print(interrupted, file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(str(interrupt) or interrupted, file=sys.stderr)
         raise SystemExit(130) from None
 
 

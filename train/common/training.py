@@ -37,7 +37,7 @@ from train.common.stopping import StopRequest, TrainingStopped, report_errors
 from train.config.settings import RunSettings
 from train.persistence.checkpoint import Checkpoints, Stateful, refuse_lost_checkpoints
 from train.persistence.files import CsvFile
-from train.persistence.run_folder import RunFolder, resume_command, trust
+from train.persistence.run_folder import RunFolder, resume_command, shell_command
 
 Build = Callable[[Any], Learner]
 
@@ -50,11 +50,12 @@ def main(program: str, build: Build, arguments: list[str] | None = None) -> int:
         build: Makes the learner of a configuration.
         arguments: Command line; ``None`` for that of the process.
     """
-    with report_errors("interrupted; --resume continues from the last checkpoint, if any"):
+    with report_errors("interrupted before the training began"):
         config, resumed = parse(program, arguments)
         folder = train(build, config, resumed, unused=unused_flags(config, arguments))
         print(f"run folder: {folder.path}")
-        print(f"pictures and tables: {trust(config)}python -m train.evaluate {folder.path}")
+        shown = shell_command(config, "train.evaluate", str(folder.path))
+        print(f"pictures and tables: {shown}")
     return 0
 
 
@@ -98,7 +99,13 @@ def train(
     with folder.lock():
         for notice in filter(None, notices):
             print(f"warning: {notice}", file=sys.stderr)
-        _train(learner, evaluator, folder, resume is not None)
+        try:
+            _train(learner, evaluator, folder, resume is not None)
+        except KeyboardInterrupt:
+            command = resume_command(config, folder.path)
+            raise KeyboardInterrupt(
+                f"interrupted; continue from the last checkpoint, if any, with {command}"
+            ) from None
     return folder
 
 

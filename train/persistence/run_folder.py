@@ -219,7 +219,12 @@ def check_module(env_id: str) -> None:
         )
 
 
-def trust(config: RunSettings) -> str:
+def shell_command(config: RunSettings, script: str, *arguments: str) -> str:
+    """The shell command, in the repository, that runs a script on this run's folder."""
+    return _trust(config) + shlex.join(["python", "-m", script, *arguments])
+
+
+def _trust(config: RunSettings) -> str:
     """Prefix of commands on this run's folder that allows them to import its modules."""
     named = [env_id.rpartition(":")[0] for env_id in (config.env_id, config.eval_env_id)]
     modules = [module for module in dict.fromkeys(named) if module not in ("", "ldm_envs")]
@@ -229,7 +234,7 @@ def trust(config: RunSettings) -> str:
 def resume_command(config: RunSettings, path: Path) -> str:
     """The shell command, in the repository, that continues the run in ``path``."""
     script = get_method(config.method).script
-    return f"{trust(config)}python -m {script} --resume {shlex.quote(str(path))}"
+    return shell_command(config, script, "--resume", str(path))
 
 
 def versions() -> dict[str, str]:
