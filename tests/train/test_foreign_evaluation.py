@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiny_runs import main
 
 from train.analysis.aggregate import read_runs, summary_rows
 from train.analysis.collect import collect
 from train.analysis.tables import write_tables
+from train.common import training
 from train.common.evaluation import Evaluator, SplitResult, evaluation_rows, summary
 from train.config.presets import resolve
 from train.persistence.files import CsvFile, write_json
@@ -48,6 +50,33 @@ def evaluated(env_id: str, **settings: Any) -> dict[str, Any]:
         return {result.split: result for result in evaluator.evaluate(learner)}
     finally:
         evaluator.close()
+
+
+@pytest.mark.parametrize(
+    ("method", "eval_env_id", "says"),
+    [
+        ("rl2", "listed_tasks:reached", "task [9.0, 9.0]: the environments failed at reset"),
+        ("known-task", "listed_tasks:spheres", "task [1.0, 1.0, 2.0]: infos must have 'task'"),
+    ],
+)
+def test_tasks_that_cannot_be_evaluated_are_refused_before_the_training(
+    method: str,
+    eval_env_id: str,
+    says: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first evaluation failed, after hours."""
+    monkeypatch.setattr(training, "pinned_task_notice", lambda config: "")  # tries one at random
+    flags = ["--env-fn", "listed_tasks:goals", "--method", method, "--eval-env-id", eval_env_id]
+    flags += ["--max-episode-steps", "5", "--total-timesteps", "60", "--n-workers", "3"]
+    run = tmp_path / "run"
+    with pytest.raises(SystemExit):
+        main([*flags, "--n-minibatches", "1", "--device", "cpu", "--run-dir", str(run)])
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith(f"error: split 'test' of {eval_env_id} cannot be evaluated with method")
+    assert says in said and not run.exists()
 
 
 def test_success_at_the_last_step_of_an_inner_episode_counts() -> None:

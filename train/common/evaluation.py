@@ -8,12 +8,16 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import VectorWrapper
 
+from ldm_wrappers import TaskChangedError
 from train.common.belief_error import BeliefErrors
+from train.common.env_source import EnvSource
 from train.common.envs import base_env, evaluation_batches, evaluation_env
-from train.common.guard import FiniteCheckWrapper
+from train.common.guard import FiniteCheckWrapper, WorkerError
 from train.common.learner import Actor, AnyVectorEnv, Learner
+from train.common.random_state import global_generators_kept
 from train.common.rollout import EVALUATION_SEED, play
 from train.common.task_text import task_texts
+from train.config.settings import RunSettings
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -160,6 +164,39 @@ def _check_spaces(env_id: str, env: AnyVectorEnv, trained: AnyVectorEnv) -> None
             f"env_id, {trained.single_action_space}; gymnasium.wrappers.RescaleAction changes "
             "bounds"
         )
+
+
+def refuse_unplayable_tasks(learner: Learner) -> None:
+    """Begin each evaluated task once, in environments of its own, before hours of training.
+
+    Tasks of ``ldm_envs`` can always be played by a policy that was trained there, and are skipped.
+
+    Raises:
+        ValueError: If a task cannot be evaluated; the message shows it.
+    """
+    config = learner.config
+    for one, by_split in evaluation_batches(config):
+        if not config.eval_env_id and EnvSource.of(one).of_ldm_envs:
+            continue
+        with global_generators_kept():  # environments may draw from them
+            env = evaluation_env(learner, FiniteCheckWrapper(base_env(one, 1, "train", "sync")))
+            try:
+                for split, tasks in by_split.items():
+                    for task in [None] if tasks is None else list(tasks):
+                        _begin(env, one, split, task)
+            finally:
+                env.close()
+
+
+def _begin(env: AnyVectorEnv, config: RunSettings, split: str, task: Array | None) -> None:
+    try:
+        env.reset(seed=EVALUATION_SEED, options=None if task is None else {"task": task[None]})
+    except (ValueError, TypeError, FloatingPointError, WorkerError, TaskChangedError) as error:
+        shown = "" if task is None else f" task {task.tolist()}"
+        raise ValueError(
+            f"split {split!r} of {config.env_id} cannot be evaluated with method {config.method}, "
+            f"expected tasks like those that it is trained on:{shown}: {error}"
+        ) from error
 
 
 def evaluation_rows(timesteps: int, results: list[SplitResult]) -> list[dict[str, Any]]:

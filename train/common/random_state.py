@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,18 @@ def seed_global_generators(seed: int, iteration: int) -> None:
     """
     sequence = np.random.SeedSequence(seed, spawn_key=(_GLOBAL, iteration))
     set_random_seed(int(sequence.generate_state(1)[0]))
+
+
+@contextlib.contextmanager
+def global_generators_kept() -> Iterator[None]:
+    """Undo what the block draws from the global generators of Python, NumPy and torch's CPU."""
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
 
 
 def random_state(device: torch.device) -> dict[str, Any]:

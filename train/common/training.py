@@ -23,7 +23,7 @@ from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 from train.common.artifacts import save_artifacts
 from train.common.command_line import parse, unused_flags
 from train.common.envs import evaluation_batches
-from train.common.evaluation import Evaluator
+from train.common.evaluation import Evaluator, refuse_unplayable_tasks
 from train.common.hooks import FiniteCheck, IterationSize, MetricsLog, PeriodicEvaluation, Progress
 from train.common.learner import AfterIterationHook, Learner
 from train.common.notices import (
@@ -94,6 +94,8 @@ def train(
         unless_it_begins.callback(learner.close)
         evaluator = Evaluator(learner)
         unless_it_begins.callback(evaluator.close)
+        if resume is None:
+            refuse_unplayable_tasks(learner)
         folder = resume or RunFolder.create(config)
         unless_it_begins.pop_all()
     with folder.lock():
