@@ -25,7 +25,7 @@ from train.analysis.tables import (
     summary_rows,
     write_csv,
 )
-from train.common.artifacts import load_artifacts
+from train.common.artifacts import load_artifacts, require_artifact
 from train.common.env_source import EnvSource
 from train.common.envs import evaluation_tasks
 from train.common.evaluation import Evaluator, SplitResult, evaluation_rows
@@ -33,6 +33,7 @@ from train.common.learner import Learner
 from train.common.stopping import report_errors
 from train.common.task_text import task_texts
 from train.config.settings import RunSettings
+from train.persistence.files import require_folder
 from train.persistence.run_folder import RunFolder
 from train.plots.joint_curves import plot_joint_curves
 from train.plots.mixtures import Mixtures
@@ -189,8 +190,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Evaluate each run, then all of them together."""
     given = parser().parse_args(arguments)
     with report_errors():
+        if given.out is not None:
+            require_folder("--out", given.out)
         folders = [RunFolder.open(path) for path in given.runs]
         group_runs(folders)  # refuses copied runs before anything is evaluated
+        for folder in folders:
+            require_artifact(folder, "policy")
         evaluated = [evaluate_run(path, given) for path in given.runs]
         if len(folders) > 1 or given.out is not None:
             runs = [(f, results) for f, (results, _) in zip(folders, evaluated, strict=True)]

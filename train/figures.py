@@ -43,6 +43,7 @@ from train.analysis.merge import merge
 from train.analysis.shown_runs import NO_TABLES, NamedRun, Tables, shown_once
 from train.analysis.tables import stored_rows, with_all_columns, write_tables
 from train.common.stopping import report_errors
+from train.persistence.files import require_folder
 from train.persistence.run_folder import RunFolder
 from train.plots.paper_maps import collect_mixtures
 from train.plots.paper_paths import collect_paths
@@ -207,6 +208,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     source = options.source or _DEFAULT
     with report_errors():
+        if options.out is not None:
+            require_folder("--out", options.out)
         paths = options.collect or options.add or options.merge
         if options.check and options.out and not paths:
             raise ValueError("--check compares within one folder; expected no --out with it")
@@ -224,6 +227,11 @@ def main(arguments: list[str] | None = None) -> int:
                     "FOLDER, for example --out results/mine"
                 )
             source = options.out
+            if (source / "config.json").exists():
+                raise ValueError(
+                    f"--out {source} is a run folder, whose decoded_goals.csv would be replaced, "
+                    "so that the run could not be resumed; expected a folder of its own"
+                )
             if options.merge:
                 written = merge_folders(paths, source)
             else:

@@ -29,6 +29,7 @@ from train.common.places import CELLS, Places
 from train.common.stopping import report_errors
 from train.common.velocities import Velocities
 from train.config.methods import get_method
+from train.persistence.files import require_folder
 from train.persistence.run_folder import RunFolder
 from train.plots.goal_maps import GoalMap, Probes, goal_maps, plot_goal_maps
 from train.plots.velocity_maps import plot_velocity_maps
@@ -100,6 +101,8 @@ def main(arguments: list[str] | None = None) -> int:
     with report_errors():
         if given.mixtures < 1:
             raise ValueError(f"--mixtures must be at least 1, got {given.mixtures}")
+        if given.out is not None:
+            require_folder("--out", given.out)
         folders = [RunFolder.open(path) for path in given.runs]
         config = folders[0].config
         source = EnvSource.of(config)

@@ -333,6 +333,27 @@ def test_bad_tasks_are_one_line(
     assert not (run / "evaluation").exists() and not (run / "pictures").exists()
 
 
+def test_nothing_is_evaluated_before_all_runs_and_the_folder_are_known_to_be_usable(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file in place of the folder, and an unfinished run, were noticed after the evaluations."""
+    good, unfinished = copy(runs["rl2"], tmp_path / "good"), copy(runs["ldm"], tmp_path / "ldm")
+    (unfinished / "policy.safetensors").unlink()
+    (tmp_path / "file").touch()
+    for arguments, says in (
+        (
+            [str(good), "--out", str(tmp_path / "file" / "out")],
+            f"but {tmp_path / 'file'} is a file",
+        ),
+        ([str(good), str(unfinished)], f"cannot read {unfinished / 'policy.safetensors'}"),
+    ):
+        with pytest.raises(SystemExit):
+            main(arguments)
+        said = capsys.readouterr()
+        assert says in said.err and said.err.count("\n") == 1 and not said.out
+    assert not (good / "evaluation").exists()
+
+
 def test_one_film_is_asked_for_and_tasks_may_begin_with_a_minus_sign() -> None:
     assert parser().parse_args(["run", "--tasks=-3,4", "--tasks", "0"]).tasks == ["-3,4", "0"]
     with pytest.raises(SystemExit):  # the MP4 was not made, without a word

@@ -581,3 +581,19 @@ def test_bad_sources_are_refused(
     text = (tmp_path / "bad" / "curves.csv").read_text()
     (tmp_path / "bad" / "curves.csv").write_text(text.replace("train", "other,more", 1))
     assert "damaged" in refused(str(tmp_path / "bad"))
+
+
+def test_a_collection_does_not_replace_files_of_a_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its decoded_goals.csv was replaced by that of the collection: the run did not resume."""
+    run = made_up(tmp_path, GRID, "ldm", 0, 20.0)
+    before = sorted(run.rglob("*"))
+    file = tmp_path / "file"
+    file.touch()
+    for flag in ("--collect", "--add"):
+        for out, says in ((run, "is a run folder"), (file, f"but {file} is a file")):
+            with pytest.raises(SystemExit):
+                main([flag, str(run), "--out", str(out)])
+            assert f"error: --out {out} " in (said := capsys.readouterr().err) and says in said
+    assert sorted(run.rglob("*")) == before

@@ -121,18 +121,24 @@ class RunContents(Mapping[str, Any]):
         return sum(1 for _ in self)
 
 
-def artifact_state(folder: RunFolder, stem: str) -> dict[str, Any]:
-    """Read one of a run's files, which must belong to its environment and method.
-
-    Raises:
-        StateFileError: If it is missing or damaged, or belongs to another run.
-    """
+def require_artifact(folder: RunFolder, stem: str) -> None:
+    """Raise a ``StateFileError`` if a run has not written one of its files."""
     path = folder.artifact(stem)
     if not path.exists():
         raise StateFileError(
             f"cannot read {path}: No such file or directory. A run writes it when it finishes; "
             f"continue the run with {resume_command(folder.config, folder.path)}"
         )
+
+
+def artifact_state(folder: RunFolder, stem: str) -> dict[str, Any]:
+    """Read one of a run's files, which must belong to its environment and method.
+
+    Raises:
+        StateFileError: If it is missing or damaged, or belongs to another run.
+    """
+    require_artifact(folder, stem)
+    path = folder.artifact(stem)
     state = load_state(path)
     if not isinstance(state, dict) or "content" not in state:
         raise StateFileError(f"{path} is not a file of a run")

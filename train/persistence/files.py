@@ -19,6 +19,18 @@ def file_name(text: str) -> str:
     return text.replace(":", "-").replace("/", "-")
 
 
+def require_folder(name: str, path: Path) -> None:
+    """Raise a ``ValueError`` if ``path`` cannot become a folder, since a file is in the way.
+
+    Args:
+        name: The flag, for the message.
+        path: An existing folder, or a new one.
+    """
+    existing = next((one for one in (path, *path.parents) if one.exists()), path)
+    if existing.exists() and not existing.is_dir():
+        raise ValueError(f"{name} {path} must be a folder, but {existing} is a file")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
     with atomic_path(path) as temporary:
