@@ -79,6 +79,8 @@ def _message(error: Exception) -> str | None:
         return f"error: {error.strerror or error}{file}"
     if isinstance(error, MemoryError):
         return f"error: not enough memory: {error}"
+    if isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error):
+        return f"error: not enough memory: {str(error).splitlines()[0]}"
     if isinstance(error, RuntimeError) and ("CUDA" in str(error) or "out of memory" in str(error)):
         return f"error: the GPU failed: {str(error).splitlines()[0]}"
     fixable = (

@@ -179,11 +179,17 @@ def check_types(settings: Any) -> None:
             check_types(value)
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{field.name} must be a finite number, got {value}")
-        if isinstance(value, (int, float)) and value and not _TINY <= abs(value) <= _HUGE:
+        if any(type(n) is int and abs(n) >= 2**63 for n in _each(value)):
+            raise ValueError(f"{field.name} must be below 2^63 in magnitude, got {value}")
+        if isinstance(value, float) and value and not _TINY <= abs(value) <= _HUGE:
             raise ValueError(
                 f"{field.name} must be 0 or between {_TINY:.1e} and {_HUGE:.1e} in magnitude, the "
                 f"range of float32, got {value}"
             )
+
+
+def _each(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 def check_type(kind: Any, name: str, value: Any) -> None:
