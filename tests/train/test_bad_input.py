@@ -152,7 +152,7 @@ TRAINING = {
     "--checkpoint-interval 0": "got 0",
     "--resume nowhere": "nowhere",
     "--resume nowhere --seed 3": "--seed 3; besides --resume RUN, expected only --total-timesteps",
-    "--resume nowhere --total-timesteps many": "'many'",
+    "--resume nowhere --total-timesteps many": "'many'\n",
 }
 
 

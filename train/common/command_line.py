@@ -147,7 +147,7 @@ class _Parser(argparse.ArgumentParser):
     """A parser that raises ``ValueError``, for :func:`report_errors`.
 
     Args:
-        expected: What to add to its messages.
+        expected: What to add to messages about unknown flags.
         **settings: Arguments of ``ArgumentParser``.
     """
 
@@ -156,7 +156,8 @@ class _Parser(argparse.ArgumentParser):
         self._expected = expected
 
     def error(self, message: str) -> Any:
-        raise ValueError(f"{message}{self._expected}")
+        more = self._expected if message.startswith("unrecognized arguments") else ""
+        raise ValueError(f"{message}{more}")
 
 
 def _one_line(box: str) -> str:
