@@ -29,8 +29,8 @@ _CHEETAH_VEL_64: dict[str, Any] = {
     "n_workers": 64,
     "n_mixture_workers": 16,
 }
-# As on the Ants; variBAD's train return is -72 after one million steps, while with large updates it
-# is -215 after ten million (results/half_cheetah_vel).
+# As on the Ants, but for longer rollouts: variBAD's train return is -72 after one million steps,
+# while with large updates it is -215 after ten million (results/half_cheetah_vel/learner).
 _SMALL: dict[str, Any] = {
     **_CHEETAH_VEL_64,
     **SMALL_UPDATES,
@@ -51,9 +51,9 @@ _LARGE: dict[str, Any] = {
 }
 _RECURRENT_METHODS = {"varibad": VARIBAD}
 # LDM's policy does not read the belief, but its imaginary tasks are decoded from beliefs: with the
-# moment encoder its train returns are higher (results/half_cheetah_vel, four seeds with either).
-# LDM on variBAD has only been run with it. variBAD's train returns after three million steps are
-# similar with both; it keeps the paper's encoder.
+# moment encoder its train returns were higher with large updates, four seeds with either
+# (results/half_cheetah_vel/large_updates). LDM on variBAD has only been run with it. variBAD's
+# train returns were similar with both there; it keeps the paper's encoder.
 _METHODS = {**_RECURRENT_METHODS, "ldm": MOMENTS, "ldm-varibad": MOMENTS}
 
 PRESETS: dict[str, dict[str, Preset]] = {
