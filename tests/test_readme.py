@@ -99,10 +99,9 @@ def test_the_table_of_mujoco_results_has_the_numbers_of_the_results() -> None:
     LDM's are those of its default alone.
     """
     groups = {
-        "LDM": "ldm", "LDM on variBAD": "ldm-varibad moments", "variBAD": "varibad",
-        "RL²": "rl2", "Mixreg": "mixreg", "ProMP": "promp", "PEARL": "pearl", "MIER": "mier",
-        "MQL": "mql", "`known-task`": "known-task", "variBAD's oracle": "oracle-varibad",
-        "RL²'s oracle": "oracle-rl2",
+        "LDM": "ldm", "LDM on variBAD": "ldm-varibad", "variBAD": "varibad",
+        "RL²": "rl2", "ProMP": "promp", "PEARL": "pearl", "MIER": "mier",
+        "MQL": "mql", "`known-task`": "known-task", "RL²'s oracle": "oracle-rl2",
     }  # fmt: skip
     columns = {"HalfCheetahVel": "eval", "AntDir": "test", "AntGoal": "eval"}
     with (ROOT / "results/mujoco/summary.csv").open(encoding="utf-8", newline="") as file:
