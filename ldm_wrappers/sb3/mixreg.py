@@ -31,8 +31,10 @@ class MixregRolloutBuffer(SequenceRolloutBuffer):
         s̃ = λ s_i + (1 − λ) s_j,    ỹ = λ y_i + (1 − λ) y_j,    ã = a_i,
 
     where y are value targets, advantages, old values and old log probabilities. Continuous actions,
-    which the authors do not have, are mixed as well, ã = λ a_i + (1 − λ) a_j: a_i alone can be many
-    standard deviations away from what the policy does at s̃, where ratios overflow.
+    which the authors do not have, keep the noise of sequence i in place of its action,
+    ã = μ(s̃) + σ(s̃) (a_i − μ(s_i)) / σ(s_i) with the policy that collected the rollout: a_i itself,
+    or a mixture of a_i and a_j, can be many standard deviations away from what the policy does at
+    s̃, where ratios overflow.
 
     An RL² observation contains the previous action, the previous reward and the start flag, so
     these are mixed, and so are the recurrent states that the sequences begin with (zero at an
@@ -68,6 +70,9 @@ class MixregRolloutBuffer(SequenceRolloutBuffer):
     def _samples(self, workers: np.ndarray[Any, Any]) -> RecurrentRolloutBufferSamples:
         samples = super()._samples(workers)
         n = samples.lstm_states.pi[0].shape[1]
+        continuous = self.collecting is not None and isinstance(self.action_space, spaces.Box)
+        if continuous:
+            samples = samples._replace(actions=_noise(self.collecting, samples))
         partner = self.rng.permutation(n)
         weight = self.rng.beta(self.alpha, self.alpha, n)
         dominates = weight >= 0.5
@@ -76,9 +81,13 @@ class MixregRolloutBuffer(SequenceRolloutBuffer):
             np.where(dominates, np.arange(n), partner),
             np.where(dominates, partner, np.arange(n)),
             np.where(dominates, weight, 1.0 - weight).astype(np.float32),
-            mix_actions=isinstance(self.action_space, spaces.Box),
         )
-        return mixed if self.collecting is None else _at_the_mixture(self.collecting, mixed)
+        if self.collecting is None:
+            return mixed
+        if continuous:
+            mean, std = _mean_and_std(self.collecting, mixed)
+            mixed = mixed._replace(actions=mean + std * mixed.actions)
+        return _at_the_mixture(self.collecting, mixed)
 
 
 def mix_sequences(
@@ -86,8 +95,6 @@ def mix_sequences(
     dominant: np.ndarray[Any, Any],
     other: np.ndarray[Any, Any],
     weight: np.ndarray[Any, Any],
-    *,
-    mix_actions: bool = False,
 ) -> RecurrentRolloutBufferSamples:
     """Mix padded sequences; see :class:`MixregRolloutBuffer` for the formulas.
 
@@ -96,8 +103,6 @@ def mix_sequences(
         dominant: Index of the sequence i of each mixture, (n,).
         other: Index of the sequence j of each mixture, (n,).
         weight: float32 λ of each mixture, (n,).
-        mix_actions: Mix the actions, which are then continuous, like the observations; otherwise
-            each mixture has those of its dominant sequence.
     """
     n, device = len(dominant), samples.mask.device
     i, j = torch.from_numpy(dominant).to(device), torch.from_numpy(other).to(device)
@@ -119,12 +124,10 @@ def mix_sequences(
         share = weights.view(1, n, 1)
         return tuple(share * state[:, i] + (1.0 - share) * state[:, j] for state in kept)
 
-    def of_dominant(values: torch.Tensor) -> torch.Tensor:
-        return values.reshape(n, mask.shape[1], -1)[i].reshape(values.shape)
-
+    actions = samples.actions.reshape(n, mask.shape[1], -1)[i]
     return RecurrentRolloutBufferSamples(
         observations=mix(samples.observations),
-        actions=mix(samples.actions) if mix_actions else of_dominant(samples.actions),
+        actions=actions.reshape(samples.actions.shape),
         old_values=mix(samples.old_values),
         old_log_prob=mix(samples.old_log_prob),
         advantages=mix(samples.advantages),
@@ -150,7 +153,7 @@ class MixregRecurrentPPO(SequenceRecurrentPPO):
     π_old(ã | s̃) of the policy that collected the rollout, and its values at s̃ are the old values of
     ``clip_range_vf``. The ratio is then 1 at first, and so the first gradient is Ã ∇ log π(ã | s̃),
     the paper's policy gradient. This costs a copy of the policy per rollout and one more forward
-    pass per step.
+    pass per step, and with continuous actions three.
 
     Args:
         args: See :class:`SequenceRecurrentPPO`.
@@ -216,6 +219,23 @@ class MixregRecurrentPPO(SequenceRecurrentPPO):
     def _compares_at_the_mixture(self) -> bool:
         whole = self.batch_size is None or self.batch_size == self.n_steps * self.n_envs
         return isinstance(self.action_space, spaces.Box) or (whole and self.n_epochs == 1)
+
+
+@torch.no_grad()
+def _mean_and_std(
+    policy: Any, samples: RecurrentRolloutBufferSamples
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation of the policy's continuous actions, (n steps, n dimensions)."""
+    distribution, _ = policy.get_distribution(
+        samples.observations, samples.lstm_states.pi, samples.episode_starts
+    )
+    return distribution.distribution.mean, distribution.distribution.stddev
+
+
+def _noise(policy: Any, samples: RecurrentRolloutBufferSamples) -> torch.Tensor:
+    """By how many standard deviations actions differ from the policy's mean; 0 in the padding."""
+    mean, std = _mean_and_std(policy, samples)
+    return (samples.actions - mean) / std * samples.mask.reshape(-1, 1)
 
 
 @torch.no_grad()
