@@ -68,7 +68,7 @@ def test_environments_of_ones_own(source: str, tmp_path: Path) -> None:
 
 
 BAD = {
-    "--method ldm": "python -m train.recurrent_ppo --method ldm",
+    "--method ldm": "python -m train.recurrent_ppo --run-dir out --method ldm",
     "--preset a2c": "'a2c' of LDM-GridNavi-v0 is not for promp, expected one of ['default', 'pa",
     "--n-workers 4": "Unrecognized options: --n-workers",
     "--n-episodes 1": "n_episodes must be at least 2",
