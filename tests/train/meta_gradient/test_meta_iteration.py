@@ -325,7 +325,9 @@ def test_a_restored_learner_goes_on_as_the_first() -> None:
 
 
 def test_an_inner_step_that_is_not_finite_stops_the_run() -> None:
-    made = learner(inner_lr=3e38)
+    made = learner()
+    # as a setting, a size that overflows is refused
+    made.objective = dataclasses.replace(made.objective, inner_lr=1e300)
     with pytest.raises(FloatingPointError, match="adapted policy"):
         made.iterate()
     made.close()
