@@ -41,10 +41,14 @@ def check_number(name: str, value: Any, expected: str, fits: Callable[[float], b
     Raises:
         ValueError: It is not such a number; the message shows it.
     """
-    number = isinstance(value, (int, float, np.integer, np.floating))
-    if isinstance(value, bool) or not number or not math.isfinite(value) or not fits(float(value)):
+    is_number = isinstance(value, (int, float, np.integer, np.floating))
+    try:
+        number = float(value) if is_number and not isinstance(value, bool) else math.nan
+    except OverflowError:  # an integer beyond float64
+        number = math.inf
+    if not math.isfinite(number) or not fits(number):
         raise ValueError(f"{name} must {expected}, got {value!r}")
-    return float(value)
+    return number
 
 
 def check_flag(name: str, value: Any) -> bool:

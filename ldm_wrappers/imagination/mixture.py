@@ -46,7 +46,7 @@ class DirichletMixture(SavedScheme):
             instead of one per belief, as the paper writes.
 
     Raises:
-        ValueError: ``beta`` is not positive and finite, ``n_components`` is not a positive
+        ValueError: ``beta`` is not positive or exceeds float32, ``n_components`` is not a positive
             integer, or ``per_dimension`` is not a boolean.
     """
 
@@ -55,7 +55,9 @@ class DirichletMixture(SavedScheme):
     per_dimension: bool = False
 
     def __post_init__(self) -> None:
-        beta = check_number("beta", self.beta, "be positive and finite", lambda beta: beta > 0.0)
+        largest = float(np.finfo(np.float32).max)  # weights are float32
+        range_ = f"be positive and at most {largest:.1e}"
+        beta = check_number("beta", self.beta, range_, lambda beta: 0.0 < beta <= largest)
         keep(self, beta=beta)
         if self.n_components is not None:
             keep_integers(self, {"n_components": 1})

@@ -193,6 +193,9 @@ def test_the_command_writes_table_and_picture(
     assert "expected each run once" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main([str(run), "--mixtures", "0"])
+    with pytest.raises(SystemExit):
+        main([str(run), "--betas", "1e300"])  # weights are float32
+    assert "got 1e+300" in capsys.readouterr().err
     (run / "beliefs.safetensors").unlink()
     with pytest.raises(SystemExit):
         main([str(run)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,16 @@ def test_of_a_finished_run(run: Path, capsys: Capture) -> None:
     assert main(["--resume", str(run)]) == 0
     run_command(capsys.readouterr().out.strip().splitlines()[-1])
     assert (run / "evaluation" / "summary.csv").exists()
+
+
+def test_of_a_path_that_begins_with_a_dash(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    shutil.copytree(run, tmp_path / "-x", ignore=shutil.ignore_patterns("evaluation"))
+    monkeypatch.chdir(tmp_path)
+    assert main(["--resume=-x"]) == 0
+    run_command(capsys.readouterr().out.strip().splitlines()[-1])
+    assert (tmp_path / "-x" / "evaluation" / "summary.csv").exists()
 
 
 def test_of_another_script(run: Path, capsys: Capture) -> None:

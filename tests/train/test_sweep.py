@@ -254,6 +254,10 @@ def test_settings_that_a_method_does_not_use_make_no_trial() -> None:
         (["--methods", "ldm", "--override", "run_dir=x"], "'run_dir' is not a setting"),
         (["--methods", "ldm", "--override", "mixture.beta=big"], "beta must be float, got 'big'"),
         (["--methods", "ldm", "--override", "mixture.beta=-1"], "beta must be positive"),
+        (
+            ["--methods", "rl2", "--override", "learning_rate=1" + 400 * "0"],
+            "learning_rate must be a finite number, got an integer of 401 digits",
+        ),
         (["--methods", "rl2", "--override", "optimizer=5"], "optimizer must be Literal.*, got 5"),
         (["--methods", "rl2", "--override", "p_drop=true"], "p_drop must be float, got 'true'"),
         (["--methods", "ldm", "--preset", "nonsense"], "unknown preset"),

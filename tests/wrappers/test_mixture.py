@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -64,9 +65,9 @@ def test_the_generator_decides() -> None:
     assert (draw(1, 7) != draw(2, 7)).any()
 
 
-@pytest.mark.parametrize("beta", [0.0, -1.0, np.nan, np.inf, "x", None, True])
+@pytest.mark.parametrize("beta", [0.0, -1.0, np.nan, np.inf, 1e39, 10**400, "x", None, True])
 def test_bad_beta_is_refused(beta: Any) -> None:
-    with pytest.raises(ValueError, match=f"got {beta!r}"):
+    with pytest.raises(ValueError, match=re.escape(f"got {beta!r}")):
         DirichletMixture(beta=beta)
 
 

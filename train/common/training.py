@@ -54,7 +54,7 @@ def main(program: str, build: Build, arguments: list[str] | None = None) -> int:
         config, resumed = parse(program, arguments)
         folder = train(build, config, resumed, unused=unused_flags(config, arguments))
         print(f"run folder: {folder.path}")
-        shown = shell_command(config, "train.evaluate", str(folder.path))
+        shown = shell_command(config, "train.evaluate", folder.path)
         print(f"pictures and tables: {shown}")
     return 0
 

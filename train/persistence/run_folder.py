@@ -219,9 +219,16 @@ def check_module(env_id: str) -> None:
         )
 
 
-def shell_command(config: RunSettings, script: str, *arguments: str) -> str:
-    """The shell command, in the repository, that runs a script on this run's folder."""
-    return _trust(config) + shlex.join(["python", "-m", script, *arguments])
+def shell_command(config: RunSettings, script: str, *arguments: str | Path) -> str:
+    """The shell command, in the repository, that runs a script on this run's folder.
+
+    A path that begins with a dash is written as ``./-path``, so that it is not read as a flag.
+    """
+    texts = [
+        f"./{argument}" if isinstance(argument, Path) and str(argument)[0] == "-" else str(argument)
+        for argument in arguments
+    ]
+    return _trust(config) + shlex.join(["python", "-m", script, *texts])
 
 
 def _trust(config: RunSettings) -> str:
@@ -234,7 +241,7 @@ def _trust(config: RunSettings) -> str:
 def resume_command(config: RunSettings, path: Path) -> str:
     """The shell command, in the repository, that continues the run in ``path``."""
     script = get_method(config.method).script
-    return shell_command(config, script, "--resume", str(path))
+    return shell_command(config, script, "--resume", path)
 
 
 def versions() -> dict[str, str]:

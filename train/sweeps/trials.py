@@ -198,6 +198,15 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, tuple[Any, ...]]:
         except (ValueError, SyntaxError):
             values = [part.strip() for part in content.split(",")]
         if isinstance(known[name], float):  # 1 as 1.0, so that both have the same name
-            values = [float(v) if type(v) is int else v for v in values]
+            values = [_as_float(name, v) if type(v) is int else v for v in values]
         found[name] = tuple(values)
     return found
+
+
+def _as_float(name: str, value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(
+            f"{name} must be a finite number, got an integer of {len(str(value))} digits"
+        ) from None
