@@ -18,7 +18,12 @@ from ldm_wrappers.latent_dynamics.space_checks import way_out
 from ldm_wrappers.reset_guard import CutWatch, ResetGuard
 from ldm_wrappers.saved_state import check_like
 from ldm_wrappers.task_protocol import TaskWatch, env_name, told_task
-from ldm_wrappers.wrapper_order import own_statistics, refuse_task_wrappers
+from ldm_wrappers.wrapper_order import (
+    in_processes,
+    layers,
+    own_statistics,
+    refuse_task_wrappers,
+)
 
 _ONE = np.zeros(1, np.intp)  # the index of the only worker
 
@@ -49,19 +54,17 @@ def meta_episode_spec(
     return spec
 
 
-def warn_of_monitor(env: gym.Env[Any, Any]) -> None:
+def warn_of_monitor(env: Any) -> None:
     """Warn if Stable-Baselines3's Monitor would report inner episodes as whole ones."""
-    layer: Any = env
-    while isinstance(layer, gym.Wrapper):
-        if type(layer).__module__ == "stable_baselines3.common.monitor":
-            warnings.warn(
-                "Monitor inside MultiEpisodeWrapper reports inner episodes: evaluate_policy and "
-                "EvalCallback would take the last one for the whole meta-episode. Put it outside: "
-                "Monitor(MultiEpisodeWrapper(env, …)), or VecMonitor around the VecEnv "
-                "(make_vec_env puts its own Monitor inside wrapper_class)",
-                stacklevel=3,
-            )
-        layer = layer.env
+    here = (type(layer).__module__ == "stable_baselines3.common.monitor" for layer in layers(env))
+    if any(here) or in_processes(env, "get_episode_rewards"):
+        warnings.warn(
+            "Monitor inside MultiEpisodeWrapper reports inner episodes: evaluate_policy and "
+            "EvalCallback would take the last one for the whole meta-episode. Put it outside: "
+            "Monitor(MultiEpisodeWrapper(env, …)), or VecMonitor around the VecEnv "
+            "(make_vec_env puts its own Monitor inside wrapper_class)",
+            stacklevel=3,
+        )
 
 
 def warn_of_own_statistics(env: Any) -> None:

@@ -117,7 +117,8 @@ def refuse_around_vae(env: Any, name: str, buffer: TrajectoryBuffer | None = Non
 def own_statistics(env: Any) -> str:
     """Name of a wrapper that scales by its own running statistics, or "".
 
-    One that no longer updates them (``update_running_mean = False``) has a fixed scale.
+    One that no longer updates them (``update_running_mean = False``) has a fixed scale. In the
+    processes of an ``AsyncVectorEnv`` only the outermost such wrapper is seen.
     """
     kinds = (
         gym.wrappers.NormalizeObservation,
@@ -128,6 +129,8 @@ def own_statistics(env: Any) -> str:
     for layer in layers(env):
         if isinstance(layer, kinds) and layer.update_running_mean:
             return type(layer).__name__
+    if any(in_processes(env, "update_running_mean")):
+        return "NormalizeObservation or NormalizeReward (in the worker processes)"
     return ""
 
 
@@ -167,10 +170,19 @@ def _marked(env: Any, mark: str) -> Iterator[tuple[str, Any]]:
     for layer in layers(env):
         if value := getattr(type(layer), mark, None):
             yield type(layer).__name__, value
-    single: Any = env.unwrapped
-    if isinstance(single, AsyncVectorEnv):
-        # asked first: an attribute that is missing in one of the processes ends them all
-        present = single.call("has_wrapper_attr", mark)
-        if any(present):
-            value = single.get_attr(mark)[0] if all(present) else True
-            yield _ELSEWHERE, value
+    for value in in_processes(env, mark)[:1]:
+        yield _ELSEWHERE, value
+
+
+def in_processes(env: Any, name: str) -> list[Any]:
+    """Values of an attribute of the environments in the processes of an ``AsyncVectorEnv``.
+
+    Those of the outermost layer that has it. Empty if no environment has it, or if ``env`` is
+    something else; True if only some have it. A method is called.
+    """
+    batch: Any = env.unwrapped
+    if not isinstance(batch, AsyncVectorEnv):
+        return []
+    # asked first: an attribute that is missing in one of the processes ends them all
+    present = batch.call("has_wrapper_attr", name)
+    return list(batch.get_attr(name)) if all(present) else [True] * any(present)

@@ -106,8 +106,7 @@ class MultiEpisodeWrapper(VectorWrapper):
         check_batch(env, AutoresetMode.DISABLED, "MultiEpisodeWrapper")
         require_array_observations(env.single_observation_space)
         check_masked_resets(env)
-        for single in getattr(env.unwrapped, "envs", ())[:1]:
-            warn_of_monitor(single)
+        warn_of_monitor(env)
         warn_of_own_statistics(env)
         refuse_task_wrappers(env, "MultiEpisodeWrapper")
         self.n_episodes = n_episodes

@@ -58,14 +58,21 @@ def test_statistics_of_single_environments_are_told(
         MultiEpisodeWrapper(grid_batch(SyncVectorEnv, wrapper), 2)
     with pytest.warns(UserWarning, match=f"{wrapper.__name__} around a single environment"):
         ScalarMultiEpisodeWrapper(wrapper(gym.make(GRID)), 2)
+    batch = grid_batch(AsyncVectorEnv, wrapper)
+    with pytest.warns(UserWarning, match=r"worker processes\) around a single environment"):
+        MultiEpisodeWrapper(batch, 2)
+    batch.close()
     monkeypatch.setattr("train.common.env_source._find", lambda _: lambda: wrapper(gym.make(GRID)))
     with pytest.raises(ValueError, match=f"is wrapped with {wrapper.__name__}"):
         EnvSource("mine:make").make()
 
 
-def test_a_monitor_inside_a_batch_is_told() -> None:
+@pytest.mark.parametrize("kind", [SyncVectorEnv, AsyncVectorEnv])
+def test_a_monitor_inside_a_batch_is_told(kind: Any) -> None:
+    batch = grid_batch(kind, Monitor)
     with pytest.warns(UserWarning, match="Monitor inside MultiEpisodeWrapper"):
-        MultiEpisodeWrapper(grid_batch(SyncVectorEnv, Monitor), 2)
+        MultiEpisodeWrapper(batch, 2)
+    batch.close()
 
 
 @pytest.mark.parametrize("kind", [SyncVectorEnv, AsyncVectorEnv, "own"])

@@ -265,3 +265,21 @@ def test_nor_does_the_vae_of_a_batch() -> None:
         vector.BeliefObservationWrapper(scaled, model)
     with pytest.raises(ValueError, match="ImaginaryRewardWrapper got NormalizeReward inside"):
         vector.ImaginaryRewardWrapper(scaled, model, n_mixture=1)
+
+
+@pytest.mark.parametrize("only_first", [False, True])
+@pytest.mark.filterwarnings("ignore:.*around a single environment")
+def test_nor_what_worker_processes_scale(only_first: bool) -> None:
+    scale: Any = gym.wrappers.NormalizeReward
+    makers = [lambda: scale(gym.make(GRID)), lambda: gym.make(GRID)]
+    batch = AsyncVectorEnv(
+        makers if only_first else makers[:1] * 2, autoreset_mode=AutoresetMode.DISABLED
+    )
+    model = LatentDynamics(batch.single_observation_space, batch.single_action_space)
+    meta = vector.MultiEpisodeWrapper(batch, 2)
+    with pytest.raises(ValueError, match=r"got NormalizeObservation or NormalizeReward \(in the w"):
+        vector.ImaginaryRewardWrapper(meta, model, n_mixture=1)
+    if not only_first:
+        batch.set_attr("update_running_mean", False)
+        assert vector.ImaginaryRewardWrapper(meta, model, n_mixture=1).reset(seed=0)
+    batch.close()
