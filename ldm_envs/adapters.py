@@ -12,6 +12,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium import spaces
 
 from ldm_envs.arguments import whole_number
 from ldm_envs.task_table import Tasks
@@ -35,8 +36,9 @@ class TaskMethodWrapper(TaskWrapper):
             the task; or a function that is called with `env` and the task.
         after_reset: Call it after the environment's reset instead of before, for environments
             whose reset draws its own task. A return value other than None is then the start
-            observation; if `set_task` is a name, it passes through the observation wrappers
-            around that method's owner.
+            observation, or the observation and infos of another reset, which replace those of
+            the first; if `set_task` is a name, the observation passes through the observation
+            wrappers around that method's owner.
         kwargs: `split`, `success` and `components` of `TaskWrapper`.
 
     Raises:
@@ -73,6 +75,8 @@ class TaskMethodWrapper(TaskWrapper):
         shown = self._call(task)
         if shown is None:
             return observation, info
+        if self._is_of_reset(shown):
+            shown, info = shown
         for layer in reversed(self._observation_wrappers()):
             shown = layer.observation(shown)
         if not self.observation_space.contains(shown):
@@ -81,6 +85,11 @@ class TaskMethodWrapper(TaskWrapper):
                 f"{self.observation_space}"
             )
         return shown, info
+
+    def _is_of_reset(self, returned: Any) -> bool:
+        """Whether `set_task` has returned what a reset returns, not only an observation."""
+        pair = isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[1], dict)
+        return pair and not isinstance(self.env.unwrapped.observation_space, spaces.Tuple)
 
     def _call(self, task: Any) -> Any:
         if isinstance(self._set_task, str):

@@ -182,6 +182,48 @@ def test_a_reset_that_redraws_is_told_afterwards() -> None:
         env.reset()
 
 
+class Optional(gym.Env[Any, Any]):
+    """Takes its goal from the options of its reset, and reports where it starts."""
+
+    observation_space: Any = spaces.Box(0, 1, (1,), np.float32)
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        place = self.np_random.random(1, np.float32)
+        return place, {"place": place.copy(), **(options or {"own": True})}
+
+
+class Pairs(Optional):
+    """Its observation looks like a reset's result."""
+
+    observation_space = spaces.Tuple((Optional.observation_space, spaces.Dict({})))
+
+    def reset(self, **kwargs: Any) -> Any:
+        place, info = super().reset(**kwargs)
+        return (place, {}), info
+
+
+def reset_to(env: gym.Env[Any, Any], task: float) -> Any:
+    return env.reset(options={"goal": task})
+
+
+def test_infos_of_a_second_reset_replace_those_of_the_first() -> None:
+    env = TaskMethodWrapper(Optional(), {"train": [1.0, 2.0]}, reset_to, after_reset=True)
+    for seed in range(5):
+        start, info = env.reset(seed=seed)
+        assert info == {"place": start, "goal": info["task"], "task": info["task"]}
+
+
+def test_an_observation_that_is_a_pair_is_an_observation() -> None:
+    def shown(env: gym.Env[Any, Any], task: float) -> Any:
+        return reset_to(env, task)[0]
+
+    env = TaskMethodWrapper(Pairs(), {"train": [1.0]}, shown, after_reset=True)
+    start, info = env.reset(seed=0)
+    assert Pairs.observation_space.contains(start) and info["own"]
+
+
 class Told(Redrawing):
     """Its method returns the start observation of the task."""
 
