@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import operator
 from typing import Any
@@ -65,10 +66,31 @@ def check_arguments_known(cls: type, kwargs: dict[str, Any], place: str) -> None
         )
 
 
-def rebuild(cls: Any, kwargs: dict[str, Any], spec: Any, state: dict[str, Any] | None) -> Any:
-    """An environment made from its constructor arguments and saved state (for `__reduce__`)."""
+def own_spaces(env: Any, *names: str) -> dict[str, Any]:
+    """The spaces of an environment by attribute name: copies, with their generators."""
+    return {name: copy.deepcopy(getattr(env, name)) for name in names}
+
+
+def rebuild(
+    cls: Any,
+    kwargs: dict[str, Any],
+    spec: Any,
+    state: dict[str, Any] | None,
+    spaces: dict[str, Any] | None = None,
+) -> Any:
+    """An environment made from its constructor arguments and saved state (for `__reduce__`).
+
+    Args:
+        cls: Its class.
+        kwargs: Arguments of its constructor.
+        spec: Its specification.
+        state: What `get_state` returned; None for one that has not been reset.
+        spaces: Its spaces, which have generators of their own; missing in older pickles.
+    """
     env = cls(**kwargs)
     env.spec = spec
+    for name, space in (spaces or {}).items():
+        setattr(env, name, space)
     if state is not None:
         env.set_state(state)
     return env

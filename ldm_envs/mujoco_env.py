@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ldm_envs.arguments import (
     check_arguments_known,
     check_render_mode,
+    own_spaces,
     rebuild,
     require_render_mode,
 )
@@ -188,10 +189,11 @@ class MujocoTaskEnv(TaskEnv[NDArray[np.float64], NDArray[np.float64]], MujocoEnv
         self.data.xpos[:] = xpos
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle and copy as constructor arguments plus state.
+        """Pickle and copy as constructor arguments, spaces and state.
 
         The renderer and changes to the model's parameters are left out.
         """
         state = self.get_state() if self._started else None
         check_arguments_known(type(self), self._kwargs, "_kwargs")
-        return rebuild, (type(self), self._kwargs, self.spec, state)
+        spaces = own_spaces(self, "observation_space", "action_space")
+        return rebuild, (type(self), self._kwargs, self.spec, state, spaces)

@@ -19,6 +19,7 @@ from ldm_envs.arguments import (
     check_arguments_known,
     check_positive,
     check_render_mode,
+    own_spaces,
     rebuild,
 )
 from ldm_envs.split import DrawsFromSplit
@@ -160,11 +161,13 @@ class TaskVectorState(DrawsFromSplit, VectorEnv[Array, Array, Array]):
         }
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle and copy as constructor arguments plus state, without threads and windows."""
+        """Pickle and copy as constructor arguments, spaces and state: no threads, no windows."""
         state = self.get_state() if self._ready else None
         kwargs = self._constructor_kwargs()
         check_arguments_known(type(self), kwargs, "_constructor_kwargs")
-        return rebuild, (type(self), kwargs, self.spec, state)
+        names = ("observation_space", "action_space")
+        own = own_spaces(self, *names, *(f"single_{name}" for name in names))
+        return rebuild, (type(self), kwargs, self.spec, state, own)
 
     def _get_physics(self) -> dict[str, Any]:
         """The dynamics' part of `get_state`."""

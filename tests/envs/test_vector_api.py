@@ -294,6 +294,15 @@ def test_pickle_and_deepcopy_carry_the_state(env_id):
             assert_same(one.step(action), twin.step(action))
 
 
+def test_copies_sample_the_actions_that_their_original_samples(env_id):
+    for env in (gym.make_vec(env_id, num_envs=2), gym.make(env_id)):
+        env.action_space.seed(3)
+        for copied in (pickle.loads(pickle.dumps(env)), copy.deepcopy(env)):
+            twin = copy.deepcopy(env.action_space)
+            for _ in range(3):
+                np.testing.assert_array_equal(copied.action_space.sample(), twin.sample())
+
+
 def test_state_of_another_batch_is_refused(env_id):
     small, large = gym.make_vec(env_id, num_envs=2), gym.make_vec(env_id, num_envs=3)
     small.reset(seed=0), large.reset(seed=0)
