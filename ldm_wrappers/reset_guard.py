@@ -86,12 +86,7 @@ class ResetGuard:
             return
         before, self._episode = self._episode, info["episode_index"]
         if self._episode != before + bool(info["episode_start"]):
-            raise ValueError(
-                f"one step of {self._name} led from inner episode {before} to {self._episode} "
-                "without showing its start: a wrapper around MultiEpisodeWrapper takes several "
-                "steps at once, as frame skipping does, and hides restarts; put it around the "
-                "environment, inside MultiEpisodeWrapper"
-            )
+            raise ValueError(hidden_restart(self._name, before, self._episode))
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -130,6 +125,16 @@ class ResetGuard:
     def end(self) -> None:
         """The task has ended: it was terminated or truncated."""
         self.state = "ended"
+
+
+def hidden_restart(name: str, before: int, after: int) -> str:
+    """Message about a step of ``name`` that led from one inner episode into another."""
+    return (
+        f"one step of {name} led from inner episode {before} to {after} without showing its "
+        "start: a wrapper around MultiEpisodeWrapper takes several steps at once, as frame "
+        "skipping does, and hides restarts; put it around the environment, inside "
+        "MultiEpisodeWrapper"
+    )
 
 
 class CutWatch:

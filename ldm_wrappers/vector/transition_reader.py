@@ -9,8 +9,16 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from ldm_wrappers.latent_dynamics.transition import FloatArray, TransitionSpec
-from ldm_wrappers.reset_guard import ResetGuard
-from ldm_wrappers.vector.infos import BoolArray, Infos, true_next_observations
+from ldm_wrappers.reset_guard import ResetGuard, hidden_restart
+from ldm_wrappers.vector.infos import (
+    BoolArray,
+    Infos,
+    episode_starts,
+    meta_episode_rows,
+    true_next_observations,
+)
+
+_UNKNOWN = -1
 
 
 class TransitionReader:
@@ -29,12 +37,15 @@ class TransitionReader:
 
     def __init__(self, spec: TransitionSpec, num_envs: int, name: str) -> None:
         self._spec = spec
+        self._name = name
         self._guard = ResetGuard(name)
+        self._episodes = np.full(num_envs, _UNKNOWN)  # indices of the inner episodes shown
         self.states = np.zeros((num_envs, spec.observation_size), np.float32)
 
     def reset(self, observations: Any) -> None:
         """Begin a task in all environments, with these observations."""
         self.states = self._spec.observations(observations)
+        self._episodes[:] = 0
         self._guard.begin()
 
     def actions(self, actions: Any) -> FloatArray:
@@ -68,11 +79,29 @@ class TransitionReader:
             observations: Observations of the step, which may be those of a restart.
             infos: Its infos, which then contain the true next states.
             ended: Environments whose task ended with it, bool (num_envs,).
+
+        Raises:
+            ValueError: A wrapper inside has passed over a restart, or has changed observations.
         """
+        self._check_restarts(infos, ended)
         before = self.states
         after = self._spec.observations(true_next_observations(observations, infos, ended))
         self.states = self._spec.observations(observations)
         return before, after
+
+    def _check_restarts(self, infos: Infos, ended: BoolArray) -> None:
+        """Raise if a step led from one inner episode into another without showing its start."""
+        told = meta_episode_rows(infos, "episode_index", len(ended))
+        if not told.any():
+            return
+        before = self._episodes
+        self._episodes = np.where(told, infos["episode_index"], _UNKNOWN)
+        followed = before + episode_starts(infos, ended)
+        hidden = told & ~ended & (before != _UNKNOWN) & (self._episodes != followed)
+        if hidden.any():
+            row = int(np.flatnonzero(hidden)[0])
+            message = hidden_restart(self._name, int(before[row]), int(self._episodes[row]))
+            raise ValueError(f"environment {row}: {message}")
 
     def get_state(self) -> dict[str, Any]:
         """The last observations, and whether the next step may follow."""
@@ -90,4 +119,5 @@ class TransitionReader:
                 f"saved observations have shape {observations.shape}, expected {self.states.shape}"
             )
         self.states = observations
+        self._episodes[:] = _UNKNOWN
         self._guard.state = state.get("guard", "running")  # missing in old checkpoints

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from gymnasium.error import ResetNeeded
-from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
 from reference_models import small_model
 
 from ldm_wrappers import (
@@ -129,6 +129,43 @@ VECTOR: dict[str, Callable[[type[BareEnv]], VectorEnv[Any, Any, Any]]] = {
         batch(AutoresetMode.SAME_STEP, second), MODEL, n_mixture=1
     ),
 }
+
+
+class TwoStepsOfAll(VectorWrapper):
+    """Takes every action twice, unless the first time ends a task."""
+
+    def step(self, actions: Any) -> Any:
+        result = self.env.step(actions)
+        return result if (result[2] | result[3]).any() else self.env.step(actions)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("name", ["BeliefObservationWrapper", "ImaginaryRewardWrapper"])
+def test_a_restart_that_a_wrapper_of_a_batch_hides_is_noticed(name: str, inside: bool) -> None:
+    more = {"n_mixture": 1} if name == "ImaginaryRewardWrapper" else {}
+
+    def wrapped(repeat: Any) -> Any:
+        if inside:  # MultiEpisodeWrapper is around each environment
+            makers = [lambda: MultiEpisodeWrapper(BareEnv(), 2)] * 2
+            env: Any = SyncVectorEnv(makers, autoreset_mode=AutoresetMode.SAME_STEP)
+        else:
+            env = vector.MultiEpisodeWrapper(batch(AutoresetMode.DISABLED, BareEnv), 2)
+        return getattr(vector, name)(repeat(env), MODEL, **more)
+
+    env, actions = wrapped(TwoStepsOfAll), np.zeros(2, np.int64)
+    env.reset()
+    env.step(actions)
+    with pytest.raises(ValueError, match=r"environment 0: .*led from inner episode 0 to 1 without"):
+        env.step(actions)
+    whole = wrapped(lambda env: env)
+    whole.reset()
+    shown = [whole.step(actions)[4]["episode_index"].tolist() for _ in range(4)]
+    assert shown == [[0, 0], [0, 0], [1, 1], [1, 1]]
+    middle = whole.get_state()
+    later = [whole.step(actions)[4]["episode_index"].tolist() for _ in range(9)]
+    assert [0, 0] in later and [1, 1] in later
+    whole.set_state(middle)  # the environments are elsewhere: the next step tells where
+    whole.step(actions)
 
 
 @pytest.mark.filterwarnings("ignore:all meta-episodes")
