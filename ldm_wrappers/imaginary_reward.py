@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 
 from ldm_wrappers.arguments import check_protocol, scalar_reward
 from ldm_wrappers.fixed_attribute import FixedAttribute
@@ -23,6 +24,7 @@ from ldm_wrappers.imagination.scheme import check_schemes
 from ldm_wrappers.infos import set_aside
 from ldm_wrappers.latent_dynamics import LatentDynamics
 from ldm_wrappers.latent_dynamics.model import check_latent_dynamics
+from ldm_wrappers.latent_dynamics.transition import FloatArray
 from ldm_wrappers.live_arguments import RecordLiveArguments
 from ldm_wrappers.transition_reader import TransitionReader
 from ldm_wrappers.wrapper_order import refuse_around_vae, refuse_imaginary_rewards
@@ -59,7 +61,7 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
             from a different run, ``imagination`` needs a different likelihood or samples of
             beliefs, the environment's rewards are already imaginary, or another wrapper has added
             columns to the observation (a previous reward, a belief or the task) or scales what the
-            VAE reads by running statistics.
+            VAE reads by running statistics; at a step, the number of beliefs has changed.
         TypeError: An argument has the wrong type.
         gymnasium.error.ResetNeeded: At a step before the first reset, or after the end of a task.
     """
@@ -111,10 +113,11 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
             )
         self.latent_dynamics = latent_dynamics
         self.beliefs = beliefs
+        self._shape = (beliefs.n_beliefs, latent_dim)
         self.imagination = (imagination or ExpectedReward()).start(
             latent_dynamics,
             n_mixture=1,
-            n_normal=beliefs.n_beliefs,
+            n_normal=self._shape[0],
             mixture=mixture,
             seed=seed,
         )
@@ -150,8 +153,7 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
         source = self.beliefs
         if isinstance(source, BeliefPool):
             source = source.begin_step(self._number)
-        final = self.imagination.final_beliefs
-        means = source.final_means() if final else source.means(self._step)
+        means = self._means(source)
         with self._reader.stepping(self.env):
             observation, reward, terminated, truncated, info = self.env.step(action)
         with self._reader.recording():
@@ -165,6 +167,18 @@ class ImaginaryRewardWrapper(gym.Wrapper[Any, Any, Any, Any], RecordLiveArgument
             own = scalar_reward(reward)
         info = {**set_aside(info, ("environment_reward",)), "environment_reward": own}
         return observation, float(imagined[0]), terminated, truncated, info
+
+    def _means(self, source: BeliefSource) -> FloatArray:
+        """Belief means to mix at the next step, (n_beliefs, latent_dim)."""
+        final = self.imagination.final_beliefs
+        means = source.final_means() if final else source.means(self._step)
+        if np.shape(means) != self._shape:  # one row would be broadcast, or all be added up
+            raise ValueError(
+                f"{'final_means()' if final else 'means()'} of {type(source).__name__} returned "
+                f"shape {np.shape(means)}, expected {self._shape}: n_beliefs and latent_dim when "
+                "the wrapper was made; make another wrapper for another number of beliefs"
+            )
+        return means
 
 
 def _refuse_other_run(latent_dynamics: LatentDynamics, beliefs: SavedBeliefs) -> None:

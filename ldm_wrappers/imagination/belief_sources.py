@@ -24,7 +24,7 @@ class BeliefSource(Protocol):
 
     @property
     def n_beliefs(self) -> int:
-        """Number n of beliefs to mix."""
+        """Number n of beliefs to mix, which does not change."""
 
     def means(self, step: int) -> FloatArray:
         """Belief means m_t, float32 (n_beliefs, latent_dim), ``step`` steps into a task."""

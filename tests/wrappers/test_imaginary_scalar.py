@@ -220,6 +220,41 @@ def test_beliefs_that_do_not_fit_are_refused() -> None:
         BeliefPublisherWrapper(env, model, BeliefPool(2, 4), 1)
 
 
+class Growing:
+    """A source of one's own, to which beliefs may be added."""
+
+    def __init__(self, rows: Any) -> None:
+        self.rows = rows
+
+    @property
+    def n_beliefs(self) -> int:
+        return len(self.rows)
+
+    def means(self, step: int) -> Any:
+        return self.rows
+
+    def final_means(self) -> Any:
+        return self.rows
+
+
+@pytest.mark.parametrize("scheme", [ExpectedReward(), ExpectedReward(final_beliefs=True)])
+@pytest.mark.parametrize(("before", "after"), [(1, 4), (4, 1), (4, 3)])
+def test_a_source_whose_number_of_beliefs_changes_is_refused(
+    before: int, after: int, scheme: ImaginationScheme
+) -> None:
+    """One belief has weight 1: of four, the sum would be decoded."""
+    rows, env = saved(4, 0)[:, 0], ScriptedEnv()
+    source, model = Growing(rows[:before]), small_model(env)
+    wrapped = ImaginaryRewardWrapper(env, model, source, imagination=scheme, seed=0)
+    wrapped.reset(seed=0)
+    wrapped.step(0)
+    source.rows = rows[:after]
+    with pytest.raises(ValueError, match=rf"shape \({after}, 3\), expected \({before}, 3\)"):
+        wrapped.step(0)
+    source.rows = rows[:before]
+    wrapped.step(0)  # the environment had not moved
+
+
 def test_saved_beliefs_copy_and_check_what_they_get() -> None:
     means = saved(2, 3, 1)
     beliefs = SavedBeliefs(means)
