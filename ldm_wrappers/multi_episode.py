@@ -208,11 +208,11 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
         ended = terminated or truncated
         if ended:
             self._cuts.end()
+            info = copied_arrays(info)  # a reset, by us or by a batch around us, may overwrite them
         if ended and self._watch is not None:
             self._watch.check(_ONE, told_task(info))
         if ended and self._episode < self.n_episodes - 1:
             self._episode += 1
-            info = copied_arrays(info)
             observation, reset_info = self.env.reset(options={"keep_task": True})
             if self._watch is not None:
                 self._watch.check(_ONE, told_task(reset_info))

@@ -229,6 +229,10 @@ def test_a_single_environment_may_write_into_its_infos_again() -> None:
     env.step(1)
     *_, info = env.step(1)
     assert info["episode_start"] and info["told"] == 2.0
+    env.step(1)
+    *_, terminated, _, last = env.step(1)
+    env.reset()  # as DummyVecEnv does before it hands out the infos of the step
+    assert terminated and last["told"] == 2.0
 
 
 def test_what_callers_do_to_an_observation_leaves_the_true_next_state() -> None:
