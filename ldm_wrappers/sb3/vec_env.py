@@ -17,6 +17,7 @@ from stable_baselines3.common.vec_env.base_vec_env import (
 )
 
 from ldm_wrappers.arguments import worker_seeds
+from ldm_wrappers.infos import copied_arrays
 from ldm_wrappers.sb3.actions import environment_actions, policy_action_space
 from ldm_wrappers.vector.batch import check_batch, check_reset_infos
 from ldm_wrappers.vector.infos import ended_rows, final_observations
@@ -115,11 +116,12 @@ class VectorEnvAdapter(VecEnv):
         rows = self._rows(infos)
         ended = np.flatnonzero(dones)
         last = final_observations(infos, dones) if len(ended) else ()
+        told = copied_arrays(infos["final_info"]) if len(ended) and "final_info" in infos else None
         for index, observation in zip(ended, last, strict=True):
             self.reset_infos[index] = rows[index]  # as in DummyVecEnv: those of the new episode
-            if "final_info" in infos:
+            if told is not None:
                 row = {k: v for k, v in rows[index].items() if k not in self._told_at_reset}
-                rows[index] = {**row, **_row(infos["final_info"], int(index))}
+                rows[index] = {**row, **_row(told, int(index))}
             row = rows[index]
             row["terminal_observation"] = observation
             row["TimeLimit.truncated"] = bool(truncations[index] and not terminations[index])
@@ -128,7 +130,7 @@ class VectorEnvAdapter(VecEnv):
         return deepcopy(observations), np.array(rewards, np.float32), dones, rows
 
     def _rows(self, infos: dict[str, Any]) -> list[dict[str, Any]]:
-        """One dict per worker with the requested infos."""
+        """One dict per worker with copies of the requested infos."""
         skipped = ("final_obs", "_final_obs", "final_info", "_final_info")
         keys = infos.keys() if self.info_keys is None else self.info_keys
         wanted = {key: infos[key] for key in keys if key in infos and key not in skipped}
@@ -138,6 +140,7 @@ class VectorEnvAdapter(VecEnv):
             **wanted,
             **{f"_{key}": infos[f"_{key}"] for key in wanted if f"_{key}" in infos},
         }
+        present = copied_arrays(present)
         return [_row(present, index) for index in range(self.num_envs)]
 
     def close(self) -> None:

@@ -303,12 +303,13 @@ class OneArray(VectorEnv[Any, Any, Any]):
 
     def reset(self, *, seed: Any = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         self.counts[:] = 0.0
-        return self.counts, {}
+        return self.counts, {"counts": self.counts, "deep": {"counts": self.counts}}
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         self.counts += 1.0
         no = np.zeros(2, bool)
-        return self.counts, np.zeros(2), no, no, {}
+        infos = {"counts": self.counts, "deep": {"counts": self.counts}}
+        return self.counts, np.zeros(2), no, no, infos
 
 
 def test_an_array_that_a_batch_writes_into_again_is_learned_from_as_it_was() -> None:
@@ -317,6 +318,14 @@ def test_an_array_that_a_batch_writes_into_again_is_learned_from_as_it_was() -> 
     )
     agent.learn(10)
     assert agent.rollout_buffer.observations[:, 0, 0].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_infos_that_a_batch_writes_into_again_stay_those_of_their_step() -> None:
+    env = VectorEnvAdapter(OneArray())
+    env.reset()
+    told = [env.step(np.zeros(2, np.int64))[3] for _ in range(3)]
+    for infos, count in zip([env.reset_infos, *told], range(4), strict=True):
+        assert all(info == {"counts": [count], "deep": {"counts": [count]}} for info in infos)
 
 
 @pytest.mark.parametrize(
