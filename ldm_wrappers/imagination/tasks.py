@@ -96,7 +96,7 @@ class MixedTasks:
     def _draw(self, count: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Weights and kept masks of ``count`` imaginary tasks."""
         latent_dim = self.model.config.latent_dim
-        drawn = np.asarray(
+        drawn = np.array(  # a copy: a scheme may write into its array again
             self.mixture.sample(self.rng, count, self.n_normal, latent_dim), np.float32
         )
         expected = [(count, self.n_normal, columns) for columns in (1, latent_dim)]
@@ -119,7 +119,6 @@ class MixedTasks:
             self.weights, self.masks = weights, masks
             return
         chosen = torch.from_numpy(tasks)
-        self.weights = self.weights.clone()  # the first ones may be the scheme's own array
         self.weights[chosen] = weights
         if masks is not None and self.masks is not None:
             self.masks[:, chosen] = masks

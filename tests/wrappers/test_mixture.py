@@ -112,6 +112,15 @@ def test_weights_of_later_tasks_are_not_written_into_the_schemes_array() -> None
     np.testing.assert_array_equal(weights, before)
 
 
+def test_a_scheme_that_writes_into_its_array_again_leaves_running_tasks_alone() -> None:
+    weights = np.array([[[0.25], [0.75]], [[3.0], [-2.0]]], np.float32)
+    imagination = imagine(weights)
+    mixture: Any = imagination.mixture
+    mixture.weights[0] = [[0.5], [0.5]]  # for the task that begins next
+    imagination.begin(np.array([False, True]))
+    assert imagination.weights[:, :, 0].tolist() == [[0.25, 0.75], [0.5, 0.5]]
+
+
 def test_bad_schemes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"\(2, 2\), expected \(2, 2, 3\) or \(2, 2, 1\)"):
         imagine(np.full((2, 2), 0.5))
