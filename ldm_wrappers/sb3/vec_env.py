@@ -49,7 +49,7 @@ class VectorEnvAdapter(VecEnv):
             tuple is fastest: dicts are then filled only at the end of episodes.
 
     Raises:
-        TypeError: ``env`` is not a vector environment.
+        TypeError: ``env`` is not a vector environment, or ``info_keys`` is one string.
         ValueError: The environment's autoreset mode is a different one, its actions have no finite
             bounds, or its discrete observations do not begin at 0.
     """
@@ -64,6 +64,8 @@ class VectorEnvAdapter(VecEnv):
             )
         check_batch(env, AutoresetMode.SAME_STEP, "VectorEnvAdapter")
         _check_observations(env.single_observation_space)
+        if isinstance(info_keys, str):  # of which tuple() would make letters
+            raise TypeError(f"info_keys must be several names, [{info_keys!r}], got {info_keys!r}")
         self.env = env
         self.info_keys = None if info_keys is None else tuple(info_keys)
         self._actions: np.ndarray[Any, Any] | None = None
@@ -136,11 +138,8 @@ class VectorEnvAdapter(VecEnv):
         wanted = {key: infos[key] for key in keys if key in infos and key not in skipped}
         if not wanted:
             return [{} for _ in range(self.num_envs)]
-        present = {
-            **wanted,
-            **{f"_{key}": infos[f"_{key}"] for key in wanted if f"_{key}" in infos},
-        }
-        present = copied_arrays(present)
+        masks = {f"_{key}": infos[f"_{key}"] for key in wanted if f"_{key}" in infos}
+        present = copied_arrays({**wanted, **masks})
         return [_row(present, index) for index in range(self.num_envs)]
 
     def close(self) -> None:

@@ -137,6 +137,16 @@ def test_info_keys_choose_what_every_step_says() -> None:
     assert ours.reset_infos == [{}, {}, {}]
 
 
+def test_one_name_in_place_of_several_is_refused() -> None:
+    """Its letters are names that no environment reports, so every info would be empty."""
+    env = gym.make_vec("LDM-GridNavi-v0", num_envs=2, autoreset_mode="SameStep")
+    with pytest.raises(TypeError, match=r"several names, \['task'\], got 'task'"):
+        VectorEnvAdapter(env, info_keys="task")
+    adapter = VectorEnvAdapter(env, info_keys=["task"])
+    adapter.reset()
+    assert [info.keys() for info in adapter.reset_infos] == [{"task"}] * 2
+
+
 class Rarely(ScriptedEnv):
     """Tells something at the second step of an episode only."""
 
