@@ -75,7 +75,7 @@ class TaskWatch:
             self._tasks = np.zeros((len(self._known), *tasks.shape[1:]), tasks.dtype)
             self._known[:] = False
             self._known[workers] = True
-        self._tasks[workers] = tasks
+        self._tasks[workers] = tasks = _copied(tasks)  # an environment may change them in place
         if drawn and self._n_equal is not None:
             self._count(tasks)
 
@@ -106,7 +106,7 @@ class TaskWatch:
 
     def _count(self, tasks: Array) -> None:
         if self._first is None:
-            self._first = tasks[0].copy() if isinstance(tasks[0], np.ndarray) else tasks[0]
+            self._first = tasks[0]
         assert self._n_equal is not None
         if not all(_alike(task, self._first) for task in tasks):
             self._n_equal = None
@@ -132,6 +132,20 @@ class TaskWatch:
                 TaskProtocolWarning,
                 stacklevel=1,
             )
+
+
+def _copied(task: Any) -> Any:
+    """A task with copies of its arrays, dicts and lists; other objects are those of the task."""
+    if isinstance(task, dict):
+        return {key: _copied(value) for key, value in task.items()}
+    if isinstance(task, (list, tuple)):
+        return [_copied(value) for value in task]
+    if isinstance(task, np.ndarray) and task.dtype == object:
+        copies = np.empty(task.shape, object)
+        for index in np.ndindex(task.shape):
+            copies[index] = _copied(task[index])
+        return copies
+    return task.copy() if isinstance(task, np.ndarray) else task
 
 
 def _alike(task: Any, other: Any) -> bool:

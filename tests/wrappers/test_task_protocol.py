@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from typing import Any
 
@@ -303,3 +304,42 @@ def test_tasks_that_are_dicts_of_arrays_are_compared() -> None:
     with pytest.raises(TaskChangedError, match="changed inside"):
         for _ in range(2):
             env.step(0)
+
+
+class InPlace(ScriptedEnv):
+    """Draws a new task at every reset, in the object that its infos contain."""
+
+    def __init__(self, held: Any) -> None:
+        super().__init__((2,))
+        self.held = held
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        observation, _ = super().reset(seed=seed)
+        self.held["x" if isinstance(self.held, dict) else 0] = self.task
+        return observation, {"task": self.held}
+
+    def step(self, action: Any) -> Any:
+        return *super().step(action)[:-1], {"task": self.held}
+
+
+HELD: list[Any] = [[0.0], np.zeros(1), np.array([0, "a"], object), {"x": 0.0}]
+
+
+@pytest.mark.parametrize(  # SyncVectorEnv makes arrays of dicts
+    ("held", "batched"), [(held, False) for held in HELD] + [(held, True) for held in HELD[:3]]
+)
+def test_tasks_that_change_in_place_are_compared_with_what_they_were(
+    held: Any, batched: bool
+) -> None:
+    def make(n_episodes: int) -> Any:
+        if not batched:
+            return MultiEpisodeWrapper(InPlace(copy.copy(held)), n_episodes)
+        makers = [lambda: InPlace(copy.copy(held))] * 2
+        batch = SyncVectorEnv(makers, autoreset_mode=AutoresetMode.DISABLED)
+        return vector.MultiEpisodeWrapper(batch, n_episodes)
+
+    with pytest.raises(TaskChangedError, match="changed inside a meta-episode"):
+        play(make(2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # "all had the task"
+        play(make(1), 3 * N_EQUAL_TASKS)
