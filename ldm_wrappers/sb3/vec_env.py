@@ -20,7 +20,7 @@ from ldm_wrappers.arguments import worker_seeds
 from ldm_wrappers.infos import copied_arrays
 from ldm_wrappers.sb3.actions import environment_actions, policy_action_space
 from ldm_wrappers.vector.batch import check_batch, check_reset_infos
-from ldm_wrappers.vector.infos import ended_rows, final_observations
+from ldm_wrappers.vector.infos import ended_rows, final_observations, info_row
 
 # attributes of a vector environment that are those of all its environments together
 _OF_ONE = {
@@ -28,6 +28,7 @@ _OF_ONE = {
     "action_space": "single_action_space",
 }
 _OF_EACH = ("np_random", "np_random_seed")
+_OF_STEPS = ("next_obs", "environment_reward")  # infos of our wrappers that resets do not report
 
 
 class VectorEnvAdapter(VecEnv):
@@ -120,10 +121,10 @@ class VectorEnvAdapter(VecEnv):
         last = final_observations(infos, dones) if len(ended) else ()
         told = copied_arrays(infos["final_info"]) if len(ended) and "final_info" in infos else None
         for index, observation in zip(ended, last, strict=True):
-            self.reset_infos[index] = rows[index]  # as in DummyVecEnv: those of the new episode
+            self.reset_infos[index] = self._of_start(rows[index])
             if told is not None:
                 row = {k: v for k, v in rows[index].items() if k not in self._told_at_reset}
-                rows[index] = {**row, **_row(told, int(index))}
+                rows[index] = {**row, **info_row(told, int(index))}
             row = rows[index]
             row["terminal_observation"] = observation
             row["TimeLimit.truncated"] = bool(truncations[index] and not terminations[index])
@@ -140,7 +141,12 @@ class VectorEnvAdapter(VecEnv):
             return [{} for _ in range(self.num_envs)]
         masks = {f"_{key}": infos[f"_{key}"] for key in wanted if f"_{key}" in infos}
         present = copied_arrays({**wanted, **masks})
-        return [_row(present, index) for index in range(self.num_envs)]
+        return [info_row(present, index) for index in range(self.num_envs)]
+
+    def _of_start(self, row: dict[str, Any]) -> dict[str, Any]:
+        """As in DummyVecEnv, infos of the new episode: a row of a step without what a step adds."""
+        added = {key for key in _OF_STEPS if key not in self._told_at_reset}
+        return {key: value for key, value in row.items() if key not in added}
 
     def close(self) -> None:
         """Close the vector environment."""
@@ -277,21 +283,3 @@ def _same(options: dict[str, Any], others: dict[str, Any]) -> bool:
     return options.keys() == others.keys() and all(
         np.array_equal(value, others[key]) for key, value in options.items()
     )
-
-
-def _row(infos: dict[str, Any], index: int) -> dict[str, Any]:
-    """Worker ``index`` of a dict of arrays with Gymnasium's ``_key`` masks."""
-    row = {}
-    for key, value in infos.items():
-        mask = infos.get(f"_{key}")
-        if mask is not None and not mask[index]:
-            continue
-        if key.startswith("_") and key[1:] in infos:
-            continue
-        if isinstance(value, dict):
-            row[key] = _row(value, index)
-        elif isinstance(value, np.ndarray) and value.ndim:
-            row[key] = value[index]
-        else:
-            row[key] = value
-    return row

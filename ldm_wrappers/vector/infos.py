@@ -65,6 +65,24 @@ def clear_rows(infos: Infos, rows: BoolArray) -> Infos:
     return cleared
 
 
+def info_row(infos: Infos, index: int) -> dict[str, Any]:
+    """Infos of environment ``index``: those whose masks (``_key``), if any, include it."""
+    row = {}
+    for key, value in infos.items():
+        mask = infos.get(f"_{key}")
+        if mask is not None and not mask[index]:
+            continue
+        if key.startswith("_") and key[1:] in infos:
+            continue
+        if isinstance(value, dict):
+            row[key] = info_row(value, index)
+        elif isinstance(value, np.ndarray) and value.ndim:
+            row[key] = value[index]
+        else:
+            row[key] = value
+    return row
+
+
 def final_observations(infos: Infos, rows: BoolArray) -> list[Any]:
     """``infos["final_obs"]`` of the environments in ``rows``, a list of ``rows.sum()``.
 

@@ -61,7 +61,7 @@ def test_it_steps_as_dummy_vec_env(family: str) -> None:
         assert rewards.dtype == np.float32 and dones.dtype == np.bool_
         np.testing.assert_array_equal(dones, expected[2])
         for mine, other in zip(ours.reset_infos, theirs.reset_infos, strict=True):
-            np.testing.assert_equal({key: mine[key] for key in other}, other)
+            np.testing.assert_equal(mine, other)
         for done, mine, other in zip(dones, infos, expected[3], strict=True):
             for key in keys:
                 np.testing.assert_array_equal(mine[key], other[key])
