@@ -19,9 +19,9 @@ from ldm_wrappers.reset_guard import CutWatch, ResetGuard
 from ldm_wrappers.saved_state import check_like
 from ldm_wrappers.task_protocol import TaskWatch, env_name, told_task
 from ldm_wrappers.wrapper_order import (
-    in_processes,
     layers,
     own_statistics,
+    present_in_processes,
     refuse_task_wrappers,
 )
 
@@ -57,7 +57,7 @@ def meta_episode_spec(
 def warn_of_monitor(env: Any) -> None:
     """Warn if Stable-Baselines3's Monitor would report inner episodes as whole ones."""
     here = (type(layer).__module__ == "stable_baselines3.common.monitor" for layer in layers(env))
-    if any(here) or in_processes(env, "get_episode_rewards"):
+    if any(here) or any(present_in_processes(env, "get_episode_times")):
         warnings.warn(
             "Monitor inside MultiEpisodeWrapper reports inner episodes: evaluate_policy and "
             "EvalCallback would take the last one for the whole meta-episode. Put it outside: "

@@ -178,11 +178,17 @@ def in_processes(env: Any, name: str) -> list[Any]:
     """Values of an attribute of the environments in the processes of an ``AsyncVectorEnv``.
 
     Those of the outermost layer that has it. Empty if no environment has it, or if ``env`` is
-    something else; True if only some have it. A method is called.
+    something else; True if only some have it.
+    """
+    present = present_in_processes(env, name)
+    return list(env.unwrapped.get_attr(name)) if present and all(present) else [True] * any(present)
+
+
+def present_in_processes(env: Any, name: str) -> list[bool]:
+    """Whether each environment of an ``AsyncVectorEnv`` has an attribute; else an empty list.
+
+    An attribute that is missing in one of the processes ends them all if it is read.
     """
     batch: Any = env.unwrapped
-    if not isinstance(batch, AsyncVectorEnv):
-        return []
-    # asked first: an attribute that is missing in one of the processes ends them all
-    present = batch.call("has_wrapper_attr", name)
-    return list(batch.get_attr(name)) if all(present) else [True] * any(present)
+    is_elsewhere = isinstance(batch, AsyncVectorEnv)
+    return list(batch.call("has_wrapper_attr", name)) if is_elsewhere else []
