@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from ldm_envs.task_sets import TaskSet
+import numpy as np
+
+from ldm_envs.task_sets import FloatArray, TaskSet
 from ldm_envs.tasks import TaskDistribution
 
 
@@ -32,6 +34,10 @@ class DrawsFromSplit:
     @property
     def _task_set(self) -> TaskSet:
         return self._sets()[self.split]
+
+    def _draw_task(self, rng: np.random.Generator) -> FloatArray:
+        """A task of the split, float32 (task_dim,), even if a set of one's own draws float64."""
+        return np.array(self._task_set.sample(rng, 1)[0], np.float32)
 
     @property
     def split(self) -> str:

@@ -54,7 +54,7 @@ class TaskEnv(DrawsFromSplit, gym.Env[ObsT, ActT], Generic[ObsT, ActT]):
         if request.task is not None:
             self._task = request.task
         elif not request.keep_task or self._task is None:
-            self._task = self._task_set.sample(self.np_random, 1)[0]
+            self._task = self._draw_task(self.np_random)
         self._started = True
 
     def _current_task(self) -> FloatArray:

@@ -98,7 +98,7 @@ class TaskWrapper(DrawsFromSplit, gym.Wrapper[Any, Any, Any, Any], RecordConstru
         if request.task is not None:
             self._task = request.task
         elif not request.keep_task or self._task is None:
-            self._task = self._task_set.sample(self._rng, 1)[0]
+            self._task = self._draw_task(self._rng)
         self._warn_of_unseen_key()
         self._started = False
         observation, info = self._start(self.task, seed, others or None)

@@ -180,7 +180,7 @@ class TaskVectorEnv(TaskVectorState):
     def _begin_episodes(self, indices: NDArray[np.intp], draw: NDArray[np.intp]) -> None:
         """Draw tasks for `draw`, then start states for `indices`, each from its own generator."""
         for i in draw:
-            self._tasks[i] = self._task_set.sample(self._rng(i), 1)[0]
+            self._tasks[i] = self._draw_task(self._rng(i))
         self._has_task[draw] = True
         self._reset_physics(indices, [self._rng(i) for i in indices])
         self._elapsed[indices] = 0

@@ -391,6 +391,24 @@ def test_what_an_adapter_makes_is_a_family(make: Any) -> None:
     check_family(make, n_steps=20)
 
 
+class Doubles(IntervalTaskSet):
+    """Draws float64, as ``rng.uniform`` does."""
+
+    def sample(self, rng: np.random.Generator, n: int) -> Any:
+        return rng.uniform(5.0, 15.0, (n, 1))
+
+
+def test_a_drawn_task_is_the_one_that_infos_report_and_can_be_pinned() -> None:
+    sets = {"train": Doubles([(5.0, 15.0)])}
+    env = TaskAttributeWrapper(gym.make("Pendulum-v1"), sets, "g")
+    for seed in range(5):
+        told = env.reset(seed=seed)[1]["task"]
+        played = env.get_wrapper_attr("g")
+        assert told.dtype == np.float32 and played == told[0]
+        env.reset(options={"task": told})
+        assert env.get_wrapper_attr("g") == played
+
+
 def set_map(env: gym.Env[Any, Any], rows: list[str]) -> None:
     env.unwrapped.__init__(desc=rows, is_slippery=True)  # type: ignore[misc]
 
