@@ -46,11 +46,12 @@ class NormalizeWithRealReturns(VecNormalize):
             ValueError: Not all counted, and one of the first ``n_normal`` workers is wrapped in an
                 ``ImaginaryRewardWrapper``.
         """
-        if self.n_normal == self.num_envs:
-            self.n_normal = venv.num_envs
-        else:
+        all_count = self.n_normal == self.num_envs
+        if not all_count:
             _refuse_imaginary(venv, self.n_normal)
-        super().set_venv(venv)
+        super().set_venv(venv)  # refuses a second one
+        if all_count:
+            self.n_normal = venv.num_envs
 
     def _update_reward(self, reward: np.ndarray[Any, Any]) -> None:
         self.returns = self.returns * self.gamma + reward

@@ -92,6 +92,18 @@ def test_bad_numbers_of_normal_workers(n_normal: int) -> None:
         NormalizeWithRealReturns(Paying([1.0, 2.0]), n_normal=n_normal)
 
 
+def test_a_second_set_of_environments_is_refused_and_changes_nothing() -> None:
+    env = NormalizeWithRealReturns(Paying([1.0] * 4), n_normal=4)
+    with pytest.raises(ValueError, match="already initialized"):
+        env.set_venv(Paying([1.0] * 2))
+    twin = VecNormalize(Paying([1.0] * 4))
+    for one in (env, twin):
+        one.reset()
+        for _ in range(20):
+            one.step(np.zeros(4))
+    assert env.ret_rms.var == twin.ret_rms.var
+
+
 def test_loaded_statistics_stay_those_of_real_returns(tmp_path: Path) -> None:
     def made(n: int) -> Any:
         batch = vector.MultiEpisodeWrapper(scripted_vector(*[(3,)] * n), 1)
