@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +19,9 @@ from ldm_wrappers.saved_state import check_like, state_part
 
 class TrajectoryBuffer(ProcessBound):
     """Whole trajectories (one trajectory is one meta-episode), up to ``capacity`` of them.
+
+    A buffer that drops trajectories before anything has read it warns once: the latent dynamics is
+    then untrained, and so are the rewards it imagines.
 
     Args:
         spec: Sizes of observations and actions.
@@ -51,6 +55,7 @@ class TrajectoryBuffer(ProcessBound):
         self._lengths = np.zeros(capacity, np.int64)
         self._next = 0
         self._size = 0
+        self._read = False
         self._rng = np.random.default_rng(check_seed(seed))
 
     def __len__(self) -> int:
@@ -93,6 +98,8 @@ class TrajectoryBuffer(ProcessBound):
         for name in FIELDS:
             if not np.isfinite(trajectories[name][:, :n_steps][valid]).all():
                 raise ValueError(f"a trajectory has non-finite {name}; nothing was stored")
+        if self._size + lengths.size > self.capacity and not self._read:
+            self._warn_of_no_reader()
         if self.keeps == "oldest":
             room = slice(0, self.capacity - self._size)
             trajectories = {name: array[room] for name, array in trajectories.items()}
@@ -109,6 +116,17 @@ class TrajectoryBuffer(ProcessBound):
         self._lengths[slots] = lengths
         self._next = int(slots[-1] + 1) % self.capacity
         self._size = min(self._size + lengths.size, self.capacity)
+
+    def _warn_of_no_reader(self) -> None:
+        self._read = True  # once
+        warnings.warn(
+            f"the trajectory buffer is full ({self.capacity} trajectories) and nothing has been "
+            "trained on it: beliefs and imaginary rewards are those of untrained networks. Call "
+            "learn(…, callback=callback) with the callback that imagine returned, or with "
+            "LatentDynamicsCallback(trainer, n_updates=…), or trainer.update(…) in a loop of your "
+            "own; a buffer that is to be filled first needs a larger capacity",
+            stacklevel=3,
+        )
 
     def sample(self, n: int, device: torch.device | str = "cpu") -> TrajectoryBatch:
         """Draw ``min(n, len(self))`` distinct trajectories, cut to the longest of them."""
@@ -129,6 +147,7 @@ class TrajectoryBuffer(ProcessBound):
     ) -> TrajectoryBatch:
         """The trajectories in slots ``index``, time first."""
         self.check_process()
+        self._read = True
         lengths = self._lengths[index]
         longest = int(lengths.max())
         after_end = np.arange(longest) >= lengths[:, None]
@@ -182,6 +201,7 @@ class TrajectoryBuffer(ProcessBound):
             self._data[name][slots] = state["data"][name]
         self._lengths[slots] = state["lengths"]
         self._size, self._next = size, following
+        self._read = True  # its owner may have trained on it
         self._rng.bit_generator.state = state["rng"]
 
 

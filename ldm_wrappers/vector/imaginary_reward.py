@@ -160,10 +160,16 @@ class ImaginaryRewardWrapper(VectorWrapper):
         """Imagine, then filter and record a step of all workers; returns rewards (num_envs,)."""
         normal, mixed = slice(None, self.n_normal), slice(self.n_normal, None)
         earned = rewards.copy()
-        earned[mixed] = self.imagination.rewards(
+        imagined = self.imagination.rewards(
             self._means(drawn=True),
             *(self.latent_dynamics.to_tensor(array[mixed]) for array in transition),
         )
+        if np.shape(imagined) != (self.n_mixture,):  # a single reward would go to all of them
+            raise ValueError(
+                f"rewards() of {type(self.imagination).__name__} returned shape "
+                f"{np.shape(imagined)}, expected ({self.n_mixture},): one per mixture worker"
+            )
+        earned[mixed] = imagined
         self.imagination.begin(ended[mixed])
         states, columns, next_states = (array[normal] for array in transition)
         self.tracker.update(states, columns, rewards[normal], next_states)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -196,3 +197,21 @@ def test_a_larger_buffer_goes_on_behind_a_full_smaller_one_that_was_at_its_begin
     large.add(*numbered([4], [4]))
     assert stored(large) == [1, 2, 3, 4]
     assert large.newest(2).rewards[0].int().tolist() == [3, 4]
+
+
+@pytest.mark.parametrize("keeps", ["newest", "oldest"])
+def test_a_full_buffer_that_nobody_read_warns_once(keeps: Any) -> None:
+    """As when the callback of `imagine` was not passed to `learn`."""
+    buffer = TrajectoryBuffer(SPEC, capacity=3, max_length=4, keeps=keeps)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        buffer.add(*numbered([1, 2, 3], [4, 4, 4]))
+    with pytest.warns(UserWarning, match="nothing has been trained on it"):
+        buffer.add(*numbered([4], [4]))
+    read = TrajectoryBuffer(SPEC, capacity=3, max_length=4, keeps=keeps)
+    read.add(*numbered([5, 6], [4, 4]))
+    read.sample(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        buffer.add(*numbered([4], [4]))
+        read.add(*numbered([5, 6], [4, 4]))

@@ -162,6 +162,16 @@ def test_a_threshold_pays_what_the_environment_could_pay() -> None:
         assert set(np.unique(sharp[:, -3:])) == {low, high}
 
 
+def test_one_reward_for_all_mixture_workers_is_refused() -> None:
+    base = MultiEpisodeWrapper(scripted_vector(*LENGTHS), N_EPISODES)
+    env = ImaginaryRewardWrapper(base, small_model(base), n_mixture=3, seed=0)
+    env.reset(seed=0)
+    tasks: Any = env.imagination
+    tasks.rewards = lambda *_: np.zeros(1)
+    with pytest.raises(ValueError, match=r"returned shape \(1,\), expected \(3,\)"):
+        env.step(env.action_space.sample())
+
+
 def test_gridnavi_batch_agrees_with_the_second_implementation() -> None:
     n_envs = 5
     grid = gym.make_vec(
