@@ -129,3 +129,13 @@ def test_tracks_are_those_of_the_greedy_policy(tmp_path: Path) -> None:
     np.testing.assert_allclose(returns, rollout.rewards[200:, first:].sum(0), rtol=1e-4)
     assert own[0]["seconds"] == "0.2" and own[0]["y"] == ""
     learner.close()
+
+
+def test_five_runs_are_three_and_two(panels: list[Any], tmp_path: Path) -> None:
+    """The lowest panel of each column has numbers on its axis, also if nothing follows below."""
+    cheetah = "LDM-HalfCheetahVel-v0"
+    rows = [row(name, cheetah, "1.5", "0 1 2") for name in "abcde"]
+    plot_paper_paths(rows, tmp_path / "figure8.png", "Figure 8", EnvSource(cheetah))
+    assert [axes.axison for axes in panels] == [True] * 5 + [False]
+    numbers = [axes.xaxis.get_tick_params()["labelbottom"] for axes in panels[:5]]
+    assert numbers == [False, False, True, True, True]

@@ -108,12 +108,13 @@ def plot_paper_paths(
     """
     seeds = seeds or {}
     names = list(dict.fromkeys(row["run"] for row in rows))
-    distribution, across = source.facts().distribution, min(_COLUMNS, len(names))
+    distribution = source.facts().distribution
     assert distribution is not None
     components, walks = tuple(distribution.components), bool(rows[0]["y"])
     tracks = [np.array([row[k].split() for k in "xy" if row[k]], float) for row in rows]
     reach = max(1.0, *(float(np.abs(track).max()) for track in tracks if track.size))
-    down = -(-len(names) // across)
+    down = -(-len(names) // _COLUMNS)
+    across = -(-len(names) // down)  # rows of similar length
     drawing = figure(3.4 * across + 1.2, 3.6 * down + 0.4)
     drawing.suptitle(title, fontsize=10)
     panels = drawing.subplots(down, across, squeeze=False, sharex=True, sharey=True)
@@ -135,8 +136,9 @@ def plot_paper_paths(
             label = f"{label} ({name})"
         label = textwrap.fill(group_label(label), 40)
         axes.set_title(f"{label}\n{seed}mean return {mean:.1f}", fontsize=8)
-    for axes in panels.flat[len(names) :]:
-        axes.set_axis_off()
+    for empty in range(len(names), panels.size):
+        panels.flat[empty].set_axis_off()
+        panels.flat[empty - across].tick_params(labelbottom=True)  # now the lowest of its column
     handles, labels = panels[0, 0].get_legend_handles_labels()
     drawing.legend(handles, labels, loc="outside right center", fontsize=8)
     for _ in range(2):  # square panels are placed only after a layout; matplotlib 3.8 needs two
