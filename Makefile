@@ -69,7 +69,7 @@ test: style  ## run lint, types and tests, as CI does
 	  exit $$(( tests ? tests : types ))
 
 test-slow: install  ## run the tests that take minutes: kills and learning
-	$(BIN)/python $(TESTS) -m slow
+	$(BIN)/python $(TESTS) -m slow --timeout 600
 
 # unless the command line names another one
 test-lowest: PYTHON = python3.10
