@@ -100,7 +100,7 @@ def test_the_table_of_mujoco_results_has_the_numbers_of_the_results() -> None:
     """
     groups = {
         "LDM": "ldm", "LDM on variBAD": "ldm-varibad", "variBAD": "varibad",
-        "RL²": "rl2", "ProMP": "promp", "PEARL": "pearl", "MIER": "mier",
+        "RL²": "rl2", "Mixreg": "mixreg", "ProMP": "promp", "PEARL": "pearl", "MIER": "mier",
         "MQL": "mql", "`known-task`": "known-task", "RL²'s oracle": "oracle-rl2",
     }  # fmt: skip
     columns = {"HalfCheetahVel": "eval", "AntDir": "test", "AntGoal": "eval"}
