@@ -81,12 +81,22 @@ def begins_episode(info: dict[str, Any]) -> bool:
     return MARK in info and bool(info["episode_start"])
 
 
-def copied_arrays(infos: dict[str, Any]) -> dict[str, Any]:
-    """Infos with copies of their arrays, which an environment may reuse when it is reset."""
-    copies: dict[str, Any] = {}
-    for key, value in infos.items():
-        if isinstance(value, dict):
-            copies[key] = copied_arrays(value)
-        else:
-            copies[key] = value.copy() if isinstance(value, np.ndarray) else value
+def copied(value: Any) -> Any:
+    """A value of infos with copies of the arrays, dicts, lists and tuples in it.
+
+    An environment may change its own in place when it is stepped or reset. Other objects are kept
+    as they are: only their owner knows how to copy them.
+    """
+    if isinstance(value, dict):
+        return {key: copied(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [copied(inner) for inner in value]
+    if isinstance(value, tuple):
+        return getattr(value, "_make", tuple)(copied(inner) for inner in value)  # namedtuples
+    if not isinstance(value, np.ndarray):
+        return value
+    copies = value.copy()
+    if value.dtype == object and value.ndim:
+        for index in np.ndindex(value.shape):
+            copies[index] = copied(value[index])
     return copies

@@ -13,7 +13,7 @@ from gymnasium.envs.registration import EnvSpec, WrapperSpec
 
 from ldm_wrappers.arguments import check_flag, check_integer, scalar_reward
 from ldm_wrappers.fixed_attribute import FixedAttribute
-from ldm_wrappers.infos import MARK, MULTI_EPISODE_INFOS, copied_arrays, set_aside
+from ldm_wrappers.infos import MARK, MULTI_EPISODE_INFOS, copied, set_aside
 from ldm_wrappers.latent_dynamics.space_checks import way_out
 from ldm_wrappers.reset_guard import CutWatch, ResetGuard
 from ldm_wrappers.saved_state import check_like
@@ -208,7 +208,7 @@ class MultiEpisodeWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConst
         ended = terminated or truncated
         if ended:
             self._cuts.end()
-            info = copied_arrays(info)  # a reset, by us or by a batch around us, may overwrite them
+            info = copied(info)  # a reset, by us or by a batch around us, may overwrite them
         if ended and self._watch is not None:
             self._watch.check(_ONE, told_task(info))
         if ended and self._episode < self.n_episodes - 1:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ldm_wrappers.infos import copied
+
 Array = NDArray[Any]
 
 N_EQUAL_TASKS = 32
@@ -60,8 +62,13 @@ class TaskWatch:
 
         Raises:
             TaskIgnoredError: Infos report a task other than the pinned one.
+            TaskChangedError: Infos report a task other than the one to be kept.
         """
         options = options or {}
+        keep = np.asarray(options.get("keep_task", False), bool)  # one for all, or one for each
+        kept = np.broadcast_to(keep, len(self._known))[workers]
+        if kept.any() and tasks is not None:
+            self.check(workers[kept], tasks[kept])
         self._begin(workers, tasks, drawn=not {"task", "keep_task"} & options.keys())
         if "task" in options:
             check_pinned(self.name, options["task"], tasks, workers, len(self._known))
@@ -75,7 +82,7 @@ class TaskWatch:
             self._tasks = np.zeros((len(self._known), *tasks.shape[1:]), tasks.dtype)
             self._known[:] = False
             self._known[workers] = True
-        self._tasks[workers] = tasks = _copied(tasks)  # an environment may change them in place
+        self._tasks[workers] = tasks = copied(tasks)  # an environment may change them in place
         if drawn and self._n_equal is not None:
             self._count(tasks)
 
@@ -94,7 +101,8 @@ class TaskWatch:
             if self._known[worker] and not _alike(old, new):
                 raise TaskChangedError(
                     f"the task of {self.name} (environment {worker}) changed inside a "
-                    f"meta-episode, from {old} to {new}: its reset ignores options={{'keep_task': "
+                    "meta-episode, or at a reset that was to keep it, "
+                    f"from {old} to {new}: its reset ignores options={{'keep_task': "
                     "True}, or another environment's reset takes it out of the dict, which "
                     "SyncVectorEnv passes to all, or its task changes during an episode. "
                     f"{_REMEDY}"
@@ -132,20 +140,6 @@ class TaskWatch:
                 TaskProtocolWarning,
                 stacklevel=1,
             )
-
-
-def _copied(task: Any) -> Any:
-    """A task with copies of its arrays, dicts and lists; other objects are those of the task."""
-    if isinstance(task, dict):
-        return {key: _copied(value) for key, value in task.items()}
-    if isinstance(task, (list, tuple)):
-        return [_copied(value) for value in task]
-    if isinstance(task, np.ndarray) and task.dtype == object:
-        copies = np.empty(task.shape, object)
-        for index in np.ndindex(task.shape):
-            copies[index] = _copied(task[index])
-        return copies
-    return task.copy() if isinstance(task, np.ndarray) else task
 
 
 def _alike(task: Any, other: Any) -> bool:

@@ -17,7 +17,7 @@ from stable_baselines3.common.vec_env.base_vec_env import (
 )
 
 from ldm_wrappers.arguments import worker_seeds
-from ldm_wrappers.infos import copied_arrays
+from ldm_wrappers.infos import copied
 from ldm_wrappers.sb3.actions import environment_actions, policy_action_space
 from ldm_wrappers.vector.batch import check_batch, check_reset_infos
 from ldm_wrappers.vector.infos import ended_rows, final_observations, info_row
@@ -119,7 +119,7 @@ class VectorEnvAdapter(VecEnv):
         rows = self._rows(infos)
         ended = np.flatnonzero(dones)
         last = final_observations(infos, dones) if len(ended) else ()
-        told = copied_arrays(infos["final_info"]) if len(ended) and "final_info" in infos else None
+        told = copied(infos["final_info"]) if len(ended) and "final_info" in infos else None
         for index, observation in zip(ended, last, strict=True):
             self.reset_infos[index] = self._of_start(rows[index])
             if told is not None:
@@ -140,7 +140,7 @@ class VectorEnvAdapter(VecEnv):
         if not wanted:
             return [{} for _ in range(self.num_envs)]
         masks = {f"_{key}": infos[f"_{key}"] for key in wanted if f"_{key}" in infos}
-        present = copied_arrays({**wanted, **masks})
+        present = copied({**wanted, **masks})
         return [info_row(present, index) for index in range(self.num_envs)]
 
     def _of_start(self, row: dict[str, Any]) -> dict[str, Any]:

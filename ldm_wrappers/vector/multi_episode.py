@@ -10,7 +10,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 
 from ldm_wrappers.arguments import check_flag, check_integer, worker_seeds
 from ldm_wrappers.fixed_attribute import FixedAttribute
-from ldm_wrappers.infos import MARK, MULTI_EPISODE_INFOS, copied_arrays, set_aside
+from ldm_wrappers.infos import MARK, MULTI_EPISODE_INFOS, copied, set_aside
 from ldm_wrappers.multi_episode import (
     meta_episode_spec,
     require_array_observations,
@@ -190,7 +190,7 @@ class MultiEpisodeWrapper(VectorWrapper):
         inner = ended & ~last
         self._inner_limits = inner & truncations & ~terminations
         self._watch_inside(ended, infos)
-        shown, infos = self._restart(inner, copied_arrays(infos))
+        shown, infos = self._restart(inner, copied(infos))
         shown, infos = self._begin_tasks(last, early, shown, infos)
         if self.finite_horizon:
             terminations, truncations = last & ~early, early

@@ -162,7 +162,10 @@ class Reusing(gym.Env[Any, Any]):
 
     def step(self, action: Any) -> Any:
         self.place += 1
-        told = {"position": self.place, "deep": {"position": self.place}}
+        told = {
+            "position": self.place,
+            "deep": {"position": self.place, "path": [self.place, (self.place, "here")]},
+        }
         return self.place.copy(), 0.0, bool(self.place[0] >= 3), False, told
 
 
@@ -173,6 +176,18 @@ def test_arrays_in_infos_of_a_last_step_are_of_that_step() -> None:
         *_, info = env.step(0)
     assert info["episode_start"]
     assert (info["position"], info["deep"]["position"], info["next_obs"]) == (3, 3, 3)
+    assert info["deep"]["path"] == [3, (3, "here")]
+
+
+def test_infos_of_a_row_are_those_of_its_step() -> None:
+    env = gym.vector.SyncVectorEnv([Reusing] * 2, autoreset_mode=gym.vector.AutoresetMode.SAME_STEP)
+    adapter = VectorEnvAdapter(env)
+    adapter.reset()
+    *_, rows = adapter.step(np.zeros(2, np.int64))
+    adapter.step(np.zeros(2, np.int64))
+    for row in rows:
+        assert row["deep"]["position"] == 1
+        assert row["deep"]["path"] == [1, (1, "here")]
 
 
 def test_tasks_without_an_order_are_refused() -> None:

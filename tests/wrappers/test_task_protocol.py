@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.error import ResetNeeded
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from wrapper_stubs import ScriptedEnv, scripted_vector
 
@@ -214,6 +215,23 @@ def test_a_task_that_changes_inside_a_meta_episode_is_an_error(make: Any, cls: A
     with pytest.raises(TaskChangedError, match=rf"(?s){name}.*keep_task.*TaskSeedWrapper"):
         play(make(cls))
     play(make(cls, check_tasks=False))
+
+
+@pytest.mark.parametrize("make", [scalar, sync])
+@pytest.mark.parametrize("cls", [Forgetful, ForgetfulNamed])
+def test_a_new_meta_episode_that_was_to_keep_the_task_and_did_not_is_an_error(
+    make: Any, cls: Any
+) -> None:
+    env = make(cls)
+    env.reset(seed=0)
+    env.reset(options={"keep_task": False})
+    with pytest.raises(TaskChangedError, match=r"(?s)at a reset that was to keep it.*keep_task"):
+        env.reset(options={"keep_task": True})
+    with pytest.raises(ResetNeeded):
+        env.step(np.zeros_like(np.asarray(env.action_space.sample())))
+    kept = make(ScriptedEnv)
+    before = kept.reset(seed=0)[1]["task"]
+    np.testing.assert_array_equal(kept.reset(options={"keep_task": True})[1]["task"], before)
 
 
 @pytest.mark.parametrize("make", [scalar, sync])
