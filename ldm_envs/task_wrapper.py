@@ -31,8 +31,9 @@ class TaskWrapper(DrawsFromSplit, gym.Wrapper[Any, Any, Any, Any], RecordConstru
     - "task": float32 (task_dim,), a task of the set "all" (see `TaskTable` for the vectors);
     - "keep_task": True starts a new episode of the current task.
 
-    Otherwise a task of the split is drawn. Infos: `task`, float32 (task_dim,), at reset and step;
-    `is_success` (bool) at step, if the environment reports success.
+    Otherwise a task of the split is drawn. Infos: `task`, float32 (task_dim,), at reset and step
+    (the environment's own info of this name is kept as `environment_task`); `is_success` (bool)
+    at step, if the environment reports success.
 
     Args:
         env: An environment whose task stays the same until another one is set.
@@ -103,7 +104,7 @@ class TaskWrapper(DrawsFromSplit, gym.Wrapper[Any, Any, Any, Any], RecordConstru
         self._started = False
         observation, info = self._start(self.task, seed, others or None)
         self._started = True
-        return observation, {**info, "task": self._task.copy()}
+        return observation, self._with_task(info)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Take a step; infos gain `task` and, if success is reported, `is_success`.
@@ -115,7 +116,7 @@ class TaskWrapper(DrawsFromSplit, gym.Wrapper[Any, Any, Any, Any], RecordConstru
             raise ResetNeeded("Call reset() before step()")
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._told = info
-        told = {**info, "task": self._task.copy()}
+        told = self._with_task(info)
         if callable(self._success):
             told["is_success"] = bool(self._success(info))
             return observation, reward, terminated, truncated, told
@@ -127,6 +128,11 @@ class TaskWrapper(DrawsFromSplit, gym.Wrapper[Any, Any, Any, Any], RecordConstru
                 self._unseen = None
                 break
         return observation, reward, terminated, truncated, told
+
+    def _with_task(self, info: dict[str, Any]) -> dict[str, Any]:
+        own = {"environment_task": info["task"]} if "task" in info else {}
+        assert self._task is not None
+        return {**info, **own, "task": self._task.copy()}
 
     def _warn_of_unseen_key(self) -> None:
         """Warn once if no step of the first episode has reported the key given as `success`."""

@@ -309,6 +309,29 @@ def test_a_step_without_the_given_key_reports_no_success_of_another_kind() -> No
     assert [env.step(action)[-1].get("is_success") for action in (0, 2)] == [None, True]
 
 
+class Labelled(Strict):
+    """Has infos of its own under the name that adapters use."""
+
+    def reset(self, **kwargs: Any) -> Any:
+        observation, info = super().reset(**kwargs)
+        return observation, {**info, "task": "door-open"}
+
+    def step(self, action: Any) -> Any:
+        *result, info = super().step(action)
+        return *result, {**info, "task": "door-open"}
+
+
+def test_an_environments_own_task_info_is_kept_under_another_name() -> None:
+    env = TaskMethodWrapper(Labelled(), GOALS, success=lambda info: info["task"] == "door-open")
+    task = env.task_distribution["test"].tasks[0]
+    _, start = env.reset(options={"task": task})
+    *_, info = env.step(2)
+    for told in (start, info):
+        assert told["environment_task"] == "door-open"
+        np.testing.assert_array_equal(told["task"], task)
+    assert info["is_success"]
+
+
 def test_a_key_of_successes_that_no_step_reports_is_told_once() -> None:
     env = TaskMethodWrapper(Strict(), GOALS, success="won")
     for _ in range(2):
