@@ -15,6 +15,9 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from ldm_wrappers.arguments import check_optional_seed
 from ldm_wrappers.sb3.time_limits import TimeLimits, cut_advantages
 
+_IMPOSSIBLE = 1e30
+"""Old log probability in the padding, with which the ratio there is exp(-1e30) = 0."""
+
 
 class SequenceRolloutBuffer(RecurrentRolloutBuffer):
     """Stores rollouts of ``(n_steps, n_workers)``; a minibatch has whole rollouts of some workers.
@@ -150,10 +153,10 @@ class SequenceRolloutBuffer(RecurrentRolloutBuffer):
         steps = np.minimum(steps, self.buffer_size - 1)
         columns = np.broadcast_to(workers[rows][:, None], steps.shape)
 
-        def take(array: np.ndarray[Any, Any]) -> torch.Tensor:
+        def take(array: np.ndarray[Any, Any], padding: float = 0.0) -> torch.Tensor:
             values = array[steps, columns]
             if not inside.all():
-                values[~inside] = 0.0
+                values[~inside] = padding
             return torch.from_numpy(values.reshape(steps.size, *array.shape[2:])).to(self.device)
 
         begin_an_episode = np.zeros(steps.shape, np.float32)
@@ -162,7 +165,8 @@ class SequenceRolloutBuffer(RecurrentRolloutBuffer):
             observations=take(self.observations),
             actions=take(self.actions).float(),  # as in SB3: Bernoulli takes no integers
             old_values=take(self.values),
-            old_log_prob=take(self.log_probs),
+            # with 0 the ratio in the padding could overflow, whose masked gradient is 0 · ∞ = NaN
+            old_log_prob=take(self.log_probs, padding=_IMPOSSIBLE),
             advantages=take(self.advantages),
             returns=take(self.returns),
             lstm_states=self._states(workers[rows], begins == 0),

@@ -119,6 +119,22 @@ def test_batch_sizes_of_whole_workers_learn(batch_size: int | None) -> None:
     assert model.num_timesteps == 64
 
 
+class ManyActions(ScriptedEnv):
+    def __init__(self) -> None:
+        super().__init__((3, 5, 2))
+        self.action_space = spaces.Box(-1.0, 1.0, (64,), np.float32)
+
+
+def test_padding_does_not_overflow_where_densities_are_large() -> None:
+    """At the mean of 64 actions with σ = e⁻³ the density is e¹³³, which float32 does not have."""
+    narrow = {"log_std_init": -3.0}
+    model = learner(DummyVecEnv([ManyActions] * 3), policy_kwargs=narrow, n_epochs=2)
+    before = weights(model.policy)
+    model.learn(24)
+    assert torch.isfinite(weights(model.policy)).all()
+    assert not torch.equal(weights(model.policy), before)
+
+
 def test_dict_observations_are_refused() -> None:
     class DictEnv(ScriptedEnv):
         def __init__(self) -> None:
