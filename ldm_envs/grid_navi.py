@@ -15,84 +15,22 @@ from numpy.typing import NDArray
 
 from ldm_envs.arguments import check_render_mode, require_render_mode
 from ldm_envs.grid_rendering import Window, draw_ansi, draw_rgb
+from ldm_envs.grid_rules import (
+    GRID_NAVI_EXTRAPOLATION_TASKS,
+    GRID_NAVI_TASKS,
+    GRID_NAVI_VALIDATION_TASKS,
+    GRID_SIZE,
+    MAX_EPISODE_STEPS,
+    MOVES,
+    cell_space,
+    checked_positions,
+    next_position,
+    on_goal,
+    reward_terms,
+)
 from ldm_envs.task_env import TaskEnv
-from ldm_envs.task_sets import FiniteTaskSet
-from ldm_envs.tasks import TaskDistribution
 from ldm_envs.vector_env import TaskVectorEnv
 from ldm_envs.vector_state import Array
-
-# ------------------------------------------------------------------ constants
-
-GRID_SIZE = 7
-GOAL_REWARD = 1.0
-STEP_REWARD = -0.1
-MAX_EPISODE_STEPS = 30
-
-# Displacement (x, y) per action: stay, up, right, down, left.
-MOVES = np.array([(0, 0), (0, 1), (1, 0), (0, -1), (-1, 0)], dtype=np.int64)
-
-
-def _cells(*rings: int) -> FiniteTaskSet:
-    """The cells whose larger coordinate is one of `rings`."""
-    cells = [(x, y) for x in range(GRID_SIZE) for y in range(GRID_SIZE) if max(x, y) in rings]
-    return FiniteTaskSet(cells, tolerance=0.0)  # cells are whole numbers
-
-
-_COMPONENTS = ("x (cell)", "y (cell)")
-GRID_NAVI_TASKS = TaskDistribution(
-    {
-        "train": _cells(2, 6),
-        "test": _cells(3, 4, 5),
-        "eval": _cells(3, 4, 5),
-        "all": _cells(2, 3, 4, 5, 6),
-    },
-    _COMPONENTS,
-)
-GRID_NAVI_EXTRAPOLATION_TASKS = TaskDistribution(
-    {
-        "train": _cells(2, 5),
-        "test": _cells(3, 4, 6),
-        "test1": _cells(3, 4),
-        "test2": _cells(6),
-        "eval": _cells(3, 4, 6),
-        "all": _cells(2, 3, 4, 5, 6),
-    },
-    _COMPONENTS,
-)
-# Cells of GridNavi's train set, away from the ends of its two rings.
-_HELD_OUT = [(1, 2), (2, 1), (2, 2), (2, 6), (4, 6), (6, 2), (6, 4)]
-_KEPT = [(x, y) for x, y in _cells(2, 6).tasks.astype(int).tolist() if (x, y) not in _HELD_OUT]
-GRID_NAVI_VALIDATION_TASKS = TaskDistribution(
-    {
-        "train": FiniteTaskSet(_KEPT, tolerance=0.0),
-        "test": FiniteTaskSet(_HELD_OUT, tolerance=0.0),
-        "eval": FiniteTaskSet(_HELD_OUT, tolerance=0.0),
-        "all": _cells(2, 6),
-    },
-    _COMPONENTS,
-)
-
-# ------------------------------------------------------------------ dynamics and reward
-
-
-def next_position(position: NDArray[np.int64], action: Any) -> NDArray[np.int64]:
-    """Cell after `action`, for positions (..., 2) and actions (...); walls clip."""
-    moved: NDArray[np.int64] = position + MOVES[action]
-    return np.minimum(np.maximum(moved, 0), GRID_SIZE - 1)
-
-
-def on_goal(position: NDArray[np.int64], goal: Array) -> Any:
-    """Whether positions (..., 2) are on the goals (..., 2)."""
-    return (position[..., 0] == goal[..., 0]) & (position[..., 1] == goal[..., 1])
-
-
-def reward_terms(success: Any) -> dict[str, Array]:
-    """Reward terms by name; they sum to the reward. `success` (...): the next state is the goal."""
-    return {
-        "reward_goal": np.where(success, GOAL_REWARD, 0.0),
-        "reward_step": np.where(success, 0.0, STEP_REWARD),
-    }
-
 
 # ------------------------------------------------------------------ scalar environments
 
@@ -142,7 +80,7 @@ class GridNaviEnv(TaskEnv[NDArray[np.float32], np.int64]):
         self._set_split(split)
         check_render_mode(render_mode, self.metadata["render_modes"])
         self.render_mode = render_mode
-        self.observation_space = _observation_space()
+        self.observation_space = cell_space()
         self.action_space = spaces.Discrete(len(MOVES))
         self._position = np.zeros(2, dtype=np.int64)
         self._window: Window | None = None
@@ -195,7 +133,7 @@ class GridNaviEnv(TaskEnv[NDArray[np.float32], np.int64]):
         return {"position": self._position.copy()}
 
     def _set_physics(self, physics: dict[str, Any]) -> None:
-        self._position = _checked_positions(physics["position"], (2,))
+        self._position = checked_positions(physics["position"], (2,))
 
 
 class GridNaviExtrapolationEnv(GridNaviEnv):
@@ -257,7 +195,7 @@ class GridNaviVectorEnv(TaskVectorEnv):
     ) -> None:
         super().__init__(
             num_envs,
-            _observation_space(),
+            cell_space(),
             spaces.Discrete(len(MOVES)),
             split=split,
             max_episode_steps=max_episode_steps,
@@ -316,7 +254,7 @@ class GridNaviVectorEnv(TaskVectorEnv):
         return {"position": self._positions.copy()}
 
     def _set_physics(self, physics: dict[str, Any]) -> None:
-        self._positions = _checked_positions(physics["position"], (self.num_envs, 2))
+        self._positions = checked_positions(physics["position"], (self.num_envs, 2))
 
 
 class GridNaviExtrapolationVectorEnv(GridNaviVectorEnv):
@@ -329,14 +267,3 @@ class GridNaviValidationVectorEnv(GridNaviVectorEnv):
     """Batched `GridNaviValidationEnv`; same arguments as `GridNaviVectorEnv`."""
 
     task_distribution = GRID_NAVI_VALIDATION_TASKS
-
-
-def _observation_space() -> spaces.Box[np.float32]:
-    return spaces.Box(0.0, GRID_SIZE - 1.0, (2,), dtype=np.float32)
-
-
-def _checked_positions(value: Any, shape: tuple[int, ...]) -> NDArray[np.int64]:
-    positions = np.array(value, dtype=np.int64)
-    if positions.shape != shape or not ((positions >= 0) & (positions < GRID_SIZE)).all():
-        raise ValueError(f"Expected cells of shape {shape} in [0, {GRID_SIZE - 1}], got {value!r}")
-    return positions

@@ -10,7 +10,7 @@ import pytest
 from tiny_runs import build
 
 import ldm_envs
-from ldm_envs.grid_navi import GRID_NAVI_EXTRAPOLATION_TASKS
+from ldm_envs.grid_rules import GRID_NAVI_EXTRAPOLATION_TASKS
 from ldm_wrappers.state_file import load_state, save_state
 from train.analysis.tables import group_runs
 from train.common.callbacks import MetaEpisodeStatistics

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ldm_envs.ant import SURVIVE_REWARD, AntDirEnv, AntGoalEnv, goal_xy
-from ldm_envs.grid_navi import GOAL_REWARD, STEP_REWARD, GridNaviEnv
+from ldm_envs.grid_navi import GridNaviEnv
+from ldm_envs.grid_rules import GOAL_REWARD, STEP_REWARD
 from ldm_envs.half_cheetah import HalfCheetahVelEnv
 from train.common.env_source import EnvSource
 
