@@ -238,10 +238,16 @@ def _trust(config: RunSettings) -> str:
     return f"LDM_TRUST_MODULES={','.join(modules)} " if modules else ""
 
 
-def resume_command(config: RunSettings, path: Path) -> str:
-    """The shell command, in the repository, that continues the run in ``path``."""
+def resume_command(config: RunSettings, path: Path, *more: str) -> str:
+    """The shell command, in the repository, that continues the run in ``path``.
+
+    Args:
+        config: Settings of the run.
+        path: Its folder.
+        more: Further arguments of the command.
+    """
     script = get_method(config.method).script
-    return shell_command(config, script, "--resume", path)
+    return shell_command(config, script, "--resume", path, *more)
 
 
 def versions() -> dict[str, str]:
