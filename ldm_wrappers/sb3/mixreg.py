@@ -163,8 +163,8 @@ class MixregRecurrentPPO(SequenceRecurrentPPO):
     Raises:
         ValueError: ``mixreg_alpha`` is not positive, a minibatch has only one worker, whose
             sequences have no partner, ``target_kl`` is given with discrete actions (the ratio is
-            not 1 before the first step, so it would end nearly every update at once),
-            ``use_sde`` is on, or as in the parent class.
+            not 1 before the first step, so it would end nearly every update at once), or as in the
+            parent class.
         TypeError: Observations are categories, which cannot be mixed, or as in the parent class.
     """
 
@@ -181,11 +181,6 @@ class MixregRecurrentPPO(SequenceRecurrentPPO):
                 "mixreg mixes observations, which must be a Box or MultiBinary, got "
                 f"{self.observation_space}; gymnasium.wrappers.FlattenObservation around the "
                 "environment converts categories to one-hot vectors"
-            )
-        if self.use_sde:
-            raise ValueError(
-                "mixreg recomputes actions from independent noise at every step, while that of "
-                "use_sde=True depends on the state; expected use_sde=False"
             )
         super()._setup_model()
         self.rollout_buffer = self._whole_workers(

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -79,30 +78,3 @@ class TimeLimitRolloutBuffer(RolloutBuffer):
         """GAE as in SB3, then :func:`cut_advantages`."""
         super().compute_returns_and_advantage(last_values, dones)
         cut_advantages(self, self._limits)
-
-
-class TimeLimitPPO(PPO):
-    """SB3's PPO with :class:`TimeLimitRolloutBuffer`.
-
-    The environment must be a :class:`VectorEnvAdapter` around a ``MultiEpisodeWrapper``, or a
-    wrapper of it. After ``set_env`` the new one is asked for its time limits.
-    """
-
-    def _setup_model(self) -> None:
-        super()._setup_model()
-        self.rollout_buffer = TimeLimitRolloutBuffer(
-            self.n_steps,
-            self.observation_space,
-            self.action_space,
-            self.device,
-            gamma=self.gamma,
-            gae_lambda=self.gae_lambda,
-            n_envs=self.n_envs,
-            # a method, not a closure: a copy of this learner asks its own environment
-            time_limits=self._inner_time_limits,
-        )
-
-    def _inner_time_limits(self) -> np.ndarray[Any, Any]:
-        vec_env = self.get_env()
-        assert vec_env is not None
-        return inner_time_limits(vec_env)()

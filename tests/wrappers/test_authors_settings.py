@@ -10,6 +10,7 @@ import pytest
 import torch
 from gymnasium import spaces
 from reference_models import small_model
+from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
 from test_buffer import SPEC, numbered, stored
 from test_sb3_policy import batch, make
@@ -21,7 +22,11 @@ from ldm_wrappers.imagination import BeliefPool
 from ldm_wrappers.latent_dynamics import TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.posterior import Posterior
 from ldm_wrappers.sb3 import SequenceRecurrentPPO, VectorEnvAdapter, WholeSequenceLstmPolicy
-from ldm_wrappers.sb3.time_limits import TimeLimitPPO, cut_advantages
+from ldm_wrappers.sb3.time_limits import (
+    TimeLimitRolloutBuffer,
+    cut_advantages,
+    inner_time_limits,
+)
 
 
 def test_a_buffer_that_keeps_the_oldest() -> None:
@@ -129,9 +134,8 @@ def test_advantages_end_at_time_limits(seed: int) -> None:
     assert not limits.any() or np.abs(plain - advantages).max() > 1e-3
 
 
-@pytest.mark.parametrize("new_env", [False, True])
 @pytest.mark.parametrize("recurrent", [True, False])
-def test_the_learners_cut_where_the_inner_time_limit_was(recurrent: bool, new_env: bool) -> None:
+def test_the_learners_cut_where_the_inner_time_limit_was(recurrent: bool) -> None:
     vec_env = VectorEnvAdapter(grid_workers(2), info_keys=())
     agent: Any
     if recurrent:
@@ -139,9 +143,14 @@ def test_the_learners_cut_where_the_inner_time_limit_was(recurrent: bool, new_en
             WholeSequenceLstmPolicy, vec_env, n_steps=60, batch_size=None, cut_at_time_limits=True
         )
     else:
-        agent = TimeLimitPPO("MlpPolicy", vec_env, n_steps=60, batch_size=120)
-    if new_env:
-        agent.set_env(VectorEnvAdapter(grid_workers(2), info_keys=()))
+        agent = PPO(
+            "MlpPolicy",
+            vec_env,
+            n_steps=60,
+            batch_size=120,
+            rollout_buffer_class=TimeLimitRolloutBuffer,
+            rollout_buffer_kwargs={"time_limits": inner_time_limits(vec_env)},
+        )
     agent.learn(120)
     buffer = agent.rollout_buffer
     limits = np.zeros((60, 2), bool)

@@ -377,12 +377,6 @@ def test_a_kl_limit_is_refused_where_no_update_would_be_made() -> None:
     learner(action="box", target_kl=0.03)
 
 
-def test_noise_that_depends_on_the_state_is_refused() -> None:
-    with pytest.raises(ValueError, match="expected use_sde=False"):
-        learner(action="box", use_sde=True)
-    learner(action="box", use_sde=True, cls=SequenceRecurrentPPO)
-
-
 @pytest.mark.parametrize("alpha", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_bad_alpha_is_refused(alpha: float) -> None:
     with pytest.raises(ValueError, match="alpha must be positive, got"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -50,13 +50,6 @@ class Actor(Protocol):
 
     def end(self) -> None:
         """Finish the meta-episodes."""
-
-
-class TooShort(NamedTuple):
-    """Why a run has ended before it trained anything, and how long one must be that does."""
-
-    reason: str
-    sufficient_timesteps: int
 
 
 class Learner(abc.ABC):
@@ -139,10 +132,6 @@ class Learner(abc.ABC):
     def check_finite(self) -> None:
         """Raise a ``FloatingPointError`` that names any weights that are not finite."""
         return
-
-    def too_short(self) -> TooShort | None:
-        """Why the training that has just ended changed no weights; ``None`` if it did."""
-        return None
 
     def position(self) -> str:
         """How far the training has come, for messages."""

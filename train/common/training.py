@@ -170,18 +170,6 @@ def _train(learner: Learner, evaluator: Evaluator, folder: RunFolder, resumed: b
         learner.close()
         evaluator.close()
         logger.close()
-    _warn_of_short_run(learner, folder)
-
-
-def _warn_of_short_run(learner: Learner, folder: RunFolder) -> None:
-    short = learner.too_short()
-    if short is not None:
-        total = ("--total-timesteps", str(short.sufficient_timesteps))
-        print(
-            f"warning: {short.reason}; total_timesteps was {learner.config.total_timesteps:,}: "
-            f"continue with {resume_command(learner.config, folder.path, *total)}",
-            file=sys.stderr,
-        )
 
 
 def _learn(learner: Learner, total_timesteps: int, hook: AfterIterationHook) -> None:

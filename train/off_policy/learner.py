@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import math
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -25,13 +24,7 @@ from ldm_wrappers.saved_state import (
 from train.common.envs import base_env, episode_length
 from train.common.generators import adapt_generators
 from train.common.guard import FiniteCheckWrapper, check_weights
-from train.common.learner import (
-    AfterIterationHook,
-    AnyVectorEnv,
-    Learner,
-    TooShort,
-    chosen_device,
-)
+from train.common.learner import AfterIterationHook, AnyVectorEnv, Learner, chosen_device
 from train.common.notices import warn_of_unsaved_environments
 from train.common.random_state import seed_global_generators
 from train.common.same_tasks import check_train_tasks
@@ -145,20 +138,17 @@ class OffPolicyLearner(Learner):
             self.iteration += 1
             self._warn_of_short_episodes()
             after_iteration(self.iteration)
-
-    def too_short(self) -> TooShort | None:
-        """Say so if no gradient step was made: the networks are those of the start."""
-        if self.n_updates:
-            return None
-        per_step = self.config.updates_per_step
-        return TooShort(
-            f"no gradient step was made, and the networks are still untrained: the first "
-            f"{self.n_initial_iterations} iterations collect initial_episodes = "
-            f"{self.config.initial_episodes} episodes of each of {len(self.tasks)} train tasks "
-            f"(up to {self._initial_steps:,} steps), and each later step gives updates_per_step = "
-            f"{per_step:g} gradient steps",
-            self._initial_steps + math.ceil(1.0 / per_step) + 1,
-        )
+        if not self.n_updates:
+            print(
+                f"warning: no gradient step was made, and the networks are still untrained: the "
+                f"first {self.n_initial_iterations} iterations collect initial_episodes = "
+                f"{self.config.initial_episodes} episodes of each of {len(self.tasks)} train tasks "
+                f"(up to {self._initial_steps:,} steps), and each later step gives "
+                f"updates_per_step = {self.config.updates_per_step:g} gradient steps; "
+                f"total_timesteps was {total_timesteps:,}: --resume with a larger "
+                "--total-timesteps",
+                file=sys.stderr,
+            )
 
     def _warn_of_short_episodes(self) -> None:
         """Warn once if short episodes fill up a task's slots in the replay."""

@@ -238,16 +238,10 @@ def _trust(config: RunSettings) -> str:
     return f"LDM_TRUST_MODULES={','.join(modules)} " if modules else ""
 
 
-def resume_command(config: RunSettings, path: Path, *more: str) -> str:
-    """The shell command, in the repository, that continues the run in ``path``.
-
-    Args:
-        config: Settings of the run.
-        path: Its folder.
-        more: Further arguments of the command.
-    """
+def resume_command(config: RunSettings, path: Path) -> str:
+    """The shell command, in the repository, that continues the run in ``path``."""
     script = get_method(config.method).script
-    return shell_command(config, script, "--resume", path, *more)
+    return shell_command(config, script, "--resume", path)
 
 
 def versions() -> dict[str, str]:
