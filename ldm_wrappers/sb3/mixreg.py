@@ -192,7 +192,11 @@ class MixregRecurrentPPO(SequenceRecurrentPPO):
         self._check_target_kl()
         assert isinstance(self.rollout_buffer, MixregRolloutBuffer)
         if self._compares_at_the_mixture():
-            self.rollout_buffer.collecting = copy.deepcopy(self.policy)
+            # its distribution is copied without what it contains: the noise of use_sde belongs to a
+            # graph, of which PyTorch makes no deep copies, and densities do not depend on it
+            noise = self.policy.action_dist
+            shared = {id(noise): copy.copy(noise)}
+            self.rollout_buffer.collecting = copy.deepcopy(self.policy, shared)
         try:
             super().train()
         finally:

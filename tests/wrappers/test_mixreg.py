@@ -209,6 +209,20 @@ def test_the_ratio_is_one_before_the_first_step_but_for_the_authors_ppo(
     assert (logged["train/clip_fraction"] > 0.0) == authors
 
 
+def test_state_dependent_noise_works() -> None:
+    """The copy of the collecting policy failed: PyTorch does not copy the matrices of its noise."""
+    model = learner(
+        action="box", learning_rate=0.0, mixreg_alpha=5.0, n_epochs=2, use_sde=True,
+        sde_sample_freq=4,
+    )  # fmt: skip
+    model.policy.action_net.weight.data *= 100.0
+    model.learn(2 * STEPS * WORKERS)
+    logged = model.logger.name_to_value
+    assert logged["train/approx_kl"] <= 1e-6 and logged["train/clip_fraction"] == 0.0
+    noise = model.policy.action_dist
+    assert noise.exploration_mat.requires_grad  # the policy's own are as they were
+
+
 @pytest.mark.parametrize("action", ["discrete", "box"])
 def test_values_are_clipped_around_those_of_the_collecting_policy_at_the_mixture(
     action: str,
