@@ -20,7 +20,6 @@ if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
 
 from ldm_wrappers.atomic_file import atomic_path
 from ldm_wrappers.sb3.actions import policy_action_space
-from ldm_wrappers.sb3.time_limits import TimeLimitRolloutBuffer
 from train.common.artifacts import load_artifacts
 from train.common.env_source import EnvSource
 from train.common.on_policy import OnPolicyLearner
@@ -51,10 +50,6 @@ def export(folder: RunFolder, target: Path) -> list[Path]:
         # a plain number, since the schedule of a decaying rate is a class of this package
         learner.algorithm.learning_rate = folder.config.learning_rate
         learner.algorithm._setup_lr_schedule()
-        if isinstance(learner.algorithm.rollout_buffer, TimeLimitRolloutBuffer):
-            # refers to the training environment, which would be saved with it
-            learner.algorithm.rollout_buffer_class = None
-            learner.algorithm.rollout_buffer_kwargs = {}
         with atomic_path(target) as policy:  # appears only with its statistics
             with policy.open("wb") as stream:
                 learner.algorithm.save(stream)

@@ -18,7 +18,7 @@ if __name__ == "__main__" and __package__ in (None, ""):  # run as a file
 from stable_baselines3 import PPO
 
 from ldm_wrappers.latent_dynamics import LatentDynamics, TrajectoryBuffer, TransitionSpec
-from ldm_wrappers.sb3.time_limits import TimeLimitRolloutBuffer, inner_time_limits
+from ldm_wrappers.sb3.time_limits import TimeLimitPPO
 from ldm_wrappers.vector import BeliefObservationWrapper, ImaginaryRewardWrapper
 from train.common import training
 from train.common.envs import base_env
@@ -68,10 +68,8 @@ def build(config: Settings) -> OnPolicyLearner:
     env, model, buffer = training_env(config, device)
     vec_env = adapted(config, env)
     arguments = ppo_arguments(config, vec_env, device)
-    if config.cut_at_time_limits:
-        arguments["rollout_buffer_class"] = TimeLimitRolloutBuffer
-        arguments["rollout_buffer_kwargs"] = {"time_limits": inner_time_limits(vec_env)}
-    algorithm = PPO("MlpPolicy", vec_env, **arguments)
+    ppo = TimeLimitPPO if config.cut_at_time_limits else PPO
+    algorithm = ppo("MlpPolicy", vec_env, **arguments)
 
     def show(env: AnyVectorEnv) -> AnyVectorEnv:
         return BeliefObservationWrapper(env, model)

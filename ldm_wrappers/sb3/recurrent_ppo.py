@@ -61,7 +61,7 @@ class SequenceRecurrentPPO(RecurrentPPO):
     def _inner_time_limits(self) -> np.ndarray[Any, Any]:
         vec_env = self.get_env()
         assert vec_env is not None
-        return inner_time_limits(vec_env)()
+        return inner_time_limits(vec_env)
 
     def _setup_model(self) -> None:
         if isinstance(self.observation_space, (spaces.Dict, spaces.MultiDiscrete)):

@@ -6,27 +6,21 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.vec_env import VecEnv
 
 TimeLimits = Callable[[], np.ndarray[Any, Any]]
 
 
-def inner_time_limits(vec_env: VecEnv) -> TimeLimits:
-    """A function that says which inner episodes reached their time limit at the last step.
+def inner_time_limits(vec_env: VecEnv) -> np.ndarray[Any, Any]:
+    """Which inner episodes reached their time limit at the last step, bool (num_envs,).
 
     Args:
         vec_env: A :class:`VectorEnvAdapter` around a ``MultiEpisodeWrapper``, or a wrapper of it.
-
-    Returns:
-        A function that returns bool (num_envs,), from the ``MultiEpisodeWrapper``.
     """
-
-    def ask() -> np.ndarray[Any, Any]:
-        hit: np.ndarray[Any, Any] = vec_env.env_method("inner_time_limits", indices=0)[0]
-        return hit
-
-    return ask
+    hit: np.ndarray[Any, Any] = vec_env.env_method("inner_time_limits", indices=0)[0]
+    return hit
 
 
 def cut_advantages(buffer: RolloutBuffer, limits: np.ndarray[Any, Any]) -> None:
@@ -56,7 +50,7 @@ class TimeLimitRolloutBuffer(RolloutBuffer):
 
     Args:
         args: See ``RolloutBuffer``.
-        time_limits: Called after each step, see :func:`inner_time_limits`.
+        time_limits: Called after each step; returns what :func:`inner_time_limits` does.
         kwargs: See ``RolloutBuffer``.
     """
 
@@ -78,3 +72,41 @@ class TimeLimitRolloutBuffer(RolloutBuffer):
         """GAE as in SB3, then :func:`cut_advantages`."""
         super().compute_returns_and_advantage(last_values, dones)
         cut_advantages(self, self._limits)
+
+
+class TimeLimitPPO(PPO):
+    """``PPO`` with a :class:`TimeLimitRolloutBuffer` that asks the algorithm's own environment.
+
+    That environment must be a :class:`VectorEnvAdapter` around a ``MultiEpisodeWrapper``, with the
+    usual wrappers around it.
+
+    Raises:
+        ValueError: ``rollout_buffer_class`` or ``rollout_buffer_kwargs`` is given.
+    """
+
+    def _setup_model(self) -> None:
+        if self.rollout_buffer_class is not None or self.rollout_buffer_kwargs:
+            raise ValueError(
+                "TimeLimitPPO has a rollout buffer of its own: expected neither "
+                "rollout_buffer_class nor rollout_buffer_kwargs, got "
+                f"{self.rollout_buffer_class!r} and {self.rollout_buffer_kwargs!r}; "
+                "stable_baselines3.PPO takes them"
+            )
+        super()._setup_model()
+        self.rollout_buffer_class = None  # as it was given, for load
+        self.rollout_buffer = TimeLimitRolloutBuffer(
+            self.n_steps,
+            self.observation_space,
+            self.action_space,
+            self.device,
+            self.gae_lambda,
+            self.gamma,
+            self.n_envs,
+            # a method, not a closure: after set_env, or in a copy, it asks the new environment
+            time_limits=self._inner_time_limits,
+        )
+
+    def _inner_time_limits(self) -> np.ndarray[Any, Any]:
+        vec_env = self.get_env()
+        assert vec_env is not None
+        return inner_time_limits(vec_env)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -10,7 +12,6 @@ import pytest
 import torch
 from gymnasium import spaces
 from reference_models import small_model
-from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
 from test_buffer import SPEC, numbered, stored
 from test_sb3_policy import batch, make
@@ -22,11 +23,7 @@ from ldm_wrappers.imagination import BeliefPool
 from ldm_wrappers.latent_dynamics import TrajectoryBuffer
 from ldm_wrappers.latent_dynamics.posterior import Posterior
 from ldm_wrappers.sb3 import SequenceRecurrentPPO, VectorEnvAdapter, WholeSequenceLstmPolicy
-from ldm_wrappers.sb3.time_limits import (
-    TimeLimitRolloutBuffer,
-    cut_advantages,
-    inner_time_limits,
-)
+from ldm_wrappers.sb3.time_limits import TimeLimitPPO, cut_advantages
 
 
 def test_a_buffer_that_keeps_the_oldest() -> None:
@@ -143,14 +140,7 @@ def test_the_learners_cut_where_the_inner_time_limit_was(recurrent: bool) -> Non
             WholeSequenceLstmPolicy, vec_env, n_steps=60, batch_size=None, cut_at_time_limits=True
         )
     else:
-        agent = PPO(
-            "MlpPolicy",
-            vec_env,
-            n_steps=60,
-            batch_size=120,
-            rollout_buffer_class=TimeLimitRolloutBuffer,
-            rollout_buffer_kwargs={"time_limits": inner_time_limits(vec_env)},
-        )
+        agent = TimeLimitPPO("MlpPolicy", vec_env, n_steps=60, batch_size=120)
     agent.learn(120)
     buffer = agent.rollout_buffer
     limits = np.zeros((60, 2), bool)
@@ -159,6 +149,39 @@ def test_the_learners_cut_where_the_inner_time_limit_was(recurrent: bool) -> Non
     assert (buffer.advantages[29] == 0.0).all()
     np.testing.assert_array_equal(buffer.returns[29], buffer.values[29])
     assert (buffer.advantages[[28, 30, 59]] != 0.0).all()
+
+
+@pytest.mark.parametrize("recurrent", [True, False])
+@pytest.mark.parametrize("how", ["set_env", "load", "copy"])
+def test_the_learners_ask_the_environment_that_they_train_on(
+    recurrent: bool, how: str, tmp_path: Path
+) -> None:
+    """The feed-forward one asked the environment of its construction."""
+    settings: dict[str, Any] = {"n_steps": 60, "batch_size": 120}
+    policy: Any = "MlpPolicy"
+    kind: Any = TimeLimitPPO
+    if recurrent:
+        policy, kind = WholeSequenceLstmPolicy, SequenceRecurrentPPO
+        settings["cut_at_time_limits"] = True
+    agent = kind(policy, VectorEnvAdapter(grid_workers(2), info_keys=()), **settings)
+    if how == "copy":
+        agent = copy.deepcopy(agent)
+    elif how == "set_env":
+        agent.set_env(VectorEnvAdapter(grid_workers(2), info_keys=()))
+    else:
+        agent.save(tmp_path / "agent.zip")
+        env = VectorEnvAdapter(grid_workers(2), info_keys=())
+        agent = kind.load(tmp_path / "agent.zip", env=env)
+    agent.learn(120)
+    assert agent.rollout_buffer._limits.sum() == 2 and agent.rollout_buffer._limits[29].all()
+
+
+@pytest.mark.parametrize("name", ["class", "kwargs"])
+def test_another_rollout_buffer_is_refused(name: str) -> None:
+    given = {"class": RolloutBuffer, "kwargs": {"a": 1}}[name]
+    env = VectorEnvAdapter(grid_workers(2), info_keys=())
+    with pytest.raises(ValueError, match="rollout buffer of its own"):
+        TimeLimitPPO("MlpPolicy", env, **{f"rollout_buffer_{name}": given})
 
 
 @pytest.mark.parametrize("finite_horizon", [False, True])
