@@ -133,6 +133,13 @@ class Learner(abc.ABC):
         """Raise a ``FloatingPointError`` that names any weights that are not finite."""
         return
 
+    def too_short(self) -> tuple[str, int] | None:
+        """Why a run of ``total_timesteps`` trained nothing, and a total that trains.
+
+        ``None`` if something was trained.
+        """
+        return None
+
     def position(self) -> str:
         """How far the training has come, for messages."""
         return f"step {self.num_timesteps:,}"

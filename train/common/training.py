@@ -170,6 +170,7 @@ def _train(learner: Learner, evaluator: Evaluator, folder: RunFolder, resumed: b
         learner.close()
         evaluator.close()
         logger.close()
+    _warn_if_untrained(learner, folder)
 
 
 def _learn(learner: Learner, total_timesteps: int, hook: AfterIterationHook) -> None:
@@ -179,6 +180,19 @@ def _learn(learner: Learner, total_timesteps: int, hook: AfterIterationHook) -> 
     except ValueError:  # of a distribution, for example
         learner.check_finite()
         raise
+
+
+def _warn_if_untrained(learner: Learner, folder: RunFolder) -> None:
+    """Warn that a whole run made no gradient step, and show the command of a longer one."""
+    found = learner.too_short()
+    if found is not None:
+        reason, total = found
+        command = f"{resume_command(learner.config, folder.path)} --total-timesteps {total}"
+        print(
+            "warning: no gradient step was made, and the networks are still untrained: "
+            f"{reason}; train for longer with {command}",
+            file=sys.stderr,
+        )
 
 
 def _check_new_total(config: RunSettings, folder: RunFolder, done: int) -> None:

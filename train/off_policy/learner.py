@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -138,17 +139,19 @@ class OffPolicyLearner(Learner):
             self.iteration += 1
             self._warn_of_short_episodes()
             after_iteration(self.iteration)
-        if not self.n_updates:
-            print(
-                f"warning: no gradient step was made, and the networks are still untrained: the "
-                f"first {self.n_initial_iterations} iterations collect initial_episodes = "
-                f"{self.config.initial_episodes} episodes of each of {len(self.tasks)} train tasks "
-                f"(up to {self._initial_steps:,} steps), and each later step gives "
-                f"updates_per_step = {self.config.updates_per_step:g} gradient steps; "
-                f"total_timesteps was {total_timesteps:,}: --resume with a larger "
-                "--total-timesteps",
-                file=sys.stderr,
-            )
+
+    def too_short(self) -> tuple[str, int] | None:
+        """Why no gradient step was made, and a total of steps with one; ``None`` if there was."""
+        if self.n_updates:
+            return None
+        rate = self.config.updates_per_step
+        reason = (
+            f"the first {self.n_initial_iterations} iterations collect initial_episodes = "
+            f"{self.config.initial_episodes} episodes of each of {len(self.tasks)} train tasks "
+            f"(up to {self._initial_steps:,} steps), and each later step gives updates_per_step = "
+            f"{rate:g} gradient steps; total_timesteps was {self.config.total_timesteps:,}"
+        )
+        return reason, self._initial_steps + math.ceil(1.0 / rate) + 1
 
     def _warn_of_short_episodes(self) -> None:
         """Warn once if short episodes fill up a task's slots in the replay."""
