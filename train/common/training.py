@@ -187,10 +187,13 @@ def _warn_if_untrained(learner: Learner, folder: RunFolder) -> None:
     found = learner.too_short()
     if found is not None:
         reason, total = found
-        command = f"{resume_command(learner.config, folder.path)} --total-timesteps {total}"
+        way_out = "no total is large enough, so train it again with other settings"
+        if total < 2**63:
+            command = resume_command(learner.config, folder.path)
+            way_out = f"train for longer with {command} --total-timesteps {total}"
         print(
             "warning: no gradient step was made, and the networks are still untrained: "
-            f"{reason}; train for longer with {command}",
+            f"{reason}; {way_out}",
             file=sys.stderr,
         )
 

@@ -141,7 +141,7 @@ class OffPolicyLearner(Learner):
             after_iteration(self.iteration)
 
     def too_short(self) -> tuple[str, int] | None:
-        """Why no gradient step was made, and a total of steps with one; ``None`` if there was."""
+        """As in the base class."""
         if self.n_updates:
             return None
         rate = self.config.updates_per_step

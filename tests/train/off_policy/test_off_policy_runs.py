@@ -303,6 +303,8 @@ def test_a_run_without_a_gradient_step_says_so(
     assert importlib.import_module(script).main(arguments) == 0
     assert "gradient step" not in capsys.readouterr().err
     assert float(read_csv(path / "metrics.csv")[-1]["train/n_updates"]) >= 1
+    run("pearl", tmp_path / "never", "--updates-per-step", "1e-30")
+    assert "no total is large enough" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("method", METHODS)
