@@ -122,6 +122,12 @@ class LatentDynamicsCallback(SingleThreadedRollouts):
 
     def _on_rollout_end(self) -> None:
         super()._on_rollout_end()
+        if self._running is not None:
+            raise RuntimeError(
+                "this LatentDynamicsCallback is in the callbacks of learn twice, so it would "
+                "train the model twice after each rollout; expected it once, with a larger "
+                "n_updates for more gradient steps"
+            )
         trackers = belief_trackers(self.training_env)
         self._running = self._executor.submit(self._update, torch.get_num_threads(), trackers)
 

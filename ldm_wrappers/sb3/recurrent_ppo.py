@@ -8,10 +8,10 @@ import numpy as np
 from gymnasium import spaces
 from sb3_contrib import RecurrentPPO
 
-from ldm_wrappers.arguments import check_optional_seed
+from ldm_wrappers.arguments import check_flag, check_integer, check_optional_seed
 from ldm_wrappers.fixed_attribute import FixedAttribute
 from ldm_wrappers.sb3.rollout_buffer import SequenceRolloutBuffer
-from ldm_wrappers.sb3.time_limits import inner_time_limits
+from ldm_wrappers.sb3.time_limits import check_time_limits, inner_time_limits
 
 Buffer = TypeVar("Buffer", bound=SequenceRolloutBuffer)
 
@@ -33,15 +33,16 @@ class SequenceRecurrentPPO(RecurrentPPO):
         kwargs: See ``RecurrentPPO``.
 
     Raises:
-        ValueError: ``batch_size`` splits a worker's rollout or leaves a smaller last minibatch, or
-            actions are squashed.
+        ValueError: ``n_steps`` or ``n_epochs`` is below 1, ``batch_size`` splits a worker's rollout
+            or leaves a smaller last minibatch, actions are squashed, ``cut_at_time_limits`` is
+            not a boolean, or the environment has no inner episodes.
         TypeError: Dict or MultiDiscrete observations.
     """
 
     cut_at_time_limits = FixedAttribute[bool]()  # the rollout buffer is built with it
 
     def __init__(self, *args: Any, cut_at_time_limits: bool = False, **kwargs: Any) -> None:
-        self.cut_at_time_limits = cut_at_time_limits
+        self.cut_at_time_limits = check_flag("cut_at_time_limits", cut_at_time_limits)
         super().__init__(*args, **kwargs)
 
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> bool:
@@ -50,6 +51,13 @@ class SequenceRecurrentPPO(RecurrentPPO):
         The environment may be a step ahead of the last observation and of the recurrent states,
         in another task even, if a callback or an exception has stopped the rollout.
         """
+        if self.n_steps != self.rollout_buffer.buffer_size:
+            raise ValueError(
+                f"n_steps = {self.n_steps} was changed after the rollout buffer was built for "
+                f"{self.rollout_buffer.buffer_size}; expected n_steps = "
+                f"{self.rollout_buffer.buffer_size}, or save() and load(…, env=env, "
+                f"n_steps={self.n_steps})"
+            )
         complete = False
         try:
             complete = super().collect_rollouts(*args, **kwargs)
@@ -70,6 +78,8 @@ class SequenceRecurrentPPO(RecurrentPPO):
                 "gymnasium.wrappers.FlattenObservation around the environment"
             )
         self._check_batch_size()
+        if self.cut_at_time_limits:
+            check_time_limits(self.get_env())
         self.seed = check_optional_seed(self.seed)  # Python's random does not accept NumPy integers
         super()._setup_model()
         if self.policy.squash_output:
@@ -85,6 +95,10 @@ class SequenceRecurrentPPO(RecurrentPPO):
         super().train()
 
     def _check_batch_size(self) -> None:
+        for name in ("n_steps", "n_epochs"):
+            check_integer(name, getattr(self, name))
+        if self.batch_size is not None:
+            check_integer("batch_size", self.batch_size, least=None)
         total = self.n_steps * self.n_envs
         if self.batch_size is not None and (
             self.batch_size < 1 or self.batch_size % self.n_steps or total % self.batch_size

@@ -18,9 +18,27 @@ def inner_time_limits(vec_env: VecEnv) -> np.ndarray[Any, Any]:
 
     Args:
         vec_env: A :class:`VectorEnvAdapter` around a ``MultiEpisodeWrapper``, or a wrapper of it.
+
+    Raises:
+        ValueError: There is no ``MultiEpisodeWrapper`` around the batch.
     """
-    hit: np.ndarray[Any, Any] = vec_env.env_method("inner_time_limits", indices=0)[0]
+    try:
+        hit: np.ndarray[Any, Any] = vec_env.env_method("inner_time_limits", indices=0)[0]
+    except AttributeError:
+        base: Any = vec_env.unwrapped
+        raise ValueError(
+            "advantages that end at the time limits of inner episodes need a VectorEnvAdapter "
+            "around a ldm_wrappers.vector.MultiEpisodeWrapper, got "
+            f"{getattr(base, 'env', base)}; put both around the environment, or use "
+            "SequenceRecurrentPPO without cut_at_time_limits, or PPO"
+        ) from None
     return hit
+
+
+def check_time_limits(vec_env: VecEnv | None) -> None:
+    """Raise the ``ValueError`` of :func:`inner_time_limits`, if there is an environment yet."""
+    if vec_env is not None:
+        inner_time_limits(vec_env)
 
 
 def cut_advantages(buffer: RolloutBuffer, limits: np.ndarray[Any, Any]) -> None:
@@ -81,7 +99,8 @@ class TimeLimitPPO(PPO):
     usual wrappers around it.
 
     Raises:
-        ValueError: ``rollout_buffer_class`` or ``rollout_buffer_kwargs`` is given.
+        ValueError: ``rollout_buffer_class`` or ``rollout_buffer_kwargs`` is given, or the
+            environment is another one.
     """
 
     def _setup_model(self) -> None:
@@ -92,6 +111,7 @@ class TimeLimitPPO(PPO):
                 f"{self.rollout_buffer_class!r} and {self.rollout_buffer_kwargs!r}; "
                 "stable_baselines3.PPO takes them"
             )
+        check_time_limits(self.get_env())
         super()._setup_model()
         self.rollout_buffer_class = None  # as it was given, for load
         self.rollout_buffer = TimeLimitRolloutBuffer(
