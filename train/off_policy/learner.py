@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import math
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -34,6 +33,7 @@ from train.config.off_policy import OffPolicySettings
 from train.off_policy.collection import Behaviour, Sizes, collect
 from train.off_policy.episodes import Episode
 from train.off_policy.evaluation import InnerEnds
+from train.off_policy.notices import short_episodes, untrained
 from train.off_policy.replay import TaskReplay
 from train.off_policy.streams import DRAWS, ENVS, NOISE, stream_seed
 from train.off_policy.tasks import training_tasks
@@ -144,35 +144,14 @@ class OffPolicyLearner(Learner):
         """As in the base class."""
         if self.n_updates:
             return None
-        rate = self.config.updates_per_step
-        reason = (
-            f"the first {self.n_initial_iterations} iterations collect initial_episodes = "
-            f"{self.config.initial_episodes} episodes of each of {len(self.tasks)} train tasks "
-            f"(up to {self._initial_steps:,} steps), and each later step gives updates_per_step = "
-            f"{rate:g} gradient steps; total_timesteps was {self.config.total_timesteps:,}"
-        )
-        return reason, self._initial_steps + math.ceil(1.0 / rate) + 1
+        return untrained(self.config, len(self.tasks), self.n_initial_iterations, self.horizon)
 
     def _warn_of_short_episodes(self) -> None:
         """Warn once if short episodes fill up a task's slots in the replay."""
-        full, share = self.replay.full_tasks, self.replay.capacity * self.horizon
-        kept = self.replay.n_transitions[full]
-        if self._warned or not len(full) or kept.min() >= share / 2:
-            return
-        self._warned = True
-        print(
-            f"\nwarning: episodes end early, so the replay is full with {kept.min():,} transitions "
-            f"of task {full[kept.argmin()]}, although replay_size = {self.config.replay_size:,} "
-            f"has room for {share:,}: it keeps {self.replay.capacity:,} episodes of each train "
-            "task, whatever their length; for more, use a larger --replay-size in a new run",
-            file=sys.stderr,
-        )
-
-    @property
-    def _initial_steps(self) -> int:
-        """Environment steps of the initial iterations if no episode ends early."""
-        episodes = self.n_initial_iterations * self.config.n_workers * self.config.initial_episodes
-        return episodes * self.horizon
+        notice = "" if self._warned else short_episodes(self.replay, self.config, self.horizon)
+        if notice:
+            self._warned = True
+            print(f"\nwarning: {notice}", file=sys.stderr)
 
     def _next_tasks(self, initial: bool) -> NDArray[np.int64]:
         n, n_tasks = self.config.n_workers, len(self.tasks)
