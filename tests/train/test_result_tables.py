@@ -451,6 +451,26 @@ def test_an_evaluation_that_was_cut_off_is_left_out(
     assert not capsys.readouterr().err
 
 
+@pytest.mark.parametrize("n_rows", [4, 5, 9, 11, 13])
+def test_the_first_evaluation_that_was_cut_off_is_left_out(
+    n_rows: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With no other to compare it with, means were over fewer tasks, without notice."""
+    folder = stored(tmp_path / "killed", 500)
+    rows = [
+        {"timesteps": 500, "split": split, "task": f"{task} 0", "episode": episode}
+        | {"return": float(task), "reached": 0}
+        for split in ("train", "test")
+        for task in (0, 1, 1)  # their texts may be equal
+        for episode in (1, 2, 3)
+    ]
+    write_csv(folder.evaluations, rows[:n_rows])
+    whole = n_rows % 3 == 0
+    assert len(evaluations(folder)) == n_rows * whole
+    found = f"at step 500 is left out, since it has {n_rows} of"
+    assert (found in capsys.readouterr().err) == (not whole)
+
+
 @pytest.mark.parametrize("rows", [(5, 4, 5), (5, 10, 5), (5, 5, 6), (5, 0, 5)])
 def test_evaluations_with_other_numbers_of_rows_are_refused(
     rows: tuple[int, ...], tmp_path: Path

@@ -88,16 +88,20 @@ def evaluations(folder: RunFolder, *, running: bool = False) -> pd.DataFrame:
     if table.empty:
         return table
     table = successes_known(table, ["split"])
-    if (cut := cut_evaluation(table["timesteps"].tolist())) is not None:
+    cut = cut_evaluation(table["timesteps"].tolist()) or _cut_only_evaluation(table)
+    if cut is not None:
         last, n_rows, expected_rows = cut
+        least = "" if table["timesteps"].nunique() > 1 else "at least "
         if not running:
             print(
                 f"warning: the evaluation of {folder.path} at step {last:,} is left out, since it "
-                f"has {n_rows} of {expected_rows} rows; continue the run with "
+                f"has {n_rows} of {least}{expected_rows} rows; continue the run with "
                 f"{resume_command(folder.config, folder.path)}",
                 file=sys.stderr,
             )
         table = table[table["timesteps"] != last]
+    if table.empty:
+        return table
     require_same_rows(folder.evaluations, table, ["split", "episode"])
     return table
 
@@ -135,6 +139,18 @@ def cut_evaluation(steps: Iterable[int]) -> tuple[int, int, int] | None:
     if not before or sizes[last] >= sizes[before[-1]]:
         return None
     return last, sizes[last], sizes[before[-1]]
+
+
+def _cut_only_evaluation(table: pd.DataFrame) -> tuple[int, int, int] | None:
+    """As :func:`cut_evaluation`, for a single one: one whose last task lacks episodes.
+
+    The number of rows is then the least that it can have been: whole tasks may be missing too.
+    """
+    tasks = table.groupby(["split", "episode"]).size().unstack(fill_value=0)
+    most = tasks.max(axis=1)
+    if table["timesteps"].nunique() > 1 or tasks.eq(most, axis=0).all(axis=None):
+        return None
+    return int(table["timesteps"].iloc[0]), len(table), int(most.sum()) * tasks.shape[1]
 
 
 def successes_known(table: pd.DataFrame, environment: list[Any]) -> pd.DataFrame:
