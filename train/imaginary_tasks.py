@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,16 @@ def best_returns(maps: Array, grid: Grid, start: Array, horizon: int) -> tuple[A
     return values.max(1), values.argmax(1)
 
 
+def refuse_other_methods(folder: RunFolder) -> None:
+    """Raise a ``ValueError`` that names the method if it has no imaginary tasks."""
+    method = folder.config.method
+    if not get_method(method).imaginary:
+        raise ValueError(
+            f"{folder.path}: method {method} has no imaginary tasks; expected a run of ldm or "
+            "ldm-varibad"
+        )
+
+
 def measure(folder: RunFolder, repeats: int = 8) -> list[dict[str, Any]]:
     """One row per imaginary task: what it offers, and what the greedy policy earns.
 
@@ -86,8 +97,7 @@ def measure(folder: RunFolder, repeats: int = 8) -> list[dict[str, Any]]:
         ValueError: If the run has no mixture workers, or was not on GridNavi or a variant of it.
     """
     config = folder.config
-    if not get_method(config.method).imaginary:
-        raise ValueError(f"{folder.path}: method {config.method} has no imaginary tasks")
+    refuse_other_methods(folder)
     # not staggered, so that all workers begin their second meta-episode together
     in_step = RunFolder(folder.path, dataclasses.replace(config, stagger_workers=False))
     learner = load_artifacts(in_step)
@@ -184,11 +194,15 @@ def main(arguments: list[str] | None = None) -> int:
     flags.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders")
     flags.add_argument("--repeats", type=int, default=8, help="meta-episodes per worker")
     given = flags.parse_args(arguments)
-    with report_errors():
+    with report_errors(), warnings.catch_warnings():
+        # it says that the model is not trained, and here nothing is to train it further
+        warnings.filterwarnings("ignore", "the trajectory buffer is full")
         if given.repeats < 1:
             raise ValueError(f"--repeats must be at least 1, got {given.repeats}")
-        for path in given.runs:
-            folder = RunFolder.open(path)
+        folders = [RunFolder.open(path) for path in given.runs]
+        for folder in folders:  # before anything is played
+            refuse_other_methods(folder)
+        for path, folder in zip(given.runs, folders, strict=True):
             rows = measure(folder, given.repeats)
             write_csv(folder.path / "evaluation" / "imaginary_tasks.csv", rows)
             print(f"{path}:")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -124,10 +125,21 @@ def test_staggered_runs_are_measured_in_step(tmp_path: Path) -> None:
 def test_a_method_without_imaginary_tasks_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Also before the tasks of another run are played."""
     run = train_tiny(tmp_path / "run", "rl2")
+    other = train_tiny(tmp_path / "other", "ldm")
+    capsys.readouterr()
     with pytest.raises(SystemExit):
-        main([str(run)])
-    assert "method rl2 has no imaginary tasks" in capsys.readouterr().err
+        main([str(other), str(run)])
+    said = capsys.readouterr()
+    assert "method rl2 has no imaginary tasks; expected a run of ldm" in said.err and not said.out
+
+
+def test_a_trained_model_is_not_called_untrained(tmp_path: Path) -> None:
+    run = train_tiny(tmp_path / "run", "ldm", "--vae-buffer-trajectories", "4")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert main([str(run), "--repeats", "1"]) == 0
 
 
 def test_a_task_that_offers_nothing_is_neither_solved_nor_missed() -> None:
