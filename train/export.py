@@ -32,10 +32,12 @@ def export(folder: RunFolder, target: Path) -> list[Path]:
     """Write ``target`` and, if the run normalises, its statistics (suffix ``.vecnormalize.pkl``).
 
     Raises:
-        FileExistsError: If one of the files exists.
+        FileExistsError: If one of the files exists, or ``target`` is a folder.
         StateFileError: If the run is incomplete or damaged.
         ValueError: If the method does not use stable-baselines3.
     """
+    if target.is_dir():  # "." has no suffix to replace
+        raise FileExistsError(f"{target} is a folder; expected a file, such as policy.zip")
     statistics = target.with_suffix(".vecnormalize.pkl")
     for file in (target, statistics):
         if file.exists():

@@ -292,6 +292,17 @@ def test_no_policy_is_exported_without_its_statistics(
     assert export.main([str(normalized), str(target)]) == 0
 
 
+def test_an_export_into_a_folder_asks_for_a_file(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of "." it said that a PosixPath has an empty name."""
+    monkeypatch.chdir(tmp_path)
+    for folder in (".", str(tmp_path)):
+        with pytest.raises(SystemExit):
+            export.main([str(run), folder])
+        assert f"{folder} is a folder; expected a file" in capsys.readouterr().err
+
+
 def test_an_export_says_where_actions_are_not_the_environments(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
