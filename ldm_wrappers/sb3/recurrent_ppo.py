@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium import spaces
 from sb3_contrib import RecurrentPPO
 
-from ldm_wrappers.arguments import check_flag, check_integer, check_optional_seed
+from ldm_wrappers.arguments import check_flag, check_integer, check_number, check_optional_seed
 from ldm_wrappers.fixed_attribute import FixedAttribute
 from ldm_wrappers.sb3.rollout_buffer import SequenceRolloutBuffer
 from ldm_wrappers.sb3.time_limits import check_time_limits, inner_time_limits
@@ -33,9 +33,10 @@ class SequenceRecurrentPPO(RecurrentPPO):
         kwargs: See ``RecurrentPPO``.
 
     Raises:
-        ValueError: ``n_steps`` or ``n_epochs`` is below 1, ``batch_size`` splits a worker's rollout
-            or leaves a smaller last minibatch, actions are squashed, ``cut_at_time_limits`` is
-            not a boolean, or the environment has no inner episodes.
+        ValueError: ``n_steps`` or ``n_epochs`` is below 1, ``gamma`` or ``gae_lambda`` is not
+            within [0, 1], ``batch_size`` splits a worker's rollout or leaves a smaller last
+            minibatch, actions are squashed, ``cut_at_time_limits`` is not a boolean, or the
+            environment has no inner episodes.
         TypeError: Dict or MultiDiscrete observations.
     """
 
@@ -78,6 +79,8 @@ class SequenceRecurrentPPO(RecurrentPPO):
                 "gymnasium.wrappers.FlattenObservation around the environment"
             )
         self._check_batch_size()
+        for name in ("gamma", "gae_lambda"):
+            check_number(name, getattr(self, name), "be within [0, 1]", lambda x: 0.0 <= x <= 1.0)
         if self.cut_at_time_limits:
             check_time_limits(self.get_env())
         self.seed = check_optional_seed(self.seed)  # Python's random does not accept NumPy integers

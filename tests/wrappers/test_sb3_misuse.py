@@ -24,6 +24,8 @@ from ldm_wrappers.sb3.time_limits import TimeLimitPPO
         ({"n_steps": 6.0}, "n_steps must be an integer, got 6.0"),
         ({"n_epochs": 0}, "n_epochs must be at least 1, got 0"),
         ({"batch_size": 6.0}, "batch_size must be an integer, got 6.0"),
+        ({"gamma": float("nan")}, r"gamma must be within \[0, 1\], got nan"),
+        ({"gae_lambda": 1.5}, r"gae_lambda must be within \[0, 1\], got 1.5"),
         ({"cut_at_time_limits": "no"}, "cut_at_time_limits must be True or False, got 'no'"),
     ],
 )
