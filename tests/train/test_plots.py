@@ -28,7 +28,7 @@ from train.config.presets import resolve
 from train.plots.grid import Grid
 from train.plots.mixtures import Mixtures, sample_mixtures
 from train.plots.rollout import record
-from train.plots.style import figure, group_colours, group_label, save
+from train.plots.style import figure, group_colours, group_label, save, short_labels
 from train.plots.trajectories import plot_paths, plot_speed, step_seconds
 from train.plots.video import RenderingError, choose_renderer, record_video
 
@@ -308,6 +308,24 @@ def test_legends_name_a_number_of_steps_in_millions() -> None:
     assert group_label("rl2 total_timesteps=10000000 (3)") == "rl2 10 M steps (3)"
     assert group_label("mixreg total_timesteps=7000320 p_drop=0.5") == "mixreg 7 M steps p_drop=0.5"
     assert group_label("ldm present-beliefs (8)") == "ldm present-beliefs (8)"
+
+
+def test_labels_with_dozens_of_settings_show_those_that_differ() -> None:
+    many = " ".join(f"s{i}={i}" for i in range(9))
+    assert short_labels([f"ldm {many} (3)", "rl2 s0=0 (2)"]) == [
+        "ldm + 9 settings (3)",
+        "rl2 s0=0 (2)",
+    ]
+    two = [f"ldm moments {many}", f"ldm {many} beta=2", f"rl2 {many}"]
+    assert short_labels(two) == [
+        "ldm moments + 9 settings",
+        "ldm beta=2 + 9 settings",
+        "rl2 + 9 settings",
+    ]
+    eight = many.rpartition(" ")[0]
+    assert short_labels([f"ldm {eight} (3)"]) == [f"ldm {eight} (3)"]
+    other = " ".join(f"t{i}={i}" for i in range(9))
+    assert short_labels([f"ldm {many}", f"ldm {other}"])[1] == f"ldm {other[:-5]} + 1 settings"
 
 
 def test_a_line_that_others_nearly_cover_keeps_its_colour(tmp_path: Path) -> None:

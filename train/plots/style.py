@@ -99,11 +99,35 @@ def without_steps(name: str) -> str:
     return _STEPS.sub("", name)
 
 
+def short_labels(labels: Sequence[str], most: int = 8) -> list[str]:
+    """Labels of groups, where one with more than ``most`` changed settings shows fewer.
+
+    Runs on an environment without presets may change dozens, which no legend can show. Such a label
+    has their number instead, and those in which the groups of its method differ.
+    """
+    words = [label.split() for label in labels]
+    settings = [[word for word in label if "=" in word] for label in words]
+    short = []
+    for label, own, changed in zip(labels, words, settings, strict=True):
+        if len(changed) <= most:
+            short.append(label)
+            continue
+        same_method = [set(other) for other, all_ in zip(settings, words, strict=True)
+                       if all_[0] == own[0]]  # fmt: skip
+        shared = set.intersection(*same_method)
+        differing = [word for word in changed if word not in shared]
+        name = [word for word in own if "=" not in word and not word.startswith("(")]
+        ending = own[-1:] if own[-1].startswith("(") else []
+        n_hidden = len(changed) - len(differing[:most])
+        short.append(" ".join([*name, *differing[:most], f"+ {n_hidden} settings", *ending]))
+    return short
+
+
 def legend_beside(
     drawing: Figure, handles: list[Any], labels: list[str], title: str | None = None
 ) -> None:
-    """Draw a legend to the right of all panels; long labels are broken into lines."""
-    broken = [textwrap.fill(group_label(label), 26) for label in labels]
+    """Draw a legend to the right of all panels; long labels are shortened and broken into lines."""
+    broken = [textwrap.fill(group_label(label), 26) for label in short_labels(labels)]
     drawing.legend(handles, broken, fontsize=8, loc="outside right upper", title=title)
 
 
