@@ -102,6 +102,7 @@ def test_the_table_of_mujoco_results_has_the_numbers_of_the_results() -> None:
         "LDM": "ldm", "LDM on variBAD": "ldm-varibad", "variBAD": "varibad",
         "RL²": "rl2", "Mixreg": "mixreg", "ProMP": "promp", "PEARL": "pearl", "MIER": "mier",
         "MQL": "mql", "`known-task`": "known-task", "RL²'s oracle": "oracle-rl2",
+        "variBAD's oracle": "oracle-varibad",
     }  # fmt: skip
     columns = {"HalfCheetahVel": "eval", "AntDir": "test", "AntGoal": "eval"}
     with (ROOT / "results/mujoco/summary.csv").open(encoding="utf-8", newline="") as file:
