@@ -35,8 +35,8 @@ class SequenceRecurrentPPO(RecurrentPPO):
     Raises:
         ValueError: ``n_steps`` or ``n_epochs`` is below 1, ``gamma`` or ``gae_lambda`` is not
             within [0, 1], ``batch_size`` splits a worker's rollout or leaves a smaller last
-            minibatch, actions are squashed, ``cut_at_time_limits`` is not a boolean, or the
-            environment has no inner episodes.
+            minibatch, actions are squashed, ``cut_at_time_limits`` is not a boolean, the
+            environment has no inner episodes, or ``load`` reads a ``MixregRecurrentPPO``.
         TypeError: Dict or MultiDiscrete observations.
     """
 
@@ -77,6 +77,12 @@ class SequenceRecurrentPPO(RecurrentPPO):
             raise TypeError(
                 f"observations must be a Box, got {self.observation_space}; put "
                 "gymnasium.wrappers.FlattenObservation around the environment"
+            )
+        if "mixreg_alpha" in vars(self) and not hasattr(type(self), "mixreg_alpha"):
+            # load has read it: Stable-Baselines3's files do not name the class
+            raise ValueError(
+                f"this is a file of a MixregRecurrentPPO, which {type(self).__name__} would train "
+                "further without mixing; use MixregRecurrentPPO.load"
             )
         self._check_batch_size()
         for name in ("gamma", "gae_lambda"):

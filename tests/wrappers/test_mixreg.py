@@ -383,6 +383,8 @@ def test_a_model_file_keeps_alpha(tmp_path: Path) -> None:
     again = MixregRecurrentPPO.load(tmp_path / "model.zip", env=model.env, device="cpu")
     assert isinstance(again.rollout_buffer, MixregRolloutBuffer)
     assert again.rollout_buffer.alpha == 0.9
+    with pytest.raises(ValueError, match="would train further without mixing"):
+        SequenceRecurrentPPO.load(tmp_path / "model.zip", env=model.env, device="cpu")
 
 
 def test_a_kl_limit_is_refused_where_no_update_would_be_made() -> None:
