@@ -202,10 +202,10 @@ def main(arguments: list[str] | None = None) -> int:
         folders = [RunFolder.open(path) for path in given.runs]
         for folder in folders:  # before anything is played
             refuse_other_methods(folder)
-        for path, folder in zip(given.runs, folders, strict=True):
+        for folder in folders:
             rows = measure(folder, given.repeats)
             write_csv(folder.path / "evaluation" / "imaginary_tasks.csv", rows)
-            print(f"{path}:")
+            print(f"{folder.path}:")
             for line in describe(rows, folder.config.n_episodes):
                 print(f"  {line}")
     return 0
